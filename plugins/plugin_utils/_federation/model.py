@@ -1,0 +1,206 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a document means, once it is read: the dataclasses every other part of the library speaks in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+State = Literal["present", "absent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where something stands in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine of a party.
+
+    ``internal`` are the numeric addresses its components listen on (IPv4 first when both are there); empty when the
+    document gives a name only. ``ssh`` is what the controller connects to.
+    """
+
+    name: str
+    party: str
+    ssh: str
+    internal: tuple[str, ...]
+    public_name: str | None = None
+    connection: Mapping[str, Any] = field(default_factory=dict)
+    state: State = "present"
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """An organisation with hosts, keys and a CA of its own; an external one has no hosts of ours, only a CA file."""
+
+    name: str
+    external: bool = False
+    pki_mode: Literal["ownca", "csr", "provided", "acme"] = "ownca"
+    pki: Mapping[str, Any] = field(default_factory=dict)
+    ca: str | None = None
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Kubernetes cluster of a party."""
+
+    name: str
+    party: str
+    kubeconfig: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a role of a stack runs: on hosts of ours, with an external party, or outside (``external``)."""
+
+    hosts: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    party: str | None = None
+    external: Mapping[str, Any] | None = None
+    port: int | None = None
+    bind: str | None = None
+    internal_url: str | None = None
+    public_url: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    position: Position | None = None
+    positions: Mapping[str, Position] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """One system of a federation. ``placements`` by role word of the document, ``options`` the kind's other keys."""
+
+    name: str
+    kind: str
+    state: State
+    tls: bool
+    settings: Mapping[str, Any]
+    placements: Mapping[str, Placement]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    position: Position | None = None
+    positions: Mapping[str, Position] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Federation:
+    """A whole document, seen by ``viewpoint`` (a party's name) or by everybody (None)."""
+
+    name: str
+    directory: str
+    parties: Mapping[str, Party]
+    clusters: Mapping[str, Cluster]
+    stacks: Mapping[str, Stack]
+    viewpoint: str | None = None
+
+    def host(self, name: str) -> Host:
+        """The host of that name; KeyError when no party has it."""
+        for party in self.parties.values():
+            if name in party.hosts:
+                return party.hosts[name]
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One place a component is reached at. ``port`` None is the host's ephemeral range.
+
+    ``purpose`` is a word of the kind (``http``, ``rest``, ``tcp``); ``public`` is what clients and other parties use.
+    """
+
+    purpose: str
+    address: str
+    port: int | None
+    protocol: Literal["tcp", "udp"] = "tcp"
+    internal: str | None = None
+    public: str | None = None
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One running process of a stack on one host: the instance ``name`` of the role ``role``."""
+
+    name: str
+    stack: str
+    placement: str
+    role: str
+    host: str
+    state: State = "present"
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A CA of a party. Beside the party's own there is one for each service that trusts every certificate of its CA."""
+
+    name: str
+    party: str
+    mode: str
+    common_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a host's certificate is to say; keys are made on ``host`` and never leave it."""
+
+    name: str
+    host: str
+    authority: str
+    common_name: str
+    dns_names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    usages: tuple[Literal["server", "client"], ...] = ("server",)
+    formats: tuple[Literal["pem", "pkcs12"], ...] = ("pem",)
+    trust: tuple[str, ...] = ()
+    state: State = "present"
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """A secret a party needs, by name: the value is never part of the model."""
+
+    name: str
+    party: str
+    purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A connection the federation needs. ``port`` None is the destination's ephemeral range."""
+
+    source: str
+    destination: str
+    port: int | None
+    purpose: str
+    authentication: str
+    protocol: Literal["tcp", "udp"] = "tcp"
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """What a kind makes of a stack.
+
+    ``variables``: host name -> role variable -> list of instances. ``verify``: the same for the verify round.
+    ``checks``: host name -> what probe looks at there.
+    """
+
+    components: tuple[Component, ...] = ()
+    authorities: tuple[Authority, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    flows: tuple[Flow, ...] = ()
+    variables: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    verify: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
