@@ -1,0 +1,165 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Joins what the hosts of this run reported into one verdict; runs once, on the control node."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.fedlearn.infra.plugins.plugin_utils import judgement
+
+Hosts = Mapping[str, Mapping[str, Any]]
+
+
+class ActionModule(ActionBase):
+    """Action plugin behind M(fedlearn.infra.report)."""
+
+    BYPASS_HOST_LOOP = True
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Write the report and return it; ``failed`` when a verify didn't pass."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={
+                "report": {"type": "str", "required": True, "choices": ["verify", "status"]},
+                "mode": {"type": "str", "default": "probe", "choices": ["probe", "round"]},
+                "stack": {"type": "str", "default": ""},
+                "path": {"type": "path", "required": True},
+            }
+        )
+        names = variables["groups"].get("federation_hosts", [])
+        hosts = {name: variables["hostvars"][name] for name in names}
+        build = self._verify if arguments["report"] == "verify" else self._status
+        result = build(hosts, arguments)
+        write_json(arguments["path"], result["report"])
+        return result
+
+    def _verify(self, hosts: Hosts, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        stacks = dict(verify_entries(hosts, arguments["mode"], arguments["stack"]))
+        report = {"federation": federation_name(hosts), "stacks": stacks}
+        failed = [name for name, entry in stacks.items() if entry["passed"] is False]
+        result: dict[str, Any] = {"changed": False, "report": report}
+        if failed or not stacks:
+            result.update(failed=True, msg=failure_message(stacks, failed, arguments["path"]))
+        return result
+
+    def _status(self, hosts: Hosts, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        stacks = status_entries(hosts, arguments["stack"])
+        verdict = judgement.worst(entry["verdict"] for entry in stacks.values())
+        report = {"verdict": verdict, "stacks": stacks}
+        return {"changed": False, "report": report, "ansible_stats": stats({"fedlearn_status": report})}
+
+
+def stats(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes ansible-playbook, and AWX as artifacts, carry ``data`` for the whole run."""
+    return {"data": dict(data), "per_host": False, "aggregate": False}
+
+
+def federation_name(hosts: Hosts) -> str:
+    """The federation these hosts belong to."""
+    return next((str(variables["fedlearn_federation"]) for variables in hosts.values()), "")
+
+
+def stack_kinds(hosts: Hosts) -> dict[str, Mapping[str, Any]]:
+    """Every stack of the federation with what the inventory says of it (``kind``, ``real``)."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for variables in hosts.values():
+        found.update(variables.get("fedlearn_stacks", {}))
+    return found
+
+
+def checks_of(hosts: Hosts, stack: str) -> list[judgement.Check]:
+    """What the probes said on the hosts of one stack; a role's check holds for all stacks of its host."""
+    return [
+        judgement.check(f"{name}: {row['name']}", row["passed"], row["detail"])
+        for name, variables in hosts.items()
+        if stack in variables.get("fedlearn_stacks", {})
+        for row in variables.get("fedlearn_checks", [])
+    ]
+
+
+def known_round(hosts: Hosts, stack: str, source: str, kind: str, mode: str) -> judgement.Round | None:
+    """The known numbers of a stack's round (``fedlearn_verify`` or ``fedlearn_known``), with all hosts' rows."""
+    known: judgement.Round | None = None
+    for variables in hosts.values():
+        expected = variables.get(source, {}).get(stack)
+        if expected is None:
+            continue
+        if known is None:
+            known = judgement.Round(
+                kind, mode, expected.get("real", True), expected["expected"], expected["max_error"], expected["seed"], 0
+            )
+        known.participants += len(expected["results"])
+        known.rows += variables.get("fedlearn_results", {}).get(source, {}).get(stack, [])
+    return known
+
+
+def verify_entries(hosts: Hosts, mode: str, stack: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The stacks' entries of verify.json; a deployed stack that trained a known task has a row of its own."""
+    for name, facts in stack_kinds(hosts).items():
+        if stack and name != stack:
+            continue
+        checks = checks_of(hosts, name)
+        known = known_round(hosts, name, "fedlearn_verify", facts["kind"], "round") if mode == "round" else None
+        yield name, judgement.judge_round(known, checks) if known else judgement.judge_probe(facts["kind"], facts.get("real", True), checks)
+        deployed = known_round(hosts, name, "fedlearn_known", facts["kind"], "deployed") if mode == "round" else None
+        if deployed:
+            yield f"{name} (deployed)", judgement.judge_round(deployed, [])
+
+
+def failure_message(stacks: Mapping[str, Any], failed: list[str], path: str) -> str:
+    """One line a failed check, so that the reader needs no other file to see the number."""
+    if not stacks:
+        return "nothing was verified: the inventory names no stack (or none that -e stack= chooses)"
+    lines = [
+        f"{name}: {row['name']}: {row['detail']}" for name in failed for row in stacks[name]["checks"] if not row["passed"]
+    ]
+    return "\n".join([f"verify failed ({path}):", *lines])
+
+
+def status_entries(hosts: Hosts, stack: str) -> dict[str, Any]:
+    """What runs of each stack, per host, and the worst of it as the stack's verdict."""
+    entries: dict[str, Any] = {}
+    for name, facts in stack_kinds(hosts).items():
+        if stack and name != stack:
+            continue
+        rows = {
+            host: host_status(variables) for host, variables in hosts.items() if name in variables.get("fedlearn_stacks", {})
+        }
+        entries[name] = {
+            "kind": facts["kind"],
+            "verdict": judgement.worst(row["verdict"] for row in rows.values()),
+            "hosts": rows,
+        }
+    return entries
+
+
+def host_status(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """One host's status: what is unhealthy, what drifted, what is ours and in no document any more."""
+    if not variables.get("fedlearn_reached", False):
+        return {"verdict": "unreachable"}
+    failed = [row for row in variables.get("fedlearn_checks", []) if not row["passed"]]
+    status = variables.get("fedlearn_host_status", {})
+    verdict = "unhealthy" if failed else "drift" if status.get("drift") or status.get("orphans") else "ok"
+    return {"verdict": verdict, "failed": failed, **status}
+
+
+def write_json(path: str, content: Mapping[str, Any]) -> None:
+    """Write atomically, so that a reader never sees half a report."""
+    directory = os.path.dirname(path) or "."
+    os.makedirs(directory, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=directory, delete=False, encoding="utf-8") as stream:
+        json.dump(content, stream, indent=2, sort_keys=True)
+        stream.write("\n")
+    os.chmod(stream.name, 0o644)
+    os.replace(stream.name, path)

@@ -1,0 +1,93 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Chooses among the instances that the inventory plugin gave a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: instances
+short_description: Role variables of a host, narrowed to a stack, a source or a state
+author: fedlearn.infra contributors
+version_added: 0.1.0
+description:
+  - Returns one dictionary from the names of a host's role variables (C(fedlearn_variables)) to their lists of instances.
+  - Playbooks hand it to M(ansible.builtin.set_fact), so that the roles see only what C(-e stack=), a verify round or a
+    removal is about. It reads variables only and touches no host.
+options:
+  stack:
+    description: Only instances of this stack; empty means all.
+    type: str
+    default: ''
+  source:
+    description:
+      - V(deployed) are the instances the document asks for, V(verify) the transient ones of the verify round.
+    type: str
+    choices: [deployed, verify]
+    default: deployed
+  state:
+    description: Give every instance this state; empty leaves each its own.
+    type: str
+    choices: ['', present, absent, stopped]
+    default: ''
+"""
+
+EXAMPLES = r"""
+- name: See only what belongs to one stack
+  ansible.builtin.set_fact: "{{ lookup('fedlearn.infra.instances', stack='lenet') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: A single dictionary, role variable to list of instances.
+  type: list
+  elements: dict
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+
+def choose(given: Mapping[str, list[Mapping[str, Any]]], stack: str, state: str) -> dict[str, list[dict[str, Any]]]:
+    """Of each variable's instances those of ``stack`` (all when empty), in ``state`` (their own when empty)."""
+    change = {"state": state} if state else {}
+    return {
+        name: [{**instance, **change} for instance in instances if not stack or instance.get("stack") == stack]
+        for name, instances in given.items()
+    }
+
+
+class LookupModule(LookupBase):
+    """Ansible's door to :func:`choose`."""
+
+    def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+        """The narrowed role variables of the current host.
+
+        Raises AnsibleLookupError when the host comes from no federation document.
+        """
+        self.set_options(var_options=variables, direct=kwargs)
+        variables = variables or {}
+        if "fedlearn_variables" not in variables:
+            raise AnsibleLookupError(
+                "fedlearn_variables is not set: this host comes from no federation document; "
+                "run the playbook with -i and a document read by fedlearn.infra.federation"
+            )
+        names = self._templar.template(variables["fedlearn_variables"])
+        given = self._verify(variables, names) if self.get_option("source") == "verify" else self._deployed(variables, names)
+        return [choose(given, self.get_option("stack"), self.get_option("state"))]
+
+    def _deployed(self, variables: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+        return {name: self._templar.template(variables[name]) for name in names}
+
+    def _verify(self, variables: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+        """All variables, so that a role without a part in the round sees none of its deployed instances."""
+        rounds = self._templar.template(variables.get("fedlearn_verify", {}))
+        given: dict[str, Any] = {name: [] for name in names}
+        for each in rounds.values():
+            for name, instances in each["variables"].items():
+                given[name] = given.get(name, []) + instances
+        return given

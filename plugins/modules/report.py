@@ -1,0 +1,65 @@
+#!/usr/bin/python
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Documentation of the report action; it runs on the control node only."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: report
+short_description: Join what the hosts of a run found into one verdict
+version_added: 0.1.0
+author: fedlearn.infra contributors
+description:
+  - Runs once for all hosts, on the control node, and touches none. It reads what the plays before it set for each host
+    (C(fedlearn_checks), C(fedlearn_results), C(fedlearn_host_status)) and writes it as JSON.
+  - A verify report whose numbers are wrong, or a check of which failed, fails the task and says the numbers.
+options:
+  report:
+    description: Which report to write.
+    type: str
+    required: true
+    choices: [verify, status]
+  mode:
+    description: Whether a verify was a V(probe) of what runs, or a V(round) with known numbers beside it.
+    type: str
+    choices: [probe, round]
+    default: probe
+  stack:
+    description: Only this stack; empty means all.
+    type: str
+    default: ''
+  path:
+    description: The file on the control node, replaced atomically.
+    type: path
+    required: true
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+    details: The report on the control node is written in check mode too, since it is what was asked for.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+  idempotent:
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Judge the round
+  fedlearn.infra.report:
+    report: verify
+    mode: round
+    path: build/demo/verify.json
+"""
+
+RETURN = r"""
+report:
+  description: What was written to O(path).
+  returned: always
+  type: dict
+"""

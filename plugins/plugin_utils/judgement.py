@@ -1,0 +1,124 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Judges what hosts reported: a round against its known numbers, a status against what should be.
+
+Pure functions over plain data, so that a verdict can be tested without a host.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Check = dict[str, Any]
+VERDICTS = ("ok", "drift", "unhealthy", "unreachable")  # from best to worst
+
+
+def check(name: str, passed: bool, detail: str = "") -> Check:
+    """One row of a report."""
+    return {"name": name, "passed": bool(passed), "detail": detail}
+
+
+@dataclass
+class Round:
+    """What is expected of one round, and the rows of its participants from all hosts."""
+
+    kind: str
+    mode: str
+    real: bool
+    expected: Sequence[float]
+    max_error: float
+    seed: int | None
+    participants: int
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+
+
+def distance(expected: Sequence[float], observed: object) -> float:
+    """The largest absolute difference; infinite when ``observed`` isn't as many finite numbers."""
+    if not isinstance(observed, list | tuple) or len(observed) != len(expected):
+        return math.inf
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in observed):
+        return math.inf
+    return max((abs(want - got) for want, got in zip(expected, observed, strict=True)), default=0.0)
+
+
+def participant_check(row: Mapping[str, Any], expected: Sequence[float], max_error: float) -> Check:
+    """Whether one participant ended with the known numbers; a time-out is told as one, not as a wrong number."""
+    name = f"result of {row['instance']}"
+    if row["outcome"] != "finished":
+        word = "timed out" if row["outcome"] == "timeout" else "failed"
+        return check(name, False, f"the round {word}: {row['detail']}")
+    observed = row["content"].get("values")
+    error = distance(expected, observed)
+    if error > max_error:
+        return check(name, False, f"expected {list(expected)} within {max_error}, observed {observed}: off by {error:.4g}")
+    return check(name, True, f"observed {observed}: off by {error:.4g}, at most {max_error} is right")
+
+
+def worker_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What verify.json says of one participant: its own data's answer, and what it ended with."""
+    content = row.get("content", {})
+    return {
+        "instance": row["instance"],
+        "outcome": row["outcome"],
+        "own": content.get("own"),
+        "final": content.get("values"),
+        "samples": content.get("samples"),
+    }
+
+
+def judge_round(known: Round, checks: Iterable[Check]) -> dict[str, Any]:
+    """A stack's entry of verify.json: a double (``real`` false) never counts as passed, ``passed`` is then None."""
+    rows = list(checks)
+    rows.append(
+        check(
+            "every participant answered",
+            len(known.rows) == known.participants,
+            f"{len(known.rows)} of {known.participants} participants reported",
+        )
+    )
+    rows += [participant_check(row, known.expected, known.max_error) for row in known.rows]
+    finished = [row["content"].get("values") for row in known.rows if row["outcome"] == "finished"]
+    errors = [distance(known.expected, values) for values in finished]
+    passed = all(row["passed"] for row in rows)
+    return {
+        "kind": known.kind,
+        "mode": known.mode,
+        "passed": passed if known.real else None,
+        "real": known.real,
+        "expected": list(known.expected),
+        "observed": finished[0] if finished else None,
+        "max_error": max((error for error in errors if math.isfinite(error)), default=None),
+        "max_error_allowed": known.max_error,
+        "seed": known.seed,
+        "seconds": max((row["seconds"] for row in known.rows), default=None),
+        "workers": [worker_row(row) for row in known.rows],
+        "checks": rows,
+    }
+
+
+def judge_probe(kind: str, real: bool, checks: Iterable[Check]) -> dict[str, Any]:
+    """A stack's entry of verify.json when nothing but its health was asked for."""
+    rows = list(checks)
+    passed = bool(rows) and all(row["passed"] for row in rows)
+    return {
+        "kind": kind,
+        "mode": "probe",
+        "passed": passed if real else None,
+        "real": real,
+        "expected": None,
+        "observed": None,
+        "max_error": None,
+        "seed": None,
+        "seconds": None,
+        "checks": rows,
+    }
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """The worst of some verdicts; ok when there is none."""
+    return max(verdicts, key=VERDICTS.index, default="ok")

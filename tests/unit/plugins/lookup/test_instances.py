@@ -1,0 +1,24 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.fedlearn.infra.plugins.lookup.instances import choose
+
+GIVEN = {
+    "redis_instances": [{"name": "demo-a-redis", "stack": "a", "state": "present"}, {"name": "demo-b-redis", "stack": "b", "state": "absent"}],
+    "nginx_sites": [{"name": "demo-b-proxy", "stack": "b", "state": "present"}],
+}
+
+
+def test_without_a_stack_everything_stays():
+    assert choose(GIVEN, "", "") == GIVEN
+
+
+def test_a_stack_is_chosen_and_the_other_variables_stay_as_empty_lists():
+    assert choose(GIVEN, "a", "") == {"redis_instances": GIVEN["redis_instances"][:1], "nginx_sites": []}
+
+
+def test_a_state_is_given_to_all_and_the_inventory_is_not_touched():
+    assert {each["state"] for each in choose(GIVEN, "", "absent")["redis_instances"]} == {"absent"}
+    assert GIVEN["redis_instances"][0]["state"] == "present"

@@ -1,0 +1,93 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from ansible_collections.fedlearn.infra.plugins.plugin_utils import judgement
+from hypothesis import given
+from hypothesis import strategies as st
+
+TRUTH = [1.0, -2.0, 3.0, 0.5]
+numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8)
+
+
+def row(instance, values=None, outcome="finished", seconds=3.0):
+    content = {"content": {"values": values, "own": [9.0], "samples": 10}} if outcome == "finished" else {}
+    return {"instance": instance, "outcome": outcome, "detail": "no result after 9 s", "seconds": seconds, **content}
+
+
+def known(*rows, real=True, participants=2):
+    return judgement.Round("mindspore", "round", real, TRUTH, 0.05, 7, participants, list(rows))
+
+
+@given(numbers)
+def test_a_vector_is_at_no_distance_from_itself(values):
+    assert judgement.distance(values, values) == 0
+
+
+@given(numbers, st.floats(0.01, 1e3), st.integers(0, 7))
+def test_distance_is_the_largest_difference(values, step, index):
+    moved = list(values)
+    moved[index % len(values)] += step
+    assert judgement.distance(values, moved) == pytest.approx(step, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "observed", [None, [], [1.0, -2.0, 3.0], [*TRUTH, 0.0], [1.0, -2.0, 3.0, math.nan], ["1", -2.0, 3.0, 0.5], "text", {"a": 1}]
+)
+def test_what_is_no_vector_of_that_length_is_infinitely_far(observed):
+    assert judgement.distance(TRUTH, observed) == math.inf
+
+
+def test_right_numbers_pass():
+    entry = judgement.judge_round(known(row("w1", TRUTH), row("w2", [1.01, -2, 3, 0.5])), [])
+    assert entry["passed"] is True
+    assert entry["max_error"] == pytest.approx(0.01)
+    assert [each["final"] for each in entry["workers"]] == [TRUTH, [1.01, -2, 3, 0.5]]
+
+
+def test_a_wrong_number_fails_by_the_number_it_shows():
+    entry = judgement.judge_round(known(row("w1", TRUTH), row("w2", [2.0, -2.0, 3.0, 0.5])), [])
+    assert entry["passed"] is False
+    assert [each for each in entry["checks"] if not each["passed"]] == [
+        {
+            "name": "result of w2",
+            "passed": False,
+            "detail": "expected [1.0, -2.0, 3.0, 0.5] within 0.05, observed [2.0, -2.0, 3.0, 0.5]: off by 1",
+        }
+    ]
+
+
+def test_a_time_out_is_a_failure_of_another_kind():
+    entry = judgement.judge_round(known(row("w1", TRUTH), row("w2", outcome="timeout")), [])
+    assert entry["passed"] is False
+    details = [each["detail"] for each in entry["checks"] if not each["passed"]]
+    assert details == ["the round timed out: no result after 9 s"]
+
+
+def test_a_participant_that_never_reported_fails_the_round():
+    entry = judgement.judge_round(known(row("w1", TRUTH)), [])
+    assert entry["passed"] is False
+    assert {"name": "every participant answered", "passed": False, "detail": "1 of 2 participants reported"} in entry["checks"]
+
+
+def test_a_failed_probe_fails_a_round_with_right_numbers():
+    failed = judgement.check("ms1: redis", False, "no answer")
+    assert judgement.judge_round(known(row("w1", TRUTH), row("w2", TRUTH)), [failed])["passed"] is False
+
+
+def test_a_double_never_passes():
+    assert judgement.judge_round(known(row("w1", TRUTH), row("w2", TRUTH), real=False), [])["passed"] is None
+    assert judgement.judge_probe("dpsa", False, [judgement.check("up", True)])["passed"] is None
+
+
+def test_a_probe_that_looked_at_nothing_has_not_passed():
+    assert judgement.judge_probe("mindspore", True, [])["passed"] is False
+
+
+@given(st.lists(st.sampled_from(judgement.VERDICTS)))
+def test_the_worst_verdict_wins(verdicts):
+    assert judgement.worst(verdicts) == (judgement.VERDICTS[max(map(judgement.VERDICTS.index, verdicts))] if verdicts else "ok")
