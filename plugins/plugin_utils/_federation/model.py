@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 State = Literal["present", "absent"]
 
+Path = tuple[str | int, ...]
+"""The way to a value in the document: ``("stacks", "lenet", "servers", "hosts", 1)``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -37,7 +40,7 @@ class Host:
     public_name: str | None = None
     connection: Mapping[str, Any] = field(default_factory=dict)
     state: State = "present"
-    position: Position | None = None
+    path: Path = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,16 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a role of a stack runs: on hosts of ours, with an external party, or outside (``external``)."""
+    """Where a role of a stack runs: on ``hosts`` of ours, in a cluster, with an external party, or outside (``external``).
+
+    ``absent`` are the hosts it is to be removed from: named so, or the stack, the host or the placement is absent; no host
+    is in both. ``settings`` are those given in the document, no defaults among them; ``options`` are the kind's other keys,
+    with defaults.
+    """
 
     hosts: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    cluster: str | None = None
     party: str | None = None
     external: Mapping[str, Any] | None = None
     port: int | None = None
@@ -75,13 +84,16 @@ class Placement:
     public_url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    position: Position | None = None
-    positions: Mapping[str, Position] = field(default_factory=dict)
+    path: Path = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """One system of a federation. ``placements`` by role word of the document, ``options`` the kind's other keys."""
+    """One system of a federation. ``placements`` by role word of the document, ``options`` the kind's other keys.
+
+    ``settings`` are those given in the document, no defaults among them. Of an absent stack every placement's hosts are in
+    its ``absent``.
+    """
 
     name: str
     kind: str
@@ -90,8 +102,7 @@ class Stack:
     settings: Mapping[str, Any]
     placements: Mapping[str, Placement]
     options: Mapping[str, Any] = field(default_factory=dict)
-    position: Position | None = None
-    positions: Mapping[str, Position] = field(default_factory=dict)
+    path: Path = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,7 @@ class Endpoint:
     protocol: Literal["tcp", "udp"] = "tcp"
     internal: str | None = None
     public: str | None = None
-    position: Position | None = None
+    path: Path = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The types a document is made of.
+"""The types a document is made of, and the check of a document or of plain values against them.
 
 One description serves four readers: the check of a document's nodes (mistakes with positions), the check of plain
 values that a role was given (the ``settings`` filter), docs/federation.md and docs/federation.schema.json.
@@ -10,20 +10,28 @@ values that a role was given (the ``settings`` filter), docs/federation.md and d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import fnmatch
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from . import ranges
+from .formats import FORMATS
+from .model import Cluster, Host, Party, Path, Placement
+from .nodes import Mistake, Node, Report, did_you_mean, node_of, plain, shorten
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string. ``pattern`` is a full match; ``pattern_name`` says in words what it wants."""
+    """A string. ``pattern`` is a full match; ``pattern_name`` says in words what it wants; ``format`` is one of FORMATS."""
 
-    min_length: int = 0
+    min_length: int = 1
     max_length: int = 4096
     pattern: str | None = None
     pattern_name: str = ""
-    format: str | None = None  # 'address' (numeric IP), 'address_port', 'network', 'url', 'origin' (URL without path), 'path', 'name', 'dns_name'
+    format: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +66,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """A list of ``of``; also a single one where ``single`` is set."""
+    """A list of ``of``; with ``single`` also one that isn't in a list. The value is a list in any case."""
 
     of: Type
     min_items: int = 0
+    max_items: int = 10_000
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,17 +104,53 @@ class Anything:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The name of something the document defines: 'host', 'hosts' (names, ranges, globs), 'party', 'cluster'."""
+    """The name of something the document defines: 'host', 'hosts' (names, ranges, globs), 'party', 'cluster'.
+
+    The value is the name; for 'hosts' a tuple of names, each once.
+    """
 
     to: str
 
 
-Type = Text | Integer | Number | Boolean | Choice | Items | Table | Section | OneOf | Anything | Reference
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a role of a stack runs; the value is a ``Placement``.
+
+    ``many``: on any number of hosts (``hosts:``), otherwise on one (``host:``). ``external``, ``party`` and ``cluster`` say
+    what else it may be: a section of its own, an external party's, in a cluster. ``port`` is the default; with None there
+    is no such key. ``listens``: it takes ``bind``, ``internal_url`` and ``public_url``, the URLs of the format ``urls``.
+    ``options`` are the keys that only this role has.
+    """
+
+    many: bool = False
+    port: int | None = None
+    listens: bool = True
+    urls: str = "origin"
+    external: Section | None = None
+    party: bool = False
+    cluster: bool = False
+    settings: Section | None = None
+    options: Mapping[str, Key] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """Some keys of ``of``, to be merged over others: no defaults, nothing required, no rules across keys."""
+
+    of: Section
+
+
+Type = Text | Integer | Number | Boolean | Choice | Items | Table | Section | OneOf | Anything | Reference | Place | Partial
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of a section: its type, default (None: none), what it means, and where the rule comes from."""
+    """A key of a section: its type, default (None: none), what it means, and where the rule comes from.
+
+    A key whose type is a Section and whose default is ``{}`` gets that section's own defaults. ``alias_of`` is the key that
+    this one is another word for: the value then stands there.
+    """
 
     type: Type
     doc: str
@@ -121,4 +167,534 @@ class Rule:
     """A rule across a section's keys. ``check`` gets the plain values and gives (key path, message) for each breach."""
 
     doc: str
-    check: Callable[[Mapping[str, Any]], list[tuple[tuple[str, ...], str]]]
+    check: Callable[[Mapping[str, Any]], list[tuple[Path, str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What references may name."""
+
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    parties: Mapping[str, Party] = field(default_factory=dict)
+    clusters: Mapping[str, Cluster] = field(default_factory=dict)
+
+
+WRONG: Final = object()
+"""What a check gives for a value with a mistake in it."""
+
+_SECRET_WORDS = ("password", "passwd", "passphrase", "token", "secret", "key", "credential")
+_SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*[^/?#\s]*@")
+STATE = Choice(("present", "absent"))
+PORT = Integer(1, 65535)
+
+
+def check_values(type_: Type, value: Any, *, where: str = "") -> tuple[Any, list[Mistake]]:
+    """Check plain values, as a role gets them: the values with defaults, and the mistakes (positions 0).
+
+    ``where`` stands in front of each mistake in a file's place.
+    """
+    report = Report()
+    result = Checker(report).check(type_, node_of(value), ())
+    return result, [Mistake(where, 0, 0, mistake.path, mistake.message) for mistake in report.mistakes]
+
+
+def complete(section: Section, values: Mapping[str, Any], path: Path, report: Report) -> dict[str, Any]:
+    """Settings merged from several places, checked as a whole: with defaults, required keys and rules across keys.
+
+    Mistakes stand at what the document has at ``path``, or nearest above. Empty when there are any.
+    """
+    result = Checker(report).check(section, node_of(values), path)
+    return result if isinstance(result, dict) else {}
+
+
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` merged over ``under``: mappings key by key, anything else replaced."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+class Checker:
+    """Checks nodes against types, noting every mistake.
+
+    ``partial``: values that will be merged over others, so no defaults, no required keys, no rules across keys.
+    ``exempt`` are the paths whose text is no secret, whatever its key is called.
+    """
+
+    def __init__(self, report: Report, names: Names | None = None, *, partial: bool = False) -> None:
+        self.report = report
+        self.names = names
+        self.partial = partial
+        self.exempt: set[Path] = set()
+
+    def check(self, type_: Type, node: Node, path: Path) -> Any:
+        """The node's value as the type wants it, or WRONG once its mistakes are noted."""
+        return _CHECKS[type(type_)](self, type_, node, path)
+
+    def wrong(self, node: Node, path: Path, message: str) -> Any:
+        """Note a mistake of the node's value."""
+        self.report.mistake(path, message, node.position)
+        return WRONG
+
+    def unexpected(self, type_: Type, node: Node, path: Path, hint: str = "") -> Any:
+        """Note that the value is of another type."""
+        hidden = (bool(path) and looks_secret(str(path[-1]))) or has_userinfo(str(node.value))
+        return self.wrong(node, path, f"expected {words(type_)}, found {_found(node, hidden)}{hint}")
+
+    def text(self, type_: Text, node: Node, path: Path) -> Any:
+        """A string, in its format's normal form."""
+        value = node.value
+        if not isinstance(value, str):
+            hint = ": write it in quotes" if isinstance(value, (int, float)) else ""
+            return self.unexpected(type_, node, path, hint)
+        if not type_.min_length <= len(value) <= type_.max_length:
+            return self.wrong(node, path, _length_message(type_, len(value)))
+        hidden = (path and looks_secret(str(path[-1]))) or has_userinfo(value)
+        shown = "this" if hidden else f"'{shorten(value)}'"
+        if type_.pattern is not None and not re.fullmatch(type_.pattern, value):
+            return self.wrong(node, path, f"{shown} is not {words(type_)}")
+        if type_.format is None:
+            return value
+        self.exempt.add(path)
+        try:
+            return FORMATS[type_.format].check(value)
+        except ValueError as error:
+            return self.wrong(node, path, f"{shown} {error}")
+
+    def integer(self, type_: Integer, node: Node, path: Path) -> Any:
+        """A whole number within its bounds."""
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, int):
+            return self.unexpected(type_, node, path, _number_hint(value, int))
+        if (type_.minimum is not None and value < type_.minimum) or (type_.maximum is not None and value > type_.maximum):
+            return self.unexpected(type_, node, path)
+        return value
+
+    def number(self, type_: Number, node: Node, path: Path) -> Any:
+        """A number within its bounds."""
+        value = node.value
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            return self.unexpected(type_, node, path, _number_hint(value, float))
+        inside = (
+            (type_.minimum is None or value >= type_.minimum)
+            and (type_.maximum is None or value <= type_.maximum)
+            and (type_.above is None or value > type_.above)
+            and (type_.below is None or value < type_.below)
+        )
+        return value if inside else self.unexpected(type_, node, path)
+
+    def boolean(self, type_: Boolean, node: Node, path: Path) -> Any:
+        """true or false."""
+        if isinstance(node.value, bool):
+            return node.value
+        lower = str(node.value).lower()
+        hint = ": leave out the quotes" if lower in ("true", "false") and isinstance(node.value, str) else ""
+        return self.unexpected(type_, node, path, hint)
+
+    def choice(self, type_: Choice, node: Node, path: Path) -> Any:
+        """One of the words."""
+        self.exempt.add(path)
+        if isinstance(node.value, str) and node.value in type_.words:
+            return node.value
+        return self.unexpected(type_, node, path, did_you_mean(str(node.value), type_.words))
+
+    def items(self, type_: Items, node: Node, path: Path) -> Any:
+        """A list, each item checked."""
+        if type_.single and node.value is not None and not isinstance(node.value, list):
+            value = self.check(type_.of, node, path)
+            return WRONG if value is WRONG else [value]
+        if not isinstance(node.value, list):
+            return self.unexpected(type_, node, path)
+        if not type_.min_items <= len(node.value) <= type_.max_items:
+            return self.wrong(node, path, f"expected {words(type_)}, found {len(node.value)}")
+        values = [self.check(type_.of, child, (*path, index)) for index, child in enumerate(node.value)]
+        return WRONG if any(value is WRONG for value in values) else values
+
+    def table(self, type_: Table, node: Node, path: Path) -> Any:
+        """A mapping with names of one's own; the right entries are kept when others are wrong, unless nothing is."""
+        if not isinstance(node.value, dict):
+            return self.unexpected(type_, node, path)
+        values: dict[str, Any] = {}
+        for key, child in node.value.items():
+            name = self.check(type_.key, Node(key, node.keys.get(key)), (*path, key))
+            value = self.check(type_.of, child, (*path, key))
+            values[key] = WRONG if name is WRONG else value
+        return WRONG if any(value is WRONG for value in values.values()) else values
+
+    def section(self, type_: Section, node: Node, path: Path) -> Any:
+        """A mapping with known keys: values with defaults, aliases under the key they stand for."""
+        before = len(self.report)
+        values = self.section_values(type_, node, path)
+        if values is None or len(self.report) > before:
+            return WRONG
+        if not self.partial:
+            self.rules(type_.rules, values, node, path)
+        return values if len(self.report) == before else WRONG
+
+    def section_values(self, type_: Section, node: Node, path: Path) -> dict[str, Any] | None:
+        """The right values of a section, whatever else is wrong in it; None when it is no mapping."""
+        if not isinstance(node.value, dict):
+            self.unexpected(type_, node, path)
+            return None
+        values: dict[str, Any] = {}
+        for name, child in node.value.items():
+            self._entry(type_, node, (*path, name), name, child, values)
+        if not self.partial:
+            self._missing(type_, node, path, values)
+        return values
+
+    def _entry(self, type_: Section, node: Node, path: Path, name: str, child: Node, values: dict[str, Any]) -> None:
+        key = type_.keys.get(name)
+        if key is None:
+            known = [known for known in type_.keys if known not in (node.value if isinstance(node.value, dict) else ())]
+            self.report.mistake(path, f"unknown key '{shorten(name)}'{_known(name, known)}", node.keys.get(name))
+            return
+        target = key.alias_of or name
+        if target != name and isinstance(node.value, dict) and target in node.value:
+            self.report.mistake(path, f"'{name}' is another word for '{target}', which is given too", node.keys.get(name))
+            return
+        value = self.check(key.type, child, path)
+        if value is not WRONG:
+            values[target] = value
+
+    def _missing(self, type_: Section, node: Node, path: Path, values: dict[str, Any]) -> None:
+        """Defaults, and mistakes for required keys that aren't there."""
+        given = node.value if isinstance(node.value, dict) else {}
+        aliases = {key.alias_of for name, key in type_.keys.items() if key.alias_of and name in given}
+        for name, key in type_.keys.items():
+            if name in given or name in aliases or key.alias_of:
+                continue
+            if key.required:
+                self.wrong(node, path, f"the key '{name}' is missing ({words(key.type)})")
+            elif isinstance(key.type, Section) and key.default is not None:
+                values[name] = self.check(key.type, node_of(key.default), (*path, name))
+            elif key.default is not None:
+                values[name] = key.default
+
+    def rules(self, rules: Iterable[Rule], values: Mapping[str, Any], node: Node, path: Path) -> None:
+        """Note each breach of a rule where the value it names stands."""
+        lookup = Report(node)
+        for rule in rules:
+            for where, message in rule.check(values):
+                self.report.mistake((*path, *where), message, lookup.position(where))
+
+    def one_of(self, type_: OneOf, node: Node, path: Path) -> Any:
+        """The first type that fits; else the mistakes of the one whose shape fits."""
+        attempts: list[Checker] = []
+        for candidate in type_.types:
+            attempt = Checker(Report(self.report.root), self.names, partial=self.partial)
+            value = attempt.check(candidate, node, path)
+            if not len(attempt.report):
+                self.exempt |= attempt.exempt
+                return value
+            attempts.append(attempt)
+        shaped = [attempt for attempt, of in zip(attempts, type_.types, strict=True) if _shape(of) is _node_shape(node)]
+        if len(shaped) != 1:
+            return self.unexpected(type_, node, path)
+        for mistake in shaped[0].report.mistakes:
+            self.report.add(mistake)
+        self.exempt |= shaped[0].exempt
+        return WRONG
+
+    def anything(self, type_: Anything, node: Node, path: Path) -> Any:
+        """Plain data, as it is."""
+        return plain(node)
+
+    def partially(self, type_: Partial, node: Node, path: Path) -> Any:
+        """Some keys of a section."""
+        inner = Checker(self.report, self.names, partial=True)
+        value = inner.check(type_.of, node, path)
+        self.exempt |= inner.exempt
+        return value
+
+    def reference(self, type_: Reference, node: Node, path: Path) -> Any:
+        """The name of something; without names to know, only that it is one."""
+        self.exempt.add(path)
+        if type_.to == "hosts":
+            return self._hosts(node, path)
+        if not isinstance(node.value, str):
+            return self.unexpected(type_, node, path)
+        if self.names is None:
+            return node.value
+        known: Mapping[str, Any] = {"host": self.names.hosts, "party": self.names.parties, "cluster": self.names.clusters}[type_.to]
+        if node.value in known:
+            return node.value
+        if type_.to == "host" and (ranges.is_range(node.value) or _is_glob(node.value)):
+            return self.wrong(node, path, "this runs on one host: write its name, not a range or a pattern")
+        return self.wrong(node, path, _unknown_name(type_.to, node.value, known))
+
+    def _hosts(self, node: Node, path: Path) -> Any:
+        """Names of hosts from names, ranges and globs, each once, in the order given."""
+        listed = node.value if isinstance(node.value, list) else [node]
+        if not isinstance(node.value, (str, list)):
+            return self.unexpected(Reference("hosts"), node, path)
+        found: dict[str, None] = {}
+        right = True
+        for index, child in enumerate(listed):
+            where = (*path, index) if isinstance(node.value, list) else path
+            self.exempt.add(where)
+            names = self._host_names(child, where)
+            if isinstance(child.value, str) and child.value in found and names == [child.value]:
+                self.wrong(child, where, f"names '{child.value}' a second time")
+            right = right and names is not None
+            found.update(dict.fromkeys(names or ()))
+        return tuple(found) if right else WRONG
+
+    def _host_names(self, node: Node, path: Path) -> list[str] | None:
+        if not isinstance(node.value, str):
+            self.unexpected(Reference("host"), node, path)
+            return None
+        try:
+            names = ranges.expand(node.value)
+        except ValueError as error:
+            self.wrong(node, path, str(error))
+            return None
+        if self.names is None:
+            return names
+        if _is_glob(node.value):
+            return self._glob(node, path, names)
+        missing = [name for name in names if name not in self.names.hosts]
+        if missing:
+            more = f" (nor {len(missing) - 1} more of this range)" if len(missing) > 1 else ""
+            self.wrong(node, path, _unknown_name("host", missing[0], self.names.hosts) + more)
+            return None
+        return names
+
+    def _glob(self, node: Node, path: Path, patterns: list[str]) -> list[str] | None:
+        assert self.names is not None
+        if len(patterns) > 1:
+            self.wrong(node, path, "a range and a pattern ('*' or '?') in one name: write them as two")
+            return None
+        names = fnmatch.filter(self.names.hosts, patterns[0])
+        if not names:
+            self.wrong(node, path, f"no party has a host whose name fits '{shorten(patterns[0])}'")
+        return names or None
+
+    def place(self, type_: Place, node: Node, path: Path) -> Any:
+        """Where a role runs."""
+        before = len(self.report)
+        values = self.section_values(place_section(type_), node, path)
+        if values is None or not isinstance(node.value, dict):
+            return WRONG
+        self._one_target(type_, node, path)
+        if len(self.report) > before:
+            return WRONG
+        if values.get("party") is not None:
+            self._check_external_party(values, node, path)
+        if not self.partial:
+            self.rules(type_.rules, values, node, path)
+        return self._placement(values, path) if len(self.report) == before else WRONG
+
+    def _one_target(self, type_: Place, node: Node, path: Path) -> None:
+        targets = _targets(type_)
+        given = [target for target in targets if isinstance(node.value, dict) and target in node.value]
+        if len(given) == 1 or (not given and isinstance(node.value, dict) and "absent" in node.value):
+            return
+        wanted = " or ".join(f"'{target}'" for target in targets)
+        if given:
+            self.report.mistake((*path, given[1]), f"'{given[0]}' is given too: only one of {wanted}", node.keys.get(given[1]))
+        else:
+            self.wrong(node, path, f"doesn't say where: {wanted} is missing")
+
+    def _check_external_party(self, values: Mapping[str, Any], node: Node, path: Path) -> None:
+        assert isinstance(node.value, dict)
+        party = self.names.parties.get(values["party"]) if self.names else None
+        if party is not None and not party.external:
+            self.wrong(node.value["party"], (*path, "party"), f"'{party.name}' is no external party: name one of its hosts")
+        elif "public_url" not in values:
+            self.wrong(node, path, "another party's, so 'public_url' is needed: where it is reached")
+
+    def _placement(self, values: dict[str, Any], path: Path) -> Placement:
+        hosts: tuple[str, ...] = (values.pop("host"),) if "host" in values else values.pop("hosts", ())
+        removed = dict.fromkeys(values.pop("absent", ()))
+        known = self.names.hosts if self.names else {}
+        gone = values.pop("state", "present") == "absent"
+        removed.update(dict.fromkeys(name for name in hosts if gone or (name in known and known[name].state == "absent")))
+        common = {name: values.pop(name, None) for name in ("cluster", "party", "external", "port", "bind", "internal_url", "public_url")}
+        return Placement(
+            hosts=tuple(name for name in hosts if name not in removed),
+            absent=tuple(removed),
+            settings=values.pop("settings", {}),
+            options=values,
+            path=path,
+            **common,
+        )
+
+
+_CHECKS: Mapping[type, Callable[[Checker, Any, Node, Path], Any]] = {
+    Text: Checker.text,
+    Integer: Checker.integer,
+    Number: Checker.number,
+    Boolean: Checker.boolean,
+    Choice: Checker.choice,
+    Items: Checker.items,
+    Table: Checker.table,
+    Section: Checker.section,
+    OneOf: Checker.one_of,
+    Anything: Checker.anything,
+    Reference: Checker.reference,
+    Place: Checker.place,
+    Partial: Checker.partially,
+}
+
+
+def _targets(type_: Place) -> tuple[str, ...]:
+    """The keys that say where, of which a placement has one."""
+    return (
+        "host",
+        *(("hosts",) if type_.many else ()),
+        *(("cluster",) if type_.cluster else ()),
+        *(("party",) if type_.party else ()),
+        *(("external",) if type_.external else ()),
+    )
+
+
+def place_section(type_: Place) -> Section:
+    """A placement's keys as a section: where, what every placement takes, and the role's own."""
+    keys: dict[str, Key] = {"host": Key(Reference("host"), "The host it runs on.")}
+    if type_.many:
+        keys["hosts"] = Key(Reference("hosts"), "The hosts it runs on: names, ranges, patterns with `*` and `?`.", example=["ms2", "w[01:40]"])
+    if type_.cluster:
+        keys["cluster"] = Key(Reference("cluster"), "The cluster it runs in.")
+    if type_.party:
+        keys["party"] = Key(Reference("party"), "The external party that runs it.")
+    if type_.external:
+        keys["external"] = Key(type_.external, "One that is run otherwise, and only used.")
+    if type_.port is not None:
+        keys["port"] = Key(PORT, "The port it listens on.", default=type_.port)
+    if type_.listens:
+        keys["bind"] = Key(Text(format="bind_address"), "The address it listens on; default: the host's internal address.")
+        keys["internal_url"] = Key(Text(format=type_.urls), "Where other components reach it, when not directly.")
+        keys["public_url"] = Key(Text(format=type_.urls), "Where clients and other parties reach it.")
+    if type_.settings is not None:
+        keys["settings"] = Key(Partial(type_.settings), "The system's own configuration keys for this role.")
+    keys["absent"] = Key(Reference("hosts"), "Hosts it is to be stopped and removed on; their data stay.")
+    keys["state"] = Key(STATE, "absent: stopped and removed on all its hosts.", default="present")
+    return Section({**keys, **type_.options})
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a key's name says that its value is a secret: password, db_token, apiKey; a public key is none."""
+    parts = _SNAKE.sub("_", name).lower().replace("-", "_").split("_")
+    last = parts[-1]
+    singular = last.removesuffix("s") if last.endswith(("ords", "ens", "ets")) else last
+    return singular in _SECRET_WORDS and "public" not in parts
+
+
+def has_userinfo(text: str) -> bool:
+    """Whether there is a URL with a user or a password in the text."""
+    return _USERINFO.search(text) is not None
+
+
+def words(type_: Type) -> str:
+    """What a type wants, in words that fit after 'expected'."""
+    match type_:
+        case Text():
+            return type_.pattern_name or (FORMATS[type_.format].words if type_.format else "text")
+        case Integer():
+            return "a whole number" + _bounds(type_.minimum, type_.maximum)
+        case Number():
+            return "a number" + _bounds(type_.minimum, type_.maximum, type_.above, type_.below)
+        case Boolean():
+            return "true or false"
+        case Choice():
+            return f"one of {', '.join(type_.words)}" if len(type_.words) > 1 else type_.words[0]
+        case Items():
+            least = f" of at least {type_.min_items}" if type_.min_items else ""
+            return f"a list{least}"
+        case OneOf():
+            return " or ".join(words(of) for of in type_.types)
+        case Reference():
+            return {"hosts": "names of hosts"}.get(type_.to, f"the name of a {type_.to}")
+        case Anything():
+            return "any data"
+        case _:
+            return "a mapping"
+
+
+def _bounds(minimum: float | None, maximum: float | None, above: float | None = None, below: float | None = None) -> str:
+    if minimum is not None and maximum is not None:
+        return f" from {minimum} to {maximum}"
+    parts = [
+        f"{word} {bound}"
+        for word, bound in (("of at least", minimum), ("above", above), ("of at most", maximum), ("below", below))
+        if bound is not None
+    ]
+    return f" {' and '.join(parts)}" if parts else ""
+
+
+def _found(node: Node, hidden: bool) -> str:
+    match node.value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(node.value).lower()
+        case int() | float():
+            return "a number" if hidden else f"the number {shorten(repr(node.value))}"
+        case str():
+            return "a text" if hidden else f"the text '{shorten(node.value)}'"
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+    return f"a {type(node.value).__name__}"
+
+
+def _number_hint(value: Any, wanted: type) -> str:
+    """How to write a number that was written as a text."""
+    if not isinstance(value, str) or len(value) > 40:
+        return ""
+    try:
+        number = wanted(value)
+    except ValueError:
+        return ""
+    if not math.isfinite(number):
+        return ""
+    if wanted is float and "e" in value.lower():
+        return f": YAML takes this notation for text, write {number:f}".rstrip("0")
+    return ": leave out the quotes"
+
+
+def _length_message(type_: Text, length: int) -> str:
+    if length < type_.min_length:
+        return "is empty" if length == 0 else f"is shorter than {type_.min_length} characters"
+    return f"is longer than {type_.max_length} characters"
+
+
+def _known(name: str, known: list[str]) -> str:
+    """The nearest known key, or all of them when they are few."""
+    near = did_you_mean(name, known)
+    if near or not known or len(known) > 15:
+        return near
+    return f" (known are {', '.join(known)})"
+
+
+def _unknown_name(to: str, name: str, known: Iterable[str]) -> str:
+    what = {
+        "host": "no party has a host named",
+        "party": "there is no party named",
+        "cluster": "there is no cluster named",
+    }[to]
+    return f"{what} '{shorten(name)}'{did_you_mean(name, known)}"
+
+
+def _is_glob(text: str) -> bool:
+    return "*" in text or "?" in text
+
+
+def _node_shape(node: Node) -> type:
+    return type(node.value) if isinstance(node.value, (dict, list)) else str
+
+
+def _shape(type_: Type) -> type:
+    """dict, list or str (any scalar): what a value of the type is written as."""
+    match type_:
+        case Section() | Table() | Place() | Partial():
+            return dict
+        case Items():
+            return list
+        case _:
+            return str

@@ -4,10 +4,78 @@
 
 """The systems this collection deploys: one file a kind, found by its presence.
 
-A kind's module offers:
+A kind's module offers what ``Kind`` lists; its docstring's first paragraph is its introduction in docs/federation.md.
 
-    NAME: str                       the word in ``kind:``
-    PLACEMENTS: Mapping[str, Key]   its roles and other keys of a stack, beside kind, state, tls and settings
-    SETTINGS: Section               every key of the system's own configuration, typed
-    def expand(stack: Stack, federation: Federation, report: Report) -> Expansion
+``PLACEMENTS`` are the keys of a stack beside ``kind``, ``state``, ``tls`` and ``settings``, each a ``schema.Key``. Where a
+role runs is a ``Place``: host, hosts, party, external or cluster, with port, bind, internal_url, public_url, settings,
+absent and state come with it; the kind only names its default port, what else it may be, and the role's own keys::
+
+    PLACEMENTS = {
+        "redis": Key(Place(port=23456, external=Section({...})), "The store ...", required=True),
+        "servers": Key(Place(many=True, port=6666, options={"per_host": Key(Integer(1, 64), "...", default=1)}), "..."),
+        "clients": Key(Table(Text(format="name"), Place(options={...})), "..."),
+        "privacy": Key(Section({...}), "..."),
+    }
+
+Keys whose value is a ``Placement`` are in ``stack.placements``; all others in ``stack.options``, where they may hold
+placements too (a Table of them, a Section with one). Keys that weren't given are in neither, unless they have a default.
+References to hosts, parties and clusters are checked before ``expand`` is called; it is called only for a stack without a
+mistake. A secret is never a value: a key that takes the *name* of one is ``Text(format="secret")``.
+
+``stack.settings`` and ``placement.settings`` are checked key by key against ``SETTINGS`` (``Place(settings=...)``), but hold
+only what was given: merge them over what you derive, then complete them::
+
+    settings = schema.complete(SETTINGS, schema.merge(derived, stack.settings), (*stack.path, "settings"), report)
+
+which fills in defaults and runs the rules across keys.
+
+Absent things: of every placement ``hosts`` is where it runs, ``absent`` where it is to be removed (named so, or the host,
+the placement or the stack is absent). A component there has ``state="absent"``, and its name is all a role needs.
+
+Mistakes: ``report.mistake((*stack.path, "servers", "per_host"), "message")``. The path leads to the value in the document;
+the position is found by it (that of the nearest thing above when the path isn't written there). A message begins in lower
+case, names what is wrong and the way out, without the path. ``report.where(path)`` gives ``file:line:column`` of a second
+place for a message. Endpoints carry the ``path`` that put them there, so collisions name both places.
 """
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from typing import Protocol, cast
+
+from ..model import Expansion, Federation, Stack
+from ..nodes import Report
+from ..schema import Key, Section
+
+
+class Kind(Protocol):
+    """What a kind's module offers."""
+
+    NAME: str
+    """The word in ``kind:``."""
+
+    TLS: bool
+    """Whether the system can do TLS. If so a stack takes ``tls``, true by default; if not there is no such key."""
+
+    PLACEMENTS: Mapping[str, Key]
+    """The keys of a stack."""
+
+    SETTINGS: Section
+    """Every key of the system's own configuration, typed."""
+
+    EXAMPLE: str
+    """A stack for the first document that ``init`` writes: commented YAML without ``kind``, on host1, host2 and host3."""
+
+    def expand(self, stack: Stack, federation: Federation, report: Report) -> Expansion:
+        """The stack's components and all that follows from them. Mistakes go to the report; the result then isn't used."""
+
+
+@functools.cache
+def kinds() -> Mapping[str, Kind]:
+    """Every kind by its name, from the files in this directory."""
+    modules = (importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__))
+    found = {kind.NAME: kind for kind in cast("list[Kind]", list(modules))}
+    return dict(sorted(found.items()))

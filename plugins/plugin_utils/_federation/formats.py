@@ -1,0 +1,209 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a text may have to look like: one function a format, giving the text in its normal form or a ValueError."""
+
+from __future__ import annotations
+
+import ipaddress
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+_NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_SECRET = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+def name(text: str) -> str:
+    """A name of ours: part of unit names and paths."""
+    if not _NAME.fullmatch(text):
+        raise ValueError("is no name: a lower-case letter, then up to 31 of a-z, 0-9 and '-', no '-' at the end")
+    return text
+
+
+def host_name(text: str) -> str:
+    """A host's name in the inventory."""
+    if not _HOST_NAME.fullmatch(text) or ".." in text:
+        raise ValueError("is no host name: letters, digits, '-', '_' and '.', beginning and ending with a letter or digit")
+    return text
+
+
+def dns_name(text: str) -> str:
+    """A name that DNS could know; an address is none."""
+    if not _DNS_NAME.fullmatch(text):
+        raise ValueError("is no DNS name")
+    if text.rpartition(".")[2].isdigit():
+        raise ValueError("is no DNS name but looks like an address")
+    return text
+
+
+def address(text: str) -> str:
+    """A numeric address of one host, IPv4 or IPv6, in its shortest form."""
+    found = _ip(text)
+    if found.is_unspecified or found.is_multicast or text == "255.255.255.255":
+        raise ValueError("is no address of one host")
+    return str(found)
+
+
+def bind_address(text: str) -> str:
+    """A numeric address to listen on; 0.0.0.0 and :: are every one of the host."""
+    found = _ip(text)
+    if found.is_multicast or text == "255.255.255.255":
+        raise ValueError("is no address to listen on")
+    return str(found)
+
+
+def address_or_name(text: str) -> str:
+    """A numeric address or a DNS name."""
+    try:
+        return address(text)
+    except ValueError:
+        if ":" in text or re.fullmatch(r"[0-9.]+", text):
+            raise
+    return dns_name(text)
+
+
+def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    if "%" in text:
+        raise ValueError("names an interface ('%'), which only means something on one host")
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise ValueError("is no numeric address") from None
+
+
+def address_port(text: str) -> str:
+    """``10.20.0.11:6666`` or ``[fd00::11]:6666``."""
+    host, colon, digits = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", digits) or not 0 < int(digits) < 65536:
+        raise ValueError("is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666")
+    if host.startswith("[") and host.endswith("]"):
+        return f"[{address(host[1:-1])}]:{int(digits)}"
+    if ":" in host:
+        raise ValueError("is an IPv6 address without brackets: write [ADDRESS]:PORT")
+    return f"{address(host)}:{int(digits)}"
+
+
+def network(text: str) -> str:
+    """A network as address/bits; a lone address is the network of one."""
+    try:
+        return str(ipaddress.ip_network(text, strict=True))
+    except ValueError as error:
+        if "host bits set" in str(error):
+            raise ValueError(f"has host bits set: write {ipaddress.ip_network(text, strict=False)}") from None
+        raise ValueError("is no network, such as 10.20.0.0/16 or fd00::/64") from None
+
+
+def url(text: str) -> str:
+    """An absolute URL: scheme, host, perhaps port, path and query; never a user or password."""
+    split_url(text)
+    return text
+
+
+def origin(text: str) -> str:
+    """A URL that ends after host and port."""
+    parts = split_url(text)
+    if parts.path not in ("", "/") or parts.query or "?" in text:
+        raise ValueError("has a path or a query: write scheme://host:port only")
+    return text.rstrip("/")
+
+
+def split_url(text: str) -> SplitResult:
+    """The parts of a checked URL."""
+    if _CONTROL.search(text) or " " in text or "\\" in text:
+        raise ValueError("is no URL: it has a blank or a character that no URL has")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"is no URL: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    if not re.fullmatch(r"[a-z][a-z0-9+.-]*", parts.scheme) or not text.lower().startswith(f"{parts.scheme}://"):
+        raise ValueError("is no URL: it begins with no scheme such as https://")
+    if "@" in parts.netloc:
+        raise ValueError("has a user or a password in it")
+    if not parts.hostname:
+        raise ValueError("is no URL: it names no host")
+    if port == 0:
+        raise ValueError("has port 0")
+    if "#" in text:
+        raise ValueError("has a fragment ('#')")
+    address_or_name(parts.hostname)
+    return parts
+
+
+def path(text: str) -> str:
+    """A path of a file beside the document: relative, and never upwards."""
+    if _CONTROL.search(text) or "\\" in text:
+        raise ValueError("is no path: it has a character that no path of ours has")
+    if text.startswith(("/", "~")):
+        raise ValueError("is an absolute path: files that a document names lie beside it")
+    if ".." in text.split("/"):
+        raise ValueError("leads upwards ('..'): files that a document names lie beside it")
+    if posixpath.normpath(text) == ".":
+        raise ValueError("names no file")
+    return posixpath.normpath(text)
+
+
+def absolute_path(text: str) -> str:
+    """A path on a host."""
+    if _CONTROL.search(text):
+        raise ValueError("is no path: it has a character that no path of ours has")
+    if not text.startswith("/") or ".." in text.split("/"):
+        raise ValueError("is no absolute path: it begins with '/' and has no '..'")
+    return posixpath.normpath("/" + text.lstrip("/"))
+
+
+def secret(text: str) -> str:
+    """The name of a secret; the value lies in the vault."""
+    if not _SECRET.fullmatch(text):
+        raise ValueError("is no name of a secret: a lower-case letter, then a-z, 0-9, '_' and '-'; the value itself goes into the vault")
+    return text
+
+
+def sha256(text: str) -> str:
+    """A SHA-256 sum in hexadecimal."""
+    if not _SHA256.fullmatch(text):
+        raise ValueError("is no SHA-256 sum: 64 of 0-9 and a-f")
+    return text
+
+
+def python_callable(text: str) -> str:
+    """``package.module:function``."""
+    if not _CALLABLE.fullmatch(text):
+        raise ValueError("is no Python callable, such as package.module:function")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format: what it is called in messages and the reference, and the function that checks it."""
+
+    words: str
+    check: Callable[[str], str]
+
+
+FORMATS: Mapping[str, Format] = {
+    "name": Format("a name (lower case)", name),
+    "host_name": Format("a host name", host_name),
+    "dns_name": Format("a DNS name", dns_name),
+    "address": Format("a numeric address", address),
+    "bind_address": Format("a numeric address to listen on", bind_address),
+    "address_or_name": Format("an address or a DNS name", address_or_name),
+    "address_port": Format("a numeric address with a port", address_port),
+    "network": Format("a network", network),
+    "url": Format("a URL", url),
+    "origin": Format("a URL without path", origin),
+    "path": Format("the path of a file beside the document", path),
+    "absolute_path": Format("an absolute path on the host", absolute_path),
+    "secret": Format("the name of a secret", secret),
+    "sha256": Format("a SHA-256 sum", sha256),
+    "callable": Format("a Python callable", python_callable),
+}

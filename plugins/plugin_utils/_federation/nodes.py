@@ -1,0 +1,141 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Data that knows where it was written, and the mistakes found in it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .model import Path, Position
+
+Scalar = str | int | float | bool | None
+
+_PLAIN_STEP = re.compile(r"[A-Za-z0-9_-]+")
+_MAX_SHOWN = 60
+_MAX_CANDIDATES = 5000
+
+
+@dataclass(slots=True)
+class Node:
+    """A value of a document. ``keys`` is where each key of a mapping stands; positions are None for plain values."""
+
+    value: dict[str, Node] | list[Node] | Scalar
+    position: Position | None = None
+    keys: dict[str, Position] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """One thing that is wrong, as one line."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+class Report:
+    """Where mistakes are collected. ``root`` is the whole document, in which paths are looked up."""
+
+    def __init__(self, root: Node | None = None) -> None:
+        self.root = root if root is not None else Node(None)
+        self._mistakes: dict[Mistake, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._mistakes)
+
+    @property
+    def mistakes(self) -> list[Mistake]:
+        """All mistakes, each once, in the order of the files."""
+        return sorted(self._mistakes)
+
+    def add(self, mistake: Mistake) -> None:
+        """Note a mistake that is already made up."""
+        self._mistakes[mistake] = None
+
+    def mistake(self, path: Path, message: str, position: Position | None = None) -> None:
+        """Note a mistake at a path of the document, such as ``stack.path + ("servers", "port")``.
+
+        Without a position it is that of the value there, or of what is nearest above it when the path names something
+        that isn't written in the document.
+        """
+        where = position or self.position(path) or Position("", 0, 0)
+        self.add(Mistake(where.file, where.line, where.column, path_text(path), message))
+
+    def position(self, path: Path) -> Position | None:
+        """Where the value at the path stands, or the nearest above it."""
+        node, position = self.root, self.root.position
+        for step in path:
+            found = _child(node, step)
+            if found is None:
+                break
+            node = found
+            position = node.position or position
+        return position
+
+    def where(self, path: Path) -> str:
+        """``file:line:column`` of a path, for messages that name a second place."""
+        position = self.position(path)
+        return f"{position.file}:{position.line}:{position.column}" if position else path_text(path)
+
+
+def _child(node: Node, step: str | int) -> Node | None:
+    if isinstance(node.value, dict):
+        return node.value.get(str(step))
+    if isinstance(node.value, list) and isinstance(step, int) and step < len(node.value):
+        return node.value[step]
+    return None
+
+
+def path_text(path: Path) -> str:
+    """``stacks.lenet.servers.hosts[1]``; a step with other characters is quoted."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+            continue
+        shown = step if _PLAIN_STEP.fullmatch(step) else f"'{shorten(step)}'"
+        text += f".{shown}" if text else shown
+    return text
+
+
+def shorten(text: str) -> str:
+    """The text as it may stand in a message: one line, not long."""
+    shown = "".join(character if character.isprintable() else "?" for character in text[: _MAX_SHOWN + 1])
+    return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 3]}..."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` with the known word nearest to this one, or nothing."""
+    candidates = list(known)[:_MAX_CANDIDATES]
+    near = difflib.get_close_matches(word[:_MAX_SHOWN], candidates, n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def node_of(value: Any) -> Node:
+    """Plain data (from variables, not from a document) as nodes without positions."""
+    if isinstance(value, Mapping):
+        return Node({str(key): node_of(child) for key, child in value.items()})
+    if isinstance(value, (list, tuple)):
+        return Node([node_of(child) for child in value])
+    return Node(value)
+
+
+def plain(node: Node) -> Any:
+    """The node's value without positions."""
+    if isinstance(node.value, dict):
+        return {key: plain(child) for key, child in node.value.items()}
+    if isinstance(node.value, list):
+        return [plain(child) for child in node.value]
+    return node.value
