@@ -1,0 +1,34 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What scheduler, server and worker share: which MindSpore they import, and how they end."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from typing import Any
+
+from fedlearn_mindspore import light
+from fedlearn_mindspore.config import Passwords
+
+LOG = logging.getLogger("fedlearn_mindspore")
+
+
+def prepare(flavour: str) -> None:
+    """Logs to stderr, and makes MindSpore Federated importable: whole (`full`) or without MindSpore (`light`)."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    if flavour == "light":
+        light.register()
+    elif flavour != "full":
+        raise SystemExit(f"flavour '{flavour}': light or full")
+
+
+def ssl_config(passwords: Passwords | None) -> Any:
+    """MindSpore's SSLConfig with the passwords of the PKCS#12 files, or None without TLS."""
+    if passwords is None:
+        return None
+    module = importlib.import_module("mindspore_federated.startup.ssl_config")
+    return module.SSLConfig(**passwords.read())

@@ -1,0 +1,54 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""`python -m fedlearn_mindspore.worker --config FILE`: trains on this host's own data until the job has finished.
+
+What it did is kept after each iteration, so a worker that was interrupted goes on; the result is written last.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Callable
+
+from fedlearn_mindspore import config, runtime
+from fedlearn_mindspore.runtime import LOG
+from fedlearn_mindspore.session import Session, write_json
+
+
+def load_callable(application: config.Application) -> Callable[[Session], Mapping[str, Any]]:
+    """The application's function. Raises SystemExit that says what is missing."""
+    if application.path:
+        sys.path.insert(0, application.path)
+    module_name, _, name = application.callable.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise SystemExit(f"application {application.callable}: {error}") from error
+    if not callable(function):
+        raise SystemExit(f"application {application.callable}: not a function")
+    return function  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    """Trains, then writes the result."""
+    worker = config.from_arguments(config.Worker, "MindSpore Federated worker")
+    runtime.prepare(worker.flavour)
+    train = load_callable(worker.application)
+    state = Path(worker.state)
+    session = Session(worker)
+    try:
+        outcome = dict(train(session))
+    finally:
+        session.leave()
+    write_json(state / "result.json", {**outcome, "iterations": session.iterations, "digest": worker.digest})
+    (state / f"finished-{worker.digest}").touch()
+    LOG.info("finished after %d iterations", len(session.iterations))
+
+
+if __name__ == "__main__":
+    main()
