@@ -17,7 +17,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_INJECT_FACT_VARS := false
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: help venv runtime demo demo-down check test test-all scenario bench clean
+.PHONY: help venv runtime demo demo-down check test test-all scenario bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -27,3 +27,25 @@ venv: ## make .venv with all tools
 
 runtime: # what the demo needs of .venv
 	@$(TOOLS)/venv.sh .venv requirements-demo.txt
+
+demo: runtime ## three systemd hosts train a model whose numbers are known; build/demo/verify.json
+	@$(PYTHON) $(TOOLS)/demo.py up
+
+demo-down: runtime ## remove the demo's hosts
+	@$(PYTHON) $(TOOLS)/demo.py down
+
+check: venv ## ruff, mypy, yamllint, unit tests; under a minute
+	@$(TOOLS)/check.sh
+
+test: venv ## what continuous integration runs, at most 45 minutes
+	@$(TOOLS)/test.sh
+
+test-all: venv ## everything else, in parts (PART=name for one); done parts of this tree are not run again
+	@$(PYTHON) $(TOOLS)/parts.py test-all $(PART)
+
+scenario: venv ## one Molecule scenario: make scenario NAME=redis
+	@$(TOOLS)/scenario.sh "$(NAME)"
+
+bench: venv ## benchmarks, as ratios, into build/bench/
+	@$(TOOLS)/venv.sh .venv requirements-bench.txt
+	@$(PYTHON) -m tests.benchmarks

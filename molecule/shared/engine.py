@@ -65,10 +65,9 @@ def stop(room: Path) -> bool:
         subprocess.run(["systemctl", "stop", "docker.service", "docker.socket"], check=True)
     elif _is_dockerd(started["pid"]):
         os.kill(started["pid"], signal.SIGTERM)
-        for _ in range(START_SECONDS):
-            if not _is_dockerd(started["pid"]):
-                break
-            time.sleep(1)
+        deadline = time.monotonic() + START_SECONDS
+        while _is_dockerd(started["pid"]) and time.monotonic() < deadline:
+            time.sleep(0.5)
     record.unlink()
     return True
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: fedlearn.infra contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -66,7 +65,7 @@ class Host:
     def parse(cls, text: str, suite: str) -> Host:
         """``name=address[,address][@suite]``; ``suite`` is the set's default."""
         name, found, rest = text.partition("=")
-        addresses, _, own_suite = rest.partition("@")
+        addresses, _at, own_suite = rest.partition("@")
         try:
             numeric = tuple(str(ipaddress.ip_address(address)) for address in addresses.split(","))
         except ValueError as error:
@@ -350,6 +349,13 @@ def show(client: docker.DockerClient, name: str | None) -> None:
         print(f"{container.labels[LABEL_SET]:<16} {host:<24} {','.join(addresses):<32} {container.status}")
 
 
+def stop_engine_if_idle() -> None:
+    """Stop the engine if it was started here and nothing of anybody runs in it any more."""
+    answering = engine.connect()
+    if answering is not None and not answering.containers.list(all=True) and engine.stop(ROOM):
+        print("stopped the engine that was started here")
+
+
 def _containers(client: docker.DockerClient, name: str) -> list[Container]:
     found = client.containers.list(all=True, filters={"label": f"{LABEL_SET}={name}"})
     return sorted(found, key=lambda container: str(container.name))
@@ -358,7 +364,7 @@ def _containers(client: docker.DockerClient, name: str) -> list[Container]:
 def inventory_hosts(source: str, suite: str) -> list[Host]:
     """The hosts an inventory names with a numeric ``ansible_host``, as a set would have them."""
     command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", source, "--list"]
-    listed = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT)
+    listed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
     if listed.returncode != 0:
         raise HostsError(f"the inventory {source} cannot be read:\n{listed.stderr.strip()}")
     hosts = json.loads(listed.stdout)["_meta"]["hostvars"]
@@ -373,7 +379,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("engine", help="see that a container engine answers; install and start one when none does")
-    verb.add_argument("--stop", action="store_true", help="stop the engine, if it was started here")
+    verb.add_argument("--stop-if-idle", action="store_true", help="stop it, if it was started here and no host is left")
     verb = verbs.add_parser("image", help="make the images of these suites")
     verb.add_argument("suites", nargs="+", choices=image.SUITES)
     verb = verbs.add_parser("up", help="bring a set up; hosts that already are as asked are kept")
@@ -395,8 +401,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    if arguments.verb == "engine" and arguments.stop:
-        print("stopped the engine" if engine.stop(ROOM) else "the engine was not started here; left as it is")
+    if arguments.verb == "engine" and arguments.stop_if_idle:
+        stop_engine_if_idle()
         return
     client = engine.client(ROOM)
     match arguments.verb:

@@ -1,0 +1,156 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Run the parts of `make test` or `make test-all` (parts.toml), one after the other.
+
+    parts.py test            every part, again each time
+    parts.py test-all        what has not passed for this very tree yet
+    parts.py test-all PART   that part, again
+
+Each part's output goes to build/<suite>/<part>.log and its result, with the digest of the tree, to <part>.json beside
+it. The last line sums up; the exit code is 0 only if no part failed or is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import tree
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PARTS = Path(__file__).with_name("parts.toml")
+TAIL_LINES = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A command and its time limit."""
+
+    name: str
+    command: str
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a part ended, for which tree; ``seconds`` is wall time."""
+
+    part: str
+    tree: str
+    passed: bool
+    seconds: int
+    reason: str
+
+
+def read(suite: str) -> list[Part]:
+    """The suite's parts, in order."""
+    return [Part(**part) for part in tomllib.loads(PARTS.read_text())[suite]["parts"]]
+
+
+def run(part: Part, digest: str, room: Path) -> Result:
+    """Run one part within its limit; at the limit its whole process group ends, by SIGTERM so that traps run."""
+    began = time.monotonic()
+    log = room / f"{part.name}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            ["bash", "-c", part.command], cwd=CHECKOUT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            code = process.wait(timeout=part.minutes * 60)
+            reason = "" if code == 0 else f"exit code {code}"
+        except subprocess.TimeoutExpired:
+            reason = f"not done within {part.minutes} minutes"
+            _end(process)
+        except KeyboardInterrupt:
+            _end(process)
+            raise
+    result = Result(part.name, digest, not reason, round(time.monotonic() - began), reason)
+    (room / f"{part.name}.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
+    return result
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def passed_before(part: Part, digest: str, room: Path) -> bool:
+    """Whether the part has passed for this tree."""
+    try:
+        result = json.loads((room / f"{part.name}.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(result["passed"]) and result["tree"] == digest
+
+
+def tell(result: Result, room: Path) -> None:
+    """One line a part; of a failed one also the end of its output."""
+    if result.passed:
+        print(f"ok      {result.part:<24} {result.seconds:>5} s", flush=True)
+        return
+    log = room / f"{result.part}.log"
+    lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+    print(f"FAILED  {result.part:<24} {result.seconds:>5} s  {result.reason}; the end of {log}:", flush=True)
+    print("\n".join(f"    {line}" for line in lines), flush=True)
+
+
+def run_all(suite: str, parts: list[Part], room: Path, *, again: bool) -> bool:
+    """Run the parts (``again``: also those that passed for this tree) and print the sum; True when all have passed."""
+    digest = tree.digest()
+    began = time.monotonic()
+    failed = []
+    for part in parts:
+        if not again and passed_before(part, digest, room):
+            print(f"passed  {part.name:<24} for this tree already", flush=True)
+            continue
+        result = run(part, digest, room)
+        tell(result, room)
+        if not result.passed:
+            failed.append(part.name)
+    if tree.digest() != digest:
+        print("the tree changed while it was tested: what passed counts for the tree before", flush=True)
+    every = read(suite)
+    passed = [part.name for part in every if passed_before(part, digest, room)]
+    missing = [part.name for part in every if part.name not in passed]
+    seconds = round(time.monotonic() - began)
+    print(
+        f"{suite} of tree {digest}: {len(passed)} passed, {len(failed)} failed, {len(missing)} missing in {seconds} s"
+        + (f"; missing: {' '.join(missing)}" if missing else ""),
+        flush=True,
+    )
+    return not failed and not (missing and len(parts) == len(every))
+
+
+def main(arguments: list[str]) -> int:
+    """The command line."""
+    if not arguments or arguments[0] not in tomllib.loads(PARTS.read_text()):
+        print(__doc__, file=sys.stderr)
+        return 2
+    suite, *wanted = arguments
+    parts = read(suite)
+    unknown = set(wanted) - {part.name for part in parts}
+    if unknown:
+        names = " ".join(part.name for part in parts)
+        print(f"parts.py: {suite} has no part {', '.join(sorted(unknown))}; it has: {names}", file=sys.stderr)
+        return 2
+    room = CHECKOUT / "build" / suite
+    room.mkdir(parents=True, exist_ok=True)
+    chosen = [part for part in parts if not wanted or part.name in wanted]
+    return 0 if run_all(suite, chosen, room, again=suite == "test" or bool(wanted)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
