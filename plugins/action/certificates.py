@@ -1,0 +1,176 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Certificates of a host: the module asks, this signs with the party's CA, the module installs. Documentation: the module."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime, timezone
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
+    AUTHORITY_OPTIONS,
+    CERTIFICATE_OPTIONS,
+    AuthorityDescription,
+    Description,
+    DescriptionError,
+    describe_all,
+    describe_authority,
+)
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTrouble
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.openssl import challenge
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError, Trust, proven_key
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE_OPTIONS},
+    "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
+    "state_directory": {"type": "path", "required": True},
+    "thorough": {"type": "bool", "default": False},
+}
+_OWN = ("requests",)
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Inspect, sign, install: one remote execution when nothing is to be done, two otherwise."""
+
+    TRANSFERS_FILES = False
+    _supports_async = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The result of the task on one host."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        try:
+            return self._converge(options, variables)
+        except (DescriptionError, AuthorityError, FileTrouble) as error:
+            raise AnsibleActionFail(str(error)) from None
+
+    def _converge(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        descriptions = [item for item in describe_all(options["certificates"])]
+        authorities = self._authorities(options, variables)
+        present = [item for item in descriptions if item.state == "present"]
+        _check_names(present, authorities)
+        trusts = self._trusts(present, authorities)
+        nonce = secrets.token_hex(16)
+        given = {
+            "certificates": options["certificates"],
+            "thorough": options["thorough"],
+            "nonce": nonce,
+            "anchors": {item.name: _anchors(item, trusts) for item in present},
+        }
+        result = self._module(given, variables)
+        requests = result.pop("requests", {})
+        if result.get("failed") or self._task.check_mode:
+            self._prove_signing_possible(result, present, authorities)
+            return result
+        if not requests:
+            return result
+        issued = _sign(requests, {item.name: item for item in present}, authorities, nonce)
+        return _merged(result, self._module({**given, "step": "install", "issued": issued}, variables))
+
+    def _module(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = self._execute_module(
+            module_name="fedlearn.infra.certificates", module_args=arguments, task_vars=variables
+        )
+        return result
+
+    def _authorities(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Authority]:
+        found: dict[str, Authority] = {}
+        for item in options["authorities"]:
+            description = describe_authority(item)
+            if description.name in found:
+                raise DescriptionError(f"authority {description.name} is described twice; remove one")
+            found[description.name] = Authority(
+                description, options["state_directory"], lambda it=description: self._passphrase(it, options, variables)
+            )
+        return found
+
+    def _trusts(self, present: list[Description], authorities: dict[str, Authority]) -> dict[str, Trust]:
+        """What hosts are to know of each authority; those still missing are made, but in check mode."""
+        trusts: dict[str, Trust] = {}
+        for name in dict.fromkeys(name for item in present for name in (item.authority, *item.trust)):
+            authority = authorities[name]
+            if not authority.exists():
+                if self._task.check_mode:
+                    trusts[name] = Trust(None, "")
+                    continue
+                authority.make()
+            trusts[name] = authority.trust()
+        return trusts
+
+    def _prove_signing_possible(self, result: dict[str, Any], present: list[Description], authorities: dict[str, Authority]) -> None:
+        """In check mode, fail for a CA that couldn't sign what is needed, before any host is touched for real."""
+        if result.get("failed"):
+            return
+        for item in present:
+            if result["certificates"].get(item.name, {}).get("action") in ("issued", "renewed"):
+                authorities[item.authority].prove()
+
+    def _passphrase(self, authority: AuthorityDescription, options: dict[str, Any], variables: dict[str, Any]) -> str:
+        lookup = lookup_loader.get("fedlearn.infra.secret", loader=self._loader, templar=self._templar)
+        if lookup is None:
+            raise AuthorityError("the lookup fedlearn.infra.secret is missing: the collection isn't installed whole")
+        try:
+            values = lookup.run(
+                [secret_name(authority.name)], variables=variables, party=authority.party, state_directory=options["state_directory"]
+            )
+        except AnsibleError as error:
+            raise AuthorityError(f"authority {authority.name} of party {authority.party}: {error.message}") from None
+        return str(values[0])
+
+
+def _check_names(present: list[Description], authorities: dict[str, Authority]) -> None:
+    for item in present:
+        for name in (item.authority, *item.trust):
+            if name not in authorities:
+                known = ", ".join(sorted(authorities)) or "none"
+                raise DescriptionError(f"certificate {item.name}: there is no authority {name} (authorities: {known})")
+        if authorities[item.authority].description.mode != "ownca":
+            raise DescriptionError(f"certificate {item.name}: authority {item.authority} is external: it can be trusted, not sign here")
+
+
+def _anchors(description: Description, trusts: dict[str, Trust]) -> dict[str, Any]:
+    trust = trusts[description.authority]
+    return {
+        "issuer": trust.issuer_pem,
+        "issuer_not_after": trust.issuer_not_after,
+        "intermediates": "",
+        "trust": "".join(trusts[name].bundle for name in description.trust),
+    }
+
+
+def _sign(
+    requests: dict[str, str], present: dict[str, Description], authorities: dict[str, Authority], nonce: str
+) -> dict[str, str]:
+    """A certificate (PEM) for each request a host sent; AuthorityError for a request that is not to be trusted."""
+    issued: dict[str, str] = {}
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    for name, request in requests.items():
+        if name not in present:
+            raise AuthorityError(f"the host asks for a certificate {str(name)[:60]!r} that isn't described for it")
+        key = proven_key(request, challenge(nonce, name), present[name])
+        certificate = authorities[present[name].authority].sign(present[name], key, now)
+        issued[name] = certificate.public_bytes(Encoding.PEM).decode("ascii")
+    return issued
+
+
+def _merged(inspected: dict[str, Any], installed: dict[str, Any]) -> dict[str, Any]:
+    """One result of both executions: reasons and the former state of the first, the outcome of the second."""
+    result = {**inspected, **{key: value for key, value in installed.items() if key not in ("certificates", "diff", "warnings", *_OWN)}}
+    result["changed"] = bool(inspected.get("changed") or installed.get("changed"))
+    result["warnings"] = [*inspected.get("warnings", []), *installed.get("warnings", [])]
+    for name, outcome in installed.get("certificates", {}).items():
+        result["certificates"][name] = {**outcome, "reasons": inspected["certificates"][name]["reasons"]}
+    for name, after in installed.get("diff", {}).get("after", {}).items():
+        result["diff"]["after"][name] = {**after, "reasons": inspected["certificates"][name]["reasons"]}
+    return result

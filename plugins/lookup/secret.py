@@ -1,0 +1,130 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: secret
+short_description: A secret of a party, by name
+version_added: 0.1.0
+author:
+  - fedlearn.infra contributors (@fedlearn)
+description:
+  - Reads C(<state_directory>/.secrets/<party>.yml), which M(fedlearn.infra.secrets) writes and ansible-vault encrypts. It is
+    decrypted in memory only.
+  - With O(backend) another lookup is asked instead, such as P(community.hashi_vault.hashi_vault#lookup).
+options:
+  _terms:
+    description: Names of secrets.
+    required: true
+    type: list
+    elements: str
+  party:
+    description: The party whose secrets they are.
+    type: str
+    vars:
+      - name: fedlearn_party
+  state_directory:
+    description: Directory on the control node below which C(.secrets/) lies.
+    type: path
+    vars:
+      - name: fedlearn_state
+  backend:
+    description:
+      - Another lookup to ask, instead of the file.
+      - C(lookup) is its name, C(term) what it is given, in which C({party}) and C({name}) are replaced, C(options) its options.
+    type: dict
+    default: {}
+    vars:
+      - name: fedlearn_secret_backend
+notes:
+  - Set C(no_log) on tasks that use it.
+seealso:
+  - module: fedlearn.infra.secrets
+"""
+
+EXAMPLES = r"""
+- name: Write a password file
+  ansible.builtin.copy:
+    content: "{{ lookup('fedlearn.infra.secret', 'survey_database') }}"
+    dest: /etc/example/password
+    mode: "0600"
+  no_log: true
+
+- name: Take the same secret out of HashiCorp Vault
+  ansible.builtin.debug:
+    msg: "{{ lookup('fedlearn.infra.secret', 'survey_database') | length }}"
+  vars:
+    fedlearn_secret_backend:
+      lookup: community.hashi_vault.hashi_vault
+      term: "secret=kv/data/fedlearn/{party}:{name}"
+      options:
+        url: https://vault.example:8200
+"""
+
+RETURN = r"""
+_raw:
+  description: The values, in the order of the names.
+  type: list
+  elements: str
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleError, AnsibleLookupError
+from ansible.plugins.loader import lookup_loader
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTrouble
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile import SECRET_NAME, VaultFile, VaultTrouble
+
+
+class LookupModule(LookupBase):  # type: ignore[misc]
+    """See DOCUMENTATION."""
+
+    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+        """The value of each name; AnsibleLookupError for one that isn't there."""
+        self.set_options(var_options=variables, direct=kwargs)
+        party = self.get_option("party")
+        if not party:
+            raise AnsibleLookupError("secret: whose secret? Give party=NAME or set fedlearn_party")
+        for name in terms:
+            if not isinstance(name, str) or not SECRET_NAME.fullmatch(name):
+                raise AnsibleLookupError(f"secret: {str(name)[:60]!r} is no name of a secret")
+        backend = self.get_option("backend")
+        if backend:
+            return [self._ask(backend, party, name, variables) for name in terms]
+        return self._from_file(party, [str(name) for name in terms])
+
+    def _from_file(self, party: str, names: list[str]) -> list[str]:
+        state = self.get_option("state_directory")
+        if not state:
+            raise AnsibleLookupError("secret: where? Give state_directory=PATH or set fedlearn_state")
+        try:
+            file = VaultFile(state, party, self._loader._vault)
+            values = file.read()
+        except (VaultTrouble, FileTrouble) as error:
+            raise AnsibleLookupError(f"secret: {error}") from None
+        missing = [name for name in names if not values.get(name)]
+        if missing:
+            raise AnsibleLookupError(
+                f"secret: {file.path} has no {' and no '.join(missing)}: run ansible-playbook fedlearn.infra.secrets -i YOUR_INVENTORY"
+            )
+        return [values[name] for name in names]
+
+    def _ask(self, backend: dict[str, Any], party: str, name: str, variables: dict[str, Any] | None) -> str:
+        unknown = set(backend) - {"lookup", "term", "options"}
+        if unknown or not isinstance(backend.get("lookup"), str):
+            raise AnsibleLookupError("secret: backend takes lookup (a name), term and options")
+        lookup = lookup_loader.get(backend["lookup"], loader=self._loader, templar=self._templar)
+        if lookup is None:
+            raise AnsibleLookupError(f"secret: the backend's lookup {backend['lookup']} isn't installed")
+        term = str(backend.get("term", "{name}")).replace("{party}", party).replace("{name}", name)
+        try:
+            values = lookup.run([term], variables=variables, **(backend.get("options") or {}))
+        except AnsibleError as error:
+            raise AnsibleLookupError(f"secret: {backend['lookup']} has no {name} of party {party} ({term}): {error.message}") from None
+        if len(values) != 1 or not isinstance(values[0], str) or not values[0]:
+            raise AnsibleLookupError(f"secret: {backend['lookup']} gave no single text for {name} of party {party} ({term})")
+        return values[0]

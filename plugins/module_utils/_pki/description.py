@@ -1,0 +1,217 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a certificate is to say: read from a task's options, checked once on the control node and once more on the host."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+
+NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,126}[a-z0-9])?")
+DNS_NAME = re.compile(
+    r"(?=.{1,253}\Z)(?:\*\.)?[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+)
+# Printable ASCII without what separates or quotes in a distinguished name, a configuration file or a log line.
+COMMON_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._@:-]{0,62}[A-Za-z0-9])?")
+KEY_TYPE = re.compile(r"ec-p256|ec-p384|rsa-([0-9]{3,5})")
+RSA_BITS = (3072, 8192)
+USAGES = ("server", "client")
+FORMATS = ("pem", "pkcs12")
+MODES = ("ownca", "external", "csr", "provided", "acme")
+DAY = 86400
+BACKDATED = 600
+"""Seconds a certificate is valid before it was signed, so that a host whose clock is a little late takes it."""
+
+AUTHORITY_OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "party": {"type": "str", "required": True},
+    "mode": {"type": "str", "default": "ownca", "choices": list(MODES)},
+    "common_name": {"type": "str"},
+    "lifetime_days": {"type": "int", "default": 3650},
+    "ca": {"type": "path"},
+}
+CERTIFICATE_OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "default": "present", "choices": ["present", "absent"]},
+    "federation": {"type": "str", "required": True},
+    "stack": {"type": "str"},
+    "authority": {"type": "str"},
+    "common_name": {"type": "str"},
+    "dns_names": {"type": "list", "elements": "str", "default": []},
+    "addresses": {"type": "list", "elements": "str", "default": []},
+    "usages": {"type": "list", "elements": "str", "default": ["server"], "choices": list(USAGES)},
+    "key_type": {"type": "str", "default": "ec-p256"},
+    "lifetime_days": {"type": "int", "default": 397},
+    "formats": {"type": "list", "elements": "str", "default": ["pem"], "choices": list(FORMATS)},
+    "trust": {"type": "list", "elements": "str", "default": []},
+}
+
+
+class DescriptionError(ValueError):
+    """The description itself is wrong; the text names the certificate or authority, what is wrong, and the way out."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """One certificate of a host.
+
+    ``sans`` and ``addresses`` are what it is valid for (addresses in their shortest form), ``usages`` of USAGES,
+    ``lifetime_days`` from its signing on, ``trust`` the authorities whose certificates make up ca.pem.
+    """
+
+    name: str
+    federation: str
+    state: str
+    authority: str = ""
+    common_name: str = ""
+    dns_names: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    usages: tuple[str, ...] = ("server",)
+    key_type: str = "ec-p256"
+    lifetime_days: int = 397
+    formats: tuple[str, ...] = ("pem",)
+    trust: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AuthorityDescription:
+    """One CA. ``ca`` is a file on the control node that holds the certificates of an external one."""
+
+    name: str
+    party: str
+    mode: str
+    common_name: str
+    lifetime_days: int = 3650
+    ca: str | None = field(default=None)
+
+
+def check_name(value: str, what: str) -> str:
+    """``value`` if it can be part of a path and of a unit's name; DescriptionError otherwise."""
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise DescriptionError(
+            "%s %r: a name has lower-case letters, digits, '-' and '_', begins and ends with a letter or digit, "
+            "and is at most 128 characters long" % (what, shorten(value))
+        )
+    return value
+
+
+def shorten(value: object) -> str:
+    """``value`` as text short enough for a message."""
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def describe(options: Mapping[str, Any]) -> Description:
+    """The certificate that ``options`` (one item of the task's list, types already coerced) ask for."""
+    name = check_name(options["name"], "certificate")
+    federation = check_name(options["federation"], "certificate %s: federation" % name)
+    if options["state"] == "absent":
+        return Description(name=name, federation=federation, state="absent")
+    where = "certificate %s" % name
+    authority = check_name(options.get("authority") or "", "%s: authority" % where)
+    trust = tuple(check_name(item, "%s: trust" % where) for item in options["trust"]) or (authority,)
+    description = Description(
+        name=name,
+        federation=federation,
+        state="present",
+        authority=authority,
+        common_name=_common_name(options.get("common_name") or "", where),
+        dns_names=tuple(dict.fromkeys(_dns_name(item, where) for item in options["dns_names"])),
+        addresses=tuple(dict.fromkeys(_address(item, where) for item in options["addresses"])),
+        usages=tuple(word for word in USAGES if word in options["usages"]),
+        key_type=_key_type(options["key_type"], where),
+        lifetime_days=_days(options["lifetime_days"], where),
+        formats=tuple(word for word in FORMATS if word == "pem" or word in options["formats"]),
+        trust=tuple(dict.fromkeys(trust)),
+    )
+    if not description.usages:
+        raise DescriptionError("%s: usages is empty; say server, client or both" % where)
+    if "server" in description.usages and not (description.dns_names or description.addresses):
+        raise DescriptionError("%s: a server's certificate needs at least one of dns_names and addresses" % where)
+    return description
+
+
+def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
+    """The authority that ``options`` describe; DescriptionError for what this version doesn't do or can't be."""
+    name = check_name(options["name"], "authority")
+    where = "authority %s" % name
+    party = check_name(options["party"], "%s: party" % where)
+    mode = options["mode"]
+    if mode in ("csr", "provided", "acme"):
+        raise DescriptionError(
+            "%s: mode %s comes with the infrastructure roles and isn't there yet; this version signs with mode ownca" % (where, mode)
+        )
+    common_name = options.get("common_name") or ""
+    if mode == "ownca":
+        common_name = _common_name(common_name, where)
+    elif options.get("ca") and not options["ca"].startswith("/"):
+        raise DescriptionError("%s: ca %r has to be an absolute path" % (where, shorten(options["ca"])))
+    return AuthorityDescription(
+        name=name, party=party, mode=mode, common_name=common_name, lifetime_days=_days(options["lifetime_days"], where), ca=options.get("ca")
+    )
+
+
+def describe_all(items: list[dict[str, Any]]) -> list[Description]:
+    """All certificates of a task; a certificate described twice is a mistake."""
+    found: dict[str, Description] = {}
+    for options in items:
+        description = describe(options)
+        if description.name in found:
+            raise DescriptionError("certificate %s is described twice; remove one" % description.name)
+        found[description.name] = description
+    return list(found.values())
+
+
+def key_bits(key_type: str) -> int | None:
+    """The length of an RSA key type in bits; None for another."""
+    match = KEY_TYPE.fullmatch(key_type)
+    return int(match.group(1)) if match and match.group(1) else None
+
+
+def _key_type(value: str, where: str) -> str:
+    if not isinstance(value, str) or not KEY_TYPE.fullmatch(value):
+        raise DescriptionError("%s: key_type %r: use ec-p256, ec-p384, rsa-3072 or rsa-4096" % (where, shorten(value)))
+    bits = key_bits(value)
+    if bits is not None and not RSA_BITS[0] <= bits <= RSA_BITS[1]:
+        raise DescriptionError(
+            "%s: key_type %s: RSA keys have %d to %d bits (MindSpore Federated fails every handshake with less); use ec-p256 or rsa-3072"
+            % ((where, value) + RSA_BITS)
+        )
+    return value
+
+
+def _common_name(value: str, where: str) -> str:
+    if not COMMON_NAME.fullmatch(value):
+        raise DescriptionError(
+            "%s: common_name %r: 1 to 64 characters of letters, digits, space and . _ @ : - (no letter with an accent, no comma, no slash)"
+            % (where, shorten(value))
+        )
+    return value
+
+
+def _dns_name(value: str, where: str) -> str:
+    if not DNS_NAME.fullmatch(value):
+        raise DescriptionError("%s: dns_names: %r is no host name" % (where, shorten(value)))
+    if re.fullmatch(r"[0-9.]+", value):
+        raise DescriptionError("%s: dns_names: %r is an address; it belongs into addresses" % (where, value))
+    return value.lower()
+
+
+def _address(value: str, where: str) -> str:
+    try:
+        address = ipaddress.ip_address(value)
+        if "%" in value:
+            raise ValueError(value)
+        return str(address)
+    except ValueError:
+        raise DescriptionError("%s: addresses: %r is no IPv4 or IPv6 address" % (where, shorten(value))) from None
+
+
+def _days(value: int, where: str) -> int:
+    if not 1 <= value <= 36500:
+        raise DescriptionError("%s: lifetime_days %s: a number from 1 to 36500" % (where, shorten(value)))
+    return value

@@ -1,0 +1,135 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The openssl program (1.1.1 and 3.x), used so that no key or password is in argv, environment or a file of its own.
+
+Keys come out of a pipe and are written by ``files``; what goes in is a path, standard input, or an anonymous memory file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+from typing import Iterator
+
+from . import der
+from .description import key_bits
+
+_TIMEOUT = 120
+_CURVES = {"ec-p256": "P-256", "ec-p384": "P-384"}
+
+
+class OpensslError(Exception):
+    """openssl refused; the text says what it was asked and its own first lines."""
+
+
+class OpensslMissing(OpensslError):
+    """There is no openssl program on this host."""
+
+
+def require() -> None:
+    """OpensslMissing unless the program is there."""
+    if not shutil.which("openssl"):
+        raise OpensslMissing("there is no openssl on this host: install the package openssl")
+
+
+def generate_key(key_type: str) -> bytes:
+    """A new private key, as unencrypted PKCS#8 PEM."""
+    bits = key_bits(key_type)
+    if bits is not None:
+        options = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:%d" % bits]
+    else:
+        options = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:" + _CURVES[key_type], "-pkeyopt", "ec_param_enc:named_curve"]
+    return _run(["genpkey"] + options, "make a key")
+
+
+def public_key(key: bytes) -> bytes | None:
+    """The SubjectPublicKeyInfo of the private key ``key`` (PEM); None when that is none."""
+    try:
+        # An encrypted key would have openssl ask at the terminal: an empty password is its answer.
+        return _run(["pkey", "-pubout", "-outform", "DER", "-passin", "pass:"], "read a key", key)
+    except OpensslMissing:
+        raise
+    except OpensslError:
+        return None
+
+
+def request(key_path: str, subject: str) -> str:
+    """A signing request (PEM) that proves the key at ``key_path`` and says nothing but the common name ``subject``."""
+    configuration = "[req]\ndistinguished_name = name\nprompt = no\nstring_mask = utf8only\n[name]\nCN = %s\n" % subject
+    command = ["req", "-new", "-sha256", "-key", key_path, "-config", "/dev/stdin"]
+    return _run(command, "make a signing request", configuration.encode("ascii")).decode("ascii")
+
+
+def challenge(nonce: str, name: str) -> str:
+    """The common name a request for the certificate ``name`` has to carry in the run that gave ``nonce``."""
+    return hashlib.sha256(("%s/%s" % (nonce, name)).encode("utf-8")).hexdigest()
+
+
+def verify(certificate: bytes, issuer: bytes, usages: tuple[str, ...]) -> str | None:
+    """What is wrong with the chain from ``certificate`` to ``issuer`` (PEM both) for ``usages``, now; None when nothing is."""
+    for usage in usages:
+        with _memory_file(certificate) as leaf, _memory_file(issuer) as root:
+            command = ["verify", "-x509_strict", "-purpose", "ssl" + usage, "-CAfile", _path(root), _path(leaf)]
+            try:
+                _run(command, "verify the chain", descriptors=(leaf, root))
+            except OpensslMissing:
+                raise
+            except OpensslError as error:
+                return str(error)
+    return None
+
+
+def bundle(name: str, key_path: str, chain: bytes, password_path: str) -> bytes:
+    """A PKCS#12 file of key and chain that programs on OpenSSL 1.1.1 and 3.x both read."""
+    command = ["pkcs12", "-export", "-inkey", key_path, "-name", name, "-passout", "file:" + password_path]
+    return _run(command + ["-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256"], "make a PKCS#12 file", chain)
+
+
+def bundle_content(bundle_path: str, password_path: str) -> tuple[bytes, bytes] | None:
+    """Public key of the key, and DER of the first certificate, inside a PKCS#12 file; None when it doesn't open."""
+    try:
+        content = _run(["pkcs12", "-in", bundle_path, "-nodes", "-passin", "file:" + password_path], "open a PKCS#12 file")
+        certificates = der.blocks(content)
+        key = public_key(content)
+    except OpensslMissing:
+        raise
+    except (OpensslError, der.DerError):
+        return None
+    return (key, certificates[0]) if key and certificates else None
+
+
+def _run(arguments: list[str], purpose: str, given: bytes = b"", descriptors: tuple[int, ...] = ()) -> bytes:
+    # An empty trust store: only the CA that is named counts, whatever the host trusts.
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": "/nonexistent"}
+    try:
+        done = subprocess.run(
+            ["openssl"] + arguments, input=given, capture_output=True, env=environment, timeout=_TIMEOUT, pass_fds=descriptors, check=False
+        )
+    except FileNotFoundError:
+        raise OpensslMissing("there is no openssl on this host: install the package openssl") from None
+    except subprocess.TimeoutExpired:
+        raise OpensslError("openssl couldn't %s in %d seconds" % (purpose, _TIMEOUT)) from None
+    if done.returncode:
+        lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
+        raise OpensslError("openssl couldn't %s: %s" % (purpose, "; ".join(lines[:4])[:500] or "exit %d" % done.returncode))
+    return done.stdout
+
+
+@contextlib.contextmanager
+def _memory_file(content: bytes) -> Iterator[int]:
+    descriptor = os.memfd_create("fedlearn", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as handle:
+            handle.write(content)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _path(descriptor: int) -> str:
+    return "/proc/self/fd/%d" % descriptor

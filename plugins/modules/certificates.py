@@ -1,0 +1,373 @@
+#!/usr/bin/python
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: certificates
+short_description: Keys and certificates of a host, signed by its party's own CA
+version_added: 0.1.0
+author:
+  - fedlearn.infra contributors (@fedlearn)
+description:
+  - Makes private keys on the host that uses them, has the public keys certified by the party's CA on the control node, and
+    installs key, certificate, chain, trusted CAs and, where asked for, a PKCS#12 file with its password. One task for all of
+    a host's certificates.
+  - Of a host's request only the public key counts, and only when the request was made in this very run and proves that the
+    host holds the private key. Names, usages and lifetime come from the task.
+  - A certificate is renewed when a third of its lifetime is left, or when what it says isn't what the task describes. The key
+    stays the same, unless I(certificates[].key_type) changed.
+  - A CA is made when a certificate first needs it. Its key, encrypted with the secret C(ca_<authority>), stays in
+    C(<state_directory>/pki/<party>/<authority>.key), its certificate in C(<state_directory>/public/<party>/<authority>.pem).
+  - While that file holds two certificates (a CA change), hosts trust both, and the one that fits the key signs.
+  - When nothing is to be done the task is one remote execution, otherwise two.
+options:
+  certificates:
+    description: What certificates the host has, or has not.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description:
+          - Name of the certificate, and of its directory C(/etc/fedlearn/<federation>/pki/<name>).
+        type: str
+        required: true
+      state:
+        description: V(absent) removes the directory with all that was written there.
+        type: str
+        choices: [present, absent]
+        default: present
+      federation:
+        description: Name of the federation it belongs to.
+        type: str
+        required: true
+      stack:
+        description: Name of the stack it belongs to. Only for selecting; not part of the certificate.
+        type: str
+      authority:
+        description: Name of the authority that signs. Required unless I(certificates[].state=absent).
+        type: str
+      common_name:
+        description: The subject's common name, at most 64 characters. Required unless I(certificates[].state=absent).
+        type: str
+      dns_names:
+        description: Host names the certificate is valid for.
+        type: list
+        elements: str
+        default: []
+      addresses:
+        description: IPv4 and IPv6 addresses the certificate is valid for.
+        type: list
+        elements: str
+        default: []
+      usages:
+        description: What the certificate may be used for.
+        type: list
+        elements: str
+        choices: [server, client]
+        default: [server]
+      key_type:
+        description: V(ec-p256), V(ec-p384), or V(rsa-) and a number of bits from 3072 to 8192.
+        type: str
+        default: ec-p256
+      lifetime_days:
+        description: Days the certificate is valid; less when its CA ends sooner.
+        type: int
+        default: 397
+      formats:
+        description: PEM files are always there; V(pkcs12) adds C(bundle.p12) and C(bundle.password).
+        type: list
+        elements: str
+        choices: [pem, pkcs12]
+        default: [pem]
+      trust:
+        description: Authorities whose certificates C(ca.pem) holds. Left empty, that is the signing one.
+        type: list
+        elements: str
+        default: []
+  authorities:
+    description: The authorities that I(certificates) name.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the authority.
+        type: str
+        required: true
+      party:
+        description: The party it belongs to.
+        type: str
+        required: true
+      mode:
+        description:
+          - V(ownca) signs on the control node. V(external) is an authority whose key lies elsewhere; it can be trusted only.
+          - V(csr), V(provided) and V(acme) are refused in this version.
+        type: str
+        choices: [ownca, external, csr, provided, acme]
+        default: ownca
+      common_name:
+        description: The CA's common name. Required with I(authorities[].mode=ownca). A CA keeps the one it was made with.
+        type: str
+      lifetime_days:
+        description: Days a CA is valid when it is made.
+        type: int
+        default: 3650
+      ca:
+        description:
+          - With I(authorities[].mode=external), the file on the control node that holds its certificates.
+          - The default is C(<state_directory>/public/<party>/<name>.pem).
+        type: path
+  state_directory:
+    description:
+      - Directory on the control node below which C(pki/) and C(public/) lie.
+      - Required. Only the module alone does without.
+    type: path
+  thorough:
+    description: Have openssl prove again what an earlier run has proven, also for files that haven't changed since.
+    type: bool
+    default: false
+  step:
+    description: Set by the action plugin. Not for tasks.
+    type: str
+    choices: [inspect, install]
+    default: inspect
+  nonce:
+    description: Set by the action plugin. Not for tasks.
+    type: str
+    default: ''
+  anchors:
+    description: Set by the action plugin. Not for tasks.
+    type: dict
+    default: {}
+  issued:
+    description: Set by the action plugin. Not for tasks.
+    type: dict
+    default: {}
+requirements:
+  - openssl 1.1.1 or later on the host
+attributes:
+  check_mode:
+    description: Reports what would change without changing it, also on hosts that have nothing yet.
+    support: full
+  diff_mode:
+    description: Shows what certificates say before and after, and which files change; never a key, password or certificate.
+    support: full
+  action:
+    description: The signing happens in an action plugin on the control node.
+    support: full
+  async:
+    description: Runs in the background.
+    support: none
+  platform:
+    description: Where it runs.
+    platforms: linux
+    support: full
+notes:
+  - Run it as root on the host.
+seealso:
+  - plugin: fedlearn.infra.secret
+    plugin_type: lookup
+  - module: fedlearn.infra.secrets
+"""
+
+EXAMPLES = r"""
+- name: Converge the certificates of this host
+  fedlearn.infra.certificates:
+    state_directory: "{{ fedlearn_state }}"
+    authorities:
+      - name: lab
+        party: lab
+        common_name: demo lab CA
+    certificates:
+      - name: demo-lenet-proxy
+        federation: demo
+        authority: lab
+        common_name: demo-lenet-proxy.ms1
+        addresses: [10.20.0.11]
+        usages: [server, client]
+        formats: [pem, pkcs12]
+
+- name: Prove what is installed, changing nothing
+  fedlearn.infra.certificates:
+    state_directory: "{{ fedlearn_state }}"
+    authorities: "{{ pki_authorities }}"
+    certificates: "{{ pki_certificates }}"
+    thorough: true
+  check_mode: true
+  register: proven
+  failed_when: proven is changed
+"""
+
+RETURN = r"""
+certificates:
+  description: By name, what was done, or would be in check mode.
+  returned: always
+  type: dict
+  contains:
+    action:
+      description: V(none), V(issued), V(renewed), V(repaired) or V(removed).
+      type: str
+      returned: always
+    changed:
+      description: Whether anything changed.
+      type: bool
+      returned: always
+    reasons:
+      description: Why, one sentence each.
+      type: list
+      elements: str
+      returned: always
+    files:
+      description: The files that changed.
+      type: list
+      elements: str
+      returned: always
+    not_after:
+      description: When the installed certificate ends, in UTC.
+      type: str
+      returned: when there is one
+      sample: "2027-12-26T04:30:00Z"
+    lifetime_left:
+      description: The share of its lifetime that is left.
+      type: float
+      returned: when there is one
+openssl_missing:
+  description: Whether the task failed because the host has no openssl.
+  returned: failure
+  type: bool
+"""
+
+import os
+import time
+from dataclasses import asdict
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge, der, files, openssl
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
+    AUTHORITY_OPTIONS,
+    CERTIFICATE_OPTIONS,
+    Description,
+    DescriptionError,
+    describe_all,
+)
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE_OPTIONS},
+    "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
+    "state_directory": {"type": "path"},
+    "thorough": {"type": "bool", "default": False},
+    "step": {"type": "str", "default": "inspect", "choices": ["inspect", "install"]},
+    "nonce": {"type": "str", "default": "", "no_log": False},
+    "anchors": {"type": "dict", "default": {}},
+    "issued": {"type": "dict", "default": {}},
+}
+
+
+def main() -> None:
+    """Converge, and say what was done."""
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    os.umask(0o077)
+    try:
+        descriptions = describe_all(module.params["certificates"])
+        result = converge_all(module, converge.Layout(), descriptions)
+    except DescriptionError as error:
+        module.fail_json(msg=str(error))
+    except openssl.OpensslMissing as error:
+        module.fail_json(msg=str(error), openssl_missing=True)
+    except files.FileTrouble as error:
+        module.fail_json(msg=str(error))
+    else:
+        module.exit_json(**result)
+
+
+def converge_all(module: AnsibleModule, layout: converge.Layout, descriptions: list[Description]) -> dict[str, Any]:
+    """The result of all certificates; one that fails is told after the others were dealt with."""
+    if module.check_mode:
+        outcomes, failed = _each(module, layout, descriptions)
+    else:
+        if any(item.state == "present" for item in descriptions):
+            openssl.require()
+        with converge.locked(layout):
+            outcomes, failed = _each(module, layout, descriptions)
+    result = _result(outcomes)
+    for text in (text for outcome in outcomes.values() for text in outcome.warnings):
+        module.warn(text)
+    if failed:
+        module.fail_json(msg="; ".join("certificate %s: %s" % item for item in failed.items()), **result)
+    return result
+
+
+def _each(
+    module: AnsibleModule, layout: converge.Layout, descriptions: list[Description]
+) -> tuple[dict[str, converge.Outcome], dict[str, str]]:
+    outcomes: dict[str, converge.Outcome] = {}
+    failed: dict[str, str] = {}
+    now = time.time()
+    for description in descriptions:
+        if module.params["step"] == "install" and description.name not in module.params["issued"]:
+            continue
+        try:
+            outcomes[description.name] = _one(module, layout, description, now)
+        except openssl.OpensslMissing:
+            raise
+        except (files.FileTrouble, openssl.OpensslError, converge.Refused, der.DerError, OSError) as error:
+            failed[description.name] = str(error)
+    return outcomes, failed
+
+
+def _one(module: AnsibleModule, layout: converge.Layout, description: Description, now: float) -> converge.Outcome:
+    if description.state == "absent":
+        return converge.remove(layout, description, module.check_mode)
+    given = module.params["anchors"].get(description.name) or {}
+    anchors = converge.Anchors(
+        issuer=given["issuer"].encode("ascii") if given.get("issuer") else None,
+        issuer_not_after=int(given.get("issuer_not_after") or 0),
+        intermediates=(given.get("intermediates") or "").encode("ascii"),
+        trust=(given.get("trust") or "").encode("ascii"),
+    )
+    if module.params["step"] == "install":
+        return converge.install(layout, description, anchors, module.params["issued"][description.name].encode("ascii"), now)
+    return converge.inspect(layout, description, anchors, module.params["nonce"], now, module.check_mode, module.params["thorough"])
+
+
+def _result(outcomes: dict[str, converge.Outcome]) -> dict[str, Any]:
+    changed = {name: outcome for name, outcome in outcomes.items() if outcome.changed}
+    return {
+        "changed": bool(changed),
+        "certificates": {name: _summary(outcome) for name, outcome in outcomes.items()},
+        "requests": {name: outcome.request for name, outcome in outcomes.items() if outcome.request},
+        "diff": {
+            "before": {name: _visible(outcome.before) for name, outcome in changed.items()},
+            "after": {name: _visible(outcome.after, outcome) for name, outcome in changed.items()},
+        },
+    }
+
+
+def _summary(outcome: converge.Outcome) -> dict[str, Any]:
+    summary: dict[str, Any] = {key: getattr(outcome, key) for key in ("action", "changed", "reasons", "files")}
+    facts = outcome.after or outcome.before
+    if facts and outcome.action != "removed":
+        summary["not_after"] = converge.moment(facts.not_after)
+        summary["lifetime_left"] = round(max(0.0, (facts.not_after - time.time()) / (facts.not_after - facts.not_before)), 3)
+    return summary
+
+
+def _visible(facts: converge.Facts | None, outcome: converge.Outcome | None = None) -> dict[str, Any]:
+    visible: dict[str, Any] = {}
+    if facts:
+        visible = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(facts).items()}
+        visible.update(not_before=converge.moment(facts.not_before), not_after=converge.moment(facts.not_after))
+        del visible["issuer"], visible["chain_problem"]
+    if outcome:
+        visible["action"] = outcome.action
+        visible["reasons"] = outcome.reasons
+    return visible
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+#!/usr/bin/python
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: secrets
+short_description: Make the secrets that parties lack, on the control node
+version_added: 0.1.0
+author:
+  - fedlearn.infra contributors (@fedlearn)
+description:
+  - Keeps each party's secrets in C(<state_directory>/.secrets/<party>.yml), encrypted as a whole with ansible-vault and the
+    vault identity that was loaded. The lookup P(fedlearn.infra.secret#lookup) reads them.
+  - Only adds. A value that is there is never changed, and none is ever shown.
+  - A file keeps the vault identity it was encrypted with. A new one gets the configured identity to encrypt with, or the first.
+options:
+  secrets:
+    description: The secrets that have to be there.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the secret.
+        type: str
+        required: true
+      party:
+        description: The party whose secret it is.
+        type: str
+        required: true
+      kind:
+        description:
+          - V(password) is for a program to ask for, 32 letters and digits. V(passphrase) is for encrypting a key, 64 of them.
+        type: str
+        choices: [password, passphrase]
+        default: password
+      length:
+        description: Number of characters, 20 to 512, where the kind's isn't right.
+        type: int
+      purpose:
+        description: What it is for. Not kept.
+        type: str
+  state_directory:
+    description: Directory on the control node below which C(.secrets/) lies.
+    type: path
+    required: true
+attributes:
+  check_mode:
+    description: Returns the names of the secrets that would be made.
+    support: full
+  diff_mode:
+    description: Shows names, never values.
+    support: full
+  action:
+    description: All of it happens in an action plugin on the control node; no connection is made to the host.
+    support: full
+  async:
+    description: Runs in the background.
+    support: none
+  platform:
+    description: Where it runs.
+    platforms: posix
+    support: full
+notes:
+  - Needs a vault identity, for example C(--vault-password-file).
+seealso:
+  - plugin: fedlearn.infra.secret
+    plugin_type: lookup
+"""
+
+EXAMPLES = r"""
+- name: Make the secrets that are missing
+  fedlearn.infra.secrets:
+    state_directory: "{{ fedlearn_state }}"
+    secrets:
+      - name: ca_lab
+        party: lab
+        kind: passphrase
+  run_once: true
+"""
+
+RETURN = r"""
+added:
+  description: By party, the names of the secrets that were made, or would be in check mode.
+  returned: success
+  type: dict
+  sample: {lab: [ca_lab]}
+files:
+  description: By party, the path of the file on the control node.
+  returned: success
+  type: dict
+"""

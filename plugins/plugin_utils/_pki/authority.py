@@ -1,0 +1,330 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A party's certification authority on its control node: made when it is missing, opened for signing only.
+
+Key: ``<state>/pki/<party>/<authority>.key``, PKCS#8 encrypted with a secret. Certificates:
+``<state>/public/<party>/<authority>.pem``; there may be several during a CA change, all are trusted, and the one that
+belongs to the key signs.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
+    BACKDATED,
+    AuthorityDescription,
+    Description,
+)
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import public_path
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
+REQUEST_LIMIT = 16384
+"""Bytes of a signing request; one for RSA with 8192 bits has 2,700."""
+_CURVES = {"ec-p256": "secp256r1", "ec-p384": "secp384r1"}
+_USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
+
+
+class AuthorityError(Exception):
+    """An authority can't be used, or a request can't be signed; the text says which, why, and the way out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What hosts are told of an authority: the certificate that signs now, and all that are to be trusted (PEM)."""
+
+    issuer: x509.Certificate | None
+    bundle: str
+
+    @property
+    def issuer_pem(self) -> str:
+        """The signing certificate as PEM; empty when only trust is known."""
+        return self.issuer.public_bytes(serialization.Encoding.PEM).decode("ascii") if self.issuer else ""
+
+    @property
+    def issuer_not_after(self) -> int:
+        """When the signing certificate ends, in seconds since 1970."""
+        return int(self.issuer.not_valid_after_utc.timestamp()) if self.issuer else 0
+
+
+class Authority:
+    """One authority in one state directory. ``passphrase`` is called only when the key is made or opened."""
+
+    def __init__(self, description: AuthorityDescription, state_directory: str, passphrase: Callable[[], str]) -> None:
+        self.description = description
+        self._state = state_directory
+        self._passphrase = passphrase
+        self._signer: tuple[ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, x509.Certificate] | None = None
+
+    @property
+    def where(self) -> str:
+        """The authority as messages name it."""
+        return f"authority {self.description.name} of party {self.description.party}"
+
+    @property
+    def key_path(self) -> str:
+        """The file of the encrypted key."""
+        return os.path.join(self._state, "pki", self.description.party, f"{self.description.name}.key")
+
+    @property
+    def certificate_path(self) -> str:
+        """The file of the certificates to trust."""
+        if self.description.mode == "external" and self.description.ca:
+            return self.description.ca
+        return public_path(self._state, self.description.party, self.description.name)
+
+    def exists(self) -> bool:
+        """Whether it has been made. AuthorityError when its certificates are there and the key is not."""
+        if self.description.mode == "external":
+            return True
+        certificates, key = (os.path.lexists(path) for path in (self.certificate_path, self.key_path))
+        if certificates and not key:
+            raise AuthorityError(
+                f"{self.where}: {self.certificate_path} is there, but its key {self.key_path} is not: restore the key, "
+                "or move the certificate away to begin a new CA (hosts get new certificates then)"
+            )
+        return certificates and key
+
+    def make(self) -> None:
+        """Make key and certificate, each only if it is missing; safe beside other runs and after a killed one."""
+        with self._locked():
+            if self.exists():
+                return
+            key = self._open_key() if os.path.lexists(self.key_path) else self._make_key()
+            certificate = _self_signed(self.description, key)
+            public = self._directory("public", 0o755)
+            files.write(os.path.join(public, f"{self.description.name}.pem"), certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+
+    def trust(self) -> Trust:
+        """What hosts need to know; the key isn't opened for it."""
+        found = files.read(self.certificate_path)
+        if found is None:
+            hint = "ask the party for its CA certificate and put it there" if self.description.mode == "external" else "it has not been made yet"
+            raise AuthorityError(f"{self.where}: {self.certificate_path} is missing: {hint}")
+        certificates = self._certificates(found.content)
+        bundle = "".join(item.public_bytes(serialization.Encoding.PEM).decode("ascii") for item in certificates)
+        if self.description.mode == "external":
+            return Trust(None, bundle)
+        if len(certificates) == 1:
+            return Trust(certificates[0], bundle)
+        return Trust(self.signer()[1], bundle)
+
+    def signer(self) -> tuple[ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, x509.Certificate]:
+        """The opened key and the certificate that belongs to it, checked for being able to sign now."""
+        if self._signer is None:
+            with self._locked():
+                key = self._open_key()
+                found = files.read(self.certificate_path)
+                certificate = self._certificate_of(key, found.content if found else b"")
+            self._signer = key, certificate
+        return self._signer
+
+    def sign(self, description: Description, public_key: PublicKey, now: datetime) -> x509.Certificate:
+        """A certificate for ``public_key`` that says what ``description`` says and nothing else."""
+        key, issuer = self.signer()
+        end = min(now + timedelta(days=description.lifetime_days), issuer.not_valid_after_utc)
+        if end <= now:
+            raise AuthorityError(f"{self.where}: its certificate has ended on {issuer.not_valid_after_utc:%Y-%m-%d}: change the CA")
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(_name(description.common_name))
+            .issuer_name(issuer.subject)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(max(now - timedelta(seconds=BACKDATED), issuer.not_valid_before_utc))
+            .not_valid_after(end)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_leaf_key_usage(public_key), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([_USAGES[word] for word in description.usages]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+            .add_extension(_authority_key_identifier(issuer), critical=False)
+        )
+        names: list[x509.GeneralName] = [x509.DNSName(name) for name in description.dns_names]
+        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in description.addresses]
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        return builder.sign(key, hashes.SHA256())
+
+    def prove(self) -> None:
+        """AuthorityError unless it could sign now, or be made now; changes nothing."""
+        if self.exists():
+            self.signer()
+        else:
+            self._passphrase()
+
+    def _locked(self) -> AbstractContextManager[None]:
+        directory = self._directory("pki", 0o700)
+        return files.lock(os.path.join(directory, f".{self.description.name}.lock"))
+
+    def _directory(self, kind: str, mode: int) -> str:
+        os.makedirs(self._state, mode=0o700, exist_ok=True)
+        path = files.directory(self._state, kind, self.description.party, create=True, mode=mode, foreign_write=0o002)
+        if path is None:
+            raise AssertionError("made just now")
+        return path
+
+    def _make_key(self) -> ec.EllipticCurvePrivateKey:
+        key = ec.generate_private_key(ec.SECP256R1())
+        encryption = serialization.BestAvailableEncryption(self._passphrase().encode("utf-8"))
+        content = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+        files.write(self.key_path, content, 0o600)
+        return key
+
+    def _open_key(self) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+        found = files.read(self.key_path)
+        if found is None:
+            raise AuthorityError(f"{self.where}: its key {self.key_path} is missing")
+        if found.mode & 0o077:
+            raise AuthorityError(
+                f"{self.where}: {self.key_path} has mode {found.mode:04o}, so others can read it: chmod 0600 it, and change the CA if somebody may have"
+            )
+        if found.content.startswith(b"-----BEGIN") and b"ENCRYPTED" not in found.content.split(b"\n", 1)[0]:
+            raise AuthorityError(f"{self.where}: {self.key_path} isn't encrypted: encrypt it with the secret, or begin a new CA")
+        try:
+            key = serialization.load_pem_private_key(found.content, self._passphrase().encode("utf-8"))
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise AuthorityError(
+                f"{self.where}: the secret ca_{self.description.name} doesn't open {self.key_path}: they are of different age; restore the one that fits"
+            ) from None
+        if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+            raise AuthorityError(f"{self.where}: {self.key_path} holds a key that is neither EC nor RSA")
+        return key
+
+    def _certificates(self, content: bytes) -> list[x509.Certificate]:
+        try:
+            certificates = x509.load_pem_x509_certificates(content)
+        except ValueError:
+            raise AuthorityError(f"{self.where}: {self.certificate_path} holds no certificate in PEM form") from None
+        for certificate in certificates:
+            self._check(certificate)
+        return certificates
+
+    def _check(self, certificate: x509.Certificate) -> None:
+        try:
+            constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        except (x509.ExtensionNotFound, ValueError):
+            constraints = None
+        if constraints is None or not constraints.ca:
+            raise AuthorityError(f"{self.where}: {self.certificate_path}: {certificate.subject.rfc4514_string()} is no CA's certificate")
+        if self.description.mode == "ownca" and certificate.subject != _name(self.description.common_name):
+            raise AuthorityError(
+                f"{self.where}: {self.certificate_path} is of {certificate.subject.rfc4514_string()}, wanted is CN={self.description.common_name}: "
+                "give this federation a fedlearn_state of its own, or the authority another name"
+            )
+
+    def _certificate_of(self, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, content: bytes) -> x509.Certificate:
+        public = _encoded(key.public_key())
+        for certificate in self._certificates(content):
+            if _encoded(certificate.public_key()) == public:
+                return certificate
+        raise AuthorityError(f"{self.where}: {self.key_path} belongs to none of the certificates in {self.certificate_path}: restore the one that fits")
+
+
+def proven_key(pem: str, challenge: str, description: Description) -> PublicKey:
+    """The public key of a signing request, and nothing else of it.
+
+    The request must have been made for ``challenge`` (so in this run, for this certificate), be signed by the key it
+    carries, and that key be of the kind described. AuthorityError otherwise.
+    """
+    where = f"certificate {description.name}: the host's signing request"
+    if not isinstance(pem, str) or len(pem) > REQUEST_LIMIT:
+        raise AuthorityError(f"{where} is no text of at most {REQUEST_LIMIT} characters")
+    try:
+        request = x509.load_pem_x509_csr(pem.encode("ascii"))
+        valid = request.is_signature_valid
+        public_key = request.public_key()
+        subject = [str(item.value) for item in request.subject]
+    except (ValueError, UnicodeEncodeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        raise AuthorityError(f"{where} can't be read: {error}") from None
+    if not valid:
+        raise AuthorityError(f"{where} isn't signed by the key it carries")
+    if subject != [challenge]:
+        raise AuthorityError(f"{where} was not made in this run for this certificate")
+    if not isinstance(public_key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)) or _kind(public_key) != description.key_type:
+        raise AuthorityError(f"{where} carries another kind of key than {description.key_type}")
+    if isinstance(public_key, rsa.RSAPublicKey) and public_key.public_numbers().e != 65537:
+        raise AuthorityError(f"{where} carries an RSA key with another exponent than 65537")
+    return public_key
+
+
+def _kind(public_key: PublicKey) -> str:
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"rsa-{public_key.key_size}"
+    return next((kind for kind, curve in _CURVES.items() if curve == public_key.curve.name), public_key.curve.name)
+
+
+def _self_signed(description: AuthorityDescription, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> x509.Certificate:
+    now = datetime.now(timezone.utc)
+    name = _name(description.common_name)
+    usage = x509.KeyUsage(
+        digital_signature=False,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(seconds=BACKDATED))
+        .not_valid_after(now + timedelta(days=description.lifetime_days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+
+
+def _leaf_key_usage(public_key: PublicKey) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=isinstance(public_key, rsa.RSAPublicKey),
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    try:
+        identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _encoded(public_key: object) -> bytes:
+    return public_key.public_bytes(  # type: ignore[attr-defined, no-any-return]
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )

@@ -1,0 +1,171 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A party's secrets: one YAML mapping of name to value in a file that ansible-vault encrypts as a whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import yaml
+from ansible import constants as C
+from ansible.errors import AnsibleError
+from ansible.parsing.vault import is_encrypted, match_encrypt_secret
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secrets_path
+
+SECRET_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9])?")
+PARTY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
+LENGTHS = {"password": 32, "passphrase": 64}
+"""Characters of a secret by kind: a password is sent to a program, a passphrase encrypts a key."""
+SHORTEST, LONGEST = 20, 512
+_ALPHABET = string.ascii_letters + string.digits
+_WAY_OUT = "give --vault-password-file FILE or --vault-id, or set ANSIBLE_VAULT_PASSWORD_FILE or vault_password_file in ansible.cfg"
+
+
+class VaultTrouble(Exception):
+    """The file can't be read or written; the text names it and the way out, and no secret."""
+
+
+class Vault(Protocol):
+    """What is used of ansible-core's VaultLib."""
+
+    secrets: list[tuple[str, Any]] | None
+
+    def encrypt(self, plaintext: Any, secret: Any = None, vault_id: str | None = None) -> bytes:
+        """The vault text of ``plaintext``."""
+
+    def decrypt_and_get_vault_id(self, vaulttext: Any) -> tuple[bytes, str, Any]:
+        """The plain text, and the identity and secret that opened it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A secret that has to be there. ``length`` counts characters."""
+
+    name: str
+    party: str
+    kind: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    values: dict[str, str]
+    identity: str | None
+    secret: Any
+
+
+class VaultFile:
+    """The secrets of one party below a state directory."""
+
+    def __init__(self, state_directory: str, party: str, vault: Vault) -> None:
+        if not PARTY_NAME.fullmatch(party):
+            raise VaultTrouble(f"party {party[:60]!r} is no name of a party")
+        self._state = state_directory
+        self._vault = vault
+        self.party = party
+        self.path = secrets_path(state_directory, party)
+
+    def read(self) -> Mapping[str, str]:
+        """Names and values; empty when there is no file."""
+        return self._open().values
+
+    def add(self, wanted: list[Wanted], write: bool = True) -> list[str]:
+        """Make the secrets of ``wanted`` that aren't there; their names. What is there is never changed."""
+        missing = self._missing(wanted, self._open() if os.path.lexists(self.path) else None)
+        if not missing or not write:
+            if missing:
+                self._identity(None)
+            return [item.name for item in missing]
+        directory = self._directory()
+        with files.lock(os.path.join(directory, f".{self.party}.lock")):
+            opened = self._open()
+            missing = self._missing(wanted, opened)
+            self._write({**opened.values, **{item.name: generate(item) for item in missing}}, opened)
+        return [item.name for item in missing]
+
+    def _missing(self, wanted: list[Wanted], opened: _Opened | None) -> list[Wanted]:
+        values = opened.values if opened else {}
+        return [item for item in wanted if not values.get(item.name)]
+
+    def _directory(self) -> str:
+        os.makedirs(self._state, mode=0o700, exist_ok=True)
+        path = files.directory(self._state, ".secrets", create=True, mode=0o700, foreign_write=0o002)
+        return path or ""
+
+    def _open(self) -> _Opened:
+        found = files.read(self.path)
+        if found is None:
+            return _Opened({}, None, None)
+        if not is_encrypted(found.content):
+            raise VaultTrouble(f"{self.path} isn't encrypted: run ansible-vault encrypt {self.path}")
+        if not self._vault.secrets:
+            raise VaultTrouble(f"{self.path} can't be opened without a vault identity: {_WAY_OUT}")
+        try:
+            content, identity, secret = self._vault.decrypt_and_get_vault_id(found.content)
+        except AnsibleError:
+            raise VaultTrouble(f"{self.path} isn't encrypted with one of the vault identities that were given: {_WAY_OUT}") from None
+        return _Opened(self._parse(content), identity, secret)
+
+    def _parse(self, content: bytes) -> dict[str, str]:
+        try:
+            values = yaml.safe_load(content) or {}
+        except yaml.YAMLError:
+            values = None
+        if not isinstance(values, dict) or not all(isinstance(name, str) and isinstance(value, str) for name, value in values.items()):
+            raise VaultTrouble(f"{self.path} has to be a mapping of names to quoted texts: correct it with ansible-vault edit {self.path}")
+        return values
+
+    def _write(self, values: dict[str, str], opened: _Opened) -> None:
+        identity, secret = self._identity(opened)
+        content = yaml.safe_dump(values, default_flow_style=False, sort_keys=True).encode("utf-8")
+        files.write(self.path, self._vault.encrypt(content, secret, vault_id=identity), 0o600)
+
+    def _identity(self, opened: _Opened | None) -> tuple[str | None, Any]:
+        """Identity and secret to encrypt with: those the file was opened with, else the configured, else the first."""
+        if opened is not None and opened.secret is not None:
+            return _named(opened.identity), opened.secret
+        if not self._vault.secrets:
+            raise VaultTrouble(f"{self.path} can't be written without a vault identity: {_WAY_OUT}")
+        try:
+            identity, secret = match_encrypt_secret(self._vault.secrets, C.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY"))
+        except AnsibleError as error:
+            raise VaultTrouble(f"{self.path} can't be written: {error.message}") from None
+        return _named(identity), secret
+
+
+def wanted_secret(options: Mapping[str, Any]) -> Wanted:
+    """The secret that one item of a task's list asks for; VaultTrouble when it can't be."""
+    # str(): core marks what comes from a task with its origin, which a YAML writer must not meet.
+    name, kind = str(options["name"]), str(options["kind"])
+    if not SECRET_NAME.fullmatch(name):
+        raise VaultTrouble(f"secret {name[:60]!r}: a name has letters, digits, '-' and '_' and begins with a letter")
+    length = options["length"] or LENGTHS[kind]
+    if not SHORTEST <= length <= LONGEST:
+        raise VaultTrouble(f"secret {name}: length {length}: {SHORTEST} to {LONGEST} characters")
+    return Wanted(name=name, party=str(options["party"]), kind=kind, length=length)
+
+
+def generate(wanted: Wanted) -> str:
+    """A new value: letters and digits, which no program has to quote."""
+    return "".join(secrets.choice(_ALPHABET) for _count in range(wanted.length))
+
+
+def by_party(items: list[Wanted], make: Callable[[str], VaultFile]) -> list[tuple[VaultFile, list[Wanted]]]:
+    """The wanted secrets, each party's with its file."""
+    parties = dict.fromkeys(item.party for item in items)
+    return [(make(party), [item for item in items if item.party == party]) for party in parties]
+
+
+def _named(identity: str | None) -> str | None:
+    """The vault ID to write into the file; the default one isn't written."""
+    return None if identity in (None, C.DEFAULT_VAULT_IDENTITY) else identity
