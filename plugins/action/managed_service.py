@@ -1,0 +1,244 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Renders what a role's templates say of its services, and has the host converge them in one execution."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import hashlib
+import json
+import os
+import signal
+import socket
+import zlib
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.template import trust_as_template
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._service import description
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._service.description import DescriptionError
+from jinja2.exceptions import TemplateError
+
+MODULE = "fedlearn.infra.managed_service"
+INLINE_BYTES = 256 * 1024  # larger files travel only when the host's digest differs
+_OPTIONS = ("instances", "service", "restart", "plan", "remove_data", "transient", "lock_timeout")
+_TEST_HOOK = "FEDLEARN_TEST_KILL"  # a step's name: that step ends ansible-playbook by SIGKILL
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _requires_connection = True
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        args = self._arguments()
+        instances = args.pop("instances")
+        if not instances:
+            return {**result, "changed": False, "services": {}, "deferred": []}
+        try:
+            renderer = _Renderer(self, task_vars or {}, args["service"])
+            services = [renderer.service(instance) for instance in instances]
+            _refuse_same_names(services)
+            _refuse_leaks(services)
+        except DescriptionError as error:
+            raise AnsibleActionFail(str(error)) from None
+        _point("rendered")
+        sent = {"services": services, "uploads": {}, "who": self._who()}
+        names = [{"name": service["name"], "state": service["state"]} for service in services]
+        answer = self._converge({**args, "instances": names}, sent, task_vars)
+        if "needed" in answer:
+            sent["uploads"] = {digest: self._upload(renderer.sources[digest], digest) for digest in answer["needed"]}
+            answer = self._converge({**args, "instances": names}, sent, task_vars)
+        _point("converged")
+        answer.pop("invocation", None)
+        if answer.get("failed") and answer.get("services"):
+            host = (task_vars or {}).get("inventory_hostname", "")
+            answer["msg"] = "\n".join(line if line.startswith(" ") else f"{host}: {line}" for line in str(answer["msg"]).splitlines())
+        result.update(answer)
+        return result
+
+    def _arguments(self) -> dict[str, Any]:
+        unknown = sorted(set(self._task.args) - set(_OPTIONS))
+        if unknown:
+            raise AnsibleActionFail(f"managed_service has no option {', '.join(unknown)}; there are {', '.join(_OPTIONS)}")
+        args = dict(self._task.args)
+        if not isinstance(args.get("service"), str):
+            raise AnsibleActionFail("managed_service needs `service`, the role's template that describes one service")
+        if not isinstance(args.get("instances"), list):
+            raise AnsibleActionFail("managed_service needs `instances`, a list")
+        return args
+
+    def _who(self) -> str:
+        return f"started by {getpass.getuser()} on {socket.gethostname()} for {self._task.get_name()}"[:200]
+
+    def _converge(self, args: dict[str, Any], sent: dict[str, Any], task_vars: Any) -> dict[str, Any]:
+        payload = base64.b64encode(zlib.compress(json.dumps(sent).encode(), 6)).decode()
+        answer: dict[str, Any] = self._execute_module(module_name=MODULE, module_args={**args, "payload": payload}, task_vars=task_vars)
+        return answer
+
+    def _upload(self, source: str, digest: str) -> str:
+        if self._connection._shell.tmpdir is None:
+            self._make_tmp_path()
+        remote = self._connection._shell.join_path(self._connection._shell.tmpdir, digest)
+        self._transfer_file(source, remote)
+        return str(remote)
+
+    # What a _Renderer needs of an action.
+
+    def template_source(self, name: str) -> tuple[str, str]:
+        """Path and text of a template of the role."""
+        try:
+            found = self._find_needle("templates", name)
+        except AnsibleError:
+            raise DescriptionError(f"there is no template '{name}' in this role") from None
+        text: str = self._loader.get_text_file_contents(found)
+        return found, text
+
+    def file_source(self, name: str) -> str:
+        """Path of a file on the control node."""
+        try:
+            return str(self._find_needle("files", name))
+        except AnsibleError:
+            raise DescriptionError(f"there is no file '{name}' on the control node") from None
+
+    def render(self, text: str, found: str, variables: dict[str, Any], search: list[str]) -> Any:
+        """Renders the text of a role's template. Only that text is trusted: variables' strings stay data."""
+        folders = [os.path.dirname(found), *(os.path.join(folder, "templates") for folder in search), *search]
+        templar = self._templar.copy_with_new_env(searchpath=folders, available_variables=variables)
+        return templar.template(trust_as_template(text), escape_backslashes=False, overrides={"trim_blocks": True, "lstrip_blocks": False})
+
+
+class _Renderer:
+    """Renders the descriptions and files of one role's services."""
+
+    def __init__(self, action: ActionModule, task_vars: dict[str, Any], template: str) -> None:
+        self._action, self._variables, self._template = action, task_vars, template
+        self._search = list(task_vars.get("ansible_search_path", []))
+        self._sources: dict[str, tuple[str, str]] = {}
+        self.sources: dict[str, str] = {}  # digest -> path on the control node, of files too large to send unasked
+        self._default = str(task_vars.get("fedlearn_federation") or "default")
+
+    def service(self, instance: Any) -> dict[str, Any]:
+        """One service, complete, as the module takes it."""
+        name, federation = description.instance_name(instance, self._default)
+        instance = {**instance, "name": name, "federation": federation}
+        if instance.get("state") == "absent":
+            service = description.absent()
+        else:
+            found, source = self._source(self._template)
+            description.check_interpolations(source, self._template)
+            text = self._text(self._template, {"instance": instance})
+            service = description.describe(description.load(text, self._template), f"{name}: {os.path.basename(found)}")
+            if service["state"] == "absent":
+                raise DescriptionError(f"{name}: say `state: absent` of the instance, not in {self._template}")
+        service.update(name=name, federation=federation)
+        variables = {"instance": instance, "service": service}
+        texts = [(unit, self._text(unit["template"], variables)) for unit in service["units"]]
+        files = [self._file(file, variables) for file in service["files"]]
+        for unit, text in texts:
+            _refuse_smuggled_lines(text, instance, f"{name}: {unit.pop('template')}")
+            unit.update(content=text, install="\n[Install]" in "\n" + text)
+        service["files"] = files
+        return service
+
+    def _source(self, name: str) -> tuple[str, str]:
+        if name not in self._sources:
+            self._sources[name] = self._action.template_source(name)
+        return self._sources[name]
+
+    def _text(self, name: str, extra: dict[str, Any]) -> str:
+        found, source = self._source(name)
+        try:
+            text = self._action.render(source, found, {**self._variables, **extra}, self._search)
+        except (AnsibleError, TemplateError) as error:
+            raise DescriptionError(f"{extra['instance']['name']}: {name}: {_without_values(error)}") from None
+        if isinstance(text, (dict, list)) or text is None:
+            raise DescriptionError(f"{extra['instance']['name']}: {name}: renders to {type(text).__name__} and not to text")
+        return str(text)
+
+    def _file(self, file: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Content or digest of one file, its mode as a number."""
+        sent = {key: file[key] for key in ("path", "owner", "group", "secret", "validate", "change", "restore")}
+        if file["source"] is not None:
+            content = self._read(self._action.file_source(file["source"]), sent)
+        else:
+            content = (file["content"] if file["content"] is not None else self._text(file["template"], variables)).encode()
+        sent["mode"] = int(file["mode"], 8)
+        if content is not None:
+            sent.update(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+            try:
+                sent["content"] = content.decode()
+            except UnicodeDecodeError:
+                sent["binary"] = base64.b64encode(content).decode()
+        return sent
+
+    def _read(self, source: str, sent: dict[str, Any]) -> bytes | None:
+        """The content of a small file; of a large one only the digest, into `sent`."""
+        with open(source, "rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size <= INLINE_BYTES:
+                return stream.read()
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        sent.update(sha256=digest, size=size, content=None)
+        self.sources[digest] = source
+        return None
+
+
+def _without_values(error: BaseException) -> str:
+    """An error of a template in words: what Ansible's own plugins say, never what Python says of a value (it may be a secret)."""
+    text, cause = str(error), error.__cause__ or error.__context__
+    while cause is not None:
+        if not isinstance(cause, (AnsibleError, TemplateError)) and str(cause):
+            text = text.replace(str(cause), type(cause).__name__)
+        cause = cause.__cause__ or cause.__context__
+    return text
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = list(value.values()) + list(value) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [text for one in inner for text in _strings(one)]
+
+
+def _refuse_smuggled_lines(text: str, instance: dict[str, Any], where: str) -> None:
+    """An instance's string that brings lines of its own into a unit could bring ExecStartPre= too."""
+    for one in _strings(instance):
+        if ("\n" in one or "\r" in one) and one.strip() and one.strip("\r\n") in text and re_lines(one):
+            raise DescriptionError(f"{where}: a value of the instance would bring lines of its own into the unit")
+
+
+def re_lines(text: str) -> bool:
+    """Whether a text has a line break inside it or at its end."""
+    return "\n" in text or "\r" in text
+
+
+def _refuse_same_names(services: list[dict[str, Any]]) -> None:
+    names = [service["name"] for service in services]
+    for name in names:
+        if names.count(name) > 1:
+            raise DescriptionError(f"instances: '{name}' stands there twice")
+
+
+def _refuse_leaks(services: list[dict[str, Any]]) -> None:
+    """A one-line secret that also stands in a unit, a command or a file for all to read is a mistake of the role."""
+    for service in services:
+        secrets = [(file["path"], str(file.get("content") or "").strip()) for file in service["files"] if file["secret"]]
+        open_texts = [(unit["name"], unit["content"]) for unit in service["units"]]
+        open_texts += [(file["path"], str(file.get("content") or "")) for file in service["files"] if not file["secret"]]
+        open_texts.append(("a command or path of the description", json.dumps({key: service[key] for key in ("validate", "health", "watch", "data")})))
+        for path, secret in secrets:
+            for where, text in open_texts:
+                if len(secret) >= 8 and "\n" not in secret and secret in text:
+                    raise DescriptionError(f"{service['name']}: the secret of {path} would stand in {where}; mark that secret too, or keep it out")
+
+
+def _point(step: str) -> None:
+    """A named step at which tests kill the controller: only where whoever runs it asked for it by environment."""
+    if os.environ.get(_TEST_HOOK) == step:
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,366 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files on a host, named by absolute paths, without ever following a link that somebody else than root could have laid.
+
+Every operation works relative to an open directory, so what a path meant when it was judged is what is written to.
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import hashlib
+import os
+import pwd
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Dict, Iterator, List, Optional, Tuple
+
+STAGED_PREFIX = ".fedlearn-new."
+_LINKS_FOLLOWED = 16
+
+
+class ServiceError(Exception):
+    """A reason, in words for the operator, why a service could not be converged."""
+
+
+@dataclass
+class File:
+    """One file as it is to be."""
+
+    path: str
+    sha256: str
+    size: int
+    mode: int
+    owner: str
+    group: str
+    content: Optional[bytes] = None  # None: large, transferred only when the host's differs
+    secret: bool = False
+    validate: List[str] = field(default_factory=list)
+    change: str = "restart"
+    restore: bool = True
+    modified_ns: Optional[int] = None  # None: now
+
+    def digest(self) -> str:
+        """One word for content, mode and owner together."""
+        return digest_of(f"{self.sha256} {self.mode:o} {self.owner} {self.group}".encode())
+
+
+@dataclass
+class Found:
+    """One file as it is. `kind`: absent, file, link (content: where it leads), other."""
+
+    kind: str
+    sha256: str = ""
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    modified_ns: int = 0
+    size: int = 0
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def explain(error: OSError, path: str) -> ServiceError:
+    """An OSError in words, naming the path and, where there is one, the way out."""
+    hints = {
+        errno.ENOSPC: " (the file system is full)",
+        errno.EROFS: " (the file system is mounted read-only)",
+        errno.EPERM: " (is it immutable? see lsattr)",
+        errno.EBUSY: " (is it a mount point?)",
+    }
+    return ServiceError(f"{path}: {os.strerror(error.errno or 0)}{hints.get(error.errno or 0, '')}")
+
+
+def uid_of(owner: str) -> int:
+    try:
+        return int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
+    except KeyError:
+        raise ServiceError(f"there is no user '{owner}' on this host") from None
+
+
+def gid_of(group: str) -> int:
+    try:
+        return int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise ServiceError(f"there is no group '{group}' on this host") from None
+
+
+def _others_may_change(status: os.stat_result) -> bool:
+    """Whether somebody else than root could rename or replace entries of this directory."""
+    return status.st_uid != 0 or bool(status.st_mode & 0o022)
+
+
+def _enter(directory: int, name: str, create: Optional[List[str]], path: str) -> int:
+    """Opens one component below `directory`; makes it where `create` is given, noting its path there."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=directory)
+    except FileNotFoundError:
+        if create is None:
+            raise
+        os.mkdir(name, 0o755, dir_fd=directory)
+        made = os.open(name, flags, dir_fd=directory)
+        os.fchmod(made, 0o755)
+        os.fchown(made, 0, 0)
+        create.append(path)
+        return made
+
+
+def _walk(path: str, create: Optional[List[str]]) -> int:
+    """An open descriptor of the directory `path`. Follows links only where root alone could have made them."""
+    todo = [part for part in path.split("/") if part]
+    here = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    done: List[Tuple[int, str]] = []
+    followed = 0
+    try:
+        walked = ""
+        while todo:
+            name = todo.pop(0)
+            try:
+                below = _enter(here, name, create, walked + "/" + name)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                    raise
+                status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                if not stat.S_ISLNK(status.st_mode):
+                    raise ServiceError(f"{walked}/{name}: is not a directory") from None
+                followed += 1
+                if status.st_uid != 0 or _others_may_change(os.fstat(here)) or followed > _LINKS_FOLLOWED:
+                    raise ServiceError(f"{walked}/{name}: is a symbolic link that others than root could have laid; not followed") from None
+                target = os.readlink(name, dir_fd=here)
+                parts = [part for part in target.split("/") if part not in ("", ".")]
+                if ".." in parts:
+                    parts = [part for part in os.path.normpath(os.path.join(walked or "/", target)).split("/") if part]
+                    target = "/"
+                todo = parts + todo
+                if target.startswith("/"):
+                    os.close(here)
+                    here = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    walked = ""
+                continue
+            os.close(here)
+            here, walked = below, walked + "/" + name
+        return here
+    except BaseException:
+        os.close(here)
+        raise
+
+
+@contextmanager
+def parent(path: str, create: Optional[List[str]] = None) -> Iterator[Tuple[int, str]]:
+    """The open directory a path lies in, and its name there. With `create`, missing directories are made and listed in it."""
+    directory, name = os.path.split(path)
+    try:
+        descriptor = _walk(directory, create)
+    except OSError as error:
+        raise explain(error, directory) if not isinstance(error, FileNotFoundError) else error
+    try:
+        yield descriptor, name
+    finally:
+        os.close(descriptor)
+
+
+def _open(directory: int, name: str) -> int:
+    """Opens a regular file for reading; never waits on a pipe, never follows."""
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ServiceError(f"{name}: is not a regular file")
+    return descriptor
+
+
+def look(path: str) -> Found:
+    """What lies at `path`."""
+    try:
+        with parent(path) as (directory, name):
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            found = Found("file", "", stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, status.st_size)
+            if stat.S_ISLNK(status.st_mode):
+                found.kind, found.sha256 = "link", os.readlink(name, dir_fd=directory)
+            elif stat.S_ISREG(status.st_mode):
+                with os.fdopen(_open(directory, name), "rb") as stream:
+                    found.sha256 = _digest_stream(stream)
+            else:
+                found.kind = "other"
+            return found
+    except FileNotFoundError:
+        return Found("absent")
+    except OSError as error:
+        raise explain(error, path) from None
+
+
+def _digest_stream(stream) -> str:  # type: ignore[no-untyped-def]
+    digest = hashlib.sha256()
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read(path: str) -> bytes:
+    """The content of a regular file; b"" where there is none."""
+    try:
+        with parent(path) as (directory, name), os.fdopen(_open(directory, name), "rb") as stream:
+            return bytes(stream.read())
+    except OSError:
+        return b""
+
+
+def digest_tree(path: str) -> str:
+    """The digest of what a service watches: a file, or all files of a directory; links are read through, as the service reads them."""
+    if not os.path.isdir(path):
+        try:
+            with open(path, "rb") as stream:
+                return _digest_stream(stream)
+        except FileNotFoundError:
+            return "absent"
+        except OSError as error:
+            raise explain(error, path) from None
+    parts = []
+    for folder, folders, names in os.walk(path):
+        folders.sort()
+        parts += [f"{os.path.join(folder, name)} {digest_tree(os.path.join(folder, name))}" for name in sorted(names)]
+    return digest_of("\n".join(parts).encode("utf-8", "surrogateescape"))
+
+
+def _copy(source: str, target: int, sha256: str) -> None:
+    """Copies a transferred file, and refuses one whose content isn't the one announced."""
+    digest = hashlib.sha256()
+    with parent(source) as (directory, name), os.fdopen(_open(directory, name), "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+            _write_all(target, block)
+    if digest.hexdigest() != sha256:
+        raise ServiceError("what arrived on the host is not the file that was sent (sha256 differs)")
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view):]
+
+
+def staged_path(path: str) -> str:
+    """Where a file waits beside its place. The leading dot keeps it out of every *.conf include."""
+    directory, name = os.path.split(path)
+    return os.path.join(directory, STAGED_PREFIX + name)
+
+
+def stage(file: File, uploaded: Optional[str], made: List[str]) -> str:
+    """Writes the file beside its place with its final mode and owner, synced to disk. Returns the staged path."""
+    try:
+        uid, gid = uid_of(file.owner), gid_of(file.group)
+        with parent(file.path, made) as (directory, name):
+            _refuse_other(directory, name, file.path)
+            waiting = STAGED_PREFIX + name
+            _unlink(directory, waiting)
+            descriptor = os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+            try:
+                if file.content is not None:
+                    _write_all(descriptor, file.content)
+                elif uploaded is not None:
+                    _copy(uploaded, descriptor, file.sha256)
+                else:
+                    _copy(file.path, descriptor, file.sha256)
+                os.fchown(descriptor, uid, gid)
+                os.fchmod(descriptor, file.mode)
+                if file.modified_ns is not None:
+                    os.utime(descriptor, ns=(file.modified_ns, file.modified_ns))
+                os.fsync(descriptor)
+            except BaseException:
+                _unlink(directory, waiting)
+                raise
+            finally:
+                os.close(descriptor)
+        return staged_path(file.path)
+    except OSError as error:
+        raise explain(error, file.path) from None
+
+
+def _refuse_other(directory: int, name: str, path: str) -> None:
+    try:
+        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+        raise ServiceError(f"{path}: something that is neither file nor link lies there; move it away")
+
+
+def _unlink(directory: int, name: str) -> bool:
+    try:
+        os.unlink(name, dir_fd=directory)
+        return True
+    except FileNotFoundError:
+        return False
+
+
+def place(path: str) -> None:
+    """Renames the staged file into its place."""
+    try:
+        with parent(path) as (directory, name):
+            os.rename(STAGED_PREFIX + name, name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
+    except OSError as error:
+        raise explain(error, path) from None
+
+
+def remove(path: str) -> bool:
+    """Removes a file or link. Returns whether there was one."""
+    try:
+        with parent(path) as (directory, name):
+            return _unlink(directory, name)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise explain(error, path) from None
+
+
+def link(target: str, path: str) -> None:
+    """Lays a symbolic link, atomically (used to put a former one back)."""
+    with parent(path) as (directory, name):
+        _unlink(directory, STAGED_PREFIX + name)
+        os.symlink(target, STAGED_PREFIX + name, dir_fd=directory)
+    place(path)
+
+
+def missing_directories(path: str) -> List[str]:
+    """The directories above `path` that don't exist yet, outermost first."""
+    missing = []
+    directory = os.path.dirname(path)
+    while directory != "/" and not os.path.lexists(directory):
+        missing.insert(0, directory)
+        directory = os.path.dirname(directory)
+    return missing
+
+
+def remove_empty(directory: str) -> None:
+    """Removes a directory of ours when nothing lies in it any more."""
+    try:
+        with parent(directory) as (above, name):
+            os.rmdir(name, dir_fd=above)
+    except OSError:
+        return
+
+
+def write_atomically(path: str, content: bytes, mode: int) -> None:
+    """Writes a root-owned file of the collection's own state."""
+    file = File(path, digest_of(content), len(content), mode, "0", "0", content)
+    stage(file, None, [])
+    place(path)
+
+
+def names_of(found: Found) -> Dict[str, str]:
+    """Mode, owner and group of a found file in words."""
+    try:
+        owner = pwd.getpwuid(found.uid).pw_name
+    except KeyError:
+        owner = str(found.uid)
+    try:
+        group = grp.getgrgid(found.gid).gr_name
+    except KeyError:
+        group = str(found.gid)
+    return {"mode": f"{found.mode:04o}", "owner": owner, "group": group}

@@ -1,0 +1,113 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is told of a run: differences, foresight, results. Nothing here shows a secret."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Dict, List, Optional
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, health
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.redact import Mask
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.transaction import PAST, Service
+
+_SHOWN_BYTES = 100_000
+
+
+def mask_of(services: List[Service]) -> Mask:
+    """Masks what secret files hold, held before, and what watched private files hold."""
+    contents: List[bytes] = []
+    for service in services:
+        for file in service.files:
+            if file.secret:
+                contents += [file.content or b"", files.read(file.path)]
+        contents += [files.read(path) for path in service.record.former_secrets()]
+        for watch in service.wanted.get("watch", []):
+            found = files.look(watch["path"])
+            if found.kind == "file" and not found.mode & 0o004:
+                contents.append(files.read(watch["path"]))
+    return Mask(contents)
+
+
+def diffs(services: List[Service]) -> List[Dict[str, str]]:
+    """One entry for each file, each mode or owner and each unit that differs."""
+    mask = mask_of(services)
+    entries = []
+    for service in services:
+        for file, found in service.changes:
+            entries.append(_content(file, found, mask))
+            before, after = _attributes(found), f"{file.mode:04o} {file.owner}:{file.group}\n"
+            if found.kind == "file" and before != after:
+                entries.append(_entry(f"{file.path} (mode and owner)", before, after))
+        gone = service.entry.get("files", []) if service.absent else service.obsolete
+        entries += [_entry(path, "(present)\n", "") for path in gone]
+        if service.action != "none" or service.to_enable:
+            wanted = "to do: " + ", ".join([service.action] * (service.action != "none") + [f"enablement of {name}" for name in service.to_enable])
+            entries.append(_entry(f"service {service.name}", "", wanted + "\n"))
+    return [entry for entry in entries if entry["before"] != entry["after"]]
+
+
+def _entry(header: str, before: str, after: str) -> Dict[str, str]:
+    return {"before_header": header, "after_header": header, "before": before, "after": after}
+
+
+def _attributes(found: files.Found) -> str:
+    names = files.names_of(found)
+    return f"{names['mode']} {names['owner']}:{names['group']}\n"
+
+
+def _content(file: files.File, found: files.Found, mask: Mask) -> Dict[str, str]:
+    if found.kind == "file" and found.sha256 == file.sha256:
+        return _entry(file.path, "", "")
+    if file.secret or not found.mode & 0o004 and found.kind == "file":
+        return _entry(file.path, "" if found.kind == "absent" else "(former content, not shown)\n", "(new content, not shown)\n")
+    before = f"(a link to {found.sha256})\n" if found.kind == "link" else _text(files.read(file.path) if found.size <= _SHOWN_BYTES else None, found.size)
+    return _entry(file.path, mask(before), mask(_text(file.content, file.size)))
+
+
+def _text(content: Optional[bytes], size: int) -> str:
+    if content is None or len(content) > _SHOWN_BYTES:
+        return f"({size} bytes)\n"
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return f"({size} bytes, not text)\n"
+
+
+def foresee(services: List[Service]) -> None:
+    """Fills in what a run would do; asks each running, unchanged service once for its health."""
+    for service in services:
+        if service.failed:
+            continue
+        service.outcome.changed = service.differs
+        service.outcome.action = "removed" if service.absent and service.differs else PAST[service.action]
+        if not service.absent and service.action == "none" and service.wanted["state"] == "started":
+            service.outcome.healthy = service.finished or health.try_checks(service.wanted["health"]["checks"]) is None
+
+
+def result(services: List[Service], diff: Optional[List[Dict[str, str]]], only_looked: bool) -> Dict[str, Any]:
+    """The module's return value; `msg` is there only when a service failed."""
+    mask = mask_of(services) if any(service.failed for service in services) else Mask([])
+    for service in services:
+        outcome = service.outcome
+        outcome.reason = mask(outcome.reason)
+        outcome.journal = [mask(line) for line in outcome.journal]
+        if outcome.changed or only_looked:
+            outcome.files = sorted({file.path for file, _found in service.changes} | set(service.obsolete))
+    value: Dict[str, Any] = {
+        "changed": any(service.outcome.changed for service in services),
+        "services": {service.name: asdict(service.outcome) for service in services},
+        "deferred": [service.name for service in services if service.outcome.deferred and not service.failed],
+    }
+    if diff is not None:
+        value["diff"] = diff
+    failures = [service for service in services if service.failed]
+    if failures:
+        value["msg"] = "\n".join(_failure(service) for service in failures)
+    return value
+
+
+def _failure(service: Service) -> str:
+    lines = [f"{service.name}: {service.outcome.reason}"]
+    return "\n".join(lines + [f"    journal: {line}" for line in service.outcome.journal])

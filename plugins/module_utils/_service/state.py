@@ -1,0 +1,287 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the collection remembers on a host: what it owns, what each service was last healthy with, and what it is changing.
+
+    /var/lib/fedlearn/<federation>/owned.json               units, files, ports, data of each service
+    /var/lib/fedlearn/<federation>/services/<name>.json     record: digests of the last healthy state, or what is pending
+    /var/lib/fedlearn/<federation>/services/<name>.former/  what a change replaced, until the service is healthy with it
+    /run/fedlearn/lock                                      one run at a time
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import stat
+import time
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
+
+ROOT = "/var/lib/fedlearn"
+LOCK = "/run/fedlearn/lock"
+TEST_HOOK = "/run/fedlearn-test-kill"
+VERSION = 1
+
+
+def point(step: str, name: str = "") -> None:
+    """A named step of a transaction, where tests can kill or hold this very process.
+
+    Only when root itself laid the file TEST_HOOK, `kill|hold <step> [<instance>]`, writable by nobody else. Whoever can write
+    that could as well send the signal, so in production the hook gives nobody anything; it costs one lstat.
+    """
+    try:
+        status = os.lstat(TEST_HOOK)
+    except OSError:
+        return
+    if status.st_uid != 0 or not stat.S_ISREG(status.st_mode) or status.st_mode & 0o022:
+        return
+    with open(TEST_HOOK, encoding="ascii", errors="replace") as stream:
+        words = stream.read().split()
+    if words[1:2] != [step] or (len(words) > 2 and words[2] != name):
+        return
+    if words[0] == "kill":
+        os.unlink(TEST_HOOK)
+        os.kill(os.getpid(), 9)
+    until = time.monotonic() + 60
+    while words[0] == "hold" and os.path.exists(TEST_HOOK) and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def now() -> float:
+    """Seconds since the epoch."""
+    return time.time()
+
+
+class Lock:
+    """The host's lock. It dies with the process that holds it, so a killed run never leaves it behind."""
+
+    def __init__(self, who: str, seconds: float) -> None:
+        self._who, self._seconds, self._descriptor = who, seconds, -1
+
+    def __enter__(self) -> Lock:
+        os.makedirs(os.path.dirname(LOCK), mode=0o755, exist_ok=True)
+        self._descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        limit = time.monotonic() + self._seconds
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= limit:
+                    holder = os.pread(self._descriptor, 400, 0).decode("utf-8", "replace").strip()
+                    raise ServiceError(
+                        f"another run holds this host's lock ({LOCK}): {holder or 'unknown'}; waited {self._seconds:.0f} s. "
+                        "Let it end, or end that process, and run again"
+                    ) from None
+                time.sleep(0.1)
+        text = f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}, {self._who}\n"
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, text.encode(), 0)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        os.close(self._descriptor)
+
+
+def load(path: str) -> Optional[Dict[str, Any]]:
+    content = files.read(path)
+    if not content:
+        return None
+    try:
+        value = json.loads(content)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict) or value.get("version") != VERSION:
+        raise ServiceError(f"{path}: is not what this release writes; restore it, or move it away and run again") from None
+    return value
+
+
+def _store(path: str, value: Dict[str, Any], mode: int) -> None:
+    files.write_atomically(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode(), mode)
+
+
+class Owned:
+    """owned.json of one federation on this host. Keys other than `services` and `left_data` are kept as they are."""
+
+    def __init__(self, federation: str) -> None:
+        self.federation = federation
+        self.path = f"{ROOT}/{federation}/owned.json"
+        self._content = load(self.path) or {"version": VERSION, "federation": federation}
+        self.services: Dict[str, Any] = self._content.setdefault("services", {})
+        self.left_data: Dict[str, Any] = self._content.setdefault("left_data", {})
+
+    def save(self) -> None:
+        """Writes the file; removes it, and the directories of ours, when nothing is owned any more."""
+        others = set(self._content) - {"version", "federation", "services", "left_data"}
+        if not self.services and not self.left_data and not any(self._content[key] for key in others):
+            files.remove(self.path)
+            for directory in (f"{ROOT}/{self.federation}/services", f"{ROOT}/{self.federation}", ROOT):
+                files.remove_empty(directory)
+            return
+        _store(self.path, self._content, 0o644)
+
+
+def federations() -> List[str]:
+    """The federations that own something on this host."""
+    try:
+        return sorted(name for name in os.listdir(ROOT) if os.path.isfile(f"{ROOT}/{name}/owned.json"))
+    except OSError:
+        return []
+
+
+def directories() -> List[str]:
+    """All directories of this host that were made for services of ours."""
+    entries = [entry for federation in federations() for entry in Owned(federation).services.values()]
+    return sorted({directory for entry in entries for directory in entry.get("directories", [])})
+
+
+def claims(path: str) -> Iterator[Tuple[str, str]]:
+    """Each (federation, service) that owns a file, over all federations of this host."""
+    for federation in federations():
+        for name, entry in Owned(federation).services.items():
+            if path in entry["files"]:
+                yield federation, name
+
+
+class Record:
+    """What one service was last healthy with, and what is pending. `content` is None when nothing is known."""
+
+    def __init__(self, federation: str, name: str) -> None:
+        self._directory = f"{ROOT}/{federation}/services"
+        self.path = f"{self._directory}/{name}.json"
+        self.former = f"{self._directory}/{name}.former"
+        self.content = load(self.path)
+
+    def save(self, content: Dict[str, Any]) -> None:
+        content["version"] = VERSION
+        if content != self.content:
+            self.ready()
+            _store(self.path, content, 0o600)
+            self.content = content
+
+    def ready(self) -> None:
+        """Makes the directory, readable by root only: digests of short secrets could be guessed from."""
+        os.makedirs(self._directory, mode=0o755, exist_ok=True)
+        os.chmod(self._directory, 0o700)
+
+    def forget(self) -> None:
+        self.drop_former()
+        files.remove(self.path)
+        files.remove_empty(self._directory)
+
+    # What a change replaced. The manifest names each path once: a run that goes on after a killed one keeps what the first saw.
+
+    def manifest(self) -> Dict[str, Any]:
+        return load(f"{self.former}/manifest.json") or {"version": VERSION, "entries": {}, "was_running": False}
+
+    def keep_former(self, paths: List[Tuple[str, bool]], about: Dict[str, Any]) -> None:
+        """Copies what lies at each path into the former directory, before it is replaced. `(path, restore)`: False keeps no copy.
+
+        `about` goes into the manifest: was_running, enabled (units), owned (the entry of owned.json).
+        """
+        begun = os.path.exists(f"{self.former}/manifest.json")
+        manifest = self.manifest()
+        if not begun:
+            self.drop_former()
+            self.ready()
+            os.mkdir(self.former, 0o700)
+            manifest.update(about)
+        for path, restore in paths:
+            if path not in manifest["entries"]:
+                manifest["entries"][path] = self._keep(path, len(manifest["entries"])) if restore else {"kind": "kept"}
+        _store(f"{self.former}/manifest.json", manifest, 0o600)
+
+    def _keep(self, path: str, number: int) -> Dict[str, Any]:
+        found = files.look(path)
+        entry: Dict[str, Any] = {"kind": found.kind}
+        if found.kind == "link":
+            entry["target"] = found.sha256
+        elif found.kind == "file":
+            entry.update(copy=f"{self.former}/{number}", sha256=found.sha256, size=found.size, mode=found.mode, uid=found.uid,
+                         gid=found.gid, modified_ns=found.modified_ns)
+            content = files.read(path) if found.size < 1 << 20 else None
+            self._copy(path, entry, content)
+        return entry
+
+    @staticmethod
+    def _copy(path: str, entry: Dict[str, Any], content: Optional[bytes]) -> None:
+        copy = files.File(entry["copy"], entry["sha256"], entry["size"], 0o600, "0", "0", content)
+        files.stage(copy, path, [])
+        files.place(copy.path)
+
+    def put_back(self) -> List[str]:
+        """Puts all that was replaced back into place. Returns the paths that were touched."""
+        touched = []
+        for path, entry in self.manifest()["entries"].items():
+            files.remove(files.staged_path(path))
+            if entry["kind"] == "kept" or self._is_back(path, entry):
+                continue
+            if entry["kind"] == "absent":
+                files.remove(path)
+            elif entry["kind"] == "link":
+                files.link(entry["target"], path)
+            elif entry["kind"] == "file":
+                file = files.File(path, entry["sha256"], entry["size"], entry["mode"], str(entry["uid"]), str(entry["gid"]),
+                                  modified_ns=entry["modified_ns"])
+                files.stage(file, entry["copy"], [])
+                files.place(path)
+            touched.append(path)
+        return touched
+
+    @staticmethod
+    def _is_back(path: str, entry: Dict[str, Any]) -> bool:
+        found = files.look(path)
+        if found.kind != entry["kind"]:
+            return False
+        if found.kind == "link":
+            return found.sha256 == str(entry["target"])
+        return found.kind == "absent" or all(
+            getattr(found, key) == entry[key] for key in ("sha256", "mode", "uid", "gid", "modified_ns")
+        )
+
+    def former_secrets(self) -> List[str]:
+        """Where copies lie of files that only root and their owner could read."""
+        entries = self.manifest()["entries"].values()
+        return [entry["copy"] for entry in entries if entry["kind"] == "file" and not entry["mode"] & 0o004]
+
+    def drop_former(self) -> None:
+        shutil.rmtree(self.former, ignore_errors=True)
+
+
+def remove_data(path: str) -> None:
+    """Removes a service's data, never through a link (but for systemd's own into private/) and never across a mount."""
+    parts = [part for part in path.split("/") if part]
+    if not path.startswith("/") or ".." in parts or len(parts) < 2 or path.rstrip("/") in ("/var/lib", "/var/lib/private", "/usr/lib", "/etc/systemd"):
+        raise ServiceError(f"{path}: is no directory of one service; not removed")
+    private = os.path.join(os.path.dirname(path), "private", os.path.basename(path))
+    for one in (private, path):
+        _refuse_mounts(one)
+    if os.path.islink(path):
+        if os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path))) != private:
+            raise ServiceError(f"{path}: is a symbolic link to {os.readlink(path)}; remove its data by hand")
+        shutil.rmtree(private, ignore_errors=False)
+        os.unlink(path)
+    elif os.path.isdir(path):
+        shutil.rmtree(path)
+    else:
+        files.remove(path)
+    if os.path.isdir(private) and not os.path.islink(private):
+        shutil.rmtree(private)
+
+
+def _refuse_mounts(path: str) -> None:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        mounts = [line.split()[4].encode().decode("unicode_escape") for line in stream]
+    for mount in mounts:
+        if mount == path or mount.startswith(path + "/"):
+            raise ServiceError(f"{path}: {mount} is mounted there; unmount it first, its content is not removed")
+
+
+def data_exists(path: str) -> bool:
+    private = os.path.join(os.path.dirname(path), "private", os.path.basename(path))
+    return os.path.lexists(path) or os.path.lexists(private)

@@ -1,0 +1,300 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: managed_service
+short_description: Converge all services of a role on a host, each as a transaction
+description:
+  - Brings the files, secret files, systemd units, enablement and running processes of all of a role's services on a host
+    to what the role describes, in one execution.
+  - For each instance the role's template O(service) is rendered on the control node and gives the description of one service;
+    then the templates it names are rendered, with the variables C(instance) and C(service).
+  - A service is changed as a transaction. All is compared, staged and validated before anything is replaced; only what
+    changed is restarted or reloaded; then its health is awaited. If that fails, the former files and units are put back and the
+    former service is started again, and the task fails with the reason and the last lines of the journal. Other services stand.
+  - What a service was last healthy with is kept on the host, so a run that was cut off anywhere is finished by the next one.
+  - Needs systemd 247 or later, and root.
+version_added: 0.1.0
+author:
+  - fedlearn.infra contributors (@fedlearn)
+options:
+  instances:
+    description:
+      - The instances of the role on this host. Each needs C(name), and may have C(federation) and C(state).
+      - An instance with C(state=absent) is stopped, disabled and removed, with what owned.json says belongs to it;
+        the role's templates are not rendered for it.
+      - Their strings are data and are never templates.
+    type: list
+    elements: dict
+    required: true
+  service:
+    description:
+      - The role's template that gives the description of one service as YAML.
+      - Every value in it must end in C(| to_json), so that strings stay strings; C(instance.name) and C(instance.federation)
+        may stand bare.
+      - "Its keys: C(units) (list of C(name), C(template)) or C(unit) (a unit of the distribution, never removed); C(type) (V(service) or
+        V(job)); C(state) (V(started), V(stopped)); C(files) (list of C(path), one of C(template), C(content) and C(source), C(mode), C(owner),
+        C(group), C(secret), C(validate), C(change), C(restore)); C(validate); C(watch) (list of C(path), C(change)); C(health) (C(timeout),
+        C(restarts), C(checks)); C(finished); C(ports); C(data)."
+      - "A file's C(validate) is a command, a list with C(%s) for the staged copy. C(validate) of the service runs once all files are in
+        place. C(change) is V(restart), V(reload) or V(none). C(restore=false) marks a file whose former content is withdrawn and must not
+        be put back."
+      - "C(checks) are C(http) (C(url), C(status), C(ca), C(certificate), C(key)), C(tcp) (C(address), C(port)) or C(command) (a list)."
+      - "A V(job) ends by itself; while its C(finished) file exists it is converged and isn't started again."
+      - "Files below C(sysusers.d) and C(tmpfiles.d) are placed and applied before all others."
+    type: str
+    required: true
+  restart:
+    description:
+      - With V(deferred), a service whose running process would be restarted is validated but left as it is, and named in RV(deferred).
+    type: str
+    choices: [now, deferred]
+    default: now
+  plan:
+    description: Only compare and report, as in check mode.
+    type: bool
+    default: false
+  remove_data:
+    description: Also remove the data of instances with C(state=absent).
+    type: bool
+    default: false
+  transient:
+    description: Put units below C(/run/systemd/system) and don't enable them; a reboot ends them.
+    type: bool
+    default: false
+  lock_timeout:
+    description: Seconds to wait for another run that works on this host.
+    type: int
+    default: 120
+  payload:
+    description: Set by the action plugin; what it rendered.
+    type: str
+attributes:
+  check_mode:
+    description: Reports what a run would change.
+    support: full
+  diff_mode:
+    description: Shows what changes in files and units. The content of secret files is never shown.
+    support: full
+  idempotent:
+    description: A second run changes nothing, not even a modification time.
+    support: full
+notes:
+  - The digest of each secret file is kept in C(/var/lib/fedlearn/<federation>/services/), readable by root only.
+  - Drop-ins that an administrator laid are no drift; they are returned in C(overrides).
+"""
+
+EXAMPLES = r"""
+- name: Converge the Redis instances
+  fedlearn.infra.managed_service:
+    instances: "{{ redis_instances }}"
+    service: service.yml.j2
+
+# templates/service.yml.j2
+#   units:
+#     - name: fedlearn-{{ instance.name }}.service
+#       template: etc/systemd/system/redis.service.j2
+#   files:
+#     - path: {{ ('/etc/fedlearn/' ~ instance.federation ~ '/' ~ instance.name ~ '/redis.conf') | to_json }}
+#       template: etc/fedlearn/redis.conf.j2
+#   watch:
+#     - {path: {{ instance.tls.certificate | to_json }}, change: restart}
+#   health:
+#     checks:
+#       - tcp: {address: {{ instance.addresses[0] | to_json }}, port: {{ instance.port | to_json }}}
+#   ports:
+#     - {address: {{ instance.addresses[0] | to_json }}, port: {{ instance.port | to_json }}, protocol: tcp}
+
+- name: Say what would change
+  fedlearn.infra.managed_service:
+    instances: "{{ redis_instances }}"
+    service: service.yml.j2
+    plan: true
+  register: redis_plan
+"""
+
+RETURN = r"""
+services:
+  description: What became of each instance, by name.
+  returned: always
+  type: dict
+  contains:
+    changed: {description: Whether anything changed., type: bool}
+    action: {description: "One of none, started, restarted, reloaded, stopped, removed; with plan or in check mode what would be done.", type: str}
+    deferred: {description: Whether it was left for a later call., type: bool}
+    healthy: {description: Whether its checks passed; null where that wasn't asked., type: bool}
+    rolled_back: {description: Whether the former state was put back., type: bool}
+    reason: {description: Why it failed., type: str}
+    journal: {description: The last lines its units wrote when it failed. Secrets are masked., type: list, elements: str}
+    overrides: {description: Drop-ins that change its units., type: list, elements: str}
+    files: {description: Files that were or would be written or removed., type: list, elements: str}
+deferred:
+  description: The instances left for a later call.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import base64
+import json
+import os
+import zlib
+from dataclasses import asdict
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import report, state, units
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.transaction import Options, Service
+
+
+def unpack(payload: str) -> dict:
+    """What the action plugin sends: compressed JSON, in which contents that aren't UTF-8 are marked as base64."""
+    sent = json.loads(zlib.decompress(base64.b64decode(payload)))
+    for service in sent["services"]:
+        for file in service.get("files", []):
+            binary = file.pop("binary", None)
+            if binary is not None:
+                file["content"] = base64.b64decode(binary)
+            elif file.get("content") is not None:
+                file["content"] = file["content"].encode()
+    return sent
+
+
+def guarded(service: Service, step) -> None:
+    """Runs one step of a service's transaction; a failure undoes this service and leaves the others alone."""
+    if service.failed:
+        return
+    try:
+        step()
+    except (ServiceError, OSError) as error:
+        service.undo(str(error))
+
+
+def failed_compare(service: Service, reason: str) -> None:
+    service.failed = True
+    service.outcome.reason = reason + "; nothing was changed"
+
+
+def compare(services: list) -> None:
+    shown = units.show(list(dict.fromkeys(name for service in services for name in service.unit_names)))
+    wanted: dict = {}
+    for service in services:
+        try:
+            for file in service.files:
+                if wanted.setdefault(file.path, file.digest()) != file.digest():
+                    raise ServiceError(f"{file.path}: another service of this role wants it with other content")
+            service.compare(shown)
+        except (ServiceError, OSError) as error:
+            failed_compare(service, str(error))
+
+
+def start_together(services: list) -> None:
+    """Starts all that doesn't run with one call; systemd starts them side by side."""
+    starting = [one for one in services if not one.failed and one.action == "start" and one.wanted["type"] != "job"]
+    names = list(dict.fromkeys(name for one in starting for name in one.names_to_act()))
+    if names:
+        moment = state.now()
+        units.verb("reset-failed", *names)
+        units.verb("start", *names)
+        for service in starting:
+            service.acted_together(moment)
+            guarded(service, lambda service=service: state.point("acted", service.name))
+
+
+def converge(services: list) -> None:
+    """All transactions: removals first, then files of all, one reload of systemd, then starts together, restarts one by one."""
+    for service in services:
+        if service.absent and service.differs:
+            guarded(service, service.withdraw)
+    present = [service for service in services if not service.absent and not service.failed]
+    changing = [service for service in present if service.differs]
+    for service in changing:
+        guarded(service, service.place)
+    if any(service.reload_manager and not service.failed for service in changing):
+        units.reload_manager()
+        state.point("reloaded")
+    for service in changing:
+        guarded(service, service.enable)
+    start_together(changing)
+    reloaded: set = set()
+    for service in present:
+        if not (service.action == "start" and service.acted) and (service.main, service.action) not in reloaded:
+            guarded(service, service.act)
+            if service.distribution:
+                reloaded.add((service.main, service.action))
+        guarded(service, service.settle)
+
+
+def defer(services: list) -> list:
+    """Sets aside what would interrupt a running process; returns the rest."""
+    rest = []
+    for service in services:
+        if service.failed or service.absent or not service.interrupts:
+            rest.append(service)
+            continue
+        service.outcome.deferred = True
+        try:
+            service.try_stage()
+        except (ServiceError, OSError) as error:
+            failed_compare(service, str(error))
+    return rest
+
+
+def run(module: AnsibleModule, sent: dict) -> dict:
+    only_look = module.check_mode or module.params["plan"]
+    options = Options(
+        check=only_look, deferred=module.params["restart"] == "deferred", remove_data=module.params["remove_data"],
+        transient=module.params["transient"], uploads=sent["uploads"],
+    )
+    owned = {name: state.Owned(name) for name in {service["federation"] for service in sent["services"]}}
+    services = [Service(wanted, owned[wanted["federation"]], options) for wanted in sent["services"]]
+    compare(services)
+    needed = sorted({digest for service in services for digest in service.missing_upload if not service.failed})
+    if needed and not only_look:
+        return {"needed": needed, "changed": False}
+    diff = report.diffs(services) if module._diff else None
+    if only_look:
+        report.foresee(services)
+    else:
+        converge(defer(services) if options.deferred else services)
+    return report.result(services, diff, only_look)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "instances": {"type": "list", "elements": "dict", "required": True},
+            "service": {"type": "str", "required": True},
+            "restart": {"type": "str", "choices": ["now", "deferred"], "default": "now"},
+            "plan": {"type": "bool", "default": False},
+            "remove_data": {"type": "bool", "default": False},
+            "transient": {"type": "bool", "default": False},
+            "lock_timeout": {"type": "int", "default": 120},
+            "payload": {"type": "str", "no_log": True},
+        },
+        supports_check_mode=True,
+    )
+    if not module.params["payload"]:
+        module.fail_json(msg="this module runs through its action plugin only")
+    if os.geteuid() != 0:
+        module.fail_json(msg="managed_service needs root on the host: set become: true")
+    sent = unpack(module.params["payload"])
+    try:
+        if module.check_mode or module.params["plan"]:
+            result = run(module, sent)
+        else:
+            with state.Lock(sent["who"], module.params["lock_timeout"]):
+                state.point("locked")
+                result = run(module, sent)
+    except (ServiceError, OSError) as error:
+        module.fail_json(msg=str(error), services={}, deferred=[])
+    if result.get("msg"):
+        module.fail_json(**result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
