@@ -15,7 +15,8 @@ from urllib.parse import SplitResult, urlsplit
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-_DNS_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _SECRET = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
@@ -32,7 +33,7 @@ def name(text: str) -> str:
 def host_name(text: str) -> str:
     """A host's name in the inventory."""
     if not _HOST_NAME.fullmatch(text) or ".." in text:
-        raise ValueError("is no host name: letters, digits, '-', '_' and '.', beginning and ending with a letter or digit")
+        raise ValueError("is no host name: letters, digits, '-', '_' and '.', a letter or digit at both ends")
     return text
 
 
@@ -164,7 +165,7 @@ def absolute_path(text: str) -> str:
 def secret(text: str) -> str:
     """The name of a secret; the value lies in the vault."""
     if not _SECRET.fullmatch(text):
-        raise ValueError("is no name of a secret: a lower-case letter, then a-z, 0-9, '_' and '-'; the value itself goes into the vault")
+        raise ValueError("is no name of a secret (a lower-case letter, then a-z, 0-9, '_', '-'); values go into the vault")
     return text
 
 

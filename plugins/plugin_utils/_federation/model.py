@@ -107,14 +107,20 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """A whole document, seen by ``viewpoint`` (a party's name) or by everybody (None)."""
+    """A whole document, seen by ``viewpoint`` (a party's name) or by everybody (None).
+
+    ``directory`` is the one relative paths of the document start from, ``state_directory`` the one playbooks write to.
+    ``expansions`` is what each stack became, by its name; empty while kinds are asked.
+    """
 
     name: str
     directory: str
+    state_directory: str
     parties: Mapping[str, Party]
     clusters: Mapping[str, Cluster]
     stacks: Mapping[str, Stack]
     viewpoint: str | None = None
+    expansions: Mapping[str, Expansion] = field(default_factory=dict)
 
     def host(self, name: str) -> Host:
         """The host of that name; KeyError when no party has it."""
@@ -155,12 +161,16 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A CA of a party. Beside the party's own there is one for each service that trusts every certificate of its CA."""
+    """A CA of a party. Beside the party's own there is one for each service that trusts every certificate of its CA.
+
+    Of a CA that others run (mode ``external``) ``ca`` is the file beside the document with its certificate.
+    """
 
     name: str
     party: str
     mode: str
     common_name: str
+    ca: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +214,8 @@ class Flow:
 class Expansion:
     """What a kind makes of a stack.
 
-    ``variables``: host name -> role variable -> list of instances. ``verify``: the same for the verify round.
-    ``checks``: host name -> what probe looks at there.
+    ``variables``: host name -> role variable -> list of instances. ``verify``: host name -> its part in the verify round,
+    whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end with.
     """
 
     components: tuple[Component, ...] = ()
@@ -215,3 +225,5 @@ class Expansion:
     flows: tuple[Flow, ...] = ()
     variables: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)
     verify: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    transient: tuple[Component, ...] = ()
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import decimal
 import difflib
 import re
 from collections.abc import Iterable, Mapping
@@ -23,11 +24,15 @@ _MAX_CANDIDATES = 5000
 
 @dataclass(slots=True)
 class Node:
-    """A value of a document. ``keys`` is where each key of a mapping stands; positions are None for plain values."""
+    """A value of a document. ``keys`` is where each key of a mapping stands; positions are None for plain values.
+
+    ``broken``: a mistake of it is noted already, so nothing more is to be said about the value.
+    """
 
     value: dict[str, Node] | list[Node] | Scalar
     position: Position | None = None
     keys: dict[str, Position] = field(default_factory=dict)
+    broken: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -51,6 +56,7 @@ class Report:
     def __init__(self, root: Node | None = None) -> None:
         self.root = root if root is not None else Node(None)
         self._mistakes: dict[Mistake, None] = {}
+        self._places: set[tuple[str, int, int]] = set()
 
     def __len__(self) -> int:
         return len(self._mistakes)
@@ -63,6 +69,7 @@ class Report:
     def add(self, mistake: Mistake) -> None:
         """Note a mistake that is already made up."""
         self._mistakes[mistake] = None
+        self._places.add((mistake.file, mistake.line, mistake.column))
 
     def mistake(self, path: Path, message: str, position: Position | None = None) -> None:
         """Note a mistake at a path of the document, such as ``stack.path + ("servers", "port")``.
@@ -83,6 +90,18 @@ class Report:
             node = found
             position = node.position or position
         return position
+
+    def key_position(self, path: Path) -> Position | None:
+        """Where the path's last key stands, or the nearest value above it."""
+        node: Node | None = self.root
+        for step in path[:-1]:
+            node = _child(node, step) if node is not None else None
+        found = node.keys.get(str(path[-1])) if node is not None else None
+        return found or self.position(path)
+
+    def has_mistake_at(self, position: Position | None) -> bool:
+        """Whether a mistake is noted at a position."""
+        return position is not None and (position.file, position.line, position.column) in self._places
 
     def where(self, path: Path) -> str:
         """``file:line:column`` of a path, for messages that name a second place."""
@@ -114,6 +133,15 @@ def shorten(text: str) -> str:
     """The text as it may stand in a message: one line, not long."""
     shown = "".join(character if character.isprintable() else "?" for character in text[: _MAX_SHOWN + 1])
     return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 3]}..."
+
+
+def decimal_text(text: str) -> str:
+    """A number such as 1e-3 without its exponent (0.001); empty when it is none or would be long."""
+    try:
+        number = decimal.Decimal(text)
+    except decimal.InvalidOperation:
+        return ""
+    return f"{number:f}" if number.is_finite() and abs(number.adjusted()) < 20 else ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

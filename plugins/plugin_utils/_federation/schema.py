@@ -19,13 +19,13 @@ from typing import Any, Final
 
 from . import ranges
 from .formats import FORMATS
-from .model import Cluster, Host, Party, Path, Placement
-from .nodes import Mistake, Node, Report, did_you_mean, node_of, plain, shorten
+from .model import Cluster, Host, Party, Path, Placement, Position
+from .nodes import Mistake, Node, Report, decimal_text, did_you_mean, node_of, plain, shorten
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string. ``pattern`` is a full match; ``pattern_name`` says in words what it wants; ``format`` is one of FORMATS."""
+    """A string. ``pattern`` is a full match, ``pattern_name`` what it wants in words; ``format`` is one of FORMATS."""
 
     min_length: int = 1
     max_length: int = 4096
@@ -84,10 +84,20 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A mapping with known keys. ``rules`` look across keys, once each key is right."""
+    """A mapping with known keys. ``rules`` look across keys, once each is right; ``hint`` answers an unknown key."""
 
     keys: Mapping[str, Key]
     rules: tuple[Rule, ...] = ()
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A mapping whose other keys depend on the word under ``key``; ``what`` is what messages call that word."""
+
+    key: str
+    of: Mapping[str, Section]
+    what: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +126,10 @@ class Reference:
 class Place:
     """Where a role of a stack runs; the value is a ``Placement``.
 
-    ``many``: on any number of hosts (``hosts:``), otherwise on one (``host:``). ``external``, ``party`` and ``cluster`` say
-    what else it may be: a section of its own, an external party's, in a cluster. ``port`` is the default; with None there
-    is no such key. ``listens``: it takes ``bind``, ``internal_url`` and ``public_url``, the URLs of the format ``urls``.
-    ``options`` are the keys that only this role has.
+    ``many``: on any number of hosts (``hosts:``), otherwise on one (``host:``). ``external``, ``party`` and ``cluster``
+    say what else it may be: a section of its own, an external party's, in a cluster. ``port`` is the default; with None
+    there is no such key. ``listens``: it takes ``bind``, ``internal_url`` and ``public_url``, the URLs of the format
+    ``urls``. ``options`` are the keys that only this role has.
     """
 
     many: bool = False
@@ -141,15 +151,16 @@ class Partial:
     of: Section
 
 
-Type = Text | Integer | Number | Boolean | Choice | Items | Table | Section | OneOf | Anything | Reference | Place | Partial
+Scalar = Text | Integer | Number | Boolean | Choice | Reference
+Type = Scalar | Items | Table | Section | Variant | OneOf | Anything | Place | Partial
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """A key of a section: its type, default (None: none), what it means, and where the rule comes from.
 
-    A key whose type is a Section and whose default is ``{}`` gets that section's own defaults. ``alias_of`` is the key that
-    this one is another word for: the value then stands there.
+    A key whose type is a Section and whose default is ``{}`` gets that section's own defaults. ``alias_of`` is the key
+    that this one is another word for: the value then stands there.
     """
 
     type: Type
@@ -178,13 +189,17 @@ class Names:
     parties: Mapping[str, Party] = field(default_factory=dict)
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
 
+    def known(self, to: str) -> Mapping[str, Any]:
+        """What a reference to 'host', 'party' or 'cluster' may name."""
+        return {"host": self.hosts, "party": self.parties, "cluster": self.clusters}[to]
+
 
 WRONG: Final = object()
 """What a check gives for a value with a mistake in it."""
 
 _SECRET_WORDS = ("password", "passwd", "passphrase", "token", "secret", "key", "credential")
 _SNAKE = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/*[^/?#\s]*@")
+_USERINFO = re.compile(r"//[^/?#\s@]*@")
 STATE = Choice(("present", "absent"))
 PORT = Integer(1, 65535)
 
@@ -192,7 +207,7 @@ PORT = Integer(1, 65535)
 def check_values(type_: Type, value: Any, *, where: str = "") -> tuple[Any, list[Mistake]]:
     """Check plain values, as a role gets them: the values with defaults, and the mistakes (positions 0).
 
-    ``where`` stands in front of each mistake in a file's place.
+    ``where`` stands in front of each mistake in a file's place. With mistakes the values lack what is wrong.
     """
     report = Report()
     result = Checker(report).check(type_, node_of(value), ())
@@ -204,8 +219,9 @@ def complete(section: Section, values: Mapping[str, Any], path: Path, report: Re
 
     Mistakes stand at what the document has at ``path``, or nearest above. Empty when there are any.
     """
-    result = Checker(report).check(section, node_of(values), path)
-    return result if isinstance(result, dict) else {}
+    checker = Checker(report)
+    result: dict[str, Any] = checker.check(section, node_of(values), path)
+    return {} if checker.faults else result
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -218,30 +234,43 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Checker:
-    """Checks nodes against types, noting every mistake.
+    """Checks nodes against types, noting every mistake and going on.
 
     ``partial``: values that will be merged over others, so no defaults, no required keys, no rules across keys.
-    ``exempt`` are the paths whose text is no secret, whatever its key is called.
+    ``exempt`` are the paths whose value is no secret, whatever its key is called. ``faulty`` are the paths of the
+    entries of tables that have a mistake in them; their values lack what is wrong.
     """
 
     def __init__(self, report: Report, names: Names | None = None, *, partial: bool = False) -> None:
         self.report = report
         self.names = names
         self.partial = partial
+        self.faults = 0
         self.exempt: set[Path] = set()
+        self.faulty: set[Path] = set()
 
     def check(self, type_: Type, node: Node, path: Path) -> Any:
-        """The node's value as the type wants it, or WRONG once its mistakes are noted."""
+        """The node's value as the type wants it, without what is wrong in it; WRONG when nothing is left."""
+        if node.broken:
+            self.faults += 1
+            return WRONG
         return _CHECKS[type(type_)](self, type_, node, path)
+
+    def note(self, path: Path, message: str, position: Position | None) -> None:
+        """Note a mistake."""
+        self.faults += 1
+        self.report.mistake(path, message, position)
 
     def wrong(self, node: Node, path: Path, message: str) -> Any:
         """Note a mistake of the node's value."""
-        self.report.mistake(path, message, node.position)
+        self.note(path, message, node.position)
         return WRONG
 
     def unexpected(self, type_: Type, node: Node, path: Path, hint: str = "") -> Any:
         """Note that the value is of another type."""
         hidden = (bool(path) and looks_secret(str(path[-1]))) or has_userinfo(str(node.value))
+        if node.value is None and _shape(type_) is dict:
+            hint = ": write {} when none of its keys is needed"
         return self.wrong(node, path, f"expected {words(type_)}, found {_found(node, hidden)}{hint}")
 
     def text(self, type_: Text, node: Node, path: Path) -> Any:
@@ -269,15 +298,17 @@ class Checker:
         value = node.value
         if isinstance(value, bool) or not isinstance(value, int):
             return self.unexpected(type_, node, path, _number_hint(value, int))
-        if (type_.minimum is not None and value < type_.minimum) or (type_.maximum is not None and value > type_.maximum):
-            return self.unexpected(type_, node, path)
-        return value
+        self.exempt.add(path)
+        low = type_.minimum is not None and value < type_.minimum
+        high = type_.maximum is not None and value > type_.maximum
+        return self.unexpected(type_, node, path) if low or high else value
 
     def number(self, type_: Number, node: Node, path: Path) -> Any:
         """A number within its bounds."""
         value = node.value
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             return self.unexpected(type_, node, path, _number_hint(value, float))
+        self.exempt.add(path)
         inside = (
             (type_.minimum is None or value >= type_.minimum)
             and (type_.maximum is None or value <= type_.maximum)
@@ -314,47 +345,59 @@ class Checker:
         return WRONG if any(value is WRONG for value in values) else values
 
     def table(self, type_: Table, node: Node, path: Path) -> Any:
-        """A mapping with names of one's own; the right entries are kept when others are wrong, unless nothing is."""
+        """A mapping with names of one's own."""
         if not isinstance(node.value, dict):
             return self.unexpected(type_, node, path)
         values: dict[str, Any] = {}
         for key, child in node.value.items():
-            name = self.check(type_.key, Node(key, node.keys.get(key)), (*path, key))
+            before = self.faults
+            self.check(type_.key, Node(key, node.keys.get(key)), (*path, key))
             value = self.check(type_.of, child, (*path, key))
-            values[key] = WRONG if name is WRONG else value
-        return WRONG if any(value is WRONG for value in values.values()) else values
+            if self.faults > before:
+                self.faulty.add((*path, key))
+            if value is not WRONG:
+                values[key] = value
+        return values
 
     def section(self, type_: Section, node: Node, path: Path) -> Any:
         """A mapping with known keys: values with defaults, aliases under the key they stand for."""
-        before = len(self.report)
-        values = self.section_values(type_, node, path)
-        if values is None or len(self.report) > before:
-            return WRONG
-        if not self.partial:
-            self.rules(type_.rules, values, node, path)
-        return values if len(self.report) == before else WRONG
-
-    def section_values(self, type_: Section, node: Node, path: Path) -> dict[str, Any] | None:
-        """The right values of a section, whatever else is wrong in it; None when it is no mapping."""
         if not isinstance(node.value, dict):
-            self.unexpected(type_, node, path)
-            return None
+            return self.unexpected(type_, node, path)
+        before = self.faults
         values: dict[str, Any] = {}
         for name, child in node.value.items():
             self._entry(type_, node, (*path, name), name, child, values)
         if not self.partial:
             self._missing(type_, node, path, values)
+            if self.faults == before:
+                self.rules(type_.rules, values, node, path)
         return values
+
+    def variant(self, type_: Variant, node: Node, path: Path) -> Any:
+        """The section that the word chooses."""
+        if not isinstance(node.value, dict):
+            return self.unexpected(type_, node, path)
+        word = node.value.get(type_.key)
+        if word is None:
+            return self.wrong(node, path, f"the key '{type_.key}' is missing (one of {', '.join(type_.of)})")
+        if isinstance(word.value, str) and word.value in type_.of:
+            return self.section(type_.of[word.value], node, path)
+        if word.broken:
+            return self.check(Anything(), word, path)
+        shown = f"'{shorten(word.value)}'" if isinstance(word.value, str) else _found(word, False)
+        near = did_you_mean(str(word.value), type_.of)
+        message = f"unknown {type_.what} {shown}{near} (known are {', '.join(type_.of)})"
+        return self.wrong(word, (*path, type_.key), message)
 
     def _entry(self, type_: Section, node: Node, path: Path, name: str, child: Node, values: dict[str, Any]) -> None:
         key = type_.keys.get(name)
         if key is None:
             known = [known for known in type_.keys if known not in (node.value if isinstance(node.value, dict) else ())]
-            self.report.mistake(path, f"unknown key '{shorten(name)}'{_known(name, known)}", node.keys.get(name))
+            self.note(path, f"unknown key '{shorten(name)}'{f': {type_.hint}' if type_.hint else _known(name, known)}", node.keys.get(name))
             return
         target = key.alias_of or name
         if target != name and isinstance(node.value, dict) and target in node.value:
-            self.report.mistake(path, f"'{name}' is another word for '{target}', which is given too", node.keys.get(name))
+            self.note(path, f"'{name}' is another word for '{target}', which is given too", node.keys.get(name))
             return
         value = self.check(key.type, child, path)
         if value is not WRONG:
@@ -379,24 +422,26 @@ class Checker:
         lookup = Report(node)
         for rule in rules:
             for where, message in rule.check(values):
-                self.report.mistake((*path, *where), message, lookup.position(where))
+                self.note((*path, *where), message, lookup.position(where))
 
     def one_of(self, type_: OneOf, node: Node, path: Path) -> Any:
         """The first type that fits; else the mistakes of the one whose shape fits."""
         attempts: list[Checker] = []
+        if node.value is None and any(_shape(of) is dict for of in type_.types):
+            return self.unexpected(type_, node, path, ": write {} when nothing is to be said")
         for candidate in type_.types:
             attempt = Checker(Report(self.report.root), self.names, partial=self.partial)
             value = attempt.check(candidate, node, path)
-            if not len(attempt.report):
-                self.exempt |= attempt.exempt
+            if not attempt.faults:
+                self.absorb(attempt)
                 return value
             attempts.append(attempt)
         shaped = [attempt for attempt, of in zip(attempts, type_.types, strict=True) if _shape(of) is _node_shape(node)]
         if len(shaped) != 1:
             return self.unexpected(type_, node, path)
+        self.absorb(shaped[0])
         for mistake in shaped[0].report.mistakes:
             self.report.add(mistake)
-        self.exempt |= shaped[0].exempt
         return WRONG
 
     def anything(self, type_: Anything, node: Node, path: Path) -> Any:
@@ -407,8 +452,14 @@ class Checker:
         """Some keys of a section."""
         inner = Checker(self.report, self.names, partial=True)
         value = inner.check(type_.of, node, path)
-        self.exempt |= inner.exempt
+        self.absorb(inner)
         return value
+
+    def absorb(self, other: Checker) -> None:
+        """Take over what another checker found out about part of the same document."""
+        self.faults += other.faults
+        self.exempt |= other.exempt
+        self.faulty |= other.faulty
 
     def reference(self, type_: Reference, node: Node, path: Path) -> Any:
         """The name of something; without names to know, only that it is one."""
@@ -419,7 +470,7 @@ class Checker:
             return self.unexpected(type_, node, path)
         if self.names is None:
             return node.value
-        known: Mapping[str, Any] = {"host": self.names.hosts, "party": self.names.parties, "cluster": self.names.clusters}[type_.to]
+        known = self.names.known(type_.to)
         if node.value in known:
             return node.value
         if type_.to == "host" and (ranges.is_range(node.value) or _is_glob(node.value)):
@@ -475,18 +526,16 @@ class Checker:
 
     def place(self, type_: Place, node: Node, path: Path) -> Any:
         """Where a role runs."""
-        before = len(self.report)
-        values = self.section_values(place_section(type_), node, path)
-        if values is None or not isinstance(node.value, dict):
+        before = self.faults
+        values = self.section(place_section(type_), node, path)
+        if not isinstance(node.value, dict):
             return WRONG
         self._one_target(type_, node, path)
-        if len(self.report) > before:
-            return WRONG
-        if values.get("party") is not None:
+        if "party" in values:
             self._check_external_party(values, node, path)
-        if not self.partial:
+        if not self.partial and self.faults == before:
             self.rules(type_.rules, values, node, path)
-        return self._placement(values, path) if len(self.report) == before else WRONG
+        return self._placement(values, path)
 
     def _one_target(self, type_: Place, node: Node, path: Path) -> None:
         targets = _targets(type_)
@@ -495,7 +544,7 @@ class Checker:
             return
         wanted = " or ".join(f"'{target}'" for target in targets)
         if given:
-            self.report.mistake((*path, given[1]), f"'{given[0]}' is given too: only one of {wanted}", node.keys.get(given[1]))
+            self.note((*path, given[1]), f"'{given[0]}' is given too: only one of {wanted}", node.keys.get(given[1]))
         else:
             self.wrong(node, path, f"doesn't say where: {wanted} is missing")
 
@@ -503,7 +552,8 @@ class Checker:
         assert isinstance(node.value, dict)
         party = self.names.parties.get(values["party"]) if self.names else None
         if party is not None and not party.external:
-            self.wrong(node.value["party"], (*path, "party"), f"'{party.name}' is no external party: name one of its hosts")
+            message = f"'{party.name}' is no external party: name one of its hosts"
+            self.wrong(node.value["party"], (*path, "party"), message)
         elif "public_url" not in values:
             self.wrong(node, path, "another party's, so 'public_url' is needed: where it is reached")
 
@@ -512,8 +562,10 @@ class Checker:
         removed = dict.fromkeys(values.pop("absent", ()))
         known = self.names.hosts if self.names else {}
         gone = values.pop("state", "present") == "absent"
-        removed.update(dict.fromkeys(name for name in hosts if gone or (name in known and known[name].state == "absent")))
-        common = {name: values.pop(name, None) for name in ("cluster", "party", "external", "port", "bind", "internal_url", "public_url")}
+        for name in hosts:
+            if gone or (name in known and known[name].state == "absent"):
+                removed[name] = None
+        common = {name: values.pop(name, None) for name in _COMMON}
         return Placement(
             hosts=tuple(name for name in hosts if name not in removed),
             absent=tuple(removed),
@@ -533,12 +585,16 @@ _CHECKS: Mapping[type, Callable[[Checker, Any, Node, Path], Any]] = {
     Items: Checker.items,
     Table: Checker.table,
     Section: Checker.section,
+    Variant: Checker.variant,
     OneOf: Checker.one_of,
     Anything: Checker.anything,
     Reference: Checker.reference,
     Place: Checker.place,
     Partial: Checker.partially,
 }
+
+
+_COMMON = ("cluster", "party", "external", "port", "bind", "internal_url", "public_url")
 
 
 def _targets(type_: Place) -> tuple[str, ...]:
@@ -556,7 +612,8 @@ def place_section(type_: Place) -> Section:
     """A placement's keys as a section: where, what every placement takes, and the role's own."""
     keys: dict[str, Key] = {"host": Key(Reference("host"), "The host it runs on.")}
     if type_.many:
-        keys["hosts"] = Key(Reference("hosts"), "The hosts it runs on: names, ranges, patterns with `*` and `?`.", example=["ms2", "w[01:40]"])
+        doc = "The hosts it runs on: names, ranges, patterns with `*` and `?`."
+        keys["hosts"] = Key(Reference("hosts"), doc, example=["ms2", "w[01:40]"])
     if type_.cluster:
         keys["cluster"] = Key(Reference("cluster"), "The cluster it runs in.")
     if type_.party:
@@ -566,7 +623,8 @@ def place_section(type_: Place) -> Section:
     if type_.port is not None:
         keys["port"] = Key(PORT, "The port it listens on.", default=type_.port)
     if type_.listens:
-        keys["bind"] = Key(Text(format="bind_address"), "The address it listens on; default: the host's internal address.")
+        doc = "The address it listens on; default: the host's internal address."
+        keys["bind"] = Key(Text(format="bind_address"), doc)
         keys["internal_url"] = Key(Text(format=type_.urls), "Where other components reach it, when not directly.")
         keys["public_url"] = Key(Text(format=type_.urls), "Where clients and other parties reach it.")
     if type_.settings is not None:
@@ -615,9 +673,11 @@ def words(type_: Type) -> str:
             return "a mapping"
 
 
-def _bounds(minimum: float | None, maximum: float | None, above: float | None = None, below: float | None = None) -> str:
+def _bounds(
+    minimum: float | None, maximum: float | None, above: float | None = None, below: float | None = None
+) -> str:
     if minimum is not None and maximum is not None:
-        return f" from {minimum} to {maximum}"
+        return f" from {minimum} to {maximum}" if minimum != maximum else f": {minimum}"
     parts = [
         f"{word} {bound}"
         for word, bound in (("of at least", minimum), ("above", above), ("of at most", maximum), ("below", below))
@@ -651,11 +711,9 @@ def _number_hint(value: Any, wanted: type) -> str:
         number = wanted(value)
     except ValueError:
         return ""
-    if not math.isfinite(number):
-        return ""
-    if wanted is float and "e" in value.lower():
-        return f": YAML takes this notation for text, write {number:f}".rstrip("0")
-    return ": leave out the quotes"
+    if wanted is float and "e" in value.lower() and decimal_text(value):
+        return f": YAML takes this notation for text, write {decimal_text(value)}"
+    return ": leave out the quotes" if math.isfinite(number) else ""
 
 
 def _length_message(type_: Text, length: int) -> str:
@@ -692,7 +750,7 @@ def _node_shape(node: Node) -> type:
 def _shape(type_: Type) -> type:
     """dict, list or str (any scalar): what a value of the type is written as."""
     match type_:
-        case Section() | Table() | Place() | Partial():
+        case Section() | Variant() | Table() | Place() | Partial():
             return dict
         case Items():
             return list

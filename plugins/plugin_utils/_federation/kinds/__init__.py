@@ -6,8 +6,8 @@
 
 A kind's module offers what ``Kind`` lists; its docstring's first paragraph is its introduction in docs/federation.md.
 
-``PLACEMENTS`` are the keys of a stack beside ``kind``, ``state``, ``tls`` and ``settings``, each a ``schema.Key``. Where a
-role runs is a ``Place``: host, hosts, party, external or cluster, with port, bind, internal_url, public_url, settings,
+``PLACEMENTS`` are the keys of a stack beside ``kind``, ``state``, ``tls`` and ``settings``, each a ``schema.Key``. Where
+a role runs is a ``Place``: host, hosts, party, external or cluster, with port, bind, internal_url, public_url, settings,
 absent and state come with it; the kind only names its default port, what else it may be, and the role's own keys::
 
     PLACEMENTS = {
@@ -19,23 +19,23 @@ absent and state come with it; the kind only names its default port, what else i
 
 Keys whose value is a ``Placement`` are in ``stack.placements``; all others in ``stack.options``, where they may hold
 placements too (a Table of them, a Section with one). Keys that weren't given are in neither, unless they have a default.
-References to hosts, parties and clusters are checked before ``expand`` is called; it is called only for a stack without a
-mistake. A secret is never a value: a key that takes the *name* of one is ``Text(format="secret")``.
+References to hosts, parties and clusters are checked before ``expand`` is called; it is called only for a stack without
+a mistake. A secret is never a value: a key that takes the *name* of one is ``Text(format="secret")``.
 
-``stack.settings`` and ``placement.settings`` are checked key by key against ``SETTINGS`` (``Place(settings=...)``), but hold
-only what was given: merge them over what you derive, then complete them::
+``stack.settings`` and ``placement.settings`` are checked key by key against ``SETTINGS`` (``Place(settings=...)``), but
+hold only what was given: merge them over what you derive, then complete them::
 
     settings = schema.complete(SETTINGS, schema.merge(derived, stack.settings), (*stack.path, "settings"), report)
 
 which fills in defaults and runs the rules across keys.
 
-Absent things: of every placement ``hosts`` is where it runs, ``absent`` where it is to be removed (named so, or the host,
-the placement or the stack is absent). A component there has ``state="absent"``, and its name is all a role needs.
+Absent things: of every placement ``hosts`` is where it runs, ``absent`` where it is to be removed (named so, or the
+host, the placement or the stack is absent). A component there has ``state="absent"``, and its name is all a role needs.
 
-Mistakes: ``report.mistake((*stack.path, "servers", "per_host"), "message")``. The path leads to the value in the document;
-the position is found by it (that of the nearest thing above when the path isn't written there). A message begins in lower
-case, names what is wrong and the way out, without the path. ``report.where(path)`` gives ``file:line:column`` of a second
-place for a message. Endpoints carry the ``path`` that put them there, so collisions name both places.
+Mistakes: ``report.mistake((*stack.path, "servers", "per_host"), "message")``. The path leads to the value in the
+document; the position is found by it (that of the nearest thing above when the path isn't written there). A message
+begins in lower case, names what is wrong and the way out, without the path. ``report.where(path)`` gives
+``file:line:column`` of a second place. Endpoints carry the ``path`` that put them there, so collisions name both places.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ class Kind(Protocol):
     """Every key of the system's own configuration, typed."""
 
     EXAMPLE: str
-    """A stack for the first document that ``init`` writes: commented YAML without ``kind``, on host1, host2 and host3."""
+    """A stack for the document that ``init`` writes: commented YAML without ``kind``, on host1, host2 and host3."""
 
     def expand(self, stack: Stack, federation: Federation, report: Report) -> Expansion:
-        """The stack's components and all that follows from them. Mistakes go to the report; the result then isn't used."""
+        """The stack's components and all that follows from them; not used when there were mistakes to report."""
 
 
 @functools.cache

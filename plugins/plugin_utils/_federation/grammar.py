@@ -1,0 +1,160 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What may stand in a document and in a viewpoint, as types. What a stack's section takes comes from its kind."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from .kinds import Kind, kinds
+from .model import Path
+from .schema import (
+    PORT,
+    STATE,
+    Boolean,
+    Choice,
+    Integer,
+    Items,
+    Key,
+    OneOf,
+    Partial,
+    Reference,
+    Rule,
+    Section,
+    Table,
+    Text,
+    Variant,
+)
+
+PLUGIN = "fedlearn.infra.federation"
+VERSION = 1
+
+_NAME = Text(format="name")
+_ADDRESS = Text(format="address_or_name")
+
+
+def _one_address(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    given = [key for key in ("address", "addresses", "first_address") if key in values]
+    return [((given[1],), f"'{given[0]}' is given too: a host has one of them")] if len(given) > 1 else []
+
+
+def _external_has_nothing_of_ours(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    if not values["external"]:
+        return [(("ca",), "is for external parties: the CA of a party with hosts follows from its pki")] if "ca" in values else []
+    return [((key,), "an external party runs its side itself: it has no such key") for key in ("hosts", "pki") if key in values]
+
+
+_CONNECTION = Section(
+    {
+        "ansible_user": Key(
+            Text(pattern=r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}", pattern_name="a user's name"), "Whom ssh logs in as.", example="ops"
+        ),
+        "ansible_port": Key(PORT, "The port of its ssh server.", example=2222),
+    },
+    hint="vars take ansible_user and ansible_port only, others belong in the party's own group_vars or host_vars",
+)
+
+_ADDRESSES = Section(
+    {
+        "ssh": Key(_ADDRESS, "What the control node connects to.", required=True, example="10.1.0.12"),
+        "internal": Key(
+            Items(Text(format="address"), min_items=1, max_items=8, single=True),
+            "What components listen on and other hosts connect to.",
+            required=True,
+            example=["10.20.0.12", "fd00::12"],
+        ),
+    }
+)
+
+HOST = Section(
+    {
+        "address": Key(_ADDRESS, "For ssh and traffic. Without any address the host's name is it.", example="10.20.0.11"),
+        "addresses": Key(_ADDRESSES, "Where ssh and traffic differ, or there are several."),
+        "first_address": Key(
+            Items(Text(format="address"), min_items=1, max_items=2, single=True),
+            "The first name's address where the key is a range; the others count up from it.",
+            example="10.20.1.1",
+        ),
+        "public_name": Key(_ADDRESS, "What clients and other parties call it.", example="ms2.example"),
+        "vars": Key(_CONNECTION, "How ssh connects.", default={}),
+        "state": Key(STATE, "absent: all that is ours is removed from it.", default="present"),
+    },
+    rules=(Rule("One of address, addresses and first_address.", _one_address),),
+)
+
+PKI = Section(
+    {
+        "mode": Key(
+            Choice(("ownca", "csr", "provided", "acme")),
+            "Who signs: a CA of our own, whoever gets the requests, nobody (certificates are provided), or an ACME server.",
+            default="ownca",
+        ),
+        "lifetime_days": Key(Integer(1, 825), "How long a certificate is valid.", default=397, unit="days"),
+    }
+)
+
+PARTY = Section(
+    {
+        "external": Key(Boolean(), "A partner who runs its side otherwise; no hosts of it are ours to know.", default=False),
+        "ca": Key(Text(format="path"), "An external party's CA certificate.", example="public/clinic-b/ca.pem"),
+        "pki": Key(PKI, "Where the party's certificates come from.", example={"mode": "ownca"}),
+        "hosts": Key(
+            Table(Text(), OneOf((_ADDRESS, HOST))),
+            "Its hosts by name, or ranges of names such as `w[01:40].lab.example`. The short form is only the address.",
+            example={"ms1": "10.20.0.11", "w[01:40].lab.example": {"first_address": "10.20.1.1"}},
+        ),
+    },
+    rules=(Rule("An external party has neither hosts nor pki, another no ca.", _external_has_nothing_of_ours),),
+)
+
+CLUSTER = Section(
+    {
+        "party": Key(Reference("party"), "Whose cluster it is.", required=True, example="lab"),
+        "kubeconfig": Key(Text(format="path"), "How to reach it.", required=True, example="files/kc.kubeconfig"),
+    }
+)
+
+VIEWPOINT = Section(
+    {
+        "plugin": Key(Choice((PLUGIN,)), "Says whose inventory source this is.", required=True),
+        "document": Key(Text(), "The document, from here.", required=True, example="../federation.yml"),
+        "party": Key(_NAME, "Emit this party's hosts only.", example="clinic-a"),
+        "overlay": Key(
+            Text(format="path"),
+            "A file merged over the document: mappings key by key, lists replaced, null deletes.",
+            example="files/production.yml",
+        ),
+    }
+)
+
+
+def stack_section(kind: Kind) -> Section:
+    """What a stack of the kind takes."""
+    keys = {
+        "kind": Key(Choice((kind.NAME,)), "Which system.", required=True),
+        "state": Key(STATE, "absent: all of it is stopped and removed; data stay.", default="present"),
+    }
+    if kind.TLS:
+        keys["tls"] = Key(Boolean(), "Encrypt all traffic.", default=True)
+    keys["settings"] = Key(Partial(kind.SETTINGS), "The system's own configuration keys, merged over the derived ones.")
+    return Section({**keys, **kind.PLACEMENTS})
+
+
+@functools.cache
+def document_section() -> Section:
+    """What a document takes."""
+    stacks = Variant("kind", {name: stack_section(kind) for name, kind in kinds().items()}, "kind")
+    return Section(
+        {
+            "plugin": Key(Choice((PLUGIN,)), "Says whose inventory source this is.", required=True),
+            "version": Key(Integer(VERSION, VERSION), "The version of the document's form.", required=True),
+            "federation": Key(_NAME, "The federation's name, part of unit and path names.", required=True, example="demo"),
+            "parties": Key(Table(_NAME, PARTY), "Who takes part.", required=True),
+            "clusters": Key(Table(_NAME, CLUSTER), "Kubernetes clusters, by name.", default={}),
+            "stacks": Key(Table(_NAME, stacks), "The systems that run, by name.", default={}),
+        }
+    )

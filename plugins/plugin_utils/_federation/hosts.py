@@ -1,0 +1,151 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The hosts of a document: names from ranges, addresses counted up."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from . import formats, ranges
+from .model import Cluster, Host, Party, Path
+from .nodes import Node, Report, shorten
+from .schema import Names
+
+
+def known_names(root: Node) -> Names:
+    """All names that the document defines, right or wrong, so that references to them aren't called wrong too."""
+    hosts: dict[str, Host] = {}
+    parties: dict[str, Party] = {}
+    for name, party in _entries(root, "parties"):
+        external = _child(party, "external")
+        parties[name] = Party(name, external=external is not None and external.value is True)
+        for key, host in _entries(party, "hosts"):
+            state = _child(host, "state")
+            absent = state is not None and state.value == "absent"
+            for host_name in _expand(key) if len(hosts) <= ranges.MAX_NAMES else ():
+                hosts[host_name] = Host(host_name, name, "", (), state="absent" if absent else "present")
+    return Names(hosts, parties, {name: Cluster(name, "", "") for name, _node in _entries(root, "clusters")})
+
+
+def _entries(node: Node, key: str) -> Iterator[tuple[str, Node]]:
+    child = _child(node, key)
+    if child is not None and isinstance(child.value, dict):
+        yield from child.value.items()
+
+
+def _child(node: Node, key: str) -> Node | None:
+    return node.value.get(key) if isinstance(node.value, dict) else None
+
+
+def _expand(key: str) -> list[str]:
+    try:
+        return ranges.expand(key)
+    except ValueError:
+        return []
+
+
+class Hosts:
+    """Makes hosts from the checked entries of all parties; a mistake leaves out the entry's hosts."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        self.by_name: dict[str, Host] = {}
+        self._addresses: dict[tuple[str, str], Host] = {}
+
+    def add(self, party: str, key: str, value: str | Mapping[str, Any], path: Path) -> list[Host]:
+        """The hosts that a name or range stands for."""
+        entry: Mapping[str, Any] = {"address": value} if isinstance(value, str) else value
+        try:
+            names = ranges.expand(key)
+            for name in (names[0], names[-1]):
+                formats.host_name(name)
+            places = _places(names, entry)
+        except ValueError as error:
+            self.report.mistake(path, str(error), self.report.key_position(path))
+            return []
+        if len(self.by_name) + len(names) > ranges.MAX_NAMES:
+            self.report.mistake(path, f"makes more than {ranges.MAX_NAMES} hosts", self.report.key_position(path))
+            return []
+        return self._make(party, names, places, entry, path)
+
+    def _make(
+        self,
+        party: str,
+        names: list[str],
+        places: Iterator[tuple[str, tuple[str, ...]]],
+        entry: Mapping[str, Any],
+        path: Path,
+    ) -> list[Host]:
+        connection, state = entry.get("vars", {}), entry.get("state", "present")
+        public_name = entry.get("public_name")
+        made = []
+        for name, (ssh, internal) in zip(names, places, strict=True):
+            host = Host(name, party, ssh, internal, public_name, connection, state, path)
+            if self._is_new(host):
+                self.by_name[name] = host
+                made.append(host)
+        return made
+
+    def _is_new(self, host: Host) -> bool:
+        """Whether neither the name nor one of the addresses is another host's already."""
+        other = self.by_name.get(host.name)
+        if other is not None:
+            where = self.report.where(other.path)
+            self.report.mistake(host.path, f"there is a host '{shorten(host.name)}' already ({where})", self.report.key_position(host.path))
+            return False
+        if host.state == "absent":
+            return True
+        for address in host.internal:
+            holder = self._addresses.setdefault((host.party, address), host)
+            if holder is not host and not ipaddress.ip_address(address).is_loopback:
+                where = self.report.where(holder.path)
+                self.report.mistake(host.path, f"{address} is the address of host '{shorten(holder.name)}' already ({where})")
+                return False
+        return True
+
+
+def _places(names: list[str], entry: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """For each name what ssh connects to and the internal addresses. ValueError: they don't fit the names."""
+    single = next((key for key in ("address", "addresses", "public_name") if key in entry), None)
+    if len(names) > 1 and single is not None:
+        way_out = "; write {first_address: ...}, it counts up" if single == "address" else ""
+        raise ValueError(f"one {single} for {len(names)} hosts{way_out}")
+    if "first_address" in entry:
+        if len(names) == 1:
+            raise ValueError("first_address is for ranges: write address")
+        return _count_up([ipaddress.ip_address(first) for first in entry["first_address"]], len(names))
+    if "addresses" in entry:
+        internal = sorted(entry["addresses"]["internal"], key=lambda address: ":" in address)
+        return iter([(entry["addresses"]["ssh"], tuple(internal))])
+    if "address" in entry:
+        return iter([(entry["address"], _numeric(entry["address"]))])
+    return ((name, _numeric(name)) for name in names)
+
+
+def _count_up(
+    firsts: list[ipaddress.IPv4Address | ipaddress.IPv6Address], number: int
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """So many addresses from each first one on; ssh uses the one written first."""
+    for first in firsts:
+        if int(first) + number - 1 >= 2**first.max_prefixlen:
+            raise ValueError(f"{number} hosts from {first} on go beyond the last address")
+    return _counted(firsts, number)
+
+
+def _counted(
+    firsts: list[ipaddress.IPv4Address | ipaddress.IPv6Address], number: int
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    by_version = sorted(firsts, key=lambda first: first.version)
+    for offset in range(number):
+        yield str(firsts[0] + offset), tuple(str(first + offset) for first in by_version)
+
+
+def _numeric(text: str) -> tuple[str, ...]:
+    try:
+        return (formats.address(text),)
+    except ValueError:
+        return ()

@@ -1,0 +1,285 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A document, seen from one party or by everybody, becomes a ``Federation``, or a list of all its mistakes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os.path
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from . import document, network
+from .grammar import VIEWPOINT, document_section
+from .hosts import Hosts, known_names
+from .kinds import kinds
+from .model import Cluster, Component, Expansion, Federation, Host, Party, Path, Placement, Stack
+from .nodes import Mistake, Node, Report, did_you_mean, shorten
+from .schema import WRONG, Checker, has_userinfo, looks_secret
+
+RESERVED_GROUPS = ("all", "ungrouped", "federation_hosts")
+
+
+class WrongDocumentError(Exception):
+    """A document with mistakes: one line each."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+def load(file: str, *, state_directory: str | None = None) -> Federation:
+    """The federation that a document or viewpoint describes, each stack expanded.
+
+    ``state_directory`` is where playbooks keep what they write on the control node; default: beside the file.
+    Raises WrongDocumentError with every mistake there is.
+    """
+    report = Report()
+    loader = _Loader(file, report)
+    federation = loader.load()
+    if federation is None or len(report):
+        raise WrongDocumentError(report.mistakes)
+    directory = os.path.abspath(state_directory) if state_directory else federation.directory
+    return dataclasses.replace(federation, state_directory=directory)
+
+
+def group_name(text: str) -> str:
+    """A name as part of a group's name."""
+    return text.replace("-", "_").replace(".", "_")
+
+
+class _Loader:
+    """What is known of a document while it is loaded, step by step."""
+
+    def __init__(self, file: str, report: Report) -> None:
+        self.file = os.path.abspath(file)
+        self.directory = os.path.dirname(self.file)
+        self.report = report
+        self.viewpoint: Node | None = None
+
+    def load(self) -> Federation | None:
+        """All steps; None when there is nothing to go on with."""
+        root = self._source()
+        if root is None:
+            return None
+        self.report.root = root
+        self.checker = Checker(self.report, known_names(root))
+        values = self.checker.check(document_section(), root, ())
+        _find_secrets(root, self.report, self.checker.exempt)
+        if values is WRONG:
+            return None
+        federation = self._federation(values)
+        expansions = {stack.name: expansion for stack, expansion in self._expand(federation)}
+        self._names_meet(federation, expansions)
+        self._components_meet(expansions)
+        return dataclasses.replace(federation, expansions=expansions)
+
+    def _source(self) -> Node | None:
+        """The document's root, with the overlay over it."""
+        root = document.read(self.file, _label(self.file), self.report)
+        if root is None or not isinstance(root.value, dict) or "document" not in root.value:
+            return root
+        self.viewpoint = root
+        self.report.root = root
+        values = Checker(self.report).check(VIEWPOINT, root, ())
+        if len(self.report):
+            return None
+        source = self._beside(values["document"])
+        base = document.read(source, _label(source), self.report)
+        if base is None or "overlay" not in values:
+            return base
+        source = self._beside(values["overlay"])
+        over = document.read(source, _label(source), self.report)
+        if over is None:
+            return None
+        if not isinstance(over.value, dict):
+            self.report.mistake((), "an overlay is a mapping", over.position)
+            return None
+        return document.overlay(base, over, self.report)
+
+    def _beside(self, path: str) -> str:
+        return os.path.normpath(os.path.join(self.directory, path))
+
+    def _federation(self, values: Mapping[str, Any]) -> Federation:
+        """The model of what is right in the document."""
+        hosts = Hosts(self.report)
+        parties = {name: self._party(name, party, hosts) for name, party in values.get("parties", {}).items()}
+        clusters = {
+            name: Cluster(name, cluster["party"], cluster["kubeconfig"])
+            for name, cluster in values.get("clusters", {}).items()
+            if ("clusters", name) not in self.checker.faulty
+        }
+        return Federation(
+            name=values.get("federation", ""),
+            directory=self.directory,
+            state_directory=self.directory,
+            parties=parties,
+            clusters=clusters,
+            stacks=self._stacks(values.get("stacks", {}), hosts.by_name),
+            viewpoint=self._seen_from(parties),
+        )
+
+    def _party(self, name: str, values: Mapping[str, Any], hosts: Hosts) -> Party:
+        path: Path = ("parties", name)
+        made: list[Host] = []
+        for key, entry in values.get("hosts", {}).items():
+            if (*path, "hosts", key) not in self.checker.faulty:
+                made += hosts.add(name, key, entry, (*path, "hosts", key))
+        pki = values.get("pki", {})
+        return Party(
+            name=name,
+            external=values.get("external", False),
+            pki_mode=pki.get("mode", "ownca"),
+            pki=pki,
+            ca=values.get("ca"),
+            hosts={host.name: host for host in made},
+        )
+
+    def _seen_from(self, parties: Mapping[str, Party]) -> str | None:
+        """The viewpoint's party."""
+        node = self.viewpoint.value.get("party") if self.viewpoint and isinstance(self.viewpoint.value, dict) else None
+        if node is None or not isinstance(node.value, str):
+            return None
+        party = parties.get(node.value)
+        if party is None:
+            hint = did_you_mean(node.value, parties)
+            self.report.mistake(("party",), f"there is no party named '{shorten(node.value)}'{hint}", node.position)
+        elif party.external:
+            self.report.mistake(("party",), f"'{party.name}' is an external party: it has no hosts here", node.position)
+        return node.value
+
+    def _stacks(self, values: Mapping[str, Any], hosts: Mapping[str, Host]) -> dict[str, Stack]:
+        """The stacks without a mistake that are placed on hosts without one."""
+        stacks = {}
+        for name, entry in values.items():
+            if ("stacks", name) in self.checker.faulty:
+                continue
+            stack = _stack(name, entry)
+            if all(host in hosts for placement in placements(stack) for host in (*placement.hosts, *placement.absent)):
+                stacks[name] = stack
+        return stacks
+
+    def _expand(self, federation: Federation) -> Iterator[tuple[Stack, Expansion]]:
+        """What each stack becomes, by its kind."""
+        for stack in federation.stacks.values():
+            before = len(self.report)
+            expansion = kinds()[stack.kind].expand(stack, federation, self.report)
+            if len(self.report) == before:
+                yield stack, expansion
+
+    def _names_meet(self, federation: Federation, expansions: Mapping[str, Expansion]) -> None:
+        """Note groups that would be one, and hosts that are called like a group or a cluster's host."""
+        groups: dict[str, str] = dict.fromkeys(RESERVED_GROUPS, "a group of Ansible's or of ours")
+        for what, word, path in _groups(federation, expansions):
+            name, origin = group_name(what), f"the group of {word}"
+            if groups.setdefault(name, origin) != origin:
+                self.report.mistake(path, f"the group '{name}' is {groups[name]} already: choose another name")
+        for party in federation.parties.values():
+            for host in party.hosts.values():
+                if host.name in groups:
+                    self._bad_host_name(host, f"is {groups[host.name]} too")
+                elif host.name.startswith("cluster-") and host.name.removeprefix("cluster-") in federation.clusters:
+                    self._bad_host_name(host, "is the host that stands for a cluster too")
+
+    def _bad_host_name(self, host: Host, message: str) -> None:
+        self.report.mistake(host.path, f"'{shorten(host.name)}' {message}: choose another name", self.report.key_position(host.path))
+
+    def _components_meet(self, expansions: Mapping[str, Expansion]) -> None:
+        """Note components of one name on one host, and of one address and port."""
+        seen: dict[tuple[str, str], Component] = {}
+        for component in (component for expansion in expansions.values() for component in expansion.components):
+            other = seen.setdefault((component.host, component.name), component)
+            if other is not component:
+                message = f"on host '{component.host}' there is a '{component.name}' of stack '{other.stack}' too: rename one"
+                self.report.mistake(("stacks", component.stack), message, self.report.key_position(("stacks", component.stack)))
+        for collision in network.collisions(_all_components(expansions)):
+            other_place = self.report.where(collision.first_endpoint.path)
+            self.report.mistake(collision.second_endpoint.path, f"{collision}, placed at {other_place}")
+
+
+def _label(file: str) -> str:
+    """What messages call a file: its path from here, unless that leads upwards."""
+    path = os.path.relpath(file)
+    return file if path.startswith(os.pardir) else path
+
+
+def _all_components(expansions: Mapping[str, Expansion]) -> Iterator[Component]:
+    for expansion in expansions.values():
+        yield from expansion.components
+        yield from expansion.transient
+
+
+def _groups(federation: Federation, expansions: Mapping[str, Expansion]) -> Iterator[tuple[str, str, Path]]:
+    """Each group's name, what it is the group of, and the path of that."""
+    for name in federation.parties:
+        yield f"party_{name}", f"party '{name}'", ("parties", name)
+    for stack in federation.stacks.values():
+        yield f"stack_{stack.name}", f"stack '{stack.name}'", stack.path
+        yield f"kind_{stack.kind}", f"kind '{stack.kind}'", stack.path
+        roles = {component.role: component for component in expansions.get(stack.name, Expansion()).components}
+        for role, component in roles.items():
+            yield role, f"role '{role}'", (*stack.path, component.placement)
+
+
+def _stack(name: str, values: dict[str, Any]) -> Stack:
+    """A stack from its checked values."""
+    path: Path = ("stacks", name)
+    own = {key: value for key, value in values.items() if key not in ("kind", "state", "tls", "settings")}
+    if values["state"] == "absent":
+        own = {key: _retired(value) for key, value in own.items()}
+    return Stack(
+        name=name,
+        kind=values["kind"],
+        state=values["state"],
+        tls=values.get("tls", False),
+        settings=values.get("settings", {}),
+        placements={key: value for key, value in own.items() if isinstance(value, Placement)},
+        options={key: value for key, value in own.items() if not isinstance(value, Placement)},
+        path=path,
+    )
+
+
+def _retired(value: Any) -> Any:
+    """The value with every placement in it absent from all its hosts."""
+    if isinstance(value, Placement):
+        absent = tuple(dict.fromkeys((*value.hosts, *value.absent)))
+        return dataclasses.replace(value, hosts=(), absent=absent, options=_retired(value.options))
+    if isinstance(value, dict):
+        return {key: _retired(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_retired(child) for child in value]
+    return value
+
+
+def placements(stack: Stack) -> Iterator[Placement]:
+    """Every placement of a stack, also those inside of its options and of other placements."""
+    return _placements([*stack.placements.values(), *stack.options.values()])
+
+
+def _placements(values: Iterable[Any]) -> Iterator[Placement]:
+    for value in values:
+        if isinstance(value, Placement):
+            yield value
+            yield from _placements(value.options.values())
+        elif isinstance(value, dict):
+            yield from _placements(value.values())
+        elif isinstance(value, list):
+            yield from _placements(value)
+
+
+def _find_secrets(root: Node, report: Report, exempt: set[Path]) -> None:
+    """Note what looks like a secret in clear: under a key that is called so, or in a URL."""
+    waiting: list[tuple[Node, Path, bool]] = [(root, (), False)]
+    while waiting:
+        node, path, named = waiting.pop()
+        if isinstance(node.value, dict):
+            waiting += [(child, (*path, key), looks_secret(key)) for key, child in node.value.items()]
+        elif isinstance(node.value, list):
+            waiting += [(child, (*path, index), named) for index, child in enumerate(node.value)]
+        elif isinstance(node.value, str) and has_userinfo(node.value):
+            if not report.has_mistake_at(node.position):
+                report.mistake(path, "a URL with a user or password in it: write it without, secrets go into the vault", node.position)
+        elif named and path not in exempt and node.value not in (None, "") and not isinstance(node.value, bool):
+            report.mistake(path, "a secret in clear: a document only names secrets, their values go into the vault", node.position)
