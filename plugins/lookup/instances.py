@@ -45,6 +45,7 @@ _raw:
   elements: dict
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,6 +60,12 @@ def choose(given: Mapping[str, list[Mapping[str, Any]]], stack: str, state: str)
         name: [{**instance, **change} for instance in instances if not stack or instance.get("stack") == stack]
         for name, instances in given.items()
     }
+
+
+def new_round(given: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The instances under a ``round`` of their own, lest results of a round that was cut off count as this one's."""
+    identity = secrets.token_hex(8)
+    return {name: [{**instance, "round": identity} for instance in instances] for name, instances in given.items()}
 
 
 class LookupModule(LookupBase):
@@ -90,4 +97,4 @@ class LookupModule(LookupBase):
         for each in rounds.values():
             for name, instances in each["variables"].items():
                 given[name] = given.get(name, []) + instances
-        return given
+        return new_round(given)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.fedlearn.infra.plugins.lookup.instances import choose
+from ansible_collections.fedlearn.infra.plugins.lookup.instances import choose, new_round
 
 GIVEN = {
     "redis_instances": [{"name": "demo-a-redis", "stack": "a", "state": "present"}, {"name": "demo-b-redis", "stack": "b", "state": "absent"}],
@@ -22,3 +22,9 @@ def test_a_stack_is_chosen_and_the_other_variables_stay_as_empty_lists():
 def test_a_state_is_given_to_all_and_the_inventory_is_not_touched():
     assert {each["state"] for each in choose(GIVEN, "", "absent")["redis_instances"]} == {"absent"}
     assert GIVEN["redis_instances"][0]["state"] == "present"
+
+
+def test_each_round_is_a_new_one():
+    first, second = new_round(GIVEN), new_round(GIVEN)
+    assert first["nginx_sites"][0]["round"] != second["nginx_sites"][0]["round"]
+    assert len({each["round"] for each in first["redis_instances"]}) == 1

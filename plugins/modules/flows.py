@@ -1,0 +1,95 @@
+#!/usr/bin/python
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Documentation of the flows action; it runs on the control node only."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: flows
+short_description: Print every connection a federation needs
+version_added: 0.1.0
+author: fedlearn.infra contributors
+description:
+  - Reads the federation document on the control node, prints its flows as a table and writes them as CSV. It touches no host.
+  - It is what one asks one's firewall team for. Under a viewpoint only flows of the party's hosts are told.
+options:
+  document:
+    description: The federation document or viewpoint.
+    type: path
+    required: true
+  stack:
+    description: Only flows of this stack (and ssh); empty means all.
+    type: str
+    default: ''
+  path:
+    description: The CSV file to write on the control node.
+    type: path
+    required: true
+attributes:
+  check_mode:
+    description: Can run in check_mode and return changed status prediction without modifying target.
+    support: full
+    details: The CSV on the control node is written in check mode too, since it is what was asked for.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
+    support: none
+  idempotent:
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Print the flows of a federation
+  fedlearn.infra.flows:
+    document: inventories/demo/federation.yml
+    path: build/demo/flows.csv
+"""
+
+RETURN = r"""
+flows:
+  description: A row for each connection.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    source:
+      description: Host that connects, or who else does (V(controller), V(clients)).
+      type: str
+      returned: always
+    source_address:
+      description: Its addresses, separated by blanks; empty when the document knows none.
+      type: str
+      returned: always
+    destination:
+      description: Host that is connected to.
+      type: str
+      returned: always
+    destination_address:
+      description: Its addresses, separated by blanks.
+      type: str
+      returned: always
+    protocol:
+      description: V(tcp) or V(udp).
+      type: str
+      returned: always
+    port:
+      description: Port, or V(ephemeral) for the destination's range of ephemeral ports.
+      type: str
+      returned: always
+    purpose:
+      description: What the connection is for.
+      type: str
+      returned: always
+    authentication:
+      description: How the two prove who they are.
+      type: str
+      returned: always
+path:
+  description: The CSV file.
+  returned: success
+  type: str
+"""
