@@ -165,7 +165,7 @@ def absolute_path(text: str) -> str:
 def secret(text: str) -> str:
     """The name of a secret; the value lies in the vault."""
     if not _SECRET.fullmatch(text):
-        raise ValueError("is no name of a secret (a lower-case letter, then a-z, 0-9, '_', '-'); values go into the vault")
+        raise ValueError("is no name of a secret (a lower-case letter, then a-z, 0-9, _, -); values are in the vault")
     return text
 
 

@@ -44,14 +44,18 @@ def _one_address(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 def _external_has_nothing_of_ours(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     if not values["external"]:
-        return [(("ca",), "is for external parties: the CA of a party with hosts follows from its pki")] if "ca" in values else []
-    return [((key,), "an external party runs its side itself: it has no such key") for key in ("hosts", "pki") if key in values]
+        message = "is for external parties: the CA of a party with hosts follows from its pki"
+        return [(("ca",), message)] if "ca" in values else []
+    ours = [key for key in ("hosts", "pki") if key in values]
+    return [((key,), "an external party runs its side itself: it has no such key") for key in ours]
 
 
 _CONNECTION = Section(
     {
         "ansible_user": Key(
-            Text(pattern=r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}", pattern_name="a user's name"), "Whom ssh logs in as.", example="ops"
+            Text(pattern=r"[A-Za-z_][A-Za-z0-9_.@-]{0,63}", pattern_name="a user's name"),
+            "Whom ssh logs in as.",
+            example="ops",
         ),
         "ansible_port": Key(PORT, "The port of its ssh server.", example=2222),
     },
@@ -72,7 +76,7 @@ _ADDRESSES = Section(
 
 HOST = Section(
     {
-        "address": Key(_ADDRESS, "For ssh and traffic. Without any address the host's name is it.", example="10.20.0.11"),
+        "address": Key(_ADDRESS, "For ssh and traffic; without any, the host's name is it.", example="10.20.0.11"),
         "addresses": Key(_ADDRESSES, "Where ssh and traffic differ, or there are several."),
         "first_address": Key(
             Items(Text(format="address"), min_items=1, max_items=2, single=True),
@@ -90,7 +94,7 @@ PKI = Section(
     {
         "mode": Key(
             Choice(("ownca", "csr", "provided", "acme")),
-            "Who signs: a CA of our own, whoever gets the requests, nobody (certificates are provided), or an ACME server.",
+            "Who signs: a CA of our own, whoever gets the requests, nobody (they are provided), or an ACME server.",
             default="ownca",
         ),
         "lifetime_days": Key(Integer(1, 825), "How long a certificate is valid.", default=397, unit="days"),
@@ -99,7 +103,7 @@ PKI = Section(
 
 PARTY = Section(
     {
-        "external": Key(Boolean(), "A partner who runs its side otherwise; no hosts of it are ours to know.", default=False),
+        "external": Key(Boolean(), "A partner who runs its side otherwise; its hosts aren't ours to know.", default=False),
         "ca": Key(Text(format="path"), "An external party's CA certificate.", example="public/clinic-b/ca.pem"),
         "pki": Key(PKI, "Where the party's certificates come from.", example={"mode": "ownca"}),
         "hosts": Key(
@@ -152,7 +156,7 @@ def document_section() -> Section:
         {
             "plugin": Key(Choice((PLUGIN,)), "Says whose inventory source this is.", required=True),
             "version": Key(Integer(VERSION, VERSION), "The version of the document's form.", required=True),
-            "federation": Key(_NAME, "The federation's name, part of unit and path names.", required=True, example="demo"),
+            "federation": Key(_NAME, "Its name, part of unit and path names.", required=True, example="demo"),
             "parties": Key(Table(_NAME, PARTY), "Who takes part.", required=True),
             "clusters": Key(Table(_NAME, CLUSTER), "Kubernetes clusters, by name.", default={}),
             "stacks": Key(Table(_NAME, stacks), "The systems that run, by name.", default={}),

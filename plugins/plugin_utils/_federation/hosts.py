@@ -94,16 +94,16 @@ class Hosts:
         """Whether neither the name nor one of the addresses is another host's already."""
         other = self.by_name.get(host.name)
         if other is not None:
-            where = self.report.where(other.path)
-            self.report.mistake(host.path, f"there is a host '{shorten(host.name)}' already ({where})", self.report.key_position(host.path))
+            message = f"there is a host '{shorten(host.name)}' already ({self.report.where(other.path)})"
+            self.report.mistake(host.path, message, self.report.key_position(host.path))
             return False
         if host.state == "absent":
             return True
         for address in host.internal:
             holder = self._addresses.setdefault((host.party, address), host)
             if holder is not host and not ipaddress.ip_address(address).is_loopback:
-                where = self.report.where(holder.path)
-                self.report.mistake(host.path, f"{address} is the address of host '{shorten(holder.name)}' already ({where})")
+                holds = f"host '{shorten(holder.name)}' already ({self.report.where(holder.path)})"
+                self.report.mistake(host.path, f"{address} is the address of {holds}")
                 return False
         return True
 

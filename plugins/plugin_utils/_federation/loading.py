@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os.path
+import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -41,7 +42,7 @@ def load(file: str, *, state_directory: str | None = None) -> Federation:
     federation = loader.load()
     if federation is None or len(report):
         raise WrongDocumentError(report.mistakes)
-    directory = os.path.abspath(state_directory) if state_directory else federation.directory
+    directory = _absolute(state_directory) if state_directory else federation.directory
     return dataclasses.replace(federation, state_directory=directory)
 
 
@@ -54,8 +55,8 @@ class _Loader:
     """What is known of a document while it is loaded, step by step."""
 
     def __init__(self, file: str, report: Report) -> None:
-        self.file = os.path.abspath(file)
-        self.directory = os.path.dirname(self.file)
+        self.file = _absolute(file)
+        self.directory = str(pathlib.PurePath(self.file).parent)
         self.report = report
         self.viewpoint: Node | None = None
 
@@ -100,7 +101,7 @@ class _Loader:
         return document.overlay(base, over, self.report)
 
     def _beside(self, path: str) -> str:
-        return os.path.normpath(os.path.join(self.directory, path))
+        return os.path.normpath(pathlib.PurePath(self.directory, path))
 
     def _federation(self, values: Mapping[str, Any]) -> Federation:
         """The model of what is right in the document."""
@@ -184,7 +185,8 @@ class _Loader:
                     self._bad_host_name(host, "is the host that stands for a cluster too")
 
     def _bad_host_name(self, host: Host, message: str) -> None:
-        self.report.mistake(host.path, f"'{shorten(host.name)}' {message}: choose another name", self.report.key_position(host.path))
+        name = f"'{shorten(host.name)}'"
+        self.report.mistake(host.path, f"{name} {message}: choose another name", self.report.key_position(host.path))
 
     def _components_meet(self, expansions: Mapping[str, Expansion]) -> None:
         """Note components of one name on one host, and of one address and port."""
@@ -192,11 +194,17 @@ class _Loader:
         for component in (component for expansion in expansions.values() for component in expansion.components):
             other = seen.setdefault((component.host, component.name), component)
             if other is not component:
-                message = f"on host '{component.host}' there is a '{component.name}' of stack '{other.stack}' too: rename one"
-                self.report.mistake(("stacks", component.stack), message, self.report.key_position(("stacks", component.stack)))
+                path: Path = ("stacks", component.stack)
+                message = f"host '{component.host}' has a '{component.name}' of stack '{other.stack}' too: rename one"
+                self.report.mistake(path, message, self.report.key_position(path))
         for collision in network.collisions(_all_components(expansions)):
             other_place = self.report.where(collision.first_endpoint.path)
             self.report.mistake(collision.second_endpoint.path, f"{collision}, placed at {other_place}")
+
+
+def _absolute(path: str) -> str:
+    """The path from the root; links stay, so that what is beside a linked file is found beside the link."""
+    return os.path.normpath(pathlib.Path(path).absolute())
 
 
 def _label(file: str) -> str:
@@ -280,6 +288,8 @@ def _find_secrets(root: Node, report: Report, exempt: set[Path]) -> None:
             waiting += [(child, (*path, index), named) for index, child in enumerate(node.value)]
         elif isinstance(node.value, str) and has_userinfo(node.value):
             if not report.has_mistake_at(node.position):
-                report.mistake(path, "a URL with a user or password in it: write it without, secrets go into the vault", node.position)
+                message = "a URL with a user or password in it: write it without, secrets go into the vault"
+                report.mistake(path, message, node.position)
         elif named and path not in exempt and node.value not in (None, "") and not isinstance(node.value, bool):
-            report.mistake(path, "a secret in clear: a document only names secrets, their values go into the vault", node.position)
+            message = "a secret in clear: a document only names secrets, their values go into the vault"
+            report.mistake(path, message, node.position)

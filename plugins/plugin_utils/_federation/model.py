@@ -66,11 +66,11 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a role of a stack runs: on ``hosts`` of ours, in a cluster, with an external party, or outside (``external``).
+    """Where a role of a stack runs: on ``hosts`` of ours, in a cluster, with an external party, or ``external`` to all.
 
-    ``absent`` are the hosts it is to be removed from: named so, or the stack, the host or the placement is absent; no host
-    is in both. ``settings`` are those given in the document, no defaults among them; ``options`` are the kind's other keys,
-    with defaults.
+    ``absent`` are the hosts it is to be removed from: named so, or the stack, the host or the placement is absent; no
+    host is in both. ``settings`` are those given in the document, no defaults among them; ``options`` are the kind's
+    other keys, with defaults.
     """
 
     hosts: tuple[str, ...] = ()
@@ -91,8 +91,8 @@ class Placement:
 class Stack:
     """One system of a federation. ``placements`` by role word of the document, ``options`` the kind's other keys.
 
-    ``settings`` are those given in the document, no defaults among them. Of an absent stack every placement's hosts are in
-    its ``absent``.
+    ``settings`` are those given in the document, no defaults among them. Of an absent stack every placement's hosts are
+    in its ``absent``.
     """
 
     name: str
@@ -216,6 +216,7 @@ class Expansion:
 
     ``variables``: host name -> role variable -> list of instances. ``verify``: host name -> its part in the verify round,
     whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end with.
+    ``open_files``: host name -> how many a process there must be allowed.
     """
 
     components: tuple[Component, ...] = ()
@@ -227,3 +228,4 @@ class Expansion:
     verify: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     transient: tuple[Component, ...] = ()
     known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    open_files: Mapping[str, int] = field(default_factory=dict)

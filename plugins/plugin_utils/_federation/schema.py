@@ -393,7 +393,8 @@ class Checker:
         key = type_.keys.get(name)
         if key is None:
             known = [known for known in type_.keys if known not in (node.value if isinstance(node.value, dict) else ())]
-            self.note(path, f"unknown key '{shorten(name)}'{f': {type_.hint}' if type_.hint else _known(name, known)}", node.keys.get(name))
+            hint = f": {type_.hint}" if type_.hint else _known(name, known)
+            self.note(path, f"unknown key '{shorten(name)}'{hint}", node.keys.get(name))
             return
         target = key.alias_of or name
         if target != name and isinstance(node.value, dict) and target in node.value:

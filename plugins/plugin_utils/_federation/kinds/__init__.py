@@ -6,9 +6,9 @@
 
 A kind's module offers what ``Kind`` lists; its docstring's first paragraph is its introduction in docs/federation.md.
 
-``PLACEMENTS`` are the keys of a stack beside ``kind``, ``state``, ``tls`` and ``settings``, each a ``schema.Key``. Where
-a role runs is a ``Place``: host, hosts, party, external or cluster, with port, bind, internal_url, public_url, settings,
-absent and state come with it; the kind only names its default port, what else it may be, and the role's own keys::
+``PLACEMENTS`` are the keys of a stack beside ``kind``, ``state``, ``tls`` and ``settings``, each a ``schema.Key``.
+Where a role runs is a ``Place``: host, hosts, party, external or cluster, with port, bind, internal_url, public_url,
+settings, absent and state come with it; the kind only names its default port, what else it may be, and its own keys::
 
     PLACEMENTS = {
         "redis": Key(Place(port=23456, external=Section({...})), "The store ...", required=True),
@@ -18,7 +18,7 @@ absent and state come with it; the kind only names its default port, what else i
     }
 
 Keys whose value is a ``Placement`` are in ``stack.placements``; all others in ``stack.options``, where they may hold
-placements too (a Table of them, a Section with one). Keys that weren't given are in neither, unless they have a default.
+placements too (a Table of them, a Section with one). Keys not given are in neither, unless they have a default.
 References to hosts, parties and clusters are checked before ``expand`` is called; it is called only for a stack without
 a mistake. A secret is never a value: a key that takes the *name* of one is ``Text(format="secret")``.
 
@@ -35,7 +35,7 @@ host, the placement or the stack is absent). A component there has ``state="abse
 Mistakes: ``report.mistake((*stack.path, "servers", "per_host"), "message")``. The path leads to the value in the
 document; the position is found by it (that of the nearest thing above when the path isn't written there). A message
 begins in lower case, names what is wrong and the way out, without the path. ``report.where(path)`` gives
-``file:line:column`` of a second place. Endpoints carry the ``path`` that put them there, so collisions name both places.
+``file:line:column`` of a second place. Endpoints carry the ``path`` that put them there: collisions name both places.
 """
 
 from __future__ import annotations
