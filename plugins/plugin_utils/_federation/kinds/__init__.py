@@ -60,6 +60,9 @@ class Kind(Protocol):
     TLS: bool
     """Whether the system can do TLS. If so a stack takes ``tls``, true by default; if not there is no such key."""
 
+    ROLES: Mapping[str, str]
+    """The kind's own roles, each with the stage of site it converges in: ``service`` or ``participant``."""
+
     PLACEMENTS: Mapping[str, Key]
     """The keys of a stack."""
 

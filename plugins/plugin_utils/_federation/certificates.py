@@ -1,0 +1,81 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What certificates are called, where they are installed, and how a role is told of them."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from .model import Authority, Certificate, Federation, Party
+
+LIFETIME_DAYS = 397
+"""As long as public CAs may sign for; renewed when a third of it is left."""
+
+KEY_TYPE = "ec-p256"
+MAX_COMMON_NAME = 64  # X.520's upper bound; OpenSSL refuses longer ones
+
+
+def paths(federation: str, name: str) -> dict[str, str]:
+    """Where the certificate's files are on its host. ``ca`` is the bundle of what it trusts, ``pkcs12`` needs ``password``."""
+    folder = f"/etc/fedlearn/{federation}/pki/{name}"
+    return {
+        "key": f"{folder}/key.pem",
+        "certificate": f"{folder}/cert.pem",
+        "chain": f"{folder}/chain.pem",
+        "ca": f"{folder}/ca.pem",
+        "pkcs12": f"{folder}/bundle.p12",
+        "password": f"{folder}/bundle.password",
+    }
+
+
+def common_name(name: str, host: str) -> str:
+    """``NAME.HOST``, shortened with a digest of the whole where X.509 has no room for it."""
+    whole = f"{name}.{host}"
+    if len(whole) <= MAX_COMMON_NAME:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
+    return f"{whole[: MAX_COMMON_NAME - 13].rstrip('.-')}-{digest}"
+
+
+def party_authority(federation: Federation, party: Party) -> Authority:
+    """The party's own CA."""
+    return Authority(party.name, party.name, party.pki_mode, _title(f"{federation.name} {party.name} CA"))
+
+
+def store_authority(federation: Federation, party: Party, stack: str) -> Authority:
+    """The CA that issues for one stack's store only, since a store takes every certificate of the CA it trusts."""
+    name = f"{party.name}-{stack}-store"
+    return Authority(name, party.name, party.pki_mode, _title(f"{federation.name} {name} CA"))
+
+
+def _title(text: str) -> str:
+    """A CA's common name, within X.509's bound."""
+    if len(text) <= MAX_COMMON_NAME:
+        return text
+    return f"{text[: MAX_COMMON_NAME - 13]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def describe(certificate: Certificate, federation: str, stack: str) -> dict[str, Any]:
+    """The certificate as an entry of ``pki_certificates``; of an absent one only what finds it."""
+    entry: dict[str, Any] = {
+        "name": certificate.name,
+        "state": certificate.state,
+        "federation": federation,
+        "stack": stack,
+    }
+    if certificate.state == "absent":
+        return entry
+    return entry | {
+        "authority": certificate.authority,
+        "common_name": certificate.common_name,
+        "dns_names": list(certificate.dns_names),
+        "addresses": list(certificate.addresses),
+        "usages": list(certificate.usages),
+        "key_type": KEY_TYPE,
+        "lifetime_days": LIFETIME_DAYS,
+        "formats": list(certificate.formats),
+        "trust": list(certificate.trust or (certificate.authority,)),
+    }

@@ -1,0 +1,330 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A federation becomes an inventory: hosts, groups, and the variables of each.
+
+Values that are equal for many hosts are one object, and groups carry what is equal for a group: ten thousand hosts of a
+stack cost ten thousand small dictionaries and no more.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._pki.names import secret_name
+from . import certificates, network
+from .kinds import kinds
+from .loading import group_name
+from .model import Authority, Component, Expansion, Federation, Flow, Host, Stack
+
+STAGES = ("base", "data", "front", "service", "participant")
+"""The order in which stages need each other."""
+
+INFRASTRUCTURE: Mapping[str, str] = {
+    "limits": "base",
+    "time_sync": "base",
+    "firewall": "base",
+    "pki": "base",
+    "postgresql": "data",
+    "mongodb": "data",
+    "redis": "data",
+    "minio": "data",
+    "s3fs": "data",
+    "registry": "data",
+    "nginx": "front",
+}
+"""Stage of each infrastructure role, in the order of a stage; a kind's own roles come after them."""
+
+SITES = frozenset({"nginx"})
+"""Roles whose instances are no services of their own, but sites of the host's one."""
+
+SSH_PORT = 22
+HOST_PYTHON = "/usr/bin/python3"
+
+
+@dataclass(slots=True)
+class Group:
+    """A group of the inventory."""
+
+    hosts: list[str] = field(default_factory=list)
+    variables: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Inventory:
+    """What Ansible is told: each host's variables, and the groups."""
+
+    hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+
+
+def inventory(federation: Federation, document: str = "") -> Inventory:
+    """The inventory of a loaded federation, or of the viewpoint's party; ``document`` is the file it was loaded from."""
+    return _Inventory(federation, document).build()
+
+
+def flows(federation: Federation, stack: str = "") -> list[Flow]:
+    """Every connection that the federation (or one stack) needs, each once.
+
+    Under a viewpoint those that touch the party's hosts.
+    """
+    chosen = [expansion for name, expansion in federation.expansions.items() if stack in ("", name)]
+    hosts = {component.host for expansion in chosen for component in expansion.components} if stack else None
+    seen: dict[Flow, None] = dict.fromkeys(flow for flow in _ssh_flows(federation) if hosts is None or flow.destination in hosts)
+    for expansion in chosen:
+        seen.update(dict.fromkeys(expansion.flows))
+    if federation.viewpoint is None:
+        return list(seen)
+    own = federation.parties[federation.viewpoint].hosts
+    return [flow for flow in seen if flow.source in own or flow.destination in own]
+
+
+def _ssh_flows(federation: Federation) -> Iterator[Flow]:
+    for host in _hosts(federation):
+        port = host.connection.get("ansible_port", SSH_PORT)
+        yield Flow("controller", host.name, port, "ssh", "ssh key")
+
+
+def _hosts(federation: Federation) -> Iterator[Host]:
+    """The hosts that are ours to manage: everybody's, or the viewpoint's."""
+    for party in federation.parties.values():
+        if federation.viewpoint in (None, party.name):
+            yield from party.hosts.values()
+
+
+def stage_of(role: str) -> str:
+    """The stage a role converges in. KeyError for a role that neither a kind nor the infrastructure has."""
+    if role in INFRASTRUCTURE:
+        return INFRASTRUCTURE[role]
+    return next(kind.ROLES[role] for kind in kinds().values() if role in kind.ROLES)
+
+
+def _role_order() -> dict[str, int]:
+    """Every role's place in the order of roles."""
+    own = [role for kind in kinds().values() for role in kind.ROLES]
+    return {role: index for index, role in enumerate([*INFRASTRUCTURE, *own])}
+
+
+@dataclass(slots=True)
+class _Part:
+    """What one host has of all stacks, while it is gathered."""
+
+    roles: set[str] = field(default_factory=set)
+    stacks: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    services: list[str] = field(default_factory=list)
+    sites: list[str] = field(default_factory=list)
+    certificates: list[str] = field(default_factory=list)
+    instances: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    authorities: dict[str, None] = field(default_factory=dict)
+    verify: dict[str, Any] = field(default_factory=dict)
+    known: dict[str, Any] = field(default_factory=dict)
+    open_files: int = 0
+
+
+class _Inventory:
+    """Gathers every host's part of every stack, then writes it down as variables and groups."""
+
+    def __init__(self, federation: Federation, document: str) -> None:
+        self.federation = federation
+        self.document = document
+        self.order = _role_order()
+        self.parts: dict[str, _Part] = {host.name: _Part() for host in _hosts(federation)}
+        self.authorities: dict[str, Authority] = {}
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.stages: dict[frozenset[str], dict[str, list[str]]] = {}
+        self.result = Inventory()
+
+    def build(self) -> Inventory:
+        """All of it."""
+        for name, expansion in self.federation.expansions.items():
+            self._gather(self.federation.stacks[name], expansion)
+        self.entries = {name: self._authority(authority) for name, authority in self.authorities.items()}
+        self._everybody()
+        for host in _hosts(self.federation):
+            self._host(host, self.parts[host.name])
+        self._clusters()
+        return self.result
+
+    # ... gathering
+
+    def _gather(self, stack: Stack, expansion: Expansion) -> None:
+        self.authorities.update({authority.name: authority for authority in expansion.authorities})
+        for component in expansion.components:
+            self._gather_component(stack, component)
+        for host, variables in expansion.variables.items():
+            if host in self.parts:
+                for variable, instances in variables.items():
+                    self.parts[host].instances[variable].extend(instances)
+        self._gather_certificates(stack, expansion)
+        for host, round_ in expansion.verify.items():
+            if host in self.parts:
+                self.parts[host].verify[stack.name] = round_
+        for host, known in expansion.known.items():
+            if host in self.parts:
+                self.parts[host].known[stack.name] = known
+        for host, needed in expansion.open_files.items():
+            if host in self.parts:
+                self._gather_open_files(stack, self.parts[host], needed)
+
+    @staticmethod
+    def _gather_open_files(stack: Stack, part: _Part, needed: int) -> None:
+        part.roles.add("limits")
+        part.stacks[stack.name].add("limits")
+        part.open_files = max(part.open_files, needed)
+
+    def _gather_component(self, stack: Stack, component: Component) -> None:
+        part = self.parts.get(component.host)
+        if part is None:
+            return
+        part.roles.add(component.role)
+        part.stacks[stack.name].add(component.role)
+        if component.state == "present":
+            (part.sites if component.role in SITES else part.services).append(component.name)
+
+    def _gather_certificates(self, stack: Stack, expansion: Expansion) -> None:
+        for certificate in expansion.certificates:
+            part = self.parts.get(certificate.host)
+            if part is None:
+                continue
+            part.roles.add("pki")
+            part.stacks[stack.name].add("pki")
+            part.instances["pki_certificates"].append(
+                certificates.describe(certificate, self.federation.name, stack.name)
+            )
+            if certificate.state == "present":
+                part.certificates.append(certificate.name)
+                part.authorities.update(dict.fromkeys((certificate.authority, *certificate.trust)))
+
+    # ... writing down
+
+    def _group(self, name: str) -> Group:
+        return self.result.groups.setdefault(name, Group())
+
+    def _everybody(self) -> None:
+        """What is equal for all hosts."""
+        everybody = self._group("federation_hosts")
+        everybody.variables = {
+            "ansible_python_interpreter": HOST_PYTHON,
+            "ansible_pipelining": True,
+            "fedlearn_federation": self.federation.name,
+            "fedlearn_state": self.federation.state_directory,
+            "fedlearn_document": self.document,
+            "fedlearn_viewpoint": self.federation.viewpoint,
+            "fedlearn_endpoints": self._endpoints(),
+            "fedlearn_secrets": list(self._secrets()),
+        }
+
+    def _endpoints(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """Stack, placement, and where its components are reached, in three views."""
+        found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for name, expansion in self.federation.expansions.items():
+            stack = found.setdefault(name, {})
+            for component in expansion.components:
+                for endpoint in component.endpoints if component.state == "present" else ():
+                    if endpoint.port is None:
+                        continue
+                    stack.setdefault(component.placement, []).append(
+                        {
+                            "component": component.name,
+                            "host": component.host,
+                            "purpose": endpoint.purpose,
+                            "bind": network.join(endpoint.address, endpoint.port),
+                            "internal": endpoint.internal,
+                            "public": endpoint.public,
+                        }
+                    )
+        return found
+
+    def _secrets(self) -> Iterator[dict[str, Any]]:
+        """Every secret the parties here need, by name."""
+        for authority in self.authorities.values():
+            if authority.mode == "ownca" and self.federation.viewpoint in (None, authority.party):
+                purpose = f"encrypts the key of the CA '{authority.name}'"
+                yield {
+                    "name": secret_name(authority.name),
+                    "party": authority.party,
+                    "kind": "passphrase",
+                    "purpose": purpose,
+                }
+        for expansion in self.federation.expansions.values():
+            for secret in expansion.secrets:
+                if self.federation.viewpoint in (None, secret.party):
+                    yield {"name": secret.name, "party": secret.party, "kind": "password", "purpose": secret.purpose}
+
+    def _authority(self, authority: Authority) -> dict[str, Any]:
+        """An entry of ``pki_authorities``; a CA whose key is elsewhere is ``external``."""
+        entry = {
+            "name": authority.name,
+            "party": authority.party,
+            "mode": authority.mode,
+            "common_name": authority.common_name,
+        }
+        foreign = self.federation.viewpoint not in (None, authority.party)
+        if foreign:
+            entry["mode"] = "external"
+        path = authority.ca or (self.federation.parties[authority.party].ca if foreign else None)
+        return entry | {"ca": posixpath.join(self.federation.directory, path)} if path else entry
+
+    def _host(self, host: Host, part: _Part) -> None:
+        variables: dict[str, Any] = {"ansible_host": host.ssh, **host.connection}
+        if part.authorities:
+            variables["pki_authorities"] = [self.entries[name] for name in part.authorities]
+        variables |= part.instances
+        if part.open_files:
+            variables["limits_nofile"] = part.open_files
+        variables |= {
+            "fedlearn_stages": self._stages(frozenset(part.roles)),
+            "fedlearn_variables": list(part.instances),
+            "fedlearn_stacks": {name: self._stack_facts(name, roles) for name, roles in part.stacks.items()},
+            "fedlearn_expected": {"services": part.services, "certificates": part.certificates, "sites": part.sites},
+            "fedlearn_verify": part.verify,
+            "fedlearn_known": part.known,
+        }
+        self.result.hosts[host.name] = variables
+        self._join(host, part, variables["fedlearn_stages"])
+
+    def _stack_facts(self, name: str, roles: Iterable[str]) -> dict[str, Any]:
+        return {"kind": self.federation.stacks[name].kind, "roles": sorted(roles, key=self.order.__getitem__)}
+
+    def _stages(self, roles: frozenset[str]) -> dict[str, list[str]]:
+        """Stages in order, each with its roles in order; hosts with the same roles share it."""
+        if roles not in self.stages:
+            ordered = sorted(roles, key=self.order.__getitem__)
+            by_stage = {stage: [role for role in ordered if stage_of(role) == stage] for stage in STAGES}
+            self.stages[roles] = {stage: found for stage, found in by_stage.items() if found}
+        return self.stages[roles]
+
+    def _join(self, host: Host, part: _Part, stages: Mapping[str, Any]) -> None:
+        """Put the host into its groups."""
+        party = self._group(group_name(f"party_{host.party}"))
+        party.variables.setdefault("fedlearn_party", host.party)
+        names = [
+            "federation_hosts",
+            group_name(f"party_{host.party}"),
+            *part.roles,
+            *(f"stage_{stage}" for stage in stages),
+        ]
+        for stack in part.stacks:
+            names += [group_name(f"stack_{stack}"), group_name(f"kind_{self.federation.stacks[stack].kind}")]
+        for name in dict.fromkeys(names):
+            self._group(name).hosts.append(host.name)
+
+    def _clusters(self) -> None:
+        """Each cluster is a host that is reached from here."""
+        for cluster in self.federation.clusters.values():
+            if self.federation.viewpoint not in (None, cluster.party):
+                continue
+            name = f"cluster-{cluster.name}"
+            self.result.hosts[name] = {
+                "ansible_connection": "local",
+                "ansible_python_interpreter": sys.executable,
+                "fedlearn_kubeconfig": posixpath.join(self.federation.directory, cluster.kubeconfig),
+            }
+            for group in ("federation_clusters", group_name(f"party_{cluster.party}")):
+                self._group(group).hosts.append(name)
