@@ -1,3 +1,4 @@
+# Copyright: fedlearn.infra contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -13,16 +14,19 @@ import os
 import signal
 import socket
 import zlib
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._service import description
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._service.description import DescriptionError
 from jinja2.exceptions import TemplateError
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._service import description
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._service.description import DescriptionError
+
 MODULE = "fedlearn.infra.managed_service"
+_SHORTEST_SECRET = 8  # characters; shorter ones are found everywhere by chance
 INLINE_BYTES = 256 * 1024  # larger files travel only when the host's digest differs
 _OPTIONS = ("instances", "service", "restart", "plan", "remove_data", "transient", "lock_timeout")
 _TEST_HOOK = "FEDLEARN_TEST_KILL"  # a step's name: that step ends ansible-playbook by SIGKILL
@@ -55,16 +59,19 @@ class ActionModule(ActionBase):
             answer = self._converge({**args, "instances": names}, sent, task_vars)
         _point("converged")
         answer.pop("invocation", None)
-        if answer.get("failed") and answer.get("services"):
+        if answer.get("failed") and "services" in answer:
             host = (task_vars or {}).get("inventory_hostname", "")
-            answer["msg"] = "\n".join(line if line.startswith(" ") else f"{host}: {line}" for line in str(answer["msg"]).splitlines())
+            lines = [line if line.startswith(" ") else f"{host}: {line}" for line in str(answer["msg"]).splitlines()]
+            answer["msg"] = "\n".join(lines)
         result.update(answer)
         return result
 
     def _arguments(self) -> dict[str, Any]:
         unknown = sorted(set(self._task.args) - set(_OPTIONS))
         if unknown:
-            raise AnsibleActionFail(f"managed_service has no option {', '.join(unknown)}; there are {', '.join(_OPTIONS)}")
+            raise AnsibleActionFail(
+                f"managed_service has no option {', '.join(unknown)}; there are {', '.join(_OPTIONS)}"
+            )
         args = dict(self._task.args)
         if not isinstance(args.get("service"), str):
             raise AnsibleActionFail("managed_service needs `service`, the role's template that describes one service")
@@ -77,7 +84,9 @@ class ActionModule(ActionBase):
 
     def _converge(self, args: dict[str, Any], sent: dict[str, Any], task_vars: Any) -> dict[str, Any]:
         payload = base64.b64encode(zlib.compress(json.dumps(sent).encode(), 6)).decode()
-        answer: dict[str, Any] = self._execute_module(module_name=MODULE, module_args={**args, "payload": payload}, task_vars=task_vars)
+        answer: dict[str, Any] = self._execute_module(
+            module_name=MODULE, module_args={**args, "payload": payload}, task_vars=task_vars
+        )
         return answer
 
     def _upload(self, source: str, digest: str) -> str:
@@ -107,9 +116,11 @@ class ActionModule(ActionBase):
 
     def render(self, text: str, found: str, variables: dict[str, Any], search: list[str]) -> Any:
         """Renders the text of a role's template. Only that text is trusted: variables' strings stay data."""
-        folders = [os.path.dirname(found), *(os.path.join(folder, "templates") for folder in search), *search]
+        folders = [str(Path(found).parent), *(str(Path(folder, "templates")) for folder in search), *search]
         templar = self._templar.copy_with_new_env(searchpath=folders, available_variables=variables)
-        return templar.template(trust_as_template(text), escape_backslashes=False, overrides={"trim_blocks": True, "lstrip_blocks": False})
+        return templar.template(
+            trust_as_template(text), escape_backslashes=False, overrides={"trim_blocks": True, "lstrip_blocks": False}
+        )
 
 
 class _Renderer:
@@ -132,7 +143,7 @@ class _Renderer:
             found, source = self._source(self._template)
             description.check_interpolations(source, self._template)
             text = self._text(self._template, {"instance": instance})
-            service = description.describe(description.load(text, self._template), f"{name}: {os.path.basename(found)}")
+            service = description.describe(description.load(text, self._template), f"{name}: {Path(found).name}")
             if service["state"] == "absent":
                 raise DescriptionError(f"{name}: say `state: absent` of the instance, not in {self._template}")
         service.update(name=name, federation=federation)
@@ -157,7 +168,9 @@ class _Renderer:
         except (AnsibleError, TemplateError) as error:
             raise DescriptionError(f"{extra['instance']['name']}: {name}: {_without_values(error)}") from None
         if isinstance(text, (dict, list)) or text is None:
-            raise DescriptionError(f"{extra['instance']['name']}: {name}: renders to {type(text).__name__} and not to text")
+            raise DescriptionError(
+                f"{extra['instance']['name']}: {name}: renders to {type(text).__name__} and not to text"
+            )
         return str(text)
 
     def _file(self, file: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
@@ -166,7 +179,9 @@ class _Renderer:
         if file["source"] is not None:
             content = self._read(self._action.file_source(file["source"]), sent)
         else:
-            content = (file["content"] if file["content"] is not None else self._text(file["template"], variables)).encode()
+            content = (
+                file["content"] if file["content"] is not None else self._text(file["template"], variables)
+            ).encode()
         sent["mode"] = int(file["mode"], 8)
         if content is not None:
             sent.update(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
@@ -178,7 +193,7 @@ class _Renderer:
 
     def _read(self, source: str, sent: dict[str, Any]) -> bytes | None:
         """The content of a small file; of a large one only the digest, into `sent`."""
-        with open(source, "rb") as stream:
+        with Path(source).open("rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             if size <= INLINE_BYTES:
                 return stream.read()
@@ -189,7 +204,7 @@ class _Renderer:
 
 
 def _without_values(error: BaseException) -> str:
-    """An error of a template in words: what Ansible's own plugins say, never what Python says of a value (it may be a secret)."""
+    """A template's error: what Ansible's own plugins say, never what Python says of a value, which may be a secret."""
     text, cause = str(error), error.__cause__ or error.__context__
     while cause is not None:
         if not isinstance(cause, (AnsibleError, TemplateError)) and str(cause):
@@ -201,20 +216,16 @@ def _without_values(error: BaseException) -> str:
 def _strings(value: Any) -> list[str]:
     if isinstance(value, str):
         return [value]
-    inner = list(value.values()) + list(value) if isinstance(value, dict) else value if isinstance(value, list) else []
-    return [text for one in inner for text in _strings(one)]
+    if isinstance(value, dict):
+        return _strings([*value.keys(), *value.values()])
+    return [text for one in value for text in _strings(one)] if isinstance(value, list) else []
 
 
 def _refuse_smuggled_lines(text: str, instance: dict[str, Any], where: str) -> None:
     """An instance's string that brings lines of its own into a unit could bring ExecStartPre= too."""
     for one in _strings(instance):
-        if ("\n" in one or "\r" in one) and one.strip() and one.strip("\r\n") in text and re_lines(one):
+        if len(one.splitlines()) > 1 and one.strip() and one.strip() in text:
             raise DescriptionError(f"{where}: a value of the instance would bring lines of its own into the unit")
-
-
-def re_lines(text: str) -> bool:
-    """Whether a text has a line break inside it or at its end."""
-    return "\n" in text or "\r" in text
 
 
 def _refuse_same_names(services: list[dict[str, Any]]) -> None:
@@ -227,14 +238,21 @@ def _refuse_same_names(services: list[dict[str, Any]]) -> None:
 def _refuse_leaks(services: list[dict[str, Any]]) -> None:
     """A one-line secret that also stands in a unit, a command or a file for all to read is a mistake of the role."""
     for service in services:
-        secrets = [(file["path"], str(file.get("content") or "").strip()) for file in service["files"] if file["secret"]]
-        open_texts = [(unit["name"], unit["content"]) for unit in service["units"]]
-        open_texts += [(file["path"], str(file.get("content") or "")) for file in service["files"] if not file["secret"]]
-        open_texts.append(("a command or path of the description", json.dumps({key: service[key] for key in ("validate", "health", "watch", "data")})))
-        for path, secret in secrets:
-            for where, text in open_texts:
-                if len(secret) >= 8 and "\n" not in secret and secret in text:
-                    raise DescriptionError(f"{service['name']}: the secret of {path} would stand in {where}; mark that secret too, or keep it out")
+        for path, secret in _texts(service["files"], secret=True):
+            if len(secret) < _SHORTEST_SECRET or "\n" in secret:
+                continue
+            shown = [(unit["name"], unit["content"]) for unit in service["units"]]
+            shown += _texts(service["files"], secret=False)
+            shown.append(
+                ("its description", json.dumps([service[key] for key in ("validate", "health", "watch", "data")]))
+            )
+            for where, text in shown:
+                if secret in text:
+                    raise DescriptionError(f"{service['name']}: the secret of {path} would also stand in {where}")
+
+
+def _texts(files: list[dict[str, Any]], secret: bool) -> list[tuple[str, str]]:
+    return [(file["path"], str(file.get("content") or "").strip()) for file in files if file["secret"] is secret]
 
 
 def _point(step: str) -> None:

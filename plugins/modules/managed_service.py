@@ -1,4 +1,5 @@
 #!/usr/bin/python
+# Copyright: fedlearn.infra contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -8,14 +9,16 @@ DOCUMENTATION = r"""
 module: managed_service
 short_description: Converge all services of a role on a host, each as a transaction
 description:
-  - Brings the files, secret files, systemd units, enablement and running processes of all of a role's services on a host
-    to what the role describes, in one execution.
-  - For each instance the role's template O(service) is rendered on the control node and gives the description of one service;
-    then the templates it names are rendered, with the variables C(instance) and C(service).
-  - A service is changed as a transaction. All is compared, staged and validated before anything is replaced; only what
-    changed is restarted or reloaded; then its health is awaited. If that fails, the former files and units are put back and the
-    former service is started again, and the task fails with the reason and the last lines of the journal. Other services stand.
-  - What a service was last healthy with is kept on the host, so a run that was cut off anywhere is finished by the next one.
+  - Brings the files, secret files, systemd units, enablement and running processes of all of a role's services on a
+    host to what the role describes, in one execution.
+  - For each instance the role's template O(service) is rendered on the control node and gives the description of
+    one service; then the templates it names are rendered, with the variables C(instance) and C(service).
+  - A service is changed as a transaction. All is compared, staged and validated before anything is replaced; only
+    what changed is restarted or reloaded; then its health is awaited. If that fails, the former files and units are
+    put back and the former service is started again, and the task fails with the reason and the last lines of the
+    journal. Other services stand.
+  - What a service was last healthy with is kept on the host, so a run that was cut off anywhere is finished by the
+    next one.
   - Needs systemd 247 or later, and root.
 version_added: 0.1.0
 author:
@@ -33,23 +36,31 @@ options:
   service:
     description:
       - The role's template that gives the description of one service as YAML.
-      - Every value in it must end in C(| to_json), so that strings stay strings; C(instance.name) and C(instance.federation)
-        may stand bare.
-      - "Its keys: C(units) (list of C(name), C(template)) or C(unit) (a unit of the distribution, never removed); C(type) (V(service) or
-        V(job)); C(state) (V(started), V(stopped)); C(files) (list of C(path), one of C(template), C(content) and C(source), C(mode), C(owner),
-        C(group), C(secret), C(validate), C(change), C(restore)); C(validate); C(watch) (list of C(path), C(change)); C(health) (C(timeout),
-        C(restarts), C(checks)); C(finished); C(ports); C(data)."
-      - "A file's C(validate) is a command, a list with C(%s) for the staged copy. C(validate) of the service runs once all files are in
-        place. C(change) is V(restart), V(reload) or V(none). C(restore=false) marks a file whose former content is withdrawn and must not
-        be put back."
-      - "C(checks) are C(http) (C(url), C(status), C(ca), C(certificate), C(key)), C(tcp) (C(address), C(port)) or C(command) (a list)."
-      - "A V(job) ends by itself; while its C(finished) file exists it is converged and isn't started again."
+      - Every value in it must end in C(| to_json), so that strings stay strings; C(instance.name) and
+        C(instance.federation) may stand bare.
+      - "C(units): list of C(name) and C(template), the main unit first; or C(unit): a unit of the distribution,
+        which is enabled, started and reloaded but never removed."
+      - "C(type): V(service), or V(job) for what ends by itself; while a job's C(finished) file exists it is
+        converged and isn't started again. C(state): V(started) or V(stopped)."
+      - "C(files): list of C(path), one of C(template), C(content) and C(source) (a file on the control node),
+        C(mode), C(owner), C(group), C(secret), C(validate), C(change), C(restore)."
+      - "A file's C(validate) is a command as a list, with C(%s) for the staged copy. C(change) is V(restart),
+        V(reload) or V(none). C(restore=false) marks a file whose former content is withdrawn and must not be put
+        back."
+      - "C(validate): a command as a list, run once all files are in place and before anything is restarted or
+        reloaded."
+      - "C(watch): list of C(path) and C(change); files and directories that something else writes."
+      - "C(health): C(timeout) in seconds, C(restarts) (how many are borne while waiting) and C(checks), a list of
+        C(http) (C(url), C(status), C(ca), C(certificate), C(key)), C(tcp) (C(address), C(port)) or C(command) (a
+        list)."
+      - "C(ports): list of C(address), C(port), C(protocol). C(data): list of paths."
       - "Files below C(sysusers.d) and C(tmpfiles.d) are placed and applied before all others."
     type: str
     required: true
   restart:
     description:
-      - With V(deferred), a service whose running process would be restarted is validated but left as it is, and named in RV(deferred).
+      - With V(deferred), a service whose running process would be restarted is validated but left as it is, and
+        named in RV(deferred).
     type: str
     choices: [now, deferred]
     default: now
@@ -123,12 +134,17 @@ services:
   type: dict
   contains:
     changed: {description: Whether anything changed., type: bool}
-    action: {description: "One of none, started, restarted, reloaded, stopped, removed; with plan or in check mode what would be done.", type: str}
+    action:
+      description: None, started, restarted, reloaded, stopped or removed; in check mode what would be done.
+      type: str
     deferred: {description: Whether it was left for a later call., type: bool}
-    healthy: {description: Whether its checks passed; null where that wasn't asked., type: bool}
+    healthy: {description: Whether its checks passed; null where that was not asked., type: bool}
     rolled_back: {description: Whether the former state was put back., type: bool}
     reason: {description: Why it failed., type: str}
-    journal: {description: The last lines its units wrote when it failed. Secrets are masked., type: list, elements: str}
+    journal:
+      description: The last lines its units wrote when it failed. Secrets are masked.
+      type: list
+      elements: str
     overrides: {description: Drop-ins that change its units., type: list, elements: str}
     files: {description: Files that were or would be written or removed., type: list, elements: str}
 deferred:
@@ -141,20 +157,24 @@ deferred:
 import base64
 import json
 import os
+import traceback
 import zlib
-from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import report, state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
-from ansible_collections.fedlearn.infra.plugins.module_utils._service.transaction import Options, Service
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.redact import Mask
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.removal import Removal
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import Options, Service
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.transaction import Transaction
 
 
 def unpack(payload: str) -> dict:
     """What the action plugin sends: compressed JSON, in which contents that aren't UTF-8 are marked as base64."""
     sent = json.loads(zlib.decompress(base64.b64decode(payload)))
     for service in sent["services"]:
-        for file in service.get("files", []):
+        for file in service["files"]:
             binary = file.pop("binary", None)
             if binary is not None:
                 file["content"] = base64.b64decode(binary)
@@ -169,13 +189,21 @@ def guarded(service: Service, step) -> None:
         return
     try:
         step()
-    except (ServiceError, OSError) as error:
-        service.undo(str(error))
+    except Exception as error:  # also a mistake of ours must not leave a service half changed
+        service.undo(explain(error))
 
 
-def failed_compare(service: Service, reason: str) -> None:
+def explain(error: Exception) -> str:
+    if isinstance(error, ServiceError):
+        return str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"unexpected {type(error).__name__} in {os.path.basename(where.filename)}:{where.lineno}: {error}"
+
+
+def refuse(service: Service, error: Exception) -> None:
+    """Gives up on a service before anything of it was changed."""
     service.failed = True
-    service.outcome.reason = reason + "; nothing was changed"
+    service.outcome.reason = explain(error) + "; nothing was changed"
 
 
 def compare(services: list) -> None:
@@ -185,31 +213,33 @@ def compare(services: list) -> None:
         try:
             for file in service.files:
                 if wanted.setdefault(file.path, file.digest()) != file.digest():
-                    raise ServiceError(f"{file.path}: another service of this role wants it with other content")
+                    raise ServiceError(f"{file.path}: another service of this role wants it otherwise")
             service.compare(shown)
         except (ServiceError, OSError) as error:
-            failed_compare(service, str(error))
+            refuse(service, error)
 
 
-def start_together(services: list) -> None:
-    """Starts all that doesn't run with one call; systemd starts them side by side."""
-    starting = [one for one in services if not one.failed and one.action == "start" and one.wanted["type"] != "job"]
-    names = list(dict.fromkeys(name for one in starting for name in one.names_to_act()))
-    if names:
-        moment = state.now()
-        units.verb("reset-failed", *names)
-        units.verb("start", *names)
-        for service in starting:
-            service.acted_together(moment)
-            guarded(service, lambda service=service: state.point("acted", service.name))
+def defer(services: list) -> list:
+    """Sets aside what would interrupt a running process; returns the rest."""
+    rest = []
+    for service in services:
+        if service.failed or not service.interrupts:
+            rest.append(service)
+            continue
+        service.outcome.deferred = True
+        try:
+            service.try_stage()
+        except (ServiceError, OSError) as error:
+            refuse(service, error)
+    return rest
 
 
 def converge(services: list) -> None:
-    """All transactions: removals first, then files of all, one reload of systemd, then starts together, restarts one by one."""
+    """Removals first, then files of all, one reload of systemd, starts side by side, restarts one by one."""
     for service in services:
         if service.absent and service.differs:
             guarded(service, service.withdraw)
-    present = [service for service in services if not service.absent and not service.failed]
+    present = [service for service in services if not service.absent]
     changing = [service for service in present if service.differs]
     for service in changing:
         guarded(service, service.place)
@@ -219,48 +249,57 @@ def converge(services: list) -> None:
     for service in changing:
         guarded(service, service.enable)
     start_together(changing)
-    reloaded: set = set()
+    told: set = set()
     for service in present:
-        if not (service.action == "start" and service.acted) and (service.main, service.action) not in reloaded:
+        shared = (service.distribution, service.action)
+        if shared in told:
+            service.begin_acting()
+        elif not service.acted:
             guarded(service, service.act)
-            if service.distribution:
-                reloaded.add((service.main, service.action))
+        if service.distribution:
+            told.add(shared)
         guarded(service, service.settle)
 
 
-def defer(services: list) -> list:
-    """Sets aside what would interrupt a running process; returns the rest."""
-    rest = []
-    for service in services:
-        if service.failed or service.absent or not service.interrupts:
-            rest.append(service)
-            continue
-        service.outcome.deferred = True
-        try:
-            service.try_stage()
-        except (ServiceError, OSError) as error:
-            failed_compare(service, str(error))
-    return rest
+def start_together(services: list) -> None:
+    """Starts what doesn't run with one call; systemd starts them side by side. Jobs aren't waited for, so not here."""
+    starting = [one for one in services if not one.failed and one.action == "start" and one.wanted["type"] != "job"]
+    names = list(dict.fromkeys(name for service in starting for name in service.acting_units))
+    for service in starting:
+        service.begin_acting()
+    if names:
+        units.verb("reset-failed", *names)
+        units.verb("start", *names)
+    for service in starting:
+        state.point("acted", service.name)
 
 
-def run(module: AnsibleModule, sent: dict) -> dict:
-    only_look = module.check_mode or module.params["plan"]
-    options = Options(
-        check=only_look, deferred=module.params["restart"] == "deferred", remove_data=module.params["remove_data"],
-        transient=module.params["transient"], uploads=sent["uploads"],
-    )
-    owned = {name: state.Owned(name) for name in {service["federation"] for service in sent["services"]}}
-    services = [Service(wanted, owned[wanted["federation"]], options) for wanted in sent["services"]]
+def run(module: AnsibleModule, sent: dict, foresee: bool) -> dict:
+    options = Options(module.params["remove_data"], module.params["transient"], sent["uploads"])
+    owned = {name: state.Owned(name) for name in sorted({service["federation"] for service in sent["services"]})}
+    services = []
+    for wanted in sent["services"]:
+        kind = Removal if wanted["state"] == "absent" else Transaction
+        services.append(kind(wanted, owned[wanted["federation"]], options))
     compare(services)
-    needed = sorted({digest for service in services for digest in service.missing_upload if not service.failed})
-    if needed and not only_look:
+    needed = sorted({digest for service in services if not service.failed for digest in service.missing_uploads})
+    if needed and not foresee:
         return {"needed": needed, "changed": False}
     diff = report.diffs(services) if module._diff else None
-    if only_look:
+    if foresee:
         report.foresee(services)
     else:
-        converge(defer(services) if options.deferred else services)
-    return report.result(services, diff, only_look)
+        converge(defer(services) if module.params["restart"] == "deferred" else services)
+    return report.result(services, diff, foresee)
+
+
+def run_locked(module: AnsibleModule, sent: dict) -> dict:
+    """One run at a time on a host; looking only needs no lock."""
+    if module.check_mode or module.params["plan"]:
+        return run(module, sent, True)
+    with state.Lock(sent["who"], module.params["lock_timeout"]):
+        state.point("locked")
+        return run(module, sent, False)
 
 
 def main() -> None:
@@ -280,18 +319,16 @@ def main() -> None:
     if not module.params["payload"]:
         module.fail_json(msg="this module runs through its action plugin only")
     if os.geteuid() != 0:
-        module.fail_json(msg="managed_service needs root on the host: set become: true")
+        module.fail_json(msg="managed_service needs root on the host: set `become: true`", services={}, deferred=[])
     sent = unpack(module.params["payload"])
     try:
-        if module.check_mode or module.params["plan"]:
-            result = run(module, sent)
-        else:
-            with state.Lock(sent["who"], module.params["lock_timeout"]):
-                state.point("locked")
-                result = run(module, sent)
-    except (ServiceError, OSError) as error:
-        module.fail_json(msg=str(error), services={}, deferred=[])
-    if result.get("msg"):
+        result = run_locked(module, sent)
+    except Exception as error:  # its text may hold what a secret file holds
+        secrets = [
+            file["content"] or b"" for service in sent["services"] for file in service["files"] if file["secret"]
+        ]
+        module.fail_json(msg=Mask(secrets)(explain(error)), services={}, deferred=[])
+    if "msg" in result:
         module.fail_json(**result)
     module.exit_json(**result)
 

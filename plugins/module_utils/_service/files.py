@@ -1,3 +1,4 @@
+# Copyright: fedlearn.infra contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -14,9 +15,10 @@ import hashlib
 import os
 import pwd
 import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import IO
 
 STAGED_PREFIX = ".fedlearn-new."
 _LINKS_FOLLOWED = 16
@@ -36,12 +38,12 @@ class File:
     mode: int
     owner: str
     group: str
-    content: Optional[bytes] = None  # None: large, transferred only when the host's differs
+    content: bytes | None = None  # None: large, transferred only when the host's differs
     secret: bool = False
-    validate: List[str] = field(default_factory=list)
+    validate: list[str] = field(default_factory=list)
     change: str = "restart"
     restore: bool = True
-    modified_ns: Optional[int] = None  # None: now
+    modified_ns: int | None = None  # None: now
 
     def digest(self) -> str:
         """One word for content, mode and owner together."""
@@ -95,70 +97,66 @@ def _others_may_change(status: os.stat_result) -> bool:
     return status.st_uid != 0 or bool(status.st_mode & 0o022)
 
 
-def _enter(directory: int, name: str, create: Optional[List[str]], path: str) -> int:
-    """Opens one component below `directory`; makes it where `create` is given, noting its path there."""
+def _enter(directory: int, name: str, create: bool) -> int:
+    """Opens one component below `directory`; makes it with `create`."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(name, flags, dir_fd=directory)
     except FileNotFoundError:
-        if create is None:
+        if not create:
             raise
         os.mkdir(name, 0o755, dir_fd=directory)
         made = os.open(name, flags, dir_fd=directory)
         os.fchmod(made, 0o755)
         os.fchown(made, 0, 0)
-        create.append(path)
         return made
 
 
-def _walk(path: str, create: Optional[List[str]]) -> int:
+def _walk(path: str, create: bool) -> int:
     """An open descriptor of the directory `path`. Follows links only where root alone could have made them."""
-    todo = [part for part in path.split("/") if part]
+    todo = path.split("/")
+    walked = "/"
     here = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    done: List[Tuple[int, str]] = []
     followed = 0
     try:
-        walked = ""
         while todo:
             name = todo.pop(0)
+            if name in ("", "."):
+                continue
             try:
-                below = _enter(here, name, create, walked + "/" + name)
+                below = _enter(here, name, create)
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
-                status = os.stat(name, dir_fd=here, follow_symlinks=False)
-                if not stat.S_ISLNK(status.st_mode):
-                    raise ServiceError(f"{walked}/{name}: is not a directory") from None
                 followed += 1
-                if status.st_uid != 0 or _others_may_change(os.fstat(here)) or followed > _LINKS_FOLLOWED:
-                    raise ServiceError(f"{walked}/{name}: is a symbolic link that others than root could have laid; not followed") from None
-                target = os.readlink(name, dir_fd=here)
-                parts = [part for part in target.split("/") if part not in ("", ".")]
-                if ".." in parts:
-                    parts = [part for part in os.path.normpath(os.path.join(walked or "/", target)).split("/") if part]
-                    target = "/"
-                todo = parts + todo
-                if target.startswith("/"):
-                    os.close(here)
-                    here = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                    walked = ""
-                continue
+                target = _trusted_link(here, name, os.path.join(walked, name), followed)
+                todo = os.path.normpath(os.path.join(walked, target)).split("/") + todo
+                below, walked = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), "/"
+            else:
+                walked = os.path.join(walked, name)
             os.close(here)
-            here, walked = below, walked + "/" + name
+            here = below
         return here
     except BaseException:
         os.close(here)
         raise
 
 
+def _trusted_link(directory: int, name: str, path: str, followed: int) -> str:
+    """Where a link leads that root laid, in a directory nobody else can write to."""
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not stat.S_ISLNK(status.st_mode):
+        raise ServiceError(f"{path}: is not a directory")
+    if status.st_uid != 0 or _others_may_change(os.fstat(directory)) or followed > _LINKS_FOLLOWED:
+        raise ServiceError(f"{path}: is a symbolic link that others than root could have laid; not followed")
+    return os.readlink(name, dir_fd=directory)
+
+
 @contextmanager
-def parent(path: str, create: Optional[List[str]] = None) -> Iterator[Tuple[int, str]]:
-    """The open directory a path lies in, and its name there. With `create`, missing directories are made and listed in it."""
+def parent(path: str, create: bool = False) -> Iterator[tuple[int, str]]:
+    """The open directory a path lies in, and its name there. With `create`, missing directories are made."""
     directory, name = os.path.split(path)
-    try:
-        descriptor = _walk(directory, create)
-    except OSError as error:
-        raise explain(error, directory) if not isinstance(error, FileNotFoundError) else error
+    descriptor = _walk(directory, create)
     try:
         yield descriptor, name
     finally:
@@ -179,7 +177,15 @@ def look(path: str) -> Found:
     try:
         with parent(path) as (directory, name):
             status = os.stat(name, dir_fd=directory, follow_symlinks=False)
-            found = Found("file", "", stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, status.st_size)
+            found = Found(
+                "file",
+                "",
+                stat.S_IMODE(status.st_mode),
+                status.st_uid,
+                status.st_gid,
+                status.st_mtime_ns,
+                status.st_size,
+            )
             if stat.S_ISLNK(status.st_mode):
                 found.kind, found.sha256 = "link", os.readlink(name, dir_fd=directory)
             elif stat.S_ISREG(status.st_mode):
@@ -194,7 +200,7 @@ def look(path: str) -> Found:
         raise explain(error, path) from None
 
 
-def _digest_stream(stream) -> str:  # type: ignore[no-untyped-def]
+def _digest_stream(stream: IO[bytes]) -> str:
     digest = hashlib.sha256()
     for block in iter(lambda: stream.read(1 << 20), b""):
         digest.update(block)
@@ -211,13 +217,13 @@ def read(path: str) -> bytes:
 
 
 def digest_tree(path: str) -> str:
-    """The digest of what a service watches: a file, or all files of a directory; links are read through, as the service reads them."""
+    """The digest of a file, or of all files of a directory. Reads through links, as the service does."""
     if not os.path.isdir(path):
+        if not os.path.isfile(path):
+            return "other" if os.path.lexists(path) else "absent"
         try:
             with open(path, "rb") as stream:
                 return _digest_stream(stream)
-        except FileNotFoundError:
-            return "absent"
         except OSError as error:
             raise explain(error, path) from None
     parts = []
@@ -241,7 +247,7 @@ def _copy(source: str, target: int, sha256: str) -> None:
 def _write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
-        view = view[os.write(descriptor, view):]
+        view = view[os.write(descriptor, view) :]
 
 
 def staged_path(path: str) -> str:
@@ -250,15 +256,17 @@ def staged_path(path: str) -> str:
     return os.path.join(directory, STAGED_PREFIX + name)
 
 
-def stage(file: File, uploaded: Optional[str], made: List[str]) -> str:
+def stage(file: File, uploaded: str | None = None) -> str:
     """Writes the file beside its place with its final mode and owner, synced to disk. Returns the staged path."""
     try:
         uid, gid = uid_of(file.owner), gid_of(file.group)
-        with parent(file.path, made) as (directory, name):
+        with parent(file.path, create=True) as (directory, name):
             _refuse_other(directory, name, file.path)
             waiting = STAGED_PREFIX + name
             _unlink(directory, waiting)
-            descriptor = os.open(waiting, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory)
+            descriptor = os.open(
+                waiting, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory
+            )
             try:
                 if file.content is not None:
                     _write_all(descriptor, file.content)
@@ -321,15 +329,15 @@ def remove(path: str) -> bool:
 
 def link(target: str, path: str) -> None:
     """Lays a symbolic link, atomically (used to put a former one back)."""
-    with parent(path) as (directory, name):
+    with parent(path, create=True) as (directory, name):
         _unlink(directory, STAGED_PREFIX + name)
         os.symlink(target, STAGED_PREFIX + name, dir_fd=directory)
     place(path)
 
 
-def missing_directories(path: str) -> List[str]:
+def missing_directories(path: str) -> list[str]:
     """The directories above `path` that don't exist yet, outermost first."""
-    missing = []
+    missing: list[str] = []
     directory = os.path.dirname(path)
     while directory != "/" and not os.path.lexists(directory):
         missing.insert(0, directory)
@@ -349,11 +357,11 @@ def remove_empty(directory: str) -> None:
 def write_atomically(path: str, content: bytes, mode: int) -> None:
     """Writes a root-owned file of the collection's own state."""
     file = File(path, digest_of(content), len(content), mode, "0", "0", content)
-    stage(file, None, [])
+    stage(file)
     place(path)
 
 
-def names_of(found: Found) -> Dict[str, str]:
+def names_of(found: Found) -> dict[str, str]:
     """Mode, owner and group of a found file in words."""
     try:
         owner = pwd.getpwuid(found.uid).pw_name

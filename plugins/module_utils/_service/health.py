@@ -1,3 +1,4 @@
+# Copyright: fedlearn.infra contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -8,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import units
 
@@ -17,7 +18,7 @@ _COMMAND_SECONDS = 20.0
 _STEADY_SECONDS = 1.0  # how long a unit without checks has to stay up
 
 
-def _http(check: Dict[str, Any], seconds: float) -> Optional[str]:
+def _http(check: dict[str, Any], seconds: float) -> str | None:
     """One GET, by hand: http.client and what it imports would cost every execution 30 ms."""
     scheme, _sep, rest = check["url"].partition("://")
     authority, slash, path = rest.partition("/")
@@ -25,7 +26,7 @@ def _http(check: Dict[str, Any], seconds: float) -> Optional[str]:
     with socket.create_connection((host, port), timeout=seconds) as plain:
         stream = _tls(plain, host, check) if scheme == "https" else plain
         try:
-            request = f"GET {slash + path or '/'} HTTP/1.0\r\nHost: {authority}\r\nUser-Agent: fedlearn\r\nConnection: close\r\n\r\n"
+            request = f"GET {slash + path or '/'} HTTP/1.0\r\nHost: {authority}\r\nConnection: close\r\n\r\n"
             stream.sendall(request.encode("ascii"))
             answer = b""
             while b"\r\n" not in answer and len(answer) < 4096:
@@ -42,7 +43,7 @@ def _http(check: Dict[str, Any], seconds: float) -> Optional[str]:
     return None if code in wanted else f"answered {code or 'no HTTP'} instead of {'/'.join(str(one) for one in wanted)}"
 
 
-def _host_port(authority: str, default: int) -> Tuple[str, int]:
+def _host_port(authority: str, default: int) -> tuple[str, int]:
     if authority.startswith("["):
         host, _bracket, tail = authority[1:].partition("]")
         return host, int(tail[1:]) if tail.startswith(":") else default
@@ -50,7 +51,7 @@ def _host_port(authority: str, default: int) -> Tuple[str, int]:
     return host, int(port) if colon else default
 
 
-def _tls(plain: socket.socket, host: str, check: Dict[str, Any]) -> socket.socket:
+def _tls(plain: socket.socket, host: str, check: dict[str, Any]) -> socket.socket:
     import ssl
 
     context = ssl.create_default_context(cafile=check.get("ca"))
@@ -59,18 +60,18 @@ def _tls(plain: socket.socket, host: str, check: Dict[str, Any]) -> socket.socke
     return context.wrap_socket(plain, server_hostname=host)
 
 
-def _tcp(check: Dict[str, Any], seconds: float) -> Optional[str]:
+def _tcp(check: dict[str, Any], seconds: float) -> str | None:
     with socket.create_connection((check["address"], check["port"]), timeout=seconds):
         return None
 
 
-def _command(check: Dict[str, Any], seconds: float) -> Optional[str]:
+def _command(check: dict[str, Any], seconds: float) -> str | None:
     code, output = units.run(check["command"], max(seconds, _COMMAND_SECONDS))
     lines = output.strip().splitlines()
     return None if code == 0 else f"exit status {code}{': ' + ' / '.join(lines[-3:]) if lines else ''}"
 
 
-def try_check(check: Dict[str, Any], seconds: float) -> Optional[str]:
+def try_check(check: dict[str, Any], seconds: float) -> str | None:
     """Runs one check. Returns None when it passes, else what was wrong in words."""
     try:
         if "http" in check:
@@ -87,7 +88,7 @@ def try_check(check: Dict[str, Any], seconds: float) -> Optional[str]:
     return f"{name}: {wrong}" if wrong else None
 
 
-def try_checks(checks: List[Dict[str, Any]], seconds: float = _CHECK_SECONDS) -> Optional[str]:
+def try_checks(checks: list[dict[str, Any]], seconds: float = _CHECK_SECONDS) -> str | None:
     """The first check that doesn't pass, in words; None when all do."""
     for check in checks:
         wrong = try_check(check, seconds)
@@ -101,40 +102,52 @@ def describe(unit: units.Unit) -> str:
     return text + (f", result {unit.result}, exit status {unit.status}" if unit.result not in ("", "success") else "")
 
 
-def wait(name: str, health: Dict[str, Any], job: bool, finished: Optional[str], restarts_before: int, waited_for_it: bool) -> Optional[str]:
+def wait(name: str, spec: dict[str, Any], finished: str | None, restarts: int, proving: bool) -> str | None:
     """Waits until the unit is up and its checks pass. Returns None then, else the reason at the end of the time.
 
-    `waited_for_it`: the unit was started or restarted just now, so it has to prove that it stays up.
+    `finished` is the file that says a job is done (None: no job), `restarts` how often the unit had been restarted when
+    it was last left, `proving` whether it was started just now and has to show that it stays up.
     """
-    limit = time.monotonic() + float(health["timeout"])
-    steady_since, steady_pid, pause = 0.0, -1, 0.05
+    limit = time.monotonic() + float(spec["timeout"])
+    restarts += int(spec["restarts"])
+    steady, pause = _Steady(0.0 if spec["checks"] or not proving else _STEADY_SECONDS), 0.05
     while True:
         unit = units.show([name])[name]
-        reason = _fatal(unit, job, finished, restarts_before + int(health["restarts"]))
-        if reason is not None:
-            return reason or None
-        if unit.active == "active" or (job and unit.active == "activating"):
-            wrong = try_checks(health["checks"], min(_CHECK_SECONDS, max(0.5, limit - time.monotonic())))
-            if wrong is None:
-                if unit.pid != steady_pid:
-                    steady_pid, steady_since = unit.pid, time.monotonic()
-                if not waited_for_it or time.monotonic() - steady_since >= (0.0 if health["checks"] else _STEADY_SECONDS):
-                    after = units.show([name])[name]
-                    if after.active == unit.active and after.pid == unit.pid:
-                        return None
-        else:
-            wrong = describe(unit)
+        verdict = _verdict(unit, finished, restarts)
+        if verdict is not None:
+            return verdict or None
+        wrong: str | None = describe(unit)
+        if unit.active == "active" or (finished and unit.active == "activating"):
+            wrong = try_checks(spec["checks"], min(_CHECK_SECONDS, max(0.5, limit - time.monotonic())))
+            if wrong is None and steady.lasts(unit, units.show([name])[name]):
+                return None
         if time.monotonic() >= limit:
-            return f"not healthy within {health['timeout']} s: {wrong or describe(unit)}"
+            return f"not healthy within {spec['timeout']} s: {wrong or describe(unit)}"
         time.sleep(pause)
         pause = min(pause * 1.5, 0.5)
 
 
-def _fatal(unit: units.Unit, job: bool, finished: Optional[str], restarts: int) -> Optional[str]:
+class _Steady:
+    """Whether one and the same process has been up for long enough."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._pid, self._since = seconds, -1, 0.0
+
+    def lasts(self, before: units.Unit, after: units.Unit) -> bool:
+        if before.pid != self._pid:
+            self._pid, self._since = before.pid, time.monotonic()
+        same = (before.active, before.pid) == (after.active, after.pid)
+        return same and time.monotonic() - self._since >= self._seconds
+
+
+def _verdict(unit: units.Unit, finished: str | None, restarts: int) -> str | None:
     """A verdict that waiting can't change: "" for well, a reason for lost, None to go on waiting."""
-    if job and ((finished and os.path.exists(finished)) or (unit.active == "inactive" and unit.result == "success" and not unit.job)):
+    queued = unit.job not in ("", "0")
+    if finished and (
+        os.path.exists(finished) or (unit.active == "inactive" and unit.result == "success" and not queued)
+    ):
         return ""
-    if unit.active == "failed" or (unit.active == "inactive" and not unit.job):
+    if unit.active == "failed" or (unit.active == "inactive" and not queued):
         return describe(unit)
     if unit.restarts > restarts:
         return f"{describe(unit)}; it was restarted {unit.restarts} times"

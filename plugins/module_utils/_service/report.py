@@ -1,3 +1,4 @@
+# Copyright: fedlearn.infra contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -5,19 +6,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, health
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.redact import Mask
-from ansible_collections.fedlearn.infra.plugins.module_utils._service.transaction import PAST, Service
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import PAST, Present, Service
 
 _SHOWN_BYTES = 100_000
 
 
-def mask_of(services: List[Service]) -> Mask:
+def mask_of(services: Sequence[Service]) -> Mask:
     """Masks what secret files hold, held before, and what watched private files hold."""
-    contents: List[bytes] = []
+    contents: list[bytes] = []
     for service in services:
         for file in service.files:
             if file.secret:
@@ -30,25 +32,24 @@ def mask_of(services: List[Service]) -> Mask:
     return Mask(contents)
 
 
-def diffs(services: List[Service]) -> List[Dict[str, str]]:
+def diffs(services: Sequence[Service]) -> list[dict[str, str]]:
     """One entry for each file, each mode or owner and each unit that differs."""
     mask = mask_of(services)
     entries = []
     for service in services:
         for file, found in service.changes:
             entries.append(_content(file, found, mask))
-            before, after = _attributes(found), f"{file.mode:04o} {file.owner}:{file.group}\n"
-            if found.kind == "file" and before != after:
-                entries.append(_entry(f"{file.path} (mode and owner)", before, after))
-        gone = service.entry.get("files", []) if service.absent else service.obsolete
-        entries += [_entry(path, "(present)\n", "") for path in gone]
-        if service.action != "none" or service.to_enable:
-            wanted = "to do: " + ", ".join([service.action] * (service.action != "none") + [f"enablement of {name}" for name in service.to_enable])
-            entries.append(_entry(f"service {service.name}", "", wanted + "\n"))
+            if found.kind == "file":
+                wanted = f"{file.mode:04o} {file.owner}:{file.group}\n"
+                entries.append(_entry(f"{file.path} (mode and owner)", _attributes(found), wanted))
+        entries += [_entry(path, "(present)\n", "") for path in service.obsolete]
+        doing = [] if service.action == "none" else [service.action]
+        doing += [f"enablement of {name}" for name in service.to_enable]
+        entries.append(_entry(f"service {service.name}", "", "".join(f"{one}\n" for one in doing)))
     return [entry for entry in entries if entry["before"] != entry["after"]]
 
 
-def _entry(header: str, before: str, after: str) -> Dict[str, str]:
+def _entry(header: str, before: str, after: str) -> dict[str, str]:
     return {"before_header": header, "after_header": header, "before": before, "after": after}
 
 
@@ -57,16 +58,19 @@ def _attributes(found: files.Found) -> str:
     return f"{names['mode']} {names['owner']}:{names['group']}\n"
 
 
-def _content(file: files.File, found: files.Found, mask: Mask) -> Dict[str, str]:
+def _content(file: files.File, found: files.Found, mask: Mask) -> dict[str, str]:
     if found.kind == "file" and found.sha256 == file.sha256:
         return _entry(file.path, "", "")
-    if file.secret or not found.mode & 0o004 and found.kind == "file":
-        return _entry(file.path, "" if found.kind == "absent" else "(former content, not shown)\n", "(new content, not shown)\n")
-    before = f"(a link to {found.sha256})\n" if found.kind == "link" else _text(files.read(file.path) if found.size <= _SHOWN_BYTES else None, found.size)
+    if file.secret or (found.kind == "file" and not found.mode & 0o004):
+        before = "" if found.kind == "absent" else "(former content, not shown)\n"
+        return _entry(file.path, before, "(new content, not shown)\n")
+    before = f"(a link to {found.sha256})\n"
+    if found.kind != "link":
+        before = _text(files.read(file.path) if found.size <= _SHOWN_BYTES else None, found.size)
     return _entry(file.path, mask(before), mask(_text(file.content, file.size)))
 
 
-def _text(content: Optional[bytes], size: int) -> str:
+def _text(content: bytes | None, size: int) -> str:
     if content is None or len(content) > _SHOWN_BYTES:
         return f"({size} bytes)\n"
     try:
@@ -75,27 +79,27 @@ def _text(content: Optional[bytes], size: int) -> str:
         return f"({size} bytes, not text)\n"
 
 
-def foresee(services: List[Service]) -> None:
-    """Fills in what a run would do; asks each running, unchanged service once for its health."""
+def foresee(services: Sequence[Service]) -> None:
+    """Fills in what a run would do; asks each service that runs and stays as it is once for its health."""
     for service in services:
         if service.failed:
             continue
         service.outcome.changed = service.differs
         service.outcome.action = "removed" if service.absent and service.differs else PAST[service.action]
-        if not service.absent and service.action == "none" and service.wanted["state"] == "started":
-            service.outcome.healthy = service.finished or health.try_checks(service.wanted["health"]["checks"]) is None
+        if isinstance(service, Present) and service.action == "none" and service.wanted["state"] == "started":
+            service.outcome.healthy = service.finished or not health.try_checks(service.wanted["health"]["checks"])
 
 
-def result(services: List[Service], diff: Optional[List[Dict[str, str]]], only_looked: bool) -> Dict[str, Any]:
+def result(services: Sequence[Service], diff: list[dict[str, str]] | None, foreseen: bool) -> dict[str, Any]:
     """The module's return value; `msg` is there only when a service failed."""
     mask = mask_of(services) if any(service.failed for service in services) else Mask([])
     for service in services:
         outcome = service.outcome
         outcome.reason = mask(outcome.reason)
         outcome.journal = [mask(line) for line in outcome.journal]
-        if outcome.changed or only_looked:
+        if outcome.changed or foreseen:
             outcome.files = sorted({file.path for file, _found in service.changes} | set(service.obsolete))
-    value: Dict[str, Any] = {
+    value: dict[str, Any] = {
         "changed": any(service.outcome.changed for service in services),
         "services": {service.name: asdict(service.outcome) for service in services},
         "deferred": [service.name for service in services if service.outcome.deferred and not service.failed],
@@ -109,5 +113,7 @@ def result(services: List[Service], diff: Optional[List[Dict[str, str]]], only_l
 
 
 def _failure(service: Service) -> str:
-    lines = [f"{service.name}: {service.outcome.reason}"]
-    return "\n".join(lines + [f"    journal: {line}" for line in service.outcome.journal])
+    lines = f"{service.name}: {service.outcome.reason}".splitlines() + [
+        f"journal: {line}" for line in service.outcome.journal
+    ]
+    return "\n    ".join(lines)

@@ -1,12 +1,13 @@
+# Copyright: fedlearn.infra contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the collection remembers on a host: what it owns, what each service was last healthy with, and what it is changing.
+"""What is remembered on a host: what we own, what each service was last healthy with, what is being changed.
 
-    /var/lib/fedlearn/<federation>/owned.json               units, files, ports, data of each service
-    /var/lib/fedlearn/<federation>/services/<name>.json     record: digests of the last healthy state, or what is pending
-    /var/lib/fedlearn/<federation>/services/<name>.former/  what a change replaced, until the service is healthy with it
-    /run/fedlearn/lock                                      one run at a time
+/var/lib/fedlearn/<federation>/owned.json               units, files, ports, data of each service
+/var/lib/fedlearn/<federation>/services/<name>.json     record: digests of the last healthy state, or what is pending
+/var/lib/fedlearn/<federation>/services/<name>.former/  what a change replaced, until the service is healthy with it
+/run/fedlearn/lock                                      one run at a time
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import os
 import shutil
 import stat
 import time
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
@@ -26,13 +28,14 @@ ROOT = "/var/lib/fedlearn"
 LOCK = "/run/fedlearn/lock"
 TEST_HOOK = "/run/fedlearn-test-kill"
 VERSION = 1
+_NOBODYS_DATA = ("/var/lib", "/var/lib/private", "/usr/lib", "/usr/share", "/etc/systemd", "/var/log")
 
 
 def point(step: str, name: str = "") -> None:
     """A named step of a transaction, where tests can kill or hold this very process.
 
-    Only when root itself laid the file TEST_HOOK, `kill|hold <step> [<instance>]`, writable by nobody else. Whoever can write
-    that could as well send the signal, so in production the hook gives nobody anything; it costs one lstat.
+    Only when root itself laid the file TEST_HOOK, `kill|hold <step> [<instance>]`, writable by nobody else. Whoever can
+    write that could as well send the signal, so in production the hook gives nobody anything; it costs one lstat.
     """
     try:
         status = os.lstat(TEST_HOOK)
@@ -50,11 +53,6 @@ def point(step: str, name: str = "") -> None:
     until = time.monotonic() + 60
     while words[0] == "hold" and os.path.exists(TEST_HOOK) and time.monotonic() < until:
         time.sleep(0.05)
-
-
-def now() -> float:
-    """Seconds since the epoch."""
-    return time.time()
 
 
 class Lock:
@@ -75,7 +73,8 @@ class Lock:
                 if time.monotonic() >= limit:
                     holder = os.pread(self._descriptor, 400, 0).decode("utf-8", "replace").strip()
                     raise ServiceError(
-                        f"another run holds this host's lock ({LOCK}): {holder or 'unknown'}; waited {self._seconds:.0f} s. "
+                        f"another run holds this host's lock ({LOCK}): {holder or 'unknown'}; "
+                        f"waited {self._seconds:.0f} s. "
                         "Let it end, or end that process, and run again"
                     ) from None
                 time.sleep(0.1)
@@ -88,7 +87,7 @@ class Lock:
         os.close(self._descriptor)
 
 
-def load(path: str) -> Optional[Dict[str, Any]]:
+def load(path: str) -> dict[str, Any] | None:
     content = files.read(path)
     if not content:
         return None
@@ -97,11 +96,13 @@ def load(path: str) -> Optional[Dict[str, Any]]:
     except ValueError:
         value = None
     if not isinstance(value, dict) or value.get("version") != VERSION:
-        raise ServiceError(f"{path}: is not what this release writes; restore it, or move it away and run again") from None
+        raise ServiceError(
+            f"{path}: is not what this release writes; restore it, or move it away and run again"
+        ) from None
     return value
 
 
-def _store(path: str, value: Dict[str, Any], mode: int) -> None:
+def _store(path: str, value: dict[str, Any], mode: int) -> None:
     files.write_atomically(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode(), mode)
 
 
@@ -112,8 +113,8 @@ class Owned:
         self.federation = federation
         self.path = f"{ROOT}/{federation}/owned.json"
         self._content = load(self.path) or {"version": VERSION, "federation": federation}
-        self.services: Dict[str, Any] = self._content.setdefault("services", {})
-        self.left_data: Dict[str, Any] = self._content.setdefault("left_data", {})
+        self.services: dict[str, Any] = self._content.setdefault("services", {})
+        self.left_data: dict[str, Any] = self._content.setdefault("left_data", {})
 
     def save(self) -> None:
         """Writes the file; removes it, and the directories of ours, when nothing is owned any more."""
@@ -126,7 +127,7 @@ class Owned:
         _store(self.path, self._content, 0o644)
 
 
-def federations() -> List[str]:
+def federations() -> list[str]:
     """The federations that own something on this host."""
     try:
         return sorted(name for name in os.listdir(ROOT) if os.path.isfile(f"{ROOT}/{name}/owned.json"))
@@ -134,13 +135,13 @@ def federations() -> List[str]:
         return []
 
 
-def directories() -> List[str]:
+def directories() -> list[str]:
     """All directories of this host that were made for services of ours."""
     entries = [entry for federation in federations() for entry in Owned(federation).services.values()]
     return sorted({directory for entry in entries for directory in entry.get("directories", [])})
 
 
-def claims(path: str) -> Iterator[Tuple[str, str]]:
+def claims(path: str) -> Iterator[tuple[str, str]]:
     """Each (federation, service) that owns a file, over all federations of this host."""
     for federation in federations():
         for name, entry in Owned(federation).services.items():
@@ -157,7 +158,7 @@ class Record:
         self.former = f"{self._directory}/{name}.former"
         self.content = load(self.path)
 
-    def save(self, content: Dict[str, Any]) -> None:
+    def save(self, content: dict[str, Any]) -> None:
         content["version"] = VERSION
         if content != self.content:
             self.ready()
@@ -174,13 +175,13 @@ class Record:
         files.remove(self.path)
         files.remove_empty(self._directory)
 
-    # What a change replaced. The manifest names each path once: a run that goes on after a killed one keeps what the first saw.
+    # What a change replaced. The manifest names each path once: what the first of several killed runs saw is kept.
 
-    def manifest(self) -> Dict[str, Any]:
+    def manifest(self) -> dict[str, Any]:
         return load(f"{self.former}/manifest.json") or {"version": VERSION, "entries": {}, "was_running": False}
 
-    def keep_former(self, paths: List[Tuple[str, bool]], about: Dict[str, Any]) -> None:
-        """Copies what lies at each path into the former directory, before it is replaced. `(path, restore)`: False keeps no copy.
+    def keep_former(self, paths: list[tuple[str, bool]], about: dict[str, Any]) -> None:
+        """Copies what lies at each path, before it is replaced. `(path, restore)`: with False no copy is kept.
 
         `about` goes into the manifest: was_running, enabled (units), owned (the entry of owned.json).
         """
@@ -196,25 +197,32 @@ class Record:
                 manifest["entries"][path] = self._keep(path, len(manifest["entries"])) if restore else {"kind": "kept"}
         _store(f"{self.former}/manifest.json", manifest, 0o600)
 
-    def _keep(self, path: str, number: int) -> Dict[str, Any]:
+    def _keep(self, path: str, number: int) -> dict[str, Any]:
         found = files.look(path)
-        entry: Dict[str, Any] = {"kind": found.kind}
+        entry: dict[str, Any] = {"kind": found.kind}
         if found.kind == "link":
             entry["target"] = found.sha256
         elif found.kind == "file":
-            entry.update(copy=f"{self.former}/{number}", sha256=found.sha256, size=found.size, mode=found.mode, uid=found.uid,
-                         gid=found.gid, modified_ns=found.modified_ns)
+            entry.update(
+                copy=f"{self.former}/{number}",
+                sha256=found.sha256,
+                size=found.size,
+                mode=found.mode,
+                uid=found.uid,
+                gid=found.gid,
+                modified_ns=found.modified_ns,
+            )
             content = files.read(path) if found.size < 1 << 20 else None
             self._copy(path, entry, content)
         return entry
 
     @staticmethod
-    def _copy(path: str, entry: Dict[str, Any], content: Optional[bytes]) -> None:
+    def _copy(path: str, entry: dict[str, Any], content: bytes | None) -> None:
         copy = files.File(entry["copy"], entry["sha256"], entry["size"], 0o600, "0", "0", content)
-        files.stage(copy, path, [])
+        files.stage(copy, path)
         files.place(copy.path)
 
-    def put_back(self) -> List[str]:
+    def put_back(self) -> list[str]:
         """Puts all that was replaced back into place. Returns the paths that were touched."""
         touched = []
         for path, entry in self.manifest()["entries"].items():
@@ -226,15 +234,22 @@ class Record:
             elif entry["kind"] == "link":
                 files.link(entry["target"], path)
             elif entry["kind"] == "file":
-                file = files.File(path, entry["sha256"], entry["size"], entry["mode"], str(entry["uid"]), str(entry["gid"]),
-                                  modified_ns=entry["modified_ns"])
-                files.stage(file, entry["copy"], [])
+                file = files.File(
+                    path,
+                    entry["sha256"],
+                    entry["size"],
+                    entry["mode"],
+                    str(entry["uid"]),
+                    str(entry["gid"]),
+                    modified_ns=entry["modified_ns"],
+                )
+                files.stage(file, entry["copy"])
                 files.place(path)
             touched.append(path)
         return touched
 
     @staticmethod
-    def _is_back(path: str, entry: Dict[str, Any]) -> bool:
+    def _is_back(path: str, entry: dict[str, Any]) -> bool:
         found = files.look(path)
         if found.kind != entry["kind"]:
             return False
@@ -244,7 +259,7 @@ class Record:
             getattr(found, key) == entry[key] for key in ("sha256", "mode", "uid", "gid", "modified_ns")
         )
 
-    def former_secrets(self) -> List[str]:
+    def former_secrets(self) -> list[str]:
         """Where copies lie of files that only root and their owner could read."""
         entries = self.manifest()["entries"].values()
         return [entry["copy"] for entry in entries if entry["kind"] == "file" and not entry["mode"] & 0o004]
@@ -254,24 +269,36 @@ class Record:
 
 
 def remove_data(path: str) -> None:
-    """Removes a service's data, never through a link (but for systemd's own into private/) and never across a mount."""
+    """Removes a service's data, never through a link (but systemd's own into private/) and never across a mount."""
     parts = [part for part in path.split("/") if part]
-    if not path.startswith("/") or ".." in parts or len(parts) < 2 or path.rstrip("/") in ("/var/lib", "/var/lib/private", "/usr/lib", "/etc/systemd"):
+    if not path.startswith("/") or ".." in parts or len(parts) < 2 or path.rstrip("/") in _NOBODYS_DATA:
         raise ServiceError(f"{path}: is no directory of one service; not removed")
+    _refuse_foreign_parents(path)
     private = os.path.join(os.path.dirname(path), "private", os.path.basename(path))
     for one in (private, path):
         _refuse_mounts(one)
     if os.path.islink(path):
         if os.path.normpath(os.path.join(os.path.dirname(path), os.readlink(path))) != private:
             raise ServiceError(f"{path}: is a symbolic link to {os.readlink(path)}; remove its data by hand")
-        shutil.rmtree(private, ignore_errors=False)
         os.unlink(path)
-    elif os.path.isdir(path):
-        shutil.rmtree(path)
-    else:
-        files.remove(path)
-    if os.path.isdir(private) and not os.path.islink(private):
-        shutil.rmtree(private)
+    for one in (private, path):
+        if os.path.isdir(one) and not os.path.islink(one):
+            shutil.rmtree(one)
+        else:
+            files.remove(one)
+
+
+def _refuse_foreign_parents(path: str) -> None:
+    """Where others than root could exchange a directory on the way, somebody else's data could be removed."""
+    above = os.path.dirname(path)
+    while above != "/":
+        try:
+            status = os.lstat(above)
+        except FileNotFoundError:
+            status = None
+        if status and (status.st_uid != 0 or status.st_mode & 0o022 or not stat.S_ISDIR(status.st_mode)):
+            raise ServiceError(f"{path}: others than root could exchange {above}; remove its data by hand")
+        above = os.path.dirname(above)
 
 
 def _refuse_mounts(path: str) -> None:

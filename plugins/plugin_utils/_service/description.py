@@ -1,10 +1,11 @@
+# Copyright: fedlearn.infra contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """A service's description: the YAML a role's service.yml.j2 renders to, read strictly.
 
-What an instance's strings hold is data a partner may have written. So the template's interpolations must end in `to_json`,
-YAML tags, anchors and duplicate keys are refused, and every key and type is checked.
+What an instance's strings hold is data a partner may have written. So the template's interpolations must end in
+`to_json`, YAML tags, anchors and duplicate keys are refused, and every key and type is checked.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _MODE = re.compile(r"0[0-7]{3}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _URL = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{1,5})?(?:/[!-~]*)?")
 _INTERPOLATION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+_UNSEEN = re.compile(r"^#jinja2:|\{%[-+]?\s*(?:include|import|from|extends|call|filter)\b")
 _SAFE_INTERPOLATION = re.compile(r"\|\s*to_json\s*(?:\([^()]*\)\s*)?$")
 _SAFE_BARE = {"instance.name", "instance.federation"}
 
@@ -38,11 +41,20 @@ class DescriptionError(Exception):
 
 def check_interpolations(source: str, name: str) -> None:
     """Refuses a template in which a value could end up as YAML syntax."""
-    for found in _INTERPOLATION.finditer(re.sub(r"\{#.*?#\}", lambda comment: "\n" * comment.group().count("\n"), source, flags=re.DOTALL)):
+    source = _COMMENT.sub(lambda comment: "\n" * comment.group().count("\n"), source)
+    unseen = _UNSEEN.search(source)
+    if unseen:
+        line = source.count("\n", 0, unseen.start()) + 1
+        raise DescriptionError(
+            f"{name}:{line}: '{unseen.group().strip()}' is not allowed here; what it brings isn't checked"
+        )
+    for found in _INTERPOLATION.finditer(source):
         expression = found.group(1).strip()
         if expression not in _SAFE_BARE and not _SAFE_INTERPOLATION.search(expression):
             line = source.count("\n", 0, found.start()) + 1
-            raise DescriptionError(f"{name}:{line}: {{{{ {expression} }}}} must end in '| to_json', or a string could become YAML")
+            raise DescriptionError(
+                f"{name}:{line}: {{{{ {expression} }}}} must end in '| to_json', or a string could become YAML"
+            )
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,7 +63,9 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
-            raise yaml.MarkedYAMLError(problem="anchors, aliases and tags are not allowed", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(
+                problem="anchors, aliases and tags are not allowed", problem_mark=event.start_mark
+            )
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
@@ -69,7 +83,9 @@ def load(text: str, name: str) -> Any:
         return _whole_characters(yaml.load(text, Loader=_Loader))  # noqa: S506 - a SafeLoader, made stricter
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise DescriptionError(f"{name}: what it rendered to is no YAML (rendered line {line}: {error.problem})") from None
+        raise DescriptionError(
+            f"{name}: what it rendered to is no YAML (rendered line {line}: {error.problem})"
+        ) from None
     except (yaml.YAMLError, RecursionError, ValueError):
         raise DescriptionError(f"{name}: what it rendered to is no YAML") from None
 
@@ -109,15 +125,18 @@ def _boolean(value: Any, where: str) -> bool:
 
 def _number(least: int, most: int) -> Check:
     def check(value: Any, where: str) -> int:
-        good = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-        return value if good else _fail(where, f"must be a whole number from {least} to {most}")
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return value
+        raise DescriptionError(f"{where}: must be a whole number from {least} to {most}")
 
     return check
 
 
 def _one_of(*words: str) -> Check:
     def check(value: Any, where: str) -> str:
-        return value if isinstance(value, str) and value in words else _fail(where, f"must be one of {', '.join(words)}")
+        return (
+            value if isinstance(value, str) and value in words else _fail(where, f"must be one of {', '.join(words)}")
+        )
 
     return check
 
@@ -142,7 +161,11 @@ def path(value: Any, where: str) -> str:
 
 def _template_name(value: Any, where: str) -> str:
     text = _line(value, where)
-    return _fail(where, "must be a path inside the role's templates") if text.startswith("/") or ".." in text.split("/") else text
+    return (
+        _fail(where, "must be a path inside the role's templates")
+        if text.startswith("/") or ".." in text.split("/")
+        else text
+    )
 
 
 def _list_of(check: Check) -> Check:
@@ -156,7 +179,7 @@ def _list_of(check: Check) -> Check:
 
 def _argv(value: Any, where: str) -> list[str]:
     words: list[str] = _list_of(_line)(value, where)
-    if not words or not words[0].startswith("/") and "/" in words[0]:
+    if not words or (not words[0].startswith("/") and "/" in words[0]):
         _fail(where, "must be a list: a command, then its arguments")
     return words
 
@@ -165,7 +188,9 @@ def _optional(check: Check) -> Check:
     return lambda value, where: None if value is None else check(value, where)
 
 
-def _mapping(value: Any, where: str, required: dict[str, Check], optional: dict[str, tuple[Check, Any]]) -> dict[str, Any]:
+def _mapping(
+    value: Any, where: str, required: dict[str, Check], optional: dict[str, tuple[Check, Any]]
+) -> dict[str, Any]:
     if not isinstance(value, dict):
         _fail(where, "must be a mapping")
     for key in value:
@@ -175,7 +200,12 @@ def _mapping(value: Any, where: str, required: dict[str, Check], optional: dict[
         if key not in value:
             _fail(f"{where}.{key}", "is missing")
     checked = {key: check(value[key], f"{where}.{key}") for key, check in required.items()}
-    checked.update({key: check(value[key], f"{where}.{key}") if key in value else default for key, (check, default) in optional.items()})
+    checked.update(
+        {
+            key: check(value[key], f"{where}.{key}") if key in value else default
+            for key, (check, default) in optional.items()
+        }
+    )
     return checked
 
 
@@ -188,17 +218,31 @@ _status_code = _number(100, 599)
 def _unit(value: Any, where: str) -> dict[str, Any]:
     unit = _mapping(value, where, {"name": _line, "template": _template_name}, {})
     if not _UNIT.fullmatch(unit["name"]) and not _MOUNT.fullmatch(unit["name"]):
-        _fail(f"{where}.name", "must be fedlearn-<instance>.service (or socket, timer, path, target), or a mount's name")
+        _fail(
+            f"{where}.name", "must be fedlearn-<instance>.service (or socket, timer, path, target), or a mount's name"
+        )
     return unit
 
 
 def _file(value: Any, where: str) -> dict[str, Any]:
     account = _matching(_ACCOUNT, "a user or group name")
-    file = _mapping(value, where, {"path": path}, {
-        "template": (_template_name, None), "content": (_text, None), "source": (_line, None), "mode": (_matching(_MODE, "a mode such as '0640', quoted"), None),
-        "owner": (account, "root"), "group": (account, "root"), "secret": (_boolean, False), "validate": (_argv, []),
-        "change": (_one_of(*CHANGES), None), "restore": (_boolean, True),
-    })
+    file = _mapping(
+        value,
+        where,
+        {"path": path},
+        {
+            "template": (_template_name, None),
+            "content": (_text, None),
+            "source": (_line, None),
+            "mode": (_matching(_MODE, "a mode such as '0640', quoted"), None),
+            "owner": (account, "root"),
+            "group": (account, "root"),
+            "secret": (_boolean, False),
+            "validate": (_argv, []),
+            "change": (_one_of(*CHANGES), None),
+            "restore": (_boolean, True),
+        },
+    )
     if sum(file[key] is not None for key in ("template", "content", "source")) != 1:
         _fail(where, "needs exactly one of template, content and source")
     file["mode"] = file["mode"] or ("0600" if file["secret"] else "0644")
@@ -214,13 +258,22 @@ def _watch(value: Any, where: str) -> dict[str, Any]:
 
 
 def _statuses(value: Any, where: str) -> list[int]:
-    return _list_of(_status_code)(value if isinstance(value, list) else [value], where)
+    codes: list[int] = _list_of(_status_code)(value if isinstance(value, list) else [value], where)
+    return codes
 
 
 def _http(value: Any, where: str) -> dict[str, Any]:
-    return _mapping(value, where, {"url": _matching(_URL, "an http or https URL")}, {
-        "status": (_statuses, [200]), "ca": (_optional(path), None), "certificate": (_optional(path), None), "key": (_optional(path), None),
-    })
+    return _mapping(
+        value,
+        where,
+        {"url": _matching(_URL, "an http or https URL")},
+        {
+            "status": (_statuses, [200]),
+            "ca": (_optional(path), None),
+            "certificate": (_optional(path), None),
+            "key": (_optional(path), None),
+        },
+    )
 
 
 def _tcp(value: Any, where: str) -> dict[str, Any]:
@@ -236,7 +289,12 @@ def _check(value: Any, where: str) -> dict[str, Any]:
 
 
 def _health(value: Any, where: str) -> dict[str, Any]:
-    return _mapping(value, where, {}, {"timeout": (_number(1, 3600), 60), "restarts": (_number(0, 1000), 3), "checks": (_list_of(_check), [])})
+    return _mapping(
+        value,
+        where,
+        {},
+        {"timeout": (_number(1, 3600), 60), "restarts": (_number(0, 1000), 3), "checks": (_list_of(_check), [])},
+    )
 
 
 def _listening(value: Any, where: str) -> dict[str, Any]:
@@ -245,12 +303,24 @@ def _listening(value: Any, where: str) -> dict[str, Any]:
 
 def describe(value: Any, where: str) -> dict[str, Any]:
     """A whole description, checked, with every key there. `where` begins every message."""
-    service = _mapping(value, where, {}, {
-        "units": (_list_of(_unit), []), "unit": (_optional(_matching(_DISTRIBUTION_UNIT, "a unit of the distribution")), None),
-        "type": (_one_of("service", "job"), "service"), "state": (_one_of("started", "stopped", "absent"), "started"),
-        "files": (_list_of(_file), []), "validate": (_argv, []), "watch": (_list_of(_watch), []), "health": (_health, _health({}, where)),
-        "finished": (_optional(path), None), "ports": (_list_of(_listening), []), "data": (_list_of(path), []),
-    })
+    service = _mapping(
+        value,
+        where,
+        {},
+        {
+            "units": (_list_of(_unit), []),
+            "unit": (_optional(_matching(_DISTRIBUTION_UNIT, "a unit of the distribution")), None),
+            "type": (_one_of("service", "job"), "service"),
+            "state": (_one_of("started", "stopped", "absent"), "started"),
+            "files": (_list_of(_file), []),
+            "validate": (_argv, []),
+            "watch": (_list_of(_watch), []),
+            "health": (_health, _health({}, where)),
+            "finished": (_optional(path), None),
+            "ports": (_list_of(_listening), []),
+            "data": (_list_of(path), []),
+        },
+    )
     if bool(service["units"]) == bool(service["unit"]) and service["state"] != "absent":
         _fail(where, "needs either units of its own or the unit of the distribution")
     if (service["type"] == "job") != (service["finished"] is not None):
@@ -277,12 +347,19 @@ def absent() -> dict[str, Any]:
 
 def instance_name(instance: Any, default_federation: str) -> tuple[str, str]:
     """Name and federation of an instance; both become parts of paths and units."""
-    if not isinstance(instance, dict) or not isinstance(instance.get("name"), str) or not _NAME.fullmatch(instance["name"]):
+    if (
+        not isinstance(instance, dict)
+        or not isinstance(instance.get("name"), str)
+        or not _NAME.fullmatch(instance["name"])
+    ):
         shown = repr(instance.get("name"))[:80] if isinstance(instance, dict) else type(instance).__name__
         _fail(f"instances: {shown}", "needs a name of lower-case letters, digits, '-', '_' and '.'")
     federation = instance.get("federation") or default_federation
     if not isinstance(federation, str) or not _NAME.fullmatch(federation) or ".." in federation + instance["name"]:
-        _fail(f"instances: {instance['name']}", "its federation needs a name of lower-case letters, digits, '-', '_' and '.'")
+        _fail(
+            f"instances: {instance['name']}",
+            "its federation needs a name of lower-case letters, digits, '-', '_' and '.'",
+        )
     if instance.get("state", "present") not in ("present", "absent", "started", "stopped"):
         _fail(f"instances: {instance['name']}", "its state must be present or absent")
     return instance["name"], federation

@@ -1,0 +1,287 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One service on one host: what is wanted of it, what was found, and what differs. Nothing here changes the host."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, state, units
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import File, Found, ServiceError
+
+PAST = {"none": "none", "start": "started", "restart": "restarted", "reload": "reloaded", "stop": "stopped"}
+_RANK = {"none": 0, "reload": 1, "restart": 2}
+
+
+@dataclass
+class Options:
+    """What one call is to do."""
+
+    remove_data: bool
+    transient: bool
+    uploads: dict[str, str]  # sha256 -> where the large file arrived
+
+
+@dataclass
+class Outcome:
+    """What the module returns of one service."""
+
+    changed: bool = False
+    action: str = "none"
+    deferred: bool = False
+    healthy: bool | None = None
+    rolled_back: bool = False
+    reason: str = ""
+    journal: list[str] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+
+class Service:
+    """One instance: its description (`wanted`), its entry in owned.json, its record, and what compare() found."""
+
+    absent = False
+
+    def __init__(self, wanted: dict[str, Any], owned: state.Owned, options: Options) -> None:
+        self.name: str = wanted["name"]
+        self.wanted, self.owned, self.options = wanted, owned, options
+        self.outcome = Outcome()
+        self.record = state.Record(owned.federation, self.name)
+        self.entry: dict[str, Any] = owned.services.get(self.name) or {}
+        self.distribution: str | None = wanted["unit"] or self.entry.get("unit")
+        self.files: list[File] = []
+        self.failed = False
+        self.differs = False  # whether a run would change anything
+        self.action = "none"  # none, start, restart, reload, stop
+        self.changes: list[tuple[File, Found]] = []
+        self.obsolete: list[str] = []
+        self.to_enable: list[str] = []
+
+    @property
+    def unit_names(self) -> list[str]:
+        """The units this service is about, the main one first."""
+        if self.distribution:
+            return [self.distribution]
+        names = [unit["name"] for unit in self.wanted["units"]]
+        return names + [name for name in self.entry.get("units", []) if name not in names]
+
+    def compare(self, shown: dict[str, units.Unit]) -> None:
+        """Finds all that differs."""
+        self.shown = shown
+        self.outcome.overrides = [path for name in self.unit_names for path in shown[name].dropins]
+
+    @property
+    def missing_uploads(self) -> list[str]:
+        """Digests of large files that have to be transferred first."""
+        return []
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether a running process would be restarted."""
+        return False
+
+    # -- what owned.json says of it ------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> list[str]:
+        """Where its data lie, also those that stayed when it was removed."""
+        return list(dict.fromkeys(self.entry.get("data", []) + self.left_data))
+
+    @property
+    def left_data(self) -> list[str]:
+        left: list[str] = (self.owned.left_data.get(self.name) or {}).get("data", [])
+        return left
+
+    def save_entry(self, entry: dict[str, Any], made: list[str]) -> None:
+        """Writes its entry; `made` are directories that exist because of it."""
+        entry["directories"] = list(dict.fromkeys(self.entry.get("directories", []) + made))
+        left = [path for path in self.left_data if path not in entry["data"]]
+        self.owned.services[self.name] = self.entry = entry
+        self._keep_left(left)
+
+    def forget_entry(self) -> None:
+        """Removes its entry and the directories made for it; data that exist stay remembered."""
+        left = [path for path in self.data if state.data_exists(path)]
+        entry = self.owned.services.pop(self.name, {})
+        for directory in sorted(entry.get("directories", []), reverse=True):
+            files.remove_empty(directory)
+        self._keep_left(left)
+
+    def _keep_left(self, left: list[str]) -> None:
+        self.owned.left_data.pop(self.name, None)
+        if left:
+            self.owned.left_data[self.name] = {"data": left}
+        self.owned.save()
+
+    def remove_unless_shared(self, path: str) -> None:
+        """Removes a file of ours that no other service, of any federation, needs."""
+        if all(claim == (self.owned.federation, self.name) for claim in state.claims(path)):
+            files.remove(path)
+            state.point("removed", self.name)
+
+    def validate_whole(self) -> None:
+        """Runs the service's own check of all its configuration in place."""
+        argv = self.wanted["validate"] or self.entry.get("validate")
+        if argv:
+            code, output = units.run(argv, units.VALIDATE_SECONDS)
+            if code != 0:
+                raise ServiceError(f"{' '.join(argv)} refused the new configuration: {units.ending(output)}")
+        state.point("checked", self.name)
+
+
+class Present(Service):
+    """A service that is to be there."""
+
+    def __init__(self, wanted: dict[str, Any], owned: state.Owned, options: Options) -> None:
+        super().__init__(wanted, owned, options)
+        self.distribution = wanted["unit"]
+        self.reload_manager = False
+        self.obsolete_units: list[str] = []
+        self.items: dict[str, list[str]] = {}  # path -> [change, digest]: what the process depends on
+        directory = units.TRANSIENT if options.transient else units.PERMANENT
+        for unit in wanted["units"]:
+            self.files.append(_unit_file(f"{directory}/{unit['name']}", unit["content"].encode()))
+        self.unit_paths = [file.path for file in self.files]
+        self.files += [File(**file) for file in wanted["files"]]
+
+    @property
+    def main(self) -> str:
+        return self.unit_names[0]
+
+    @property
+    def enabling(self) -> bool:
+        """Whether its units are to start with the host."""
+        return self.wanted["state"] == "started" and not self.options.transient
+
+    @property
+    def finished(self) -> bool:
+        """Whether this is a job whose work is done."""
+        return bool(self.wanted["finished"]) and os.path.exists(self.wanted["finished"])
+
+    @property
+    def own_units(self) -> list[str]:
+        return [unit["name"] for unit in self.wanted["units"]]
+
+    @property
+    def acting_units(self) -> list[str]:
+        """The main unit and those that are started beside it."""
+        return [self.main] + [unit["name"] for unit in self.wanted["units"][1:] if unit["install"]]
+
+    def compare(self, shown: dict[str, units.Unit]) -> None:
+        super().compare(shown)
+        self._refuse_foreign_units()
+        found = {file.path: files.look(file.path) for file in self.files}
+        self.changes = [(file, found[file.path]) for file in self.files if not _same(file, found[file.path])]
+        self.obsolete = [path for path in self.entry.get("files", []) if path not in found and os.path.lexists(path)]
+        if not self.distribution:
+            self.obsolete_units = [name for name in self.entry.get("units", []) if name not in self.own_units]
+        self._compare_units()
+        self.items = {file.path: [file.change, file.digest()] for file in self.files}
+        for watch in self.wanted["watch"]:
+            self.items[watch["path"]] = [watch["change"], files.digest_tree(watch["path"])]
+        self.action = self._needed_action(found)
+        record = self.record.content or {}
+        self.differs = bool(
+            self.changes
+            or self.obsolete
+            or self.obsolete_units
+            or self.to_enable
+            or self.reload_manager
+            or self.action != "none"
+            or self.entry_differs
+            or record.get("pending")
+            or record.get("items") != self.items
+        )
+
+    def _refuse_foreign_units(self) -> None:
+        for path in self.unit_paths:
+            if path in self.entry.get("files", []):
+                continue
+            for federation, name in state.claims(path):
+                if (federation, name) != (self.owned.federation, self.name):
+                    raise ServiceError(f"{path}: belongs to service {name} of federation {federation}")
+
+    def _compare_units(self) -> None:
+        if self.distribution and self.enabling and not self.shown[self.distribution].is_enabled:
+            self.to_enable.append(self.distribution)
+        for unit, path in zip(self.wanted["units"], self.unit_paths):
+            shown = self.shown[unit["name"]]
+            if shown.enabled == "enabled" if not self.enabling else unit["install"] and not shown.is_enabled:
+                self.to_enable.append(unit["name"])
+            if shown.needs_reload or shown.fragment != path:
+                self.reload_manager = True
+        if any(file.path in self.unit_paths for file, _found in self.changes) or self.obsolete_units:
+            self.reload_manager = True
+
+    def _needed_action(self, found: dict[str, Found]) -> str:
+        unit = self.shown[self.main]
+        if self.wanted["state"] == "stopped":
+            return "stop" if unit.running else "none"
+        if not unit.running:
+            return "none" if self.finished else "start"
+        record = self.record.content or {}
+        before: dict[str, list[str]] = record.get("items", {})
+        classes = [file.change for file, there in self.changes if there.sha256 != file.sha256]
+        classes += [change for path, (change, digest) in self.items.items() if before.get(path, [""])[-1] != digest]
+        classes += [change for path, (change, _digest) in before.items() if path not in self.items]
+        classes.append(record.get("pending") or "none")
+        if not self.distribution and "items" not in record:
+            classes.append("restart")  # who started that process, and with what, isn't known
+        if unit.invocation != record.get("invocation"):
+            # not the process that was proven healthy: it can't have read what was written after it started
+            classes += [file.change for file in self.files if found[file.path].modified_ns / 1e9 > unit.started]
+        if any(not self.shown[name].running for name in self.acting_units):
+            classes.append("restart")
+        strongest = max(classes, key=lambda change: _RANK[change])
+        return "restart" if strongest == "reload" and not unit.can_reload else strongest
+
+    @property
+    def missing_uploads(self) -> list[str]:
+        return [
+            file.sha256
+            for file, found in self.changes
+            if file.content is None and found.sha256 != file.sha256 and file.sha256 not in self.options.uploads
+        ]
+
+    @property
+    def interrupts(self) -> bool:
+        return self.action == "restart"
+
+    # -- what owned.json is to say of it -------------------------------------------------------------------------------
+
+    def wanted_entry(self) -> dict[str, Any]:
+        """Its entry in owned.json, but for the directories that were made for it."""
+        return {
+            "units": self.own_units,
+            "unit": self.distribution,
+            "type": self.wanted["type"],
+            "files": [file.path for file in self.files],
+            "ports": self.wanted["ports"],
+            "data": self.wanted["data"],
+            "validate": self.wanted["validate"],
+            "transient": self.options.transient,
+        }
+
+    @property
+    def entry_differs(self) -> bool:
+        return {key: value for key, value in self.entry.items() if key != "directories"} != self.wanted_entry()
+
+
+def _unit_file(path: str, content: bytes) -> File:
+    return File(path, files.digest_of(content), len(content), 0o644, "root", "root", content)
+
+
+def _same(file: File, found: Found) -> bool:
+    """Whether a file is as it is to be."""
+    if found.kind == "other":
+        raise ServiceError(f"{file.path}: something that is neither file nor link lies there; move it away")
+    if found.kind != "file" or found.sha256 != file.sha256 or found.mode != file.mode:
+        return False
+    try:
+        return found.uid == files.uid_of(file.owner) and found.gid == files.gid_of(file.group)
+    except ServiceError:
+        return False  # its user comes with this very change
