@@ -19,7 +19,10 @@ MAX_COMMON_NAME = 64  # X.520's upper bound; OpenSSL refuses longer ones
 
 
 def paths(federation: str, name: str) -> dict[str, str]:
-    """Where the certificate's files are on its host. ``ca`` is the bundle of what it trusts, ``pkcs12`` needs ``password``."""
+    """Where the certificate's files are on its host.
+
+    ``ca`` is the bundle of what it trusts, ``pkcs12`` is opened with what is in ``password``.
+    """
     folder = f"/etc/fedlearn/{federation}/pki/{name}"
     return {
         "key": f"{folder}/key.pem",

@@ -31,10 +31,10 @@ def seed(*words: str) -> int:
 
 
 def balanced_offsets(participants: int) -> list[float]:
-    """An offset for each participant: at least 0.5 away from zero, and exactly zero in sum; one participant has none.
+    """An offset for each participant: 0.5 or more away from zero, and exactly zero in sum; one participant has none.
 
-    They grow with the number of participants, so that leaving any one out moves the mean by twice MAX_ERROR or more. All
-    are multiples of a half, which floating-point numbers add without error.
+    They grow with the number of participants, so that the mean without one of them is off by twice MAX_ERROR or more.
+    All are multiples of a half, which floating-point numbers add without error.
     """
     if participants == 1:
         return [0.0]
@@ -45,7 +45,7 @@ def balanced_offsets(participants: int) -> list[float]:
 
 
 def steady_offset(index: int) -> float:
-    """The offset of a participant that stays: it depends on its index alone, so that nobody's changes when others join."""
+    """The offset of a participant that stays: it depends on its index alone, lest others' change when one joins."""
     size = 0.5 * (1 + index // 2 % 4)
     return size if index % 2 == 0 else -size
 

@@ -23,7 +23,9 @@ DEFAULT_PORTS: Mapping[str, int] = {
 }
 """Ports that a URL may leave out, by scheme."""
 
-WILDCARDS = frozenset({"0.0.0.0", "::"})
+ANY_IPV4 = "0.0.0.0"  # noqa: S104 - compared with, never bound to
+ANY_IPV6 = "::"
+WILDCARDS = frozenset({ANY_IPV4, ANY_IPV6})
 """Addresses that stand for every address of a host; ``::`` takes the IPv4 ones too, as Linux does by default."""
 
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
@@ -167,15 +169,15 @@ def _place(host: str, port: int | None) -> str:
 def nofile_limit(clients: int, per_client: int = 5, reserve: int = 512, minimum: int = 65535) -> int:
     """How many open files a server for so many clients needs, never fewer than ``minimum``.
 
-    Five files a client is what gevent servers take (dc_federated's deployment notes); ``reserve`` is for logs, libraries
-    and the like. ValueError when it is more than a Linux process can have.
+    Five files a client is what gevent servers take (dc_federated's deployment notes); ``reserve`` is for logs,
+    libraries and the like. ValueError when it is more than a Linux process can have.
     """
     if clients < 0 or per_client < 1 or reserve < 0:
         raise ValueError("clients and reserve can't be negative, and a client takes at least one file")
     needed = max(minimum, clients * per_client + reserve)
     if needed > _MAX_NOFILE:
         raise ValueError(
-            f"{clients} clients need {needed} open files, and a process can have {_MAX_NOFILE}: share them among more servers"
+            f"{clients} clients need {needed} open files, a process can have {_MAX_NOFILE}: use more servers"
         )
     return needed
 
@@ -213,6 +215,6 @@ def collisions(components: Iterable[Component]) -> Iterator[Collision]:
 
 def _overlap(one: str, other: str) -> bool:
     """Whether two listening addresses of a host have an address in common."""
-    if one == other or "::" in (one, other):
+    if one == other or ANY_IPV6 in (one, other):
         return True
-    return any(wild == "0.0.0.0" and version(address) == 4 for wild, address in ((one, other), (other, one)))
+    return any(wild == ANY_IPV4 and version(address) == 4 for wild, address in ((one, other), (other, one)))

@@ -65,7 +65,7 @@ class Inventory:
 
 
 def inventory(federation: Federation, document: str = "") -> Inventory:
-    """The inventory of a loaded federation, or of the viewpoint's party; ``document`` is the file it was loaded from."""
+    """The inventory of a federation, or of the viewpoint's party; ``document`` is the file it was loaded from."""
     return _Inventory(federation, document).build()
 
 
@@ -75,8 +75,9 @@ def flows(federation: Federation, stack: str = "") -> list[Flow]:
     Under a viewpoint those that touch the party's hosts.
     """
     chosen = [expansion for name, expansion in federation.expansions.items() if stack in ("", name)]
-    hosts = {component.host for expansion in chosen for component in expansion.components} if stack else None
-    seen: dict[Flow, None] = dict.fromkeys(flow for flow in _ssh_flows(federation) if hosts is None or flow.destination in hosts)
+    hosts = {component.host for expansion in chosen for component in expansion.components}
+    ssh = (flow for flow in _ssh_flows(federation) if not stack or flow.destination in hosts)
+    seen: dict[Flow, None] = dict.fromkeys(ssh)
     for expansion in chosen:
         seen.update(dict.fromkeys(expansion.flows))
     if federation.viewpoint is None:

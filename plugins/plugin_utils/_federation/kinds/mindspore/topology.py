@@ -1,0 +1,342 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who runs where and at which addresses, and the settings that follow; what is wrong goes to the report."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ... import network
+from ...model import Federation, Host, Party, Path, Placement, Stack
+from ...nodes import Report
+from ...schema import complete, merge
+from .placements import DEFAULT_APPLICATION
+from .settings import SETTINGS, Breaches, release
+
+MAX_NAMES = 46  # federation and stack together: instance names have room for 64
+
+
+def _usable(address: str) -> bool:
+    """Whether the program takes the address: IPv4, first and last number 1 to 254 (ccsrc/common/core/comm_util.cc)."""
+    numbers = address.split(".")
+    return len(numbers) == 4 and 1 <= int(numbers[0]) <= 254 and 1 <= int(numbers[3]) <= 254
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server process and its ports before any shift."""
+
+    host: str
+    number: int
+    address: str
+    port: int
+    checkpoint_port: int
+
+
+class Topology:
+    """Who runs where, and at which addresses. What is wrong goes to the report."""
+
+    def __init__(self, stack: Stack, federation: Federation, report: Report) -> None:
+        self.stack = stack
+        self.federation = federation
+        self.report = report
+        self.prefix = f"{federation.name}-{stack.name}"
+        self.redis = stack.placements.get("redis", Placement())
+        self.scheduler = stack.placements.get("scheduler", Placement())
+        self.servers = stack.placements.get("servers", Placement())
+        self.workers = stack.placements.get("workers", Placement())
+        self.proxy = stack.placements.get("proxy", Placement())
+        self.hosts: dict[str, Host] = {
+            name: host for party in federation.parties.values() for name, host in party.hosts.items()
+        }
+        self._addresses: dict[tuple[str, str], str] = {}
+
+    @property
+    def party(self) -> Party:
+        """The party that runs scheduler, servers and Redis."""
+        return self.federation.parties[self.hosts[self.scheduler.hosts[0]].party]
+
+    @property
+    def scheme(self) -> str:
+        """http or https."""
+        return "https" if self.stack.tls else "http"
+
+    @property
+    def shift(self) -> int:
+        """What the verify round's ports have more than the deployed ones."""
+        return int(self.stack.options["verify_port_shift"])
+
+    def worker_places(self) -> list[tuple[str, int]]:
+        """Host and number of each worker."""
+        return [(host, number + 1) for host in self.workers.hosts for number in range(self.workers.options["per_host"])]
+
+    def server_places(self) -> list[Server]:
+        """Every server, in the document's order."""
+        return [
+            Server(
+                host,
+                number + 1,
+                self.address("servers", host),
+                self._port(self.servers) + number,
+                self._checkpoint_port + number,
+            )
+            for host in self.servers.hosts
+            for number in range(self.servers.options["per_host"])
+        ]
+
+    @property
+    def _checkpoint_port(self) -> int:
+        return int(self.servers.options["checkpoint_port"])
+
+    @staticmethod
+    def _port(placement: Placement) -> int:
+        assert placement.port is not None
+        return placement.port
+
+    def address(self, role: str, host: str) -> str:
+        """The numeric IPv4 address of a role's components on a host; empty once the mistake is noted."""
+        found = self._addresses.get((role, host))
+        if found is None:
+            found = self._addresses[role, host] = self._find_address(role, host)
+        return found
+
+    def _find_address(self, role: str, host: str) -> str:
+        placement = self.stack.placements[role]
+        if placement.bind is not None and not (role == "proxy" and placement.bind in network.WILDCARDS):
+            return self._bound_address(role, placement.bind)
+        internal = self.hosts[host].internal
+        for address in internal:
+            if _usable(address):
+                return address
+        if not internal:
+            reason = "has no numeric address, and MindSpore Federated takes no names"
+        elif all(":" in address for address in internal):
+            reason = "has IPv6 addresses only, and MindSpore Federated takes IPv4 only"
+        else:
+            reason = (
+                f"has {', '.join(internal)}, and MindSpore Federated takes no address whose last number is 0 or 255"
+            )
+        way_out = "give it one under parties, addresses: {internal: [ADDRESS]}"
+        self.report.mistake((*placement.path, "hosts"), f"host '{host}' {reason}: {way_out}")
+        return ""
+
+    def _bound_address(self, role: str, bind: str) -> str:
+        path = (*self.stack.placements[role].path, "bind")
+        if bind in network.WILDCARDS:
+            self.report.mistake(
+                path, f"'{bind}' is refused by the program, which tells it to others: give the host's address"
+            )
+        elif not _usable(bind):
+            self.report.mistake(
+                path, f"'{bind}' is no IPv4 address that MindSpore Federated takes (last number 1 to 254)"
+            )
+        elif ipaddress.ip_address(bind).is_loopback and len(self._all_hosts()) > 1:
+            self.report.mistake(path, f"'{bind}' cannot be reached from the stack's other hosts")
+        else:
+            return bind
+        return ""
+
+    def _all_hosts(self) -> set[str]:
+        return {host for placement in self.stack.placements.values() for host in placement.hosts}
+
+    def check_names(self) -> None:
+        """Names that would meet the verify round's, or be too long."""
+        path = self.stack.path
+        if self.stack.name.startswith("verify-"):
+            self.report.mistake(path, "a stack's name cannot begin with 'verify-': the verify rounds have these names")
+        length = len(self.federation.name) + len(self.stack.name)
+        if length > MAX_NAMES:
+            self.report.mistake(
+                path,
+                f"federation and stack have {length} characters together, above {MAX_NAMES} components have no room",
+            )
+
+    def check_placements(self) -> None:
+        """What must run, and where it can't."""
+        self._check_required()
+        self._check_urls()
+        self._check_bind()
+        self._check_parties()
+        self._check_model()
+        self._check_ports()
+        if self.redis.external and self.stack.tls and "ca" not in self.redis.external:
+            self.report.mistake(
+                (*self.redis.path, "external"),
+                "the key 'ca' is missing: with `tls` Redis is reached by TLS",
+            )
+        for role in ("redis", "scheduler", "servers", "proxy"):
+            for host in self.stack.placements[role].hosts if role in self.stack.placements else ():
+                self.address(role, host)
+
+    def _check_required(self) -> None:
+        for role in ("redis", "scheduler", "servers"):
+            placement = self.stack.placements[role]
+            if not placement.hosts and not placement.external:
+                self.report.mistake(
+                    placement.path,
+                    f"'{role}' is absent everywhere, and other roles need it: name a host, or make the stack absent",
+                )
+
+    def _check_urls(self) -> None:
+        for role, placement in self.stack.placements.items():
+            if placement.internal_url is None:
+                continue
+            path = (*placement.path, "internal_url")
+            if role != "proxy":
+                self.report.mistake(
+                    path,
+                    "MindSpore Federated's components reach each other at the hosts' numeric addresses: leave it out",
+                )
+                continue
+            url = network.parse_url(placement.internal_url)
+            if url.scheme != self.scheme:
+                self.report.mistake(path, f"workers connect by {self.scheme}: {self.scheme}://ADDRESS:PORT")
+            elif not network.is_numeric(url.host) or not _usable(url.host):
+                self.report.mistake(path, f"workers take a numeric IPv4 address only, not '{url.host}'")
+
+    def _check_bind(self) -> None:
+        if self.servers.bind is not None and len(self.servers.hosts) > 1:
+            self.report.mistake(
+                (*self.servers.path, "bind"), "is one address, and the servers run on several hosts: leave it out"
+            )
+
+    def _check_parties(self) -> None:
+        """One CA issues for all but workers: the program compares issuers with the one CA file it is given."""
+        owners = {
+            host: self.hosts[host].party
+            for placement in (self.scheduler, self.redis, self.servers, self.proxy)
+            for host in placement.hosts
+        }
+        home = next(iter(owners.values()), "")
+        for role in ("redis", "servers", "proxy"):
+            placement = self.stack.placements.get(role, Placement())
+            strangers = [host for host in placement.hosts if owners[host] != home]
+            if strangers:
+                stranger = strangers[0]
+                message = (
+                    f"host '{stranger}' is of party '{owners[stranger]}', the scheduler's of '{home}': "
+                    "only workers may be another party's"
+                )
+                self.report.mistake((*placement.path, "hosts"), message)
+
+    def _check_model(self) -> None:
+        if "initial_model" in self.servers.options or not self.servers.hosts:
+            return
+        if not self.workers.hosts:
+            self.report.mistake(
+                self.servers.path,
+                "the key 'initial_model' is missing: without workers no application knows the model's shape",
+            )
+        elif self.workers.options["application"]["callable"] != DEFAULT_APPLICATION:
+            self.report.mistake(
+                self.servers.path, "the key 'initial_model' is missing: the model that the workers' application trains"
+            )
+
+    def _check_ports(self) -> None:
+        """No port beyond 65535, the verify round's included."""
+        more = int(self.servers.options.get("per_host", 1)) - 1
+        highest = {
+            ("scheduler", "port"): self.scheduler.port or 0,
+            ("servers", "port"): (self.servers.port or 0) + more,
+            ("servers", "checkpoint_port"): self._checkpoint_port + more,
+            ("proxy", "port"): self.proxy.port or 0,
+        }
+        for (role, key), port in highest.items():
+            if port + self.shift > 65535:
+                message = (
+                    f"{port} and the verify round's {port + self.shift} must not be above 65535: see verify_port_shift"
+                )
+                self.report.mistake((*self.stack.path, role, key), message)
+
+
+def complete_settings(topology: Topology, report: Report) -> dict[str, Any]:
+    """The stack's settings, derived and given, complete and checked against where it runs."""
+    stack = topology.stack
+    path = (*stack.path, "settings")
+    workers = len(topology.workers.hosts) * int(topology.workers.options.get("per_host", 1))
+    derived: dict[str, Any] = {"fl_name": stack.name}
+    if workers:
+        derived |= {"server_mode": "CLOUD_TRAINING", "round": {"start_fl_job_threshold": workers}}
+    settings = complete(SETTINGS, merge(derived, stack.settings), path, report)
+    if not settings:
+        return settings
+    for where, message in [*_version_breaches(settings, stack), *_worker_breaches(settings, topology, workers)]:
+        report.mistake((*path, *where), message)
+    _check_shared_redis(topology, settings, path)
+    return settings
+
+
+def _version_breaches(settings: Mapping[str, Any], stack: Stack) -> Breaches:
+    """Keys that this version would silently ignore."""
+    version = stack.options["runtime"]["version"]
+    if release(version) >= (0, 2):
+        return []
+    since = f"from mindspore-federated 0.2.0 on, and runtime.version is {version}, which ignores it"
+    breaches: Breaches = [
+        (("encrypt", key), since) for key in ("privacy_eval_type", "laplace_eval") if key in settings["encrypt"]
+    ]
+    if settings["aggregation"]["aggregation_type"] == "FedCM":
+        breaches.append(
+            (("aggregation", "aggregation_type"), f"FedCM exists {since.removesuffix(', which ignores it')}")
+        )
+    return breaches
+
+
+def _worker_breaches(settings: Mapping[str, Any], topology: Topology, workers: int) -> Breaches:
+    """What the stack's own workers can't do."""
+    if not workers:
+        return []
+    breaches: Breaches = []
+    if settings["server_mode"] == "FEDERATED_LEARNING":
+        breaches.append(
+            (("server_mode",), "the stack has workers, who take part in CLOUD_TRAINING and HYBRID_TRAINING only")
+        )
+    runtime = topology.stack.options["runtime"]
+    possible = ("NOT_ENCRYPT",) if release(runtime["version"]) < (0, 2) else ("NOT_ENCRYPT", "STABLE_PW_ENCRYPT")
+    encryption = settings["encrypt"]["encrypt_train_type"]
+    if encryption not in possible:
+        message = f"workers of version {runtime['version']} can do {' and '.join(possible)} only, not {encryption}"
+        breaches.append((("encrypt", "encrypt_train_type"), message))
+    if settings["aggregation"]["aggregation_type"] == "Scaffold" and runtime["flavour"] == "light":
+        breaches.append(
+            (("aggregation", "aggregation_type"), "light workers cannot do Scaffold: set runtime.flavour to full")
+        )
+    if settings["client"]["http_url_prefix"]:
+        breaches.append(
+            (("client", "http_url_prefix"), "workers call the paths without a prefix: leave it out, or the workers")
+        )
+    threshold = settings["round"]["start_fl_job_threshold"]
+    public = topology.proxy.public_url or topology.servers.public_url
+    if threshold > workers and settings["server_mode"] == "CLOUD_TRAINING" and not public:
+        message = (
+            f"{threshold} participants would never come: the stack has {workers} workers (and no public_url for others)"
+        )
+        breaches.append((("round", "start_fl_job_threshold"), message))
+    return breaches
+
+
+def _check_shared_redis(topology: Topology, settings: Mapping[str, Any], path: Path) -> None:
+    """Two stacks with one external Redis need names of their own: Redis keys begin with fl_name."""
+    own = topology.redis.external
+    if not own:
+        return
+    for other in topology.federation.stacks.values():
+        theirs = (
+            other.placements["redis"].external
+            if other.kind == topology.stack.kind and "redis" in other.placements
+            else None
+        )
+        if (
+            other.name == topology.stack.name
+            or not theirs
+            or (theirs["address"], theirs["port"]) != (own["address"], own["port"])
+        ):
+            continue
+        if other.settings.get("fl_name", other.name) == settings["fl_name"]:
+            message = f"'{settings['fl_name']}' is stack '{other.name}' in the same Redis already: give them two names"
+            topology.report.mistake((*path, "fl_name"), message)
