@@ -107,7 +107,6 @@ from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.utils.display import Display
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.loading import WrongDocumentError, load
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.variables import Inventory
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.variables import inventory as inventory_of
 
@@ -115,7 +114,9 @@ WRONG_DOCUMENT = 4
 """Exit code: core would turn an exception into a warning and go on with no hosts."""
 
 _TOP = 1_048_576
-_OURS = re.compile(r"""^(?P<indent>\s*)\{?\s*["']?plugin["']?\s*:\s*["']?fedlearn\.infra\.federation["']?\s*(?:[,}#]|$)""")
+_OURS = re.compile(
+    r"""(?P<indent>\s*)\{?\s*["']?plugin["']?\s*:\s*["']?fedlearn\.infra\.federation["']?\s*(?:[,}#]|$)"""
+)
 
 display = Display()
 

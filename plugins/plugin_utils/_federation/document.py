@@ -75,7 +75,7 @@ def parse(text: str, label: str, report: Report) -> Node | None:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = ", ".join(part for part in (error.context, error.problem) if part)
-        report.mistake((), f"is no YAML: {shorten(said)}", Position(label, line, column))
+        report.mistake((), f"is no YAML: {shorten(said, 200)}", Position(label, line, column))
     except yaml.reader.ReaderError as error:
         line, column = _place(text, error.position)
         report.mistake((), f"is no YAML: {error.reason}", Position(label, line, column))

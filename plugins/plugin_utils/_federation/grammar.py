@@ -103,12 +103,12 @@ PKI = Section(
 
 PARTY = Section(
     {
-        "external": Key(Boolean(), "A partner who runs its side otherwise; its hosts aren't ours to know.", default=False),
+        "external": Key(Boolean(), "A partner who runs its side otherwise, without hosts here.", default=False),
         "ca": Key(Text(format="path"), "An external party's CA certificate.", example="public/clinic-b/ca.pem"),
         "pki": Key(PKI, "Where the party's certificates come from.", example={"mode": "ownca"}),
         "hosts": Key(
             Table(Text(), OneOf((_ADDRESS, HOST))),
-            "Its hosts by name, or ranges of names such as `w[01:40].lab.example`. The short form is only the address.",
+            "Its hosts by name, or ranges of names; the short form is only the address.",
             example={"ms1": "10.20.0.11", "w[01:40].lab.example": {"first_address": "10.20.1.1"}},
         ),
     },

@@ -20,7 +20,7 @@ from .model import Cluster, Component, Expansion, Federation, Host, Party, Path,
 from .nodes import Mistake, Node, Report, did_you_mean, shorten
 from .schema import WRONG, Checker, has_userinfo, looks_secret
 
-RESERVED_GROUPS = ("all", "ungrouped", "federation_hosts")
+RESERVED_GROUPS = ("all", "ungrouped", "federation_hosts", "federation_clusters")
 
 
 class WrongDocumentError(Exception):

@@ -214,9 +214,9 @@ class Flow:
 class Expansion:
     """What a kind makes of a stack.
 
-    ``variables``: host name -> role variable -> list of instances. ``verify``: host name -> its part in the verify round,
-    whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end with.
-    ``open_files``: host name -> how many a process there must be allowed.
+    ``variables``: host name -> role variable -> list of instances. ``verify``: host name -> its part in the verify
+    round, whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end
+    with. ``open_files``: host name -> how many a process there must be allowed.
     """
 
     components: tuple[Component, ...] = ()

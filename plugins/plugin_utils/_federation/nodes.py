@@ -19,6 +19,8 @@ Scalar = str | int | float | bool | None
 
 _PLAIN_STEP = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_SHOWN = 60
+MAX_MISTAKES = 1000
+"""A hostile file can have millions; nobody reads more than these."""
 _MAX_CANDIDATES = 5000
 
 
@@ -64,11 +66,15 @@ class Report:
     @property
     def mistakes(self) -> list[Mistake]:
         """All mistakes, each once, in the order of the files."""
-        return sorted(self._mistakes)
+        found = sorted(self._mistakes)
+        if len(found) == MAX_MISTAKES:
+            found.append(Mistake(found[-1].file, 0, 0, "", f"has more mistakes than these {MAX_MISTAKES}"))
+        return found
 
     def add(self, mistake: Mistake) -> None:
         """Note a mistake that is already made up."""
-        self._mistakes[mistake] = None
+        if len(self._mistakes) < MAX_MISTAKES:
+            self._mistakes[mistake] = None
         self._places.add((mistake.file, mistake.line, mistake.column))
 
     def mistake(self, path: Path, message: str, position: Position | None = None) -> None:
@@ -129,10 +135,10 @@ def path_text(path: Path) -> str:
     return text
 
 
-def shorten(text: str) -> str:
+def shorten(text: str, length: int = _MAX_SHOWN) -> str:
     """The text as it may stand in a message: one line, not long."""
-    shown = "".join(character if character.isprintable() else "?" for character in text[: _MAX_SHOWN + 1])
-    return shown if len(shown) <= _MAX_SHOWN else f"{shown[: _MAX_SHOWN - 3]}..."
+    shown = "".join(character if character.isprintable() else "?" for character in text[: length + 1])
+    return shown if len(shown) <= length else f"{shown[: length - 3]}..."
 
 
 def decimal_text(text: str) -> str:

@@ -539,13 +539,15 @@ class Checker:
         return self._placement(values, path)
 
     def _one_target(self, type_: Place, node: Node, path: Path) -> None:
-        targets = _targets(type_)
-        given = [target for target in targets if isinstance(node.value, dict) and target in node.value]
+        """Note when a placement doesn't say where, or says it twice."""
+        known = targets(type_)
+        given = [target for target in known if isinstance(node.value, dict) and target in node.value]
         if len(given) == 1 or (not given and isinstance(node.value, dict) and "absent" in node.value):
             return
-        wanted = " or ".join(f"'{target}'" for target in targets)
+        wanted = " or ".join(f"'{target}'" for target in known)
         if given:
-            self.note((*path, given[1]), f"'{given[0]}' is given too: only one of {wanted}", node.keys.get(given[1]))
+            message = f"'{given[0]}' is given too: only one of {wanted}"
+            self.note((*path, given[1]), message, node.keys.get(given[1]))
         else:
             self.wrong(node, path, f"doesn't say where: {wanted} is missing")
 
@@ -598,7 +600,7 @@ _CHECKS: Mapping[type, Callable[[Checker, Any, Node, Path], Any]] = {
 _COMMON = ("cluster", "party", "external", "port", "bind", "internal_url", "public_url")
 
 
-def _targets(type_: Place) -> tuple[str, ...]:
+def targets(type_: Place) -> tuple[str, ...]:
     """The keys that say where, of which a placement has one."""
     return (
         "host",

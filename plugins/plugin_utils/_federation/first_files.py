@@ -1,0 +1,94 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What ``fedlearn.infra.init`` writes: a first document to change, a viewpoint on it, and what belongs beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from . import formats
+from .kinds import kinds
+from .nodes import did_you_mean, shorten
+
+_DOCUMENT = """\
+# Who takes part in the federation '{federation}', and what runs where. docs/federation.md has every key.
+# Look at it:  ansible-inventory -i federation.yml --graph
+# Make it so:  ansible-playbook -i federation.yml fedlearn.infra.secrets fedlearn.infra.site fedlearn.infra.verify
+plugin: fedlearn.infra.federation
+version: 1
+federation: {federation}                  # part of the names of units and paths
+
+parties:
+  lab:                                   # an organisation with hosts, keys and a CA of its own
+    hosts:
+      host1: 10.20.0.11                  # a name, and the address for ssh and traffic: change these to yours
+      host2: {{address: 10.20.0.12, vars: {{ansible_user: ops}}}}
+      host3: {{addresses: {{ssh: 10.20.0.13, internal: [10.20.0.13]}}}}
+      # "w[01:40].lab.example": {{first_address: 10.20.1.1}}     forty hosts, addresses counted up
+  # partner: {{external: true, ca: public/partner/ca.pem}}       one who runs its side otherwise
+
+stacks:
+  first:                                 # a system: its name, its kind, and where its parts run
+    kind: {kind}
+{stack}
+"""
+
+_VIEWPOINT = """\
+# The same document, seen by one party: its hosts only. group_vars, secrets and files are those of this directory.
+# Use it instead of the document itself:  ansible-playbook -i parties/lab/federation.yml fedlearn.infra.site
+plugin: fedlearn.infra.federation
+document: ../../federation.yml
+party: lab
+# overlay: files/production.yml          merged over the document: lists replaced, null deletes
+"""
+
+_IGNORE = """\
+# Made by playbooks, and not for everybody: the CAs' keys (encrypted) and the vaults. Back them up.
+.ca/
+.secrets/
+.vault-pass
+build/
+*.retry
+"""
+
+_CONFIGURATION = """\
+[defaults]
+# host keys are asked for on first contact; collect them with ssh-keyscan before you deploy
+callback_result_format = yaml
+forks = 20
+
+[inventory]
+# a document with a mistake ends the command, instead of being read by another plugin
+enable_plugins = fedlearn.infra.federation, auto, yaml, ini
+any_unparsed_is_failed = true
+# what lies beside a document and is no inventory source, when a directory is given with -i
+ignore_patterns = ^public$, ^files$, ^parties$, ^build$
+
+[ssh_connection]
+pipelining = true
+ssh_args = -o ControlMaster=auto -o ControlPersist=120s
+"""
+
+
+def first_files(kind: str, federation: str = "mine") -> Mapping[str, str]:
+    """The files by their path: a commented document with one stack of the kind, and what it needs beside it.
+
+    ValueError: there is no such kind, or the federation's name is none.
+    """
+    known = kinds()
+    if kind not in known:
+        hint = did_you_mean(kind, known)
+        raise ValueError(f"unknown kind '{shorten(kind)}'{hint} (known are {', '.join(known)})")
+    try:
+        formats.name(federation)
+    except ValueError as error:
+        raise ValueError(f"'{shorten(federation)}' {error}") from None
+    stack = "\n".join(f"    {line}".rstrip() for line in known[kind].EXAMPLE.rstrip().splitlines())
+    return {
+        "federation.yml": _DOCUMENT.format(federation=federation, kind=kind, stack=stack),
+        "parties/lab/federation.yml": _VIEWPOINT,
+        ".gitignore": _IGNORE,
+        "ansible.cfg": _CONFIGURATION,
+    }
