@@ -1,0 +1,146 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the nginx role takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._federation.model import Path
+from .._federation.schema import PORT, Boolean, Integer, Items, Key, Rule, Section, Text
+from .checking import FILE, IDENTITY, check_instances
+
+_SUBJECT = Text(
+    max_length=1024,
+    pattern=r"[^\x00-\x1f\x7f]+",
+    pattern_name="a common name, or a whole subject as RFC 2253 writes it",
+)
+
+_LISTEN = Section(
+    {
+        "address": Key(Text(format="address"), "Exactly one address, an IPv6 one without brackets.", required=True),
+        "port": Key(PORT, "Port.", required=True),
+    }
+)
+
+_TLS = Section(
+    {
+        "certificate": Key(FILE, "Certificate, then intermediates.", required=True),
+        "key": Key(FILE, "Its key; only root needs to read it.", required=True),
+        "client_ca": Key(FILE, "Clients need a certificate of this CA."),
+        "client_names": Key(
+            Items(_SUBJECT),
+            "Of those certificates only these: a common name stands for the subject that is nothing else, `CN=name`.",
+            default=[],
+        ),
+    },
+    rules=(
+        Rule(
+            "Names need a CA that vouches for them.",
+            lambda values: (
+                [(("client_names",), "needs client_ca: the CA that vouches for them")]
+                if values["client_names"] and "client_ca" not in values
+                else []
+            ),
+        ),
+    ),
+)
+
+_UPSTREAM_TLS = Section(
+    {
+        "ca": Key(FILE, "CA of the servers' certificates.", required=True),
+        "name": Key(
+            Text(format="dns_name"),
+            "A DNS name in each server's certificate; nginx doesn't match addresses. It needn't resolve.",
+            required=True,
+        ),
+        "certificate": Key(FILE, "Certificate to show the servers."),
+        "key": Key(FILE, "Its key."),
+    },
+    rules=(
+        Rule(
+            "A certificate has its key.",
+            lambda values: (
+                [((), "'certificate' and 'key' go together")] if ("certificate" in values) != ("key" in values) else []
+            ),
+        ),
+    ),
+)
+
+_UPSTREAM = Section(
+    {
+        "servers": Key(Items(Text(format="address_port"), min_items=1), "Where requests go, in turn.", required=True),
+        "tls": Key(_UPSTREAM_TLS, "Speak TLS to the servers and check their certificates."),
+        "retries": Key(
+            Integer(0, 1000),
+            "On how many other servers a failed request is tried; without it on all, one after the other.",
+        ),
+        "retry_non_idempotent": Key(
+            Boolean(), "Try POST and the like again too, though the first server may have worked on it.", default=False
+        ),
+        "connect_timeout_seconds": Key(Integer(1, 75), "For connecting to a server.", default=5),
+    }
+)
+
+
+def _listens_once(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    places = [(listen["address"], listen["port"]) for listen in values["listen"]]
+    return [
+        (("listen", index), f"{address} port {port} stands there twice")
+        for index, (address, port) in enumerate(places)
+        if (address, port) in places[:index]
+    ]
+
+
+SITE = Section(
+    {
+        **IDENTITY,
+        "listen": Key(Items(_LISTEN, min_items=1), "Where the site listens.", required=True),
+        "server_names": Key(
+            Items(Text(format="dns_name")),
+            "Names clients ask for; another Host is refused (421). Empty: any.",
+            default=[],
+        ),
+        "tls": Key(_TLS, "TLS ends here; without it plain HTTP."),
+        "allow": Key(Items(Text(format="network")), "Networks clients may come from; empty: all.", default=[]),
+        "upstream": Key(_UPSTREAM, "What is behind it.", required=True),
+        "body_size_mb": Key(Integer(1, 1_048_576), "The largest request body.", default=1, unit="MiB"),
+        "read_timeout_seconds": Key(Integer(1, 604_800), "How long a server may be silent.", default=60),
+    },
+    rules=(Rule("An address and port is listened on once.", _listens_once),),
+)
+
+
+def _shared_places(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """Sites may share an address and port when names tell them apart and both or neither speak TLS."""
+    seen: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
+    breaches: list[tuple[Path, str]] = []
+    for site in values["instances"]:
+        for place in [(listen["address"], listen["port"]) for listen in site["listen"]]:
+            for other in seen.setdefault(place, []):
+                reason = _clash(site, other)
+                if reason:
+                    message = f"{place[0]} port {place[1]} is also listened on by '{other['name']}': {reason}"
+                    breaches.append(((site["index"], "listen"), message))
+            seen[place].append(site)
+    return breaches
+
+
+def _clash(site: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    if ("tls" in site) != ("tls" in other):
+        return "only one of them speaks TLS"
+    if not site["server_names"] or not other["server_names"]:
+        return "both need server_names to be told apart"
+    names = {name.lower() for name in site["server_names"]}
+    common = sorted(names & {name.lower() for name in other["server_names"]})
+    return f"both are named '{common[0]}'" if common else None
+
+
+def check(sites: Any) -> list[dict[str, Any]]:
+    """``nginx_sites`` with defaults. Raises RoleValueError."""
+    return check_instances(
+        "nginx_sites", sites, SITE, (Rule("Sites on one address and port are told apart.", _shared_places),)
+    )

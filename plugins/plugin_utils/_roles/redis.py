@@ -1,0 +1,136 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the redis role takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._federation.model import Path
+from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
+from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_loopback
+
+_WORD = Text(min_length=0, pattern=r"[^\x00-\x1f\x7f]*", pattern_name="a text without control characters")
+_VALUE = OneOf((Boolean(), Integer(), Number(), _WORD, Items(OneOf((Boolean(), Integer(), Number(), _WORD)))))
+
+_OURS = {
+    "bind": "addresses",
+    "port": "port",
+    "tls-port": "port",
+    "protected-mode": "allow_unauthenticated",
+    "appendonly": "persistence",
+    "save": "persistence",
+    "tls-cert-file": "tls",
+    "tls-key-file": "tls",
+    "tls-ca-cert-file": "tls",
+    "tls-auth-clients": "tls",
+}
+"""Directives that follow from an instance's own keys."""
+
+_BY_SYSTEMD = "systemd runs the server"
+_SECRET = "it would be a secret in a file for all to read"  # noqa: S105 - a message
+_REFUSED = {
+    "aclfile": "the role doesn't manage it",
+    "daemonize": _BY_SYSTEMD,
+    "dir": "data lie in the unit's state directory",
+    "include": "the configuration is one file",
+    "loadmodule": "it would run code from a path that the role doesn't manage",
+    "logfile": "logs go to the journal",
+    "masterauth": _SECRET,
+    "pidfile": _BY_SYSTEMD,
+    "requirepass": _SECRET,
+    "supervised": _BY_SYSTEMD,
+    "syslog-enabled": "logs go to the journal",
+    "tls-ca-cert-dir": "one CA file says who may come",
+    "tls-client-key-file-pass": _SECRET,
+    "tls-key-file-pass": _SECRET,
+    "unixsocket": "the server listens on its addresses only",
+    "user": _SECRET,
+}
+
+
+def _reserved(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    settings = values.get("settings", {})
+    return [
+        (("settings", key), f"follows from the instance's '{_OURS[key]}': set that") for key in settings if key in _OURS
+    ] + [(("settings", key), f"can't be set: {_REFUSED[key]}") for key in settings if key in _REFUSED]
+
+
+def _open(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    if values.get("tls") or values["allow_unauthenticated"]:
+        return []
+    return [
+        (
+            ("addresses", index),
+            f"'{address}' is reached by others, and without tls nobody is asked who they are: give tls, "
+            "listen on 127.0.0.1, or say allow_unauthenticated: true",
+        )
+        for index, address in enumerate(values["addresses"])
+        if not is_loopback(address)
+    ]
+
+
+INSTANCE = Section(
+    {
+        **IDENTITY,
+        "addresses": Key(ADDRESSES, "Exactly the addresses to listen on.", default=["127.0.0.1"]),
+        "port": Key(PORT, "Port, of TLS where it is on.", default=23456),
+        "persistence": Key(
+            Choice(("none", "rdb", "aof")),
+            "What survives a restart: nothing, snapshots, or every write.",
+            default="none",
+        ),
+        "tls": Key(
+            Section(
+                {
+                    "certificate": Key(
+                        FILE, "Certificate, then intermediates; of both usages, server and client.", required=True
+                    ),
+                    "key": Key(FILE, "Its key; only root needs to read it.", required=True),
+                    "client_ca": Key(
+                        FILE, "Redis takes every certificate of this CA, so one CA for one Redis.", required=True
+                    ),
+                    "server_ca": Key(
+                        FILE, "CA of the server's own certificate, where it is another one than client_ca."
+                    ),
+                }
+            ),
+            "Nothing but TLS with a client certificate; without it plain.",
+        ),
+        "allow_unauthenticated": Key(
+            Boolean(),
+            "Without tls, be open to everybody who reaches the addresses (MindSpore knows no password).",
+            default=False,
+        ),
+        "settings": Key(
+            Table(Text(pattern=r"[a-z][a-z0-9-]*", pattern_name="the name of a directive"), _VALUE),
+            "Directives of redis.conf; a list is a directive with several words.",
+            default={},
+        ),
+    },
+    rules=(
+        Rule("Directives that the role sets, or that would break it, are no settings.", _reserved),
+        Rule("Open beyond loopback only when told.", _open),
+    ),
+)
+
+
+def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    seen: dict[tuple[str, int], str] = {}
+    breaches: list[tuple[Path, str]] = []
+    for instance in values["instances"]:
+        for address in instance["addresses"]:
+            first = seen.setdefault((address, instance["port"]), instance["name"])
+            if first != instance["name"]:
+                breaches.append(
+                    ((instance["index"], "port"), f"{address} port {instance['port']} is taken by '{first}'")
+                )
+    return breaches
+
+
+def check(instances: Any) -> list[dict[str, Any]]:
+    """``redis_instances`` with defaults. Raises RoleValueError."""
+    return check_instances("redis_instances", instances, INSTANCE, (Rule("A port has one owner.", _collisions),))
