@@ -11,8 +11,13 @@ from typing import Any
 
 from . import nginx, redis
 
-CHECKS: Mapping[str, Callable[[Any], list[dict[str, Any]]]] = {
-    "nginx_sites": nginx.check,
-    "redis_instances": redis.check,
+Instances = list[dict[str, Any]]
+
+CHECKS: Mapping[str, Callable[[Any], Instances]] = {"nginx_sites": nginx.check, "redis_instances": redis.check}
+"""The check of each list variable, which also fills in defaults."""
+
+LISTENING: Mapping[str, Callable[[Any], Instances]] = {
+    "nginx_sites": nginx.listening,
+    "redis_instances": redis.listening,
 }
-"""The check of each list variable."""
+"""The ports each list variable asks for."""

@@ -140,7 +140,24 @@ def _clash(site: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
 
 
 def check(sites: Any) -> list[dict[str, Any]]:
-    """``nginx_sites`` with defaults. Raises RoleValueError."""
+    """``nginx_sites`` with defaults; a stopped site isn't served, so it is absent. Raises RoleValueError."""
+    if isinstance(sites, list):
+        sites = [_unserved(site) for site in sites]
     return check_instances(
         "nginx_sites", sites, SITE, (Rule("Sites on one address and port are told apart.", _shared_places),)
     )
+
+
+def _unserved(site: Any) -> Any:
+    stopped = isinstance(site, Mapping) and site.get("state") == "stopped"
+    return {**site, "state": "absent"} if stopped else site
+
+
+def listening(sites: Any) -> list[dict[str, Any]]:
+    """The ports that present sites are to have, as the preflight module takes them. Raises RoleValueError."""
+    return [
+        {"name": site["name"], **place, "unit": "nginx.service"}
+        for site in check(sites)
+        if site["state"] == "present"
+        for place in site["listen"]
+    ]

@@ -134,3 +134,18 @@ def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 def check(instances: Any) -> list[dict[str, Any]]:
     """``redis_instances`` with defaults. Raises RoleValueError."""
     return check_instances("redis_instances", instances, INSTANCE, (Rule("A port has one owner.", _collisions),))
+
+
+def listening(instances: Any) -> list[dict[str, Any]]:
+    """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
+    return [
+        {
+            "name": instance["name"],
+            "address": address,
+            "port": instance["port"],
+            "unit": f"fedlearn-{instance['name']}.service",
+        }
+        for instance in check(instances)
+        if instance["state"] == "present"
+        for address in instance["addresses"]
+    ]

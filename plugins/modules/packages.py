@@ -1,0 +1,212 @@
+#!/usr/bin/python
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: packages
+short_description: Debian packages, installed without starting their daemons
+description:
+  - Installs what is missing. When nothing is, it costs one C(dpkg-query), and no package list is fetched.
+  - Daemons of the packages are not started, so that they never run unconfigured. They are enabled as their package
+    wants it.
+  - An installation that was cut off, also by a power failure, is finished first.
+  - Links that a package laid to a default of its own can be withdrawn, as long as nobody touched them.
+version_added: 0.1.0
+author:
+  - fedlearn.infra contributors (@fedlearn)
+options:
+  names:
+    description: Packages, as V(NAME) or V(NAME=VERSION). A given version is installed also where a later one is.
+    type: list
+    elements: str
+    required: true
+  withdraw:
+    description:
+      - Links to take away, such as the site that nginx serves by default. Only a link that leads where its package
+        laid it, to a configuration file as the package brought it, is taken away.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      link:
+        description: Path of the link.
+        type: str
+        required: true
+      target:
+        description: Where the package let it lead, an absolute path.
+        type: str
+        required: true
+      package:
+        description: The package that brought the target.
+        type: str
+        required: true
+  lock_timeout:
+    description: Seconds to wait for another run of apt or dpkg.
+    type: int
+    default: 300
+attributes:
+  check_mode:
+    description: Reports what would be installed and withdrawn, also where no package list was ever fetched.
+    support: full
+  diff_mode:
+    description: Shows no differences.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Install nginx, and take its welcome page away
+  fedlearn.infra.packages:
+    names: [nginx]
+    withdraw:
+      - {link: /etc/nginx/sites-enabled/default, target: /etc/nginx/sites-available/default, package: nginx-common}
+"""
+
+RETURN = r"""
+missing:
+  description: Packages that were or would be installed.
+  returned: always
+  type: list
+  elements: str
+withdrawn:
+  description: Links that were or would be taken away.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import hashlib
+import os
+
+from ansible.module_utils.basic import AnsibleModule
+
+POLICY = "/usr/sbin/policy-rc.d"
+ASIDE = POLICY + ".fedlearn-aside"
+MARK = "# laid by fedlearn.infra.packages while it installs\n"
+POLICY_TEXT = "#!/bin/sh\n" + MARK + "exit 101\n"
+QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
+
+
+def is_ours(path: str) -> bool:
+    """Whether a policy-rc.d was laid by this module."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return MARK in stream.read()
+    except OSError:
+        return False
+
+
+class NoDaemons:
+    """Keeps packages from starting daemons while they are installed; what a killed run left behind is put right."""
+
+    def __enter__(self) -> NoDaemons:
+        if os.path.lexists(POLICY) and not is_ours(POLICY):
+            os.replace(POLICY, ASIDE)
+        with open(POLICY + ".new", "w", encoding="utf-8") as stream:
+            stream.write(POLICY_TEXT)
+            os.fchmod(stream.fileno(), 0o755)
+        os.replace(POLICY + ".new", POLICY)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        put_policy_back()
+
+
+def put_policy_back() -> None:
+    """The administrator's policy-rc.d, or none."""
+    if os.path.lexists(ASIDE):
+        os.replace(ASIDE, POLICY)
+    elif is_ours(POLICY):
+        os.unlink(POLICY)
+
+
+def installed(module: AnsibleModule, names: list[str]) -> dict[str, tuple[str, str]]:
+    """State and version of each package dpkg knows."""
+    query = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status} ${Version}\\n", *names]
+    _code, output, _errors = module.run_command(query, environ_update=QUIET)
+    rows = [line.split(" ") for line in output.splitlines() if line.count(" ") == 2]
+    return {name: (state, version) for name, state, version in rows}
+
+
+def missing(module: AnsibleModule, wanted: list[str]) -> list[str]:
+    """Of the wanted packages those that aren't installed, or not in the version given."""
+    known = installed(module, [one.partition("=")[0] for one in wanted])
+    result = []
+    for one in wanted:
+        name, _equals, version = one.partition("=")
+        state, present = known.get(name, ("", ""))
+        if state != "installed" or (version and present != version):
+            result.append(one)
+    return result
+
+
+def install(module: AnsibleModule, names: list[str]) -> None:
+    """Installs packages; the package lists are fetched only when it doesn't go without."""
+    apt = ["apt-get", "--quiet", "--assume-yes", "-o", f"DPkg::Lock::Timeout={module.params['lock_timeout']}"]
+    wanted = [*apt, "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
+    wanted += ["--no-install-recommends", "--allow-downgrades", "install", "--", *names]
+    attempts = (["dpkg", "--configure", "--pending", "--force-confdef", "--force-confold"], [*apt, "update"])
+    code, output = run(module, wanted)
+    for remedy in attempts:
+        if code == 0:
+            return
+        run(module, remedy)
+        code, output = run(module, wanted)
+    if code != 0:
+        module.fail_json(msg=f"{', '.join(names)} can't be installed: {reason(output)}", missing=names, withdrawn=[])
+
+
+def run(module: AnsibleModule, argv: list[str]) -> tuple[int, str]:
+    """Status and output of a command."""
+    code, output, errors = module.run_command(argv, environ_update=QUIET)
+    return code, output + errors
+
+
+def reason(output: str) -> str:
+    """What apt complained of, in one line."""
+    lines = [line.strip() for line in output.splitlines() if line.startswith(("E: ", "dpkg: error"))]
+    return " / ".join(lines[-3:] or output.strip().splitlines()[-3:])
+
+
+def untouched(module: AnsibleModule, link: str, target: str, package: str) -> bool:
+    """Whether a link leads where its package laid it, to a file as the package brought it."""
+    if not os.path.islink(link) or os.path.realpath(link) != target:
+        return False
+    query = ["dpkg-query", "--show", "--showformat", "${Conffiles}", package]
+    code, output, _errors = module.run_command(query, environ_update=QUIET)
+    sums = dict(line.split()[:2] for line in output.splitlines() if len(line.split()) >= 2)
+    with open(target, "rb") as stream:
+        # dpkg keeps MD5 sums; a collision would gain nobody anything here
+        present = hashlib.new("md5", stream.read(), usedforsecurity=False).hexdigest()
+    return code == 0 and sums.get(target) == present
+
+
+def main() -> None:
+    """Looks, installs, withdraws."""
+    link = {key: {"type": "str", "required": True} for key in ("link", "target", "package")}
+    module = AnsibleModule(
+        argument_spec={
+            "names": {"type": "list", "elements": "str", "required": True},
+            "withdraw": {"type": "list", "elements": "dict", "options": link, "default": []},
+            "lock_timeout": {"type": "int", "default": 300},
+        },
+        supports_check_mode=True,
+    )
+    names = missing(module, module.params["names"])
+    if not module.check_mode:
+        if names:
+            with NoDaemons():
+                install(module, names)
+        elif is_ours(POLICY) or os.path.lexists(ASIDE):
+            put_policy_back()
+    withdrawn = [one["link"] for one in module.params["withdraw"] if untouched(module, **one)]
+    if not module.check_mode:
+        for path in withdrawn:
+            os.unlink(path)
+    module.exit_json(changed=bool(names or withdrawn), missing=names, withdrawn=withdrawn)
+
+
+if __name__ == "__main__":
+    main()

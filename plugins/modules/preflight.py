@@ -1,0 +1,155 @@
+#!/usr/bin/python
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: What of a host would stop a deploy
+description:
+  - Looks whether addresses are the host's own and whether ports are free, and fails with one line for each that isn't.
+  - A port held by the unit that is to have it is free.
+  - Changes nothing.
+version_added: 0.1.0
+author:
+  - fedlearn.infra contributors (@fedlearn)
+options:
+  ports:
+    description: Ports that are to be listened on.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The instance, for the message.
+        type: str
+        required: true
+      address:
+        description: Numeric address.
+        type: str
+        required: true
+      port:
+        description: Port.
+        type: int
+        required: true
+      unit:
+        description: The unit that may hold it already.
+        type: str
+        required: true
+attributes:
+  check_mode:
+    description: Looks just the same.
+    support: full
+  diff_mode:
+    description: Nothing changes.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Look for ports that others hold
+  fedlearn.infra.preflight:
+    ports:
+      - {name: demo-lenet-redis, address: 10.20.0.11, port: 23456, unit: fedlearn-demo-lenet-redis.service}
+"""
+
+RETURN = r"""
+problems:
+  description: One line for each.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import errno
+import re
+import socket
+
+from ansible.module_utils.basic import AnsibleModule
+
+ANY = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not listened on
+UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
+PROCESS = re.compile(r'\("([^"]*)",pid=(\d+)')
+
+
+def listeners(module: AnsibleModule) -> list[tuple[str, int, str]]:
+    """Address, port and owners of every TCP listener."""
+    _code, output, _errors = module.run_command(["ss", "-H", "-l", "-t", "-n", "-p"], check_rc=True)
+    rows = []
+    for line in output.splitlines():
+        words = line.split(None, 5)
+        address, _colon, port = words[3].rpartition(":")
+        rows.append((address.strip("[]").partition("%")[0], int(port), words[5] if len(words) > 5 else ""))
+    return rows
+
+
+def unit_of(pid: str) -> str:
+    """The systemd unit a process belongs to; empty when it can't be told."""
+    try:
+        with open(f"/proc/{pid}/cgroup", encoding="ascii", errors="replace") as stream:
+            found = UNIT.findall(stream.read())
+    except OSError:
+        return ""
+    return found[-1] if found else ""
+
+
+def holder(owners: str, unit: str) -> str | None:
+    """Who holds a port, in words; None when it is the unit itself."""
+    processes = PROCESS.findall(owners)
+    if any(unit_of(pid) == unit for _name, pid in processes):
+        return None
+    if not processes:
+        return "another program"
+    name, pid = processes[0]
+    return f"{name} (process {pid}, {unit_of(pid) or 'no unit'})"
+
+
+def is_own(address: str) -> bool:
+    """Whether an address is one of the host's."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        return error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+    return True
+
+
+def problem(wanted: dict, rows: list[tuple[str, int, str]]) -> str | None:
+    """What keeps a port from being listened on."""
+    place = f"{wanted['name']}: {wanted['address']} port {wanted['port']}"
+    if not is_own(wanted["address"]):
+        return f"{place}: {wanted['address']} is no address of this host"
+    family = ":" in wanted["address"]
+    for address, port, owners in rows:
+        # "::" and "*" take IPv4 too; "0.0.0.0" takes no IPv6
+        whole = address in ANY and not (family and address == "0.0.0.0")  # noqa: S104
+        if port == wanted["port"] and (address == wanted["address"] or whole):
+            who = holder(owners, wanted["unit"])
+            if who is not None:
+                return f"{place}: held by {who}"
+    return None
+
+
+def main() -> None:
+    """Looks at each port."""
+    port = {
+        "name": {"type": "str", "required": True},
+        "address": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+        "unit": {"type": "str", "required": True},
+    }
+    module = AnsibleModule(
+        argument_spec={"ports": {"type": "list", "elements": "dict", "options": port, "required": True}},
+        supports_check_mode=True,
+    )
+    rows = listeners(module)
+    problems = [found for found in (problem(one, rows) for one in module.params["ports"]) if found]
+    if problems:
+        module.fail_json(msg="\n".join(problems), problems=problems)
+    module.exit_json(changed=False, problems=[])
+
+
+if __name__ == "__main__":
+    main()
