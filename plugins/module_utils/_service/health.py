@@ -79,7 +79,7 @@ def try_check(check: dict[str, Any], seconds: float) -> str | None:
         elif "tcp" in check:
             name, wrong = f"TCP {check['tcp']['address']} port {check['tcp']['port']}", _tcp(check["tcp"], seconds)
         else:
-            name, wrong = f"command {check['command'][0]}", _command(check, seconds)
+            name, wrong = f"command {units.spoken(check['command'])}", _command(check, seconds)
     except (OSError, ValueError) as error:
         kind = next(iter(check))
         inner = check[kind]

@@ -40,8 +40,9 @@ class Removal(Service):
         for path in self.obsolete:
             files.remove(files.staged_path(path))
             self.remove_unless_shared(path)
-        if self.to_stop:
+        if any(units.is_unit_file(path) for path in self.obsolete):
             units.reload_manager()
+        if self.to_stop:
             units.verb("reset-failed", *self.to_stop)
         if self.distribution:
             self._tell_distribution(self.distribution)

@@ -129,7 +129,7 @@ class Service:
         if argv:
             code, output = units.run(argv, units.VALIDATE_SECONDS)
             if code != 0:
-                raise ServiceError(f"{' '.join(argv)} refused the new configuration: {units.ending(output)}")
+                raise ServiceError(f"{units.spoken(argv)} refused the new configuration: {units.ending(output)}")
         state.point("checked", self.name)
 
 
@@ -206,15 +206,17 @@ class Present(Service):
                     raise ServiceError(f"{path}: belongs to service {name} of federation {federation}")
 
     def _compare_units(self) -> None:
-        if self.distribution and self.enabling and not self.shown[self.distribution].is_enabled:
-            self.to_enable.append(self.distribution)
+        if self.distribution:
+            if self.enabling and not self.shown[self.distribution].is_enabled:
+                self.to_enable.append(self.distribution)
+            self.reload_manager = self.shown[self.distribution].needs_reload
         for unit, path in zip(self.wanted["units"], self.unit_paths):
             shown = self.shown[unit["name"]]
             if shown.enabled == "enabled" if not self.enabling else unit["install"] and not shown.is_enabled:
                 self.to_enable.append(unit["name"])
             if shown.needs_reload or shown.fragment != path:
                 self.reload_manager = True
-        if any(file.path in self.unit_paths for file, _found in self.changes) or self.obsolete_units:
+        if any(units.is_unit_file(file.path) for file, _found in self.changes) or self.obsolete_units:
             self.reload_manager = True
 
     def _needed_action(self, found: dict[str, Found]) -> str:

@@ -113,7 +113,7 @@ class Transaction(Present):
         state.point("staged", self.name)
         if file.validate:
             argv = [word.replace("%s", staged) for word in file.validate]
-            self._run(argv, f"{argv[0]} refused the new {file.path}")
+            self._run(argv, f"{units.spoken(argv)} refused the new {file.path}")
 
     @staticmethod
     def _run(argv: list[str], refusal: str) -> None:

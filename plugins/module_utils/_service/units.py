@@ -134,6 +134,17 @@ def must(*words: str) -> None:
         raise ServiceError(f"systemctl {' '.join(words)} failed: {output[-500:] or code}")
 
 
+def spoken(argv: list[str]) -> str:
+    """What a command is called in messages: a shell script by the name it is given as $0, anything else as it is."""
+    is_script = argv[:2] == ["/bin/sh", "-c"] and len(argv) > 3
+    return argv[3] if is_script else " ".join(argv)
+
+
+def is_unit_file(path: str) -> bool:
+    """Whether systemd has to read its files again once this one changed: a unit, or a drop-in of one."""
+    return path.startswith((PERMANENT + "/", TRANSIENT + "/"))
+
+
 def reload_manager() -> None:
     must("daemon-reload")
 
