@@ -46,16 +46,16 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import CHECKS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INSTANCES
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.checking import RoleValueError
 
 
 def checked(value: Any, variable: str) -> list[dict[str, Any]]:
     """The instances with all defaults, or an error with one line for each mistake."""
-    if variable not in CHECKS:
-        raise AnsibleFilterError(f"fedlearn.infra.checked knows no variable '{variable}', only {', '.join(CHECKS)}")
+    if variable not in INSTANCES:
+        raise AnsibleFilterError(f"fedlearn.infra.checked knows no variable '{variable}', only {', '.join(INSTANCES)}")
     try:
-        return CHECKS[variable](value)
+        return INSTANCES[variable](value)
     except RoleValueError as error:
         raise AnsibleFilterError(str(error)) from error
 

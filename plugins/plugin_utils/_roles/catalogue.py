@@ -9,15 +9,41 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from . import nginx, redis
+from .._federation.schema import Key
+from . import limits, nginx, redis
+from .checking import RoleValueError, check_value
+
+ROLES: Mapping[str, Mapping[str, Key]] = {
+    "limits": limits.VARIABLES,
+    "nginx": nginx.VARIABLES,
+    "redis": redis.VARIABLES,
+}
+"""The variables of each role."""
 
 Instances = list[dict[str, Any]]
 
-CHECKS: Mapping[str, Callable[[Any], Instances]] = {"nginx_sites": nginx.check, "redis_instances": redis.check}
-"""The check of each list variable, which also fills in defaults."""
+INSTANCES: Mapping[str, Callable[[Any], Instances]] = {"nginx_sites": nginx.check, "redis_instances": redis.check}
+"""The checks of the list variables, which have rules across instances and defaults in them."""
 
 LISTENING: Mapping[str, Callable[[Any], Instances]] = {
     "nginx_sites": nginx.listening,
     "redis_instances": redis.listening,
 }
 """The ports each list variable asks for."""
+
+
+def mistakes(role: str, values: Mapping[str, Any]) -> list[str]:
+    """One line for each mistake in a role's variables; those that aren't given keep their defaults and are right."""
+    found: list[str] = []
+    for name, key in ROLES[role].items():
+        if name in values:
+            try:
+                check(name, key, values[name])
+            except RoleValueError as error:
+                found += str(error).splitlines()
+    return found
+
+
+def check(name: str, key: Key, value: Any) -> Any:
+    """One variable, checked and with defaults. Raises RoleValueError."""
+    return INSTANCES[name](value) if name in INSTANCES else check_value(name, value, key.type)

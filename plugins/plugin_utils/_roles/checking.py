@@ -74,7 +74,7 @@ def check_instances(
 
 def check_value(variable: str, value: Any, type_: Type) -> Any:
     """One value of a role. Raises RoleValueError."""
-    checked, mistakes = check_values(type_, value, where=variable)
+    checked, mistakes = check_values(type_, _plain(value), where=variable)
     if mistakes:
         raise RoleValueError("\n".join(str(mistake) for mistake in mistakes))
     return checked
@@ -83,11 +83,18 @@ def check_value(variable: str, value: Any, type_: Type) -> Any:
 def _fitting(section: Section, given: Any) -> tuple[Section, Any]:
     if not isinstance(given, Mapping):
         return section, given
-    # what templating gives are subclasses of plain values; JSON makes them plain
-    values = json.loads(json.dumps(without_nulls(given)))
+    values = _plain(without_nulls(given))
     if values.get("state") == "absent":
         return _ABSENT, {key: value for key, value in values.items() if key in _ABSENT.keys}
     return section, values
+
+
+def _plain(value: Any) -> Any:
+    """Templating gives subclasses of plain values; JSON makes them plain. What JSON can't hold is left as it is."""
+    try:
+        return json.loads(json.dumps(value))
+    except (TypeError, ValueError):
+        return value
 
 
 def without_nulls(value: Any) -> Any:

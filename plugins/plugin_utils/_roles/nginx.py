@@ -161,3 +161,22 @@ def listening(sites: Any) -> list[dict[str, Any]]:
         if site["state"] == "present"
         for place in site["listen"]
     ]
+
+
+VARIABLES: Mapping[str, Key] = {
+    "nginx_sites": Key(Items(SITE), "The sites of this host.", default=[]),
+    "nginx_packages": Key(Items(Text(), min_items=1), "Debian's nginx; C(NAME=VERSION) pins.", default=["nginx"]),
+    "nginx_program": Key(FILE, "The program, for C(nginx -t).", default="/usr/sbin/nginx"),
+    "nginx_open_files": Key(
+        Integer(1024, 1_073_741_816), "C(LimitNOFILE) of nginx.service, from its next start on.", default=65535
+    ),
+    "nginx_hardening": Key(Boolean(), "Harden nginx.service by a drop-in, from its next start on.", default=True),
+    "nginx_disable_default_site": Key(
+        Boolean(), "Take Debian's welcome page off port 80, as long as nobody changed it.", default=True
+    ),
+    "nginx_health_timeout_seconds": Key(
+        Integer(1, 3600), "How long a site may take to answer after a reload.", default=30
+    ),
+    "nginx_remove_data": Key(Boolean(), "Remove the logs of absent sites.", default=False),
+}
+"""All variables of the role."""

@@ -149,3 +149,24 @@ def listening(instances: Any) -> list[dict[str, Any]]:
         if instance["state"] == "present"
         for address in instance["addresses"]
     ]
+
+
+VARIABLES: Mapping[str, Key] = {
+    "redis_instances": Key(Items(INSTANCE), "The servers of this host.", default=[]),
+    "redis_packages": Key(
+        Items(Text(), min_items=1),
+        "What the server and its client are in; C(NAME=VERSION) pins.",
+        default=["redis-tools"],
+    ),
+    "redis_program": Key(
+        FILE,
+        "The server's program; it is called as C(redis-server), which decides what it is.",
+        default="/usr/bin/redis-check-rdb",
+    ),
+    "redis_client": Key(FILE, "The client, for health.", default="/usr/bin/redis-cli"),
+    "redis_health_timeout_seconds": Key(
+        Integer(1, 3600), "How long a server may take to answer after a start.", default=60
+    ),
+    "redis_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
+}
+"""All variables of the role."""
