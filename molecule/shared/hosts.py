@@ -40,6 +40,8 @@ from docker.types import IPAMConfig, IPAMPool
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOM = CHECKOUT / "build" / "hosts"
 KEY = ROOM / "id_ed25519"
+# a real machine's systemd shares its mounts; in a container nobody does, and a unit's credentials would never reach it
+BOOT = ["/bin/sh", "-c", "mount --make-rshared / && exec /lib/systemd/systemd"]
 LABEL_SET = "fedlearn.set"
 LABEL_CHECKOUT = "fedlearn.checkout"
 LABEL_SPEC = "fedlearn.spec"
@@ -174,7 +176,7 @@ def _create(client: docker.DockerClient, request: Request, host: Host, host_imag
     endpoint = client.api.create_endpoint_config(ipv4_address=host.address(4), ipv6_address=host.address(6))
     created = client.api.create_container(
         host_image,
-        ["/lib/systemd/systemd"],
+        BOOT,
         name=f"{request.name}-{host.name}",
         hostname=host.name,
         labels={
