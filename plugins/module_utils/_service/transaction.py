@@ -49,7 +49,10 @@ class Transaction(Present):
     # -- place ---------------------------------------------------------------------------------------------------------
 
     def place(self) -> None:
-        """Brings all files into place: staged, validated one by one, renamed, validated as a whole."""
+        """Brings all files into place: staged, validated one by one, renamed, validated as a whole.
+
+        The whole is validated before any action, also when it is only a watched file that changed.
+        """
         state.point("compared", self.name)
         self._clean_staged()
         if self.changes or self.obsolete or self.obsolete_units:
@@ -60,6 +63,8 @@ class Transaction(Present):
             for path in self.obsolete:
                 self.remove_unless_shared(path)
             state.point("placed", self.name)
+            self.validate_whole()
+        elif self.action in ("start", "restart", "reload"):
             self.validate_whole()
 
     def _clean_staged(self) -> None:

@@ -1,0 +1,261 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The redis role on one host, as an unprivileged sudo user."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from role_host import RoleHost
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+SECURE, PLAIN = "fedlearn-role-secure.service", "fedlearn-role-plain.service"
+UNITS = (SECURE, PLAIN)
+TLS = {
+    "certificate": "/etc/role-test/server.pem",
+    "key": "/etc/role-test/server.key",
+    "client_ca": "/etc/role-test/ca.pem",
+}
+
+
+@pytest.fixture
+def role(host: Any) -> RoleHost:
+    return RoleHost(host, "redis", VARIABLES)
+
+
+def instances(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instances, the first one changed."""
+    first, *rest = VARIABLES["redis_instances"]
+    return [{**first, **changed}, *rest]
+
+
+def ping(role: RoleHost, *certificate: str) -> str:
+    files = [f"--{name} /etc/role-test/{file}" for name, file in zip(("cert", "key"), certificate, strict=False)]
+    return role.try_sh(
+        f"redis-cli -h {role.address} -p 23456 --tls --cacert /etc/role-test/ca.pem {' '.join(files)} PING"
+    )[1]
+
+
+def test_listens_on_its_addresses_only(role: RoleHost) -> None:
+    lines = role.sh("ss -Hltnp | grep redis").splitlines()
+    assert sorted(line.split()[3] for line in lines) == sorted([f"{role.address}:23456", "127.0.0.1:23457"])
+
+
+@pytest.mark.parametrize(
+    ("certificate", "welcome"),
+    [(("client.pem", "client.key"), True), (("stranger.pem", "stranger.key"), False), ((), False)],
+    ids=["own CA", "other CA", "none"],
+)
+def test_only_certificates_of_its_ca_get_in(role: RoleHost, certificate: tuple[str, ...], welcome: bool) -> None:
+    assert ("PONG" in ping(role, *certificate)) is welcome
+
+
+def test_there_is_no_plain_port_beside_tls(role: RoleHost) -> None:
+    assert "PONG" not in role.try_sh(f"redis-cli -h {role.address} -p 23456 PING")[1]
+
+
+def test_settings_are_in_effect(role: RoleHost) -> None:
+    said = role.sh(
+        f"redis-cli -h {role.address} -p 23456 --tls --cacert /etc/role-test/ca.pem --cert /etc/role-test/client.pem "
+        "--key /etc/role-test/client.key CONFIG GET maxmemory"
+    )
+    assert said.split() == ["maxmemory", str(64 * 1024 * 1024)]
+
+
+def test_no_daemon_of_the_package(host: Any) -> None:
+    assert not host.package("redis-server").is_installed
+    assert not host.file("/lib/systemd/system/redis-server.service").exists
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_hardened(role: RoleHost, unit: str) -> None:
+    assert role.exposure(unit) <= 2.5
+    user = role.sh(f"stat -c %u /proc/$(systemctl show -p MainPID --value {unit})").strip()
+    assert 61184 <= int(user) <= 65519  # a dynamic user
+
+
+def test_open_files_are_what_the_machine_allows(role: RoleHost) -> None:
+    allowed = min(65535, int(role.sh("awk '/open files/ {print $5}' /proc/1/limits")))
+    assert (
+        int(role.sh(f"awk '/open files/ {{print $4}}' /proc/$(systemctl show -p MainPID --value {SECURE})/limits"))
+        == allowed
+    )
+
+
+def test_second_run_changes_nothing_with_two_executions(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    again = role.play(most=2)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert role.state(units=UNITS) == before
+
+
+def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
+    assert role.play("--check").changed == 0
+    assert role.play(entry="check").code == 0
+    assert role.play(entry="precheck").code == 0
+
+
+def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> None:
+    owned = role.owned()
+    assert len(owned) == 4
+    damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"))
+    for path, damage in zip(owned, damages, strict=False):
+        before = role.sh(f"cat {path}; stat -c '%a %U' {path}")
+        role.sh(damage.format(path))
+        assert role.play("--check").changed == 1, damage
+        assert role.play().changed == 1, damage
+        assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before, damage
+    role.sh(f"systemctl stop {PLAIN}; systemctl disable {SECURE}")
+    assert role.play("--check").changed == 1
+    assert "not as described: role-plain, role-secure" in role.play(entry="check").words
+    assert role.play().changed == 1
+    assert role.sh(f"systemctl is-active {PLAIN}; systemctl is-enabled {SECURE}").split() == ["active", "enabled"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"settings": {"maxmemory-policy": "nonsense"}}, "redis-server refused the new"),
+        ({"settings": {"no-such-directive": 1}}, "Bad directive or wrong number of arguments"),
+        ({"tls": {**TLS, "key": "/etc/role-test/stranger.key"}}, "key values mismatch"),
+        ({"tls": {**TLS, "certificate": "/etc/role-test/nowhere.pem"}}, "No such file"),
+    ],
+    ids=["value", "directive", "key of another", "no certificate"],
+)
+def test_what_redis_refuses_never_replaces_what_it_takes(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(redis_instances=instances(**changed))
+    assert run.failed == 1
+    assert reason in run.words
+    assert "role-secure" in run.words
+    assert role.state(units=UNITS) == before
+    assert "PONG" in ping(role, "client.pem", "client.key")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"port": "23456"},
+            "redis_instances[0]: port: expected a whole number from 1 to 65535, found the text '23456'",
+        ),
+        ({"port": 65536}, "redis_instances[0]: port: expected a whole number from 1 to 65535, found the number 65536"),
+        ({"addresses": ["0.0.0.0"]}, "redis_instances[0]: addresses[0]: '0.0.0.0' is no address of one host"),
+        ({"addresses": ["ms1.example"]}, "redis_instances[0]: addresses[0]: 'ms1.example' is no numeric address"),
+        ({"addresses": []}, "redis_instances[0]: addresses: expected"),
+        ({"tls": None, "addresses": ["10.9.9.9"]}, "say allow_unauthenticated: true"),
+        (
+            {"settings": {"requirepass": "CANARY-x"}},
+            "settings.requirepass: can't be set: it would be a secret in a file for all to read",
+        ),
+        ({"settings": {"bind": "0.0.0.0"}}, "settings.bind: follows from the instance's 'addresses': set that"),
+        ({"settings": {"maxmemory": "1\nport 1"}}, "settings.maxmemory"),
+        ({"name": "../x"}, "redis_instances[0]: name: '../x' is not a name"),
+        ({"name": "role-plain"}, "redis_instances[1]: name: 'role-plain' is also the name of [0]"),
+        (
+            {"addresses": ["127.0.0.1"], "port": 23457},
+            "redis_instances[1]: port: 127.0.0.1 port 23457 is taken by 'role-secure'",
+        ),
+        ({"persistence": "sometimes"}, "value of persistence must be one of: none, rdb, aof, got: sometimes"),
+        ({"prot": 1}, "Supported parameters include: addresses"),
+    ],
+)
+def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(redis_instances=instances(**wrong))
+    assert (run.code, run.changed) == (2, 0)
+    assert message in run.words.replace("''", "'"), run.text
+    assert role.state(units=UNITS) == before
+
+
+@pytest.fixture
+def foreign(role: RoleHost) -> Iterator[int]:
+    """A port held by somebody else's program."""
+    role.sh("systemd-run --quiet --unit foreign python3 -m http.server 23499 --bind 127.0.0.1; sleep 1")
+    yield 23499
+    role.sh("systemctl stop foreign")
+
+
+def test_precheck_tells_wrong_values_too(role: RoleHost) -> None:
+    run = role.play(redis_instances=instances(port=0), entry="precheck")
+    assert "redis_instances[0]: port: expected a whole number from 1 to 65535" in run.words
+
+
+def test_a_port_of_somebody_else_is_named(role: RoleHost, foreign: int) -> None:
+    before = role.state(units=UNITS)
+    more = [*VARIABLES["redis_instances"], {"name": "role-third", "federation": "roles", "port": foreign}]
+    run = role.play(redis_instances=more, entry="precheck")
+    assert run.code == 2
+    assert "role-third: 127.0.0.1 port 23499: held by python3 (process" in run.words
+    assert "foreign.service" in run.words
+    run = role.play(redis_instances=more, redis_health_timeout_seconds=10)
+    assert run.code == 2
+    assert "role-third" in run.words
+    gone = [{"name": "role-third", "federation": "roles", "state": "absent"}]
+    assert role.play(redis_instances=gone, redis_remove_data=True).code == 0
+    assert role.state(units=UNITS) == before
+
+
+def test_a_new_certificate_is_taken_up(role: RoleHost) -> None:
+    before = role.sh(f"systemctl show -p MainPID {SECURE}")
+    plain = role.sh(f"systemctl show -p MainPID {PLAIN}")
+    role.sh("cd /etc/role-test && cp -p server.pem server.old && cat server.old ca.pem > server.pem")
+    assert role.play().changed == 1
+    assert role.sh(f"systemctl show -p MainPID {SECURE}") != before
+    assert role.sh(f"systemctl show -p MainPID {PLAIN}") == plain
+    role.sh("cd /etc/role-test && mv server.old server.pem")
+    assert role.play().changed == 1
+
+
+def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")
+    run = role.play()
+    assert run.code == 2
+    assert "key values mismatch" in run.words
+    assert role.state(units=UNITS) == before
+    role.sh("cd /etc/role-test && mv server.keep server.key")
+    assert role.play().changed == 0
+
+
+def test_deferred_restarts_leave_what_runs(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    run = role.play("-e", "fedlearn_restart=deferred", redis_instances=instances(settings={"maxmemory": "32mb"}))
+    assert run.code == 0, run.text
+    assert role.state(units=UNITS) == before
+
+
+def test_data_stay_until_told(role: RoleHost) -> None:
+    durable = [{"name": "role-durable", "federation": "roles", "port": 23458, "persistence": "aof"}]
+    assert role.play(redis_instances=durable).code == 0
+    role.sh("redis-cli -p 23458 SET kept yes && systemctl restart fedlearn-role-durable && sleep 1")
+    assert role.sh("redis-cli -p 23458 GET kept").strip() == "yes"
+    gone = [{"name": "role-durable", "federation": "roles", "state": "absent"}]
+    assert role.play(redis_instances=gone).changed == 1
+    assert role.try_sh("test -e /etc/systemd/system/fedlearn-role-durable.service")[0] == 1
+    assert role.sh("ls /var/lib/private/fedlearn-role-durable").strip()
+    assert role.play(redis_instances=durable).changed == 1
+    assert role.sh("redis-cli -p 23458 GET kept").strip() == "yes"
+    assert role.play(redis_instances=gone, redis_remove_data=True).changed == 1
+    assert role.try_sh("ls -d /var/lib/fedlearn-role-durable /var/lib/private/fedlearn-role-durable")[0] != 0
+
+
+def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
+    assert role.play(entry="remove", redis_remove_data=True).changed == 1
+    assert role.play(entry="remove", redis_remove_data=True).changed == 0
+    left = role.sh(
+        "find /etc /var/lib /run -path '*fedlearn*' -not -path '/run/fedlearn*' | grep -v -e /cache -e limits || true"
+    )
+    assert left == "", left
+    assert role.try_sh("ss -Hltnp | grep -q redis")[0] == 1
+    clean = role.play("--check")
+    assert (clean.code, clean.failed) == (0, 0), clean.text
+    assert role.owned() == []
+    assert role.play().changed >= 1

@@ -1,0 +1,129 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What tests of a role need beside testinfra: running an entry point anew, a host's state in one word."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+ROOM = CHECKOUT / "build" / "roles"
+_RECAP = re.compile(r"^host\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How ansible-playbook ended."""
+
+    text: str
+    code: int
+    changed: int
+    failed: int
+
+    @property
+    def words(self) -> str:
+        """The output with its line breaks folded, so that a message can be looked for."""
+        return re.sub(r"\s+", " ", self.text)
+
+
+class RoleHost:
+    """The one host of a role's scenario."""
+
+    def __init__(self, host: Any, role: str, variables: Mapping[str, Any]) -> None:
+        self.host, self.role, self.variables = host, role, dict(variables)
+        self.set = os.environ["FEDLEARN_ROLE_SET"]
+        self.address: str = json.loads(self._inventory.read_text())["all"]["hosts"]["host"]["ansible_host"]
+
+    @property
+    def _inventory(self) -> Path:
+        return CHECKOUT / "build" / "hosts" / self.set / "hosts.yml"
+
+    def play(self, *arguments: str, entry: str = "main", most: int | None = None, **variables: Any) -> Run:
+        """Runs an entry point of the role with its variables, some of them replaced.
+
+        ``most``: fails when the host sees more remote executions than that.
+        """
+        ROOM.mkdir(parents=True, exist_ok=True)
+        play = {
+            "hosts": "all",
+            "gather_facts": False,
+            # named, so that finding it isn't part of what is counted
+            "vars": {"ansible_python_interpreter": "/usr/bin/python3", **self.variables, **variables},
+            "tasks": [{"ansible.builtin.include_role": {"name": f"fedlearn.infra.{self.role}", "tasks_from": entry}}],
+        }
+        book = ROOM / f"{self.set}-{self.role}.yml"
+        book.write_text(json.dumps([play]))
+        command = ["ansible-playbook", "-i", str(self._inventory), str(book), *arguments]
+        if most is not None:
+            counting = [sys.executable, str(CHECKOUT / "tests" / "support" / "counting.py"), "--most", str(most), "--"]
+            command = [*counting, str(Path(sys.executable).with_name(command[0])), *command[1:]]
+        done = subprocess.run(
+            command, cwd=CHECKOUT, env=self._environment(), stdout=-1, stderr=-2, text=True, check=False
+        )
+        (ROOM / f"{self.set}-{self.role}.log").write_text(done.stdout)
+        recap = _RECAP.search(done.stdout)
+        changed, failed = (int(recap[2]), int(recap[4]) + int(recap[3])) if recap else (-1, -1)
+        return Run(done.stdout, done.returncode, changed, failed)
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        here = str(Path(sys.executable).parent)
+        return {
+            **os.environ,
+            "PATH": f"{here}:{os.environ['PATH']}",
+            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(CHECKOUT / "build" / "ansible-home"),
+            "ANSIBLE_INJECT_FACT_VARS": "false",
+            "ANSIBLE_BECOME": "true",
+            "ANSIBLE_FORCE_COLOR": "false",
+            "ANSIBLE_NOCOLOR": "true",
+        }
+
+    def sh(self, command: str) -> str:
+        """Output of a shell command as root; the command must succeed."""
+        with self.host.sudo():
+            return str(self.host.run_expect([0], command).stdout)
+
+    def try_sh(self, command: str) -> tuple[int, str]:
+        """Status and output of a shell command as root."""
+        with self.host.sudo():
+            done = self.host.run(command)
+        return done.rc, done.stdout + done.stderr
+
+    def owned(self) -> list[str]:
+        """Every file that owned.json of any federation lists."""
+        text = self.sh("cat /var/lib/fedlearn/*/owned.json 2>/dev/null | tr -d '\\n' || true")
+        files: list[str] = []
+        decoder = json.JSONDecoder()
+        while text.strip():
+            value, end = decoder.raw_decode(text.strip())
+            text = text.strip()[end:]
+            files += [path for service in value["services"].values() for path in service["files"]]
+        return sorted(set(files))
+
+    def state(self, *paths: str, units: tuple[str, ...] = ()) -> str:
+        """One word for content, mode, owner and time of files, and for process and start of units."""
+        files = " ".join(f"'{path}'" for path in [*self.owned(), *paths])
+        text = self.sh(f"for f in {files}; do stat -c '%n %a %U:%G %Y %F' $f; sha256sum $f; done 2>&1") if files else ""
+        for unit in units:
+            text += self.sh(f"systemctl show -p MainPID -p ExecMainStartTimestampMonotonic -p ActiveState {unit}")
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def exposure(self, unit: str) -> float:
+        """What systemd-analyze says of a unit."""
+        found = re.search(
+            r"exposure level for \S+: ([0-9.]+)", self.sh(f"systemd-analyze security --no-pager {unit} || true")
+        )
+        assert found, unit
+        return float(found[1])
