@@ -16,7 +16,7 @@ import yaml
 from role_host import RoleHost
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
-SECURE, PLAIN = "fedlearn-role-secure.service", "fedlearn-role-plain.service"
+SECURE, PLAIN = "fedlearn-redis-secure.service", "fedlearn-redis-plain.service"
 UNITS = (SECURE, PLAIN)
 TLS = {
     "certificate": "/etc/role-test/server.pem",
@@ -114,7 +114,7 @@ def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> Non
         assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before, damage
     role.sh(f"systemctl stop {PLAIN}; systemctl disable {SECURE}")
     assert role.play("--check").changed == 1
-    assert "not as described: role-plain, role-secure" in role.play(entry="check").words
+    assert "not as described: redis-plain, redis-secure" in role.play(entry="check").words
     assert role.play().changed == 1
     assert role.sh(f"systemctl is-active {PLAIN}; systemctl is-enabled {SECURE}").split() == ["active", "enabled"]
 
@@ -134,7 +134,7 @@ def test_what_redis_refuses_never_replaces_what_it_takes(role: RoleHost, changed
     run = role.play(redis_instances=instances(**changed))
     assert run.failed == 1
     assert reason in run.words
-    assert "role-secure" in run.words
+    assert "redis-secure" in run.words
     assert role.state(units=UNITS) == before
     assert "PONG" in ping(role, "client.pem", "client.key")
 
@@ -158,10 +158,10 @@ def test_what_redis_refuses_never_replaces_what_it_takes(role: RoleHost, changed
         ({"settings": {"bind": "0.0.0.0"}}, "settings.bind: follows from the instance's 'addresses': set that"),
         ({"settings": {"maxmemory": "1\nport 1"}}, "settings.maxmemory"),
         ({"name": "../x"}, "redis_instances[0]: name: '../x' is not a name"),
-        ({"name": "role-plain"}, "redis_instances[1]: name: 'role-plain' is also the name of [0]"),
+        ({"name": "redis-plain"}, "redis_instances[1]: name: 'redis-plain' is also the name of [0]"),
         (
             {"addresses": ["127.0.0.1"], "port": 23457},
-            "redis_instances[1]: port: 127.0.0.1 port 23457 is taken by 'role-secure'",
+            "redis_instances[1]: port: 127.0.0.1 port 23457 is taken by 'redis-secure'",
         ),
         ({"persistence": "sometimes"}, "value of persistence must be one of: none, rdb, aof, got: sometimes"),
         ({"prot": 1}, "Supported parameters include: addresses"),
@@ -190,15 +190,15 @@ def test_precheck_tells_wrong_values_too(role: RoleHost) -> None:
 
 def test_a_port_of_somebody_else_is_named(role: RoleHost, foreign: int) -> None:
     before = role.state(units=UNITS)
-    more = [*VARIABLES["redis_instances"], {"name": "role-third", "federation": "roles", "port": foreign}]
+    more = [*VARIABLES["redis_instances"], {"name": "redis-third", "federation": "redis-one", "port": foreign}]
     run = role.play(redis_instances=more, entry="precheck")
     assert run.code == 2
-    assert "role-third: 127.0.0.1 port 23499: held by python3 (process" in run.words
+    assert "redis-third: 127.0.0.1 port 23499: held by python3 (process" in run.words
     assert "foreign.service" in run.words
     run = role.play(redis_instances=more, redis_health_timeout_seconds=10)
     assert run.code == 2
-    assert "role-third" in run.words
-    gone = [{"name": "role-third", "federation": "roles", "state": "absent"}]
+    assert "redis-third" in run.words
+    gone = [{"name": "redis-third", "federation": "redis-one", "state": "absent"}]
     assert role.play(redis_instances=gone, redis_remove_data=True).code == 0
     assert role.state(units=UNITS) == before
 
@@ -233,26 +233,24 @@ def test_deferred_restarts_leave_what_runs(role: RoleHost) -> None:
 
 
 def test_data_stay_until_told(role: RoleHost) -> None:
-    durable = [{"name": "role-durable", "federation": "roles", "port": 23458, "persistence": "aof"}]
+    durable = [{"name": "redis-durable", "federation": "redis-one", "port": 23458, "persistence": "aof"}]
     assert role.play(redis_instances=durable).code == 0
-    role.sh("redis-cli -p 23458 SET kept yes && systemctl restart fedlearn-role-durable && sleep 1")
+    role.sh("redis-cli -p 23458 SET kept yes && systemctl restart fedlearn-redis-durable && sleep 1")
     assert role.sh("redis-cli -p 23458 GET kept").strip() == "yes"
-    gone = [{"name": "role-durable", "federation": "roles", "state": "absent"}]
+    gone = [{"name": "redis-durable", "federation": "redis-one", "state": "absent"}]
     assert role.play(redis_instances=gone).changed == 1
-    assert role.try_sh("test -e /etc/systemd/system/fedlearn-role-durable.service")[0] == 1
-    assert role.sh("ls /var/lib/private/fedlearn-role-durable").strip()
+    assert role.try_sh("test -e /etc/systemd/system/fedlearn-redis-durable.service")[0] == 1
+    assert role.sh("ls /var/lib/private/fedlearn-redis-durable").strip()
     assert role.play(redis_instances=durable).changed == 1
     assert role.sh("redis-cli -p 23458 GET kept").strip() == "yes"
     assert role.play(redis_instances=gone, redis_remove_data=True).changed == 1
-    assert role.try_sh("ls -d /var/lib/fedlearn-role-durable /var/lib/private/fedlearn-role-durable")[0] != 0
+    assert role.try_sh("ls -d /var/lib/fedlearn-redis-durable /var/lib/private/fedlearn-redis-durable")[0] != 0
 
 
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
     assert role.play(entry="remove", redis_remove_data=True).changed == 1
     assert role.play(entry="remove", redis_remove_data=True).changed == 0
-    left = role.sh(
-        "find /etc /var/lib /run -path '*fedlearn*' -not -path '/run/fedlearn*' | grep -v -e /cache -e limits || true"
-    )
+    left = role.sh("find /etc /var/lib /run | grep -e redis-one -e fedlearn-redis || true")
     assert left == "", left
     assert role.try_sh("ss -Hltnp | grep -q redis")[0] == 1
     clean = role.play("--check")

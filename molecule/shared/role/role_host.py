@@ -102,14 +102,15 @@ class RoleHost:
         return done.rc, done.stdout + done.stderr
 
     def owned(self) -> list[str]:
-        """Every file that owned.json of any federation lists."""
+        """Every file that owned.json lists for this role's instances."""
         text = self.sh("cat /var/lib/fedlearn/*/owned.json 2>/dev/null | tr -d '\\n' || true")
+        names = {one["name"] for value in self.variables.values() if isinstance(value, list) for one in value}
         files: list[str] = []
         decoder = json.JSONDecoder()
         while text.strip():
             value, end = decoder.raw_decode(text.strip())
             text = text.strip()[end:]
-            files += [path for service in value["services"].values() for path in service["files"]]
+            files += [path for name, service in value["services"].items() if name in names for path in service["files"]]
         return sorted(set(files))
 
     def state(self, *paths: str, units: tuple[str, ...] = ()) -> str:

@@ -1,0 +1,321 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The nginx role on one host, as an unprivileged sudo user. curl and the upstreams run on the host itself."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import role_host
+import yaml
+from role_host import RoleHost
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+UNITS = ("nginx.service",)
+UPSTREAMS = {"one": ("{address} 7001", True), "two": ("{address} 7002", True), "plain": ("127.0.0.1 7009", False)}
+
+
+@pytest.fixture
+def role(host: Any) -> RoleHost:
+    return RoleHost(host, "nginx", VARIABLES)
+
+
+@pytest.fixture
+def upstreams(role: RoleHost) -> Iterator[None]:
+    """Two servers that speak TLS and a plain one."""
+    program = base64.b64encode((Path(role_host.__file__).parent / "upstream.py").read_bytes()).decode()
+    role.sh(f"echo {program} | base64 -d > /root/upstream.py")
+    for name, (place, tls) in UPSTREAMS.items():
+        pair = "/etc/role-test/server.pem /etc/role-test/server.key" if tls else ""
+        role.sh(
+            f"systemd-run -q --unit up-{name} python3 /root/upstream.py {place.format(address=role.address)} {pair}"
+        )
+    role.sh("sleep 1")
+    yield
+    role.try_sh("systemctl stop up-one up-two up-plain; systemctl reset-failed 'up-*'")
+
+
+def sites(which: str, **changed: Any) -> list[dict[str, Any]]:
+    """The scenario's sites, one of them changed."""
+    return [{**site, **changed} if site["name"] == which else site for site in VARIABLES["nginx_sites"]]
+
+
+SCRIPT = """
+import ssl, urllib.error, urllib.request
+context = ssl.create_default_context(cafile="/etc/role-test/ca.pem")
+if {certificate!r}:
+    context.load_cert_chain("/etc/role-test/{certificate}.pem", "/etc/role-test/{certificate}.key")
+request = urllib.request.Request({url!r}, data={size!r} and b"x" * {size!r}, headers={headers!r})
+for _ in range({times!r}):
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+            print(answer.status, answer.read().decode(), flush=True)
+    except urllib.error.HTTPError as error:
+        print(error.code, flush=True)
+"""
+
+
+def command(url: str, size: int = 0, host: str = "", certificate: str = "", times: int = 1) -> str:
+    """A shell command that asks for a URL, from the host itself and by its own Python."""
+    headers = {"Host": host} if host else {}
+    script = SCRIPT.format(url=url, size=size or None, headers=headers, certificate=certificate, times=times)
+    return f"echo {base64.b64encode(script.encode()).decode()} | base64 -d | python3 -"
+
+
+def ask(role: RoleHost, url: str, size: int = 0, **more: Any) -> tuple[int, str]:
+    """Status and body of a request; ``size`` is that of the body sent, 0 for GET."""
+    code, _blank, body = role.sh(command(url, size, **more)).strip().partition(" ")
+    return int(code), body
+
+
+def pid(role: RoleHost) -> str:
+    return role.sh("systemctl show -p MainPID -p ExecMainStartTimestampMonotonic nginx.service")
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_upstreams_are_asked_in_turn_over_verified_tls(role: RoleHost) -> None:
+    ports = {json.loads(ask(role, f"https://{role.address}:6666/startFLJob", 3)[1])["port"] for _ in range(4)}
+    assert ports == {7001, 7002}
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_a_killed_servers_posts_go_to_the_other(role: RoleHost) -> None:
+    role.sh("systemctl kill --signal KILL up-one")
+    answers = [ask(role, f"https://{role.address}:6666/updateModel?token=CANARY-query", 4000000)[0] for _ in range(6)]
+    assert answers == [200] * 6
+    assert role.try_sh("grep -r CANARY-query /var/log/nginx")[1] == ""
+    assert "CANARY-query" not in role.sh("journalctl -u nginx --no-pager")
+    rows = role.sh("cat /var/log/nginx/fedlearn-nginx-proxy.access.log").splitlines()
+    last = json.loads(rows[-1])
+    assert (last["path"], last["status"]) == ("/updateModel", 200)
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_an_upstream_of_another_ca_is_not_asked(role: RoleHost) -> None:
+    wrong = sites("nginx-proxy")[0]["upstream"] | {"tls": {"ca": "/etc/role-test/other.pem", "name": "server.test"}}
+    assert role.play(nginx_sites=sites("nginx-proxy", upstream=wrong)).changed == 1
+    assert ask(role, f"https://{role.address}:6666/", 1)[0] == 502
+    wrong = sites("nginx-proxy")[0]["upstream"] | {"tls": {"ca": "/etc/role-test/ca.pem", "name": "somebody.test"}}
+    assert role.play(nginx_sites=sites("nginx-proxy", upstream=wrong)).changed == 1
+    assert ask(role, f"https://{role.address}:6666/", 1)[0] == 502
+    assert role.play().changed == 1
+    assert ask(role, f"https://{role.address}:6666/", 1)[0] == 200
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_bodies_beyond_the_limit_are_refused(role: RoleHost) -> None:
+    assert ask(role, f"https://{role.address}:6666/", 8 * 1024 * 1024)[0] == 200
+    assert ask(role, "http://127.0.0.1:8080/", 2 * 1024 * 1024, host="a.test")[0] == 413
+
+
+@pytest.mark.usefixtures("upstreams")
+@pytest.mark.parametrize(("certificate", "status"), [("client", 200), ("server", 403), ("stranger", 400), ("", 400)])
+def test_clients_by_exact_subject(role: RoleHost, certificate: str, status: int) -> None:
+    assert ask(role, f"https://{role.address}:11202/state", certificate=certificate)[0] == status
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_subjects_are_exact(role: RoleHost) -> None:
+    tls = sites("nginx-rest")[1]["tls"]
+    for names, status in ((["CLIENT"], 403), (["clien."], 403), (["client2", "CN=client"], 200), (["clien"], 403)):
+        assert role.play(nginx_sites=sites("nginx-rest", tls=tls | {"client_names": names})).changed == 1
+        role.sh("sleep 1")
+        assert ask(role, f"https://{role.address}:11202/", certificate="client")[0] == status, names
+    assert role.play(nginx_sites=sites("nginx-rest", allow=["10.255.255.0/24"])).changed == 1
+    role.sh("sleep 1")
+    assert ask(role, f"https://{role.address}:11202/", certificate="client")[0] == 403
+    assert role.play().changed == 1
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_another_host_is_refused(role: RoleHost) -> None:
+    assert ask(role, "http://127.0.0.1:8080/", 1, host="A.test")[0] == 200
+    assert ask(role, "http://127.0.0.1:8080/", 1, host="b.test")[0] == 421
+    assert ask(role, "http://127.0.0.1:8080/", 1)[0] == 421
+
+
+def test_listens_on_its_addresses_only(role: RoleHost) -> None:
+    lines = role.sh("ss -Hltnp | grep nginx").splitlines()
+    wanted = [f"{role.address}:6666", f"{role.address}:11202", "127.0.0.1:8080"]
+    assert sorted(line.split()[3] for line in lines) == sorted(wanted)  # Debian's port 80 isn't among them
+
+
+def test_the_unit_is_hardened_and_has_its_files(role: RoleHost) -> None:
+    assert role.exposure("nginx.service") <= 2.8  # roles/nginx/README.md says why not 2.5
+    allowed = min(65535, int(role.sh("awk '/open files/ {print $5}' /proc/1/limits")))
+    limits = role.sh("for p in $(pgrep nginx); do awk '/open files/ {print $4}' /proc/$p/limits; done").split()
+    assert set(limits) == {str(allowed)}
+    assert role.sh("stat -c %a /var/log/nginx/fedlearn-nginx-proxy.access.log").strip() == "640"
+
+
+def test_second_run_changes_nothing_with_two_executions(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    again = role.play(most=2)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert role.state(units=UNITS) == before
+    assert role.play("--check").changed == 0
+    assert role.play(entry="check").code == 0
+    assert role.play(entry="precheck").code == 0
+
+
+def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> None:
+    before_pid = pid(role)
+    owned = role.owned()
+    assert len(owned) == 4
+    damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"))
+    for path, damage in zip(owned, damages, strict=False):
+        before = role.sh(f"cat {path}; stat -c '%a %U' {path}")
+        role.sh(damage.format(path))
+        assert role.play("--check").changed == 1, damage
+        assert role.play().changed == 1, damage
+        assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before, damage
+    assert pid(role) == before_pid
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"listen": [{"address": "192.0.2.1", "port": 81}]}, "Cannot assign requested address"),
+        ({"tls": {"certificate": "/etc/role-test/nowhere.pem", "key": "/etc/role-test/server.key"}}, "No such file"),
+        (
+            {"tls": {"certificate": "/etc/role-test/client.pem", "key": "/etc/role-test/server.key"}},
+            "key values mismatch",
+        ),
+    ],
+    ids=["address of another host", "no certificate", "key of another"],
+)
+@pytest.mark.usefixtures("upstreams")
+def test_one_sites_mistake_takes_no_site_away(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(nginx_sites=sites("nginx-plain", **changed))
+    assert run.failed == 1
+    assert "nginx-plain" in run.words
+    assert "nginx refused the new configuration" in run.words
+    assert reason in run.words
+    assert role.state(units=UNITS) == before
+    assert ask(role, f"https://{role.address}:6666/", 1)[0] == 200
+    # another site's change goes through beside it
+    both = [
+        site | {"body_size_mb": 9} if site["name"] == "nginx-proxy" else site
+        for site in sites("nginx-plain", **changed)
+    ]
+    assert role.play(nginx_sites=both).failed == 1
+    assert "client_max_body_size 9m" in role.sh("cat /etc/nginx/conf.d/fedlearn-nginx-proxy.conf")
+    assert role.play().changed == 1
+
+
+def test_a_site_of_somebody_else_stays(role: RoleHost) -> None:
+    foreign = "/etc/nginx/sites-enabled/theirs"
+    role.sh(f"echo 'server {{ listen 127.0.0.1:8999; return 204; }}' > {foreign} && systemctl reload nginx && sleep 1")
+    assert role.play(nginx_sites=sites("nginx-plain", state="absent")).changed == 1
+    assert ask(role, "http://127.0.0.1:8999/")[0] == 204
+    role.sh(f"echo nonsense > {foreign}")
+    before = role.state(units=UNITS)
+    broken = role.play()
+    assert broken.failed == 1
+    assert foreign in broken.words
+    assert role.state(units=UNITS) == before
+    role.sh(f"rm {foreign}")
+    assert role.play().changed == 1
+
+
+def test_a_port_of_somebody_else_is_named(role: RoleHost) -> None:
+    role.sh("systemd-run -q --unit foreign python3 -m http.server 23499 --bind 127.0.0.1; sleep 1")
+    try:
+        changed = sites("nginx-plain", listen=[{"address": "127.0.0.1", "port": 23499}])
+        run = role.play(nginx_sites=changed, entry="precheck")
+        assert "nginx-plain: 127.0.0.1 port 23499: held by python3 (process" in run.words
+        before = role.state(units=UNITS)
+        run = role.play(nginx_sites=changed)
+        assert "127.0.0.1 port 23499 is held by another program" in run.words
+        assert role.state(units=UNITS) == before
+    finally:
+        role.sh("systemctl stop foreign")
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_changes_and_certificates_only_reload(role: RoleHost) -> None:
+    before = pid(role)
+    slow = command(f"https://{role.address}:6666/slow", times=12)  # a second each, under way while nginx reloads
+    role.sh(f"rm -f /root/slow; ({slow} > /root/slow 2>&1) > /dev/null 2>&1 &")
+    role.sh("cd /etc/role-test && cp -p server.pem server.old && cat server.old ca.pem > server.pem")
+    assert role.play().changed == 1
+    role.sh("cd /etc/role-test && mv server.old server.pem")
+    assert role.play(nginx_sites=sites("nginx-plain", body_size_mb=3)).changed == 1
+    assert role.play().changed == 1
+    assert pid(role) == before
+    role.sh("for i in $(seq 20); do [ $(wc -l < /root/slow) -ge 12 ] && break; sleep 1; done")
+    assert [line.split()[0] for line in role.sh("cat /root/slow").splitlines()] == ["200"] * 12
+
+
+def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None:
+    role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")
+    before = role.state(units=UNITS)
+    run = role.play()
+    assert run.failed == 1
+    assert "key values mismatch" in run.words
+    assert role.state(units=UNITS) == before
+    role.sh("cd /etc/role-test && mv server.keep server.key")
+    assert role.play().failed == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"listen": [{"address": "127.0.0.1", "port": "80"}]},
+            "nginx_sites[2]: listen[0].port: expected a whole number from 1 to 65535",
+        ),
+        ({"listen": [{"address": "0.0.0.0", "port": 80}]}, "listen[0].address: '0.0.0.0' is no address of one host"),
+        ({"listen": []}, "nginx_sites[2]: listen: expected"),
+        ({"upstream": {"servers": ["backend:80"]}}, "upstream.servers[0]: 'backend:80' is no numeric address"),
+        ({"upstream": {"servers": ["fd00::1:80"]}}, "write [ADDRESS]:PORT"),
+        ({"allow": ["10.0.0.1/8"]}, "allow[0]: '10.0.0.1/8' has host bits set: write 10.0.0.0/8"),
+        ({"server_names": ["a b; }"]}, "server_names[0]: 'a b; }' is no DNS name"),
+        ({"tls": {"certificate": "x", "key": "/k"}}, "tls.certificate: 'x' is no absolute path"),
+        (
+            {"tls": {"certificate": "/c", "key": "/k", "client_names": ["x"]}},
+            "needs client_ca: the CA that vouches for them",
+        ),
+        ({"upstream": {"servers": ["127.0.0.1:1"], "tls": {"ca": "/c"}}}, "missing required arguments: name"),
+        ({"body_size_mb": 0}, "body_size_mb: expected a whole number from 1"),
+        ({"name": "nginx-rest"}, "nginx_sites[2]: name: 'nginx-rest' is also the name of [1]"),
+        ({"server_name": ["x"]}, "Supported parameters include"),
+    ],
+)
+def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(nginx_sites=sites("nginx-plain", **wrong))
+    assert (run.code, run.changed) == (2, 0)
+    assert message in run.words.replace("''", "'"), run.text
+    assert role.state(units=UNITS) == before
+
+
+def test_federations_leave_each_others_sites(role: RoleHost) -> None:
+    before = pid(role)
+    ours = [site for site in VARIABLES["nginx_sites"] if site["federation"] == "nginx-one"]
+    assert role.play(entry="remove", nginx_sites=ours).changed == 1
+    assert role.sh("ls /etc/nginx/conf.d").split() == ["fedlearn-nginx-plain.conf"]
+    assert role.sh("ls /etc/systemd/system/nginx.service.d").split() == ["fedlearn.conf"]  # the other one's as well
+    assert pid(role) == before
+    assert role.play().changed == 1
+
+
+def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
+    assert role.play(entry="remove", nginx_remove_data=True).changed == 1
+    assert role.play(entry="remove", nginx_remove_data=True).changed == 0
+    ours = "-e nginx-one -e nginx-two -e fedlearn-nginx -e nginx.service.d/"
+    left = role.sh(f"find /etc /var/lib /var/log | grep {ours} || true")
+    assert left == "", left
+    assert role.try_sh("ss -Hltnp | grep nginx")[1] == ""
+    clean = role.play("--check")
+    assert (clean.code, clean.failed) == (0, 0), clean.text
+    assert role.play().changed >= 1
