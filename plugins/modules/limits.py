@@ -83,6 +83,7 @@ refused:
 
 import json
 import os
+import re
 import resource
 
 from ansible.module_utils.basic import AnsibleModule
@@ -187,12 +188,13 @@ def measure(module: AnsibleModule, soft: int) -> dict[str, int]:
 
 
 class Claims:
-    """What each federation asked for, and what kernel parameters were before."""
+    """What each federation asked for, and which kernel parameters had to be raised for it."""
 
     def __init__(self) -> None:
-        self.content = json.loads(read(CLAIMS) or '{"claims": {}, "before": {}}')
-        self.by_federation: dict[str, dict] = self.content["claims"]
-        self.before: dict[str, int] = self.content["before"]
+        content = json.loads(read(CLAIMS) or '{"claims": {}, "raised": []}')
+        self.by_federation: dict[str, dict] = content["claims"]
+        # either file may have been lost
+        self.raised = set(content["raised"]) | set(re.findall(r"^(\S+) = \d+$", read(SYSCTLS) or "", re.MULTILINE))
 
     def highest(self) -> tuple[int, dict[str, int]]:
         """The highest of each value."""
@@ -204,7 +206,8 @@ class Claims:
 
     def text(self) -> str | None:
         """What CLAIMS is to hold."""
-        return json.dumps(self.content, indent=1, sort_keys=True) + "\n" if self.by_federation else None
+        content = {"claims": self.by_federation, "raised": sorted(self.raised)}
+        return json.dumps(content, indent=1, sort_keys=True) + "\n" if self.by_federation else None
 
 
 def sysctl_path(name: str) -> str:
@@ -227,8 +230,8 @@ def raise_sysctl(module: AnsibleModule, name: str, least: int, claims: Claims) -
         except OSError as error:
             return False, None, f"{name}: {least} was asked for, it stays {present} ({os.strerror(error.errno or 0)})"
     if lower:
-        claims.before.setdefault(name, present)
-    return lower, f"{name} = {least}\n" if name in claims.before else None, None
+        claims.raised.add(name)
+    return lower, f"{name} = {least}\n" if name in claims.raised else None, None
 
 
 class Plan:
@@ -255,7 +258,7 @@ class Plan:
             if line:
                 lines.append(line)
                 self.sysctls[name] = least
-        claims.content["before"] = {name: number for name, number in claims.before.items() if name in self.sysctls}
+        claims.raised &= set(self.sysctls)
         texts[SYSCTLS] = HEAD + "".join(lines) if lines else None
         texts[CLAIMS] = claims.text()
         self.texts = texts

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .model import Authority, Certificate, Federation, Party
@@ -82,3 +83,12 @@ def describe(certificate: Certificate, federation: str, stack: str) -> dict[str,
         "formats": list(certificate.formats),
         "trust": list(certificate.trust or (certificate.authority,)),
     }
+
+
+def find(described: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """The certificate of that name among a host's (``pki_certificates``), with ``paths``. ValueError when it has none."""
+    entries = {each["name"]: each for each in described if each.get("state", "present") == "present"}
+    if name not in entries:
+        raise ValueError(f"the host has no certificate '{name}', only {', '.join(sorted(entries)) or 'none'}")
+    entry = dict(entries[name])
+    return entry | {"paths": paths(entry["federation"], name)}

@@ -56,7 +56,7 @@ gives editors completion, with `# yaml-language-server: $schema=<its path>` as t
   name is the address.
 - A placement says where a role of a stack runs: `host: NAME`; or `hosts:` with names, ranges and patterns (`"w*"`)
   where several may be; or `party:`, `cluster:` or `external:` where the role can be somebody else's. In `absent: [NAMES]`
-  are hosts where it is to be stopped and removed.
+  are the hosts it is to be stopped and removed on.
 - `state: absent` on a stack, a host or a placement removes what is ours there. Data stay. Leave the entry in the
   document until it has been removed: what a document no longer names is an orphan, which `status` reports.
 - Two components on one host, address and port are a mistake.

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -218,3 +218,33 @@ def _overlap(one: str, other: str) -> bool:
     if one == other or ANY_IPV6 in (one, other):
         return True
     return any(wild == ANY_IPV4 and version(address) == 4 for wild, address in ((one, other), (other, one)))
+
+
+VIEWS = ("bind", "internal", "public")
+"""How an endpoint is told: what it listens on, how other components reach it, how clients and other parties do."""
+
+
+def endpoint_of(
+    endpoints: Mapping[str, Sequence[Mapping[str, str]]],
+    role: str,
+    view: str,
+    *,
+    purpose: str | None = None,
+    host: str | None = None,
+) -> str:
+    """Where a stack's role is reached, of what the inventory says of the stack (``fedlearn_endpoints``).
+
+    ``role`` is the word of the document (``proxy``), ``purpose`` and ``host`` choose where it has several endpoints.
+    ValueError when there is none, or more than one.
+    """
+    if view not in VIEWS:
+        raise ValueError(f"'{view}' is no view of an endpoint: {', '.join(VIEWS)}")
+    if role not in endpoints:
+        raise ValueError(f"the stack has no endpoint of '{role}', only of {', '.join(sorted(endpoints)) or 'nothing'}")
+    found = [each for each in endpoints[role] if purpose in (None, each["purpose"]) and host in (None, each["host"])]
+    places = list(dict.fromkeys(each[view] for each in found))
+    if len(places) == 1:
+        return places[0]
+    known = ", ".join(f"{each['purpose']} on {each['host']}" for each in endpoints[role])
+    many = "several endpoints, choose by purpose and host" if places else "no endpoint of that purpose and host"
+    raise ValueError(f"'{role}' has {many}: {known}")

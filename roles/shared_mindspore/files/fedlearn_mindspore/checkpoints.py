@@ -45,8 +45,10 @@ KEEP = 3
 ANSWER_SECONDS = 5.0
 LIST_BYTES = 1024 * 1024
 CHUNK = 1024 * 1024
-NAME = re.compile(r"(?P<model>[A-Za-z0-9][A-Za-z0-9_.-]{0,199})_recovery_iteration_(?P<iteration>[0-9]{1,9})"
-                  r"_(?P<time>[0-9]{8}_[0-9]{6})\.ckpt")
+NAME = re.compile(
+    r"(?P<model>[A-Za-z0-9][A-Za-z0-9_.-]{0,199})_recovery_iteration_(?P<iteration>[0-9]{1,9})"
+    r"_(?P<time>[0-9]{8}_[0-9]{6})\.ckpt"
+)
 
 
 @dataclass(frozen=True, order=True)
@@ -165,8 +167,12 @@ class Puller:
 
     def _pull_from(self, peer: Peer, answer: Answer) -> None:
         listed = json.loads(self._get(peer, "/checkpoints", LIST_BYTES))
-        offered = {parsed: item for item in listed["checkpoints"] for parsed in [Checkpoint.parse(str(item["name"]))]
-                   if parsed and parsed.model == self._store.model}
+        offered = {
+            parsed: item
+            for item in listed["checkpoints"]
+            for parsed in [Checkpoint.parse(str(item["name"]))]
+            if parsed and parsed.model == self._store.model
+        }
         own = self._store.names()
         newer = sorted((item for item in offered if not own or item > own[0]), reverse=True)
         for checkpoint in newer[:1]:
@@ -274,7 +280,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             content = json.dumps({"checkpoints": self.server.store.offer()}).encode()
             self._answer(200, content, "application/json")
         else:
-            self._file(urllib.parse.unquote(self.path[len("/checkpoints/"):]))
+            self._file(urllib.parse.unquote(self.path[len("/checkpoints/") :]))
 
     def _known(self) -> bool:
         if self.server.context is None:
@@ -359,14 +365,14 @@ def _old(paths: Iterable[Path]) -> list[Path]:
 
 def main() -> None:
     """Offers and fetches until stopped."""
-    server = config.from_arguments(config.Server, "Exchange of checkpoints between the servers of a stack")
-    runtime.prepare(server.flavour)
-    store = Store(Path(server.exchange.directory), str(config.mindspore_settings(server.yaml)["fl_name"]))
+    sharing = config.from_arguments(config.Sharing, "Exchange of checkpoints between the servers of a stack")
+    runtime.log_to_stderr()
+    store = Store(Path(sharing.exchange.directory), sharing.model)
     store.directory.mkdir(parents=True, exist_ok=True)
     remove_partial(store.directory)
-    listener = Listener(server.exchange, store)
-    puller = Puller(server.exchange, store)
-    threading.Thread(target=follow, args=(puller, server.exchange.interval_seconds), daemon=True).start()
+    listener = Listener(sharing.exchange, store)
+    puller = Puller(sharing.exchange, store)
+    threading.Thread(target=follow, args=(puller, sharing.exchange.interval_seconds), daemon=True).start()
     listener.serve_forever()
 
 

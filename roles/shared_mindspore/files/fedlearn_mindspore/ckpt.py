@@ -30,9 +30,17 @@ SLICE = 512 * 1024 * 1024
 """Bytes of one slice of a tensor; protocol buffers allow a message 2 GB."""
 
 TYPES: Mapping[str, str] = {
-    "Float16": "float16", "Float32": "float32", "Float64": "float64",
-    "Int8": "int8", "Int16": "int16", "Int32": "int32", "Int64": "int64",
-    "UInt8": "uint8", "UInt16": "uint16", "UInt32": "uint32", "UInt64": "uint64",
+    "Float16": "float16",
+    "Float32": "float32",
+    "Float64": "float64",
+    "Int8": "int8",
+    "Int16": "int16",
+    "Int32": "int32",
+    "Int64": "int64",
+    "UInt8": "uint8",
+    "UInt16": "uint16",
+    "UInt32": "uint32",
+    "UInt64": "uint64",
     "Bool": "bool",
 }
 NAMES: Mapping[str, str] = {dtype: name for name, dtype in TYPES.items()}
@@ -89,7 +97,7 @@ def encode(weights: Mapping[str, Any]) -> Iterator[bytes]:
         dims = list(numpy.shape(given)) or [0]
         for start in range(0, max(len(content), 1), SLICE):
             tensor = b"".join(_number(1, size) for size in dims)
-            tensor += _bytes(2, NAMES[str(array.dtype)].encode()) + _bytes(3, content[start:start + SLICE])
+            tensor += _bytes(2, NAMES[str(array.dtype)].encode()) + _bytes(3, content[start : start + SLICE])
             yield _bytes(1, _bytes(1, tag.encode()) + _bytes(2, tensor))
 
 
@@ -143,7 +151,7 @@ def _fields(data: Any) -> Iterator[tuple[int, Any]]:
             raise CheckpointError("not a protocol buffers message")
         if position + length > len(view):
             raise CheckpointError("cut off")
-        yield key >> 3, view[position:position + length]
+        yield key >> 3, view[position : position + length]
         position += length
 
 

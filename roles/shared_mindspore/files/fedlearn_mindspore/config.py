@@ -30,8 +30,10 @@ class Passwords:
 
     def read(self) -> dict[str, str]:
         """The passwords, as SSLConfig takes them."""
-        return {f"{role}_password": Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-                for role, path in (("server", self.server), ("client", self.client))}
+        return {
+            f"{role}_password": Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            for role, path in (("server", self.server), ("client", self.client))
+        }
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,15 @@ class Exchange:
     peers: str
     tls: Tls | None = None
     interval_seconds: float = 2.0
-    max_bytes: int = 8 * 1024 ** 3
+    max_bytes: int = 8 * 1024**3
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """An exchange's own process: `model` is the fl_name whose checkpoints it shares."""
+
+    model: str
+    exchange: Exchange
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,8 @@ def _build(kind: type[Configuration], data: Any, where: str) -> Configuration:
     missing = sorted(name for name, field in known.items() if field.default is MISSING and name not in data)
     if unknown or missing:
         raise SystemExit(f"{where}: unknown {unknown}, missing {missing}")
-    values = {name: _build(NESTED[name], value, f"{where}: {name}") if name in NESTED and value is not None else value
-              for name, value in data.items()}
+    values = {
+        name: _build(NESTED[name], value, f"{where}: {name}") if name in NESTED and value is not None else value
+        for name, value in data.items()
+    }
     return kind(**values)

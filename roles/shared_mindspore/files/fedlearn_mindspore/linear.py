@@ -21,8 +21,17 @@ TRUTH: tuple[float, ...] = (1.0, -2.0, 3.0, 0.5)
 """Three coefficients and the constant."""
 
 SHAPES: Mapping[str, list[int]] = {"fc.weight": [1, 3], "fc.bias": [1]}
-DEFAULTS: Mapping[str, Any] = {"seed": 1, "samples": 64, "offset": [0.0, 0.0, 0.0, 0.0], "noise": 0.0,
-                               "learning_rate": 0.3, "steps": 40}
+DEFAULTS: Mapping[str, Any] = {
+    "weights": list(TRUTH[:-1]),
+    "bias": TRUTH[-1],
+    "offset": 0.0,
+    "noise": 0.0,
+    "seed": 1,
+    "samples": 64,
+    "learning_rate": 0.3,
+    "steps": 40,
+}
+"""`offset` is one number for all four values, or four numbers."""
 
 
 def train(session: Session) -> dict[str, Any]:
@@ -45,8 +54,10 @@ def settings_of(given: Mapping[str, Any]) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"the application has no setting {unknown}: it has {sorted(DEFAULTS)}")
     settings = {**DEFAULTS, **given}
-    if len(settings["offset"]) != 4 or settings["samples"] < 4 or settings["steps"] < 1:
-        raise ValueError("offset has four numbers, samples is at least 4, steps at least 1")
+    if len(settings["weights"]) != 3 or numpy.shape(settings["offset"]) not in ((), (4,)):
+        raise ValueError("there are three weights, and one offset or four")
+    if settings["samples"] < 4 or settings["steps"] < 1:
+        raise ValueError("samples is at least 4, steps at least 1")
     return settings
 
 
@@ -54,8 +65,8 @@ def data(settings: Mapping[str, Any]) -> tuple[Any, Any]:
     """This worker's own inputs (with a column of ones) and targets, the same for the same seed."""
     random = numpy.random.RandomState(settings["seed"])
     inputs = numpy.hstack([random.standard_normal((settings["samples"], 3)), numpy.ones((settings["samples"], 1))])
-    noise = settings["noise"] * random.standard_normal(settings["samples"])
-    return inputs, inputs @ (numpy.array(TRUTH) + numpy.array(settings["offset"], float)) + noise
+    truth = numpy.array([*settings["weights"], settings["bias"]], float) + numpy.array(settings["offset"], float)
+    return inputs, inputs @ truth + settings["noise"] * random.standard_normal(settings["samples"])
 
 
 def descend(values: Any, inputs: Any, targets: Any, rate: float, steps: int) -> Any:
@@ -68,8 +79,12 @@ def descend(values: Any, inputs: Any, targets: Any, rate: float, steps: int) -> 
 def result(values: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What goes into the result file: the final values, and what this worker's data alone would have led to."""
     own = numpy.linalg.lstsq(*data(settings), rcond=None)[0]
-    return {"values": [float(value) for value in values], "own": [float(value) for value in own],
-            "samples": settings["samples"], "seed": settings["seed"]}
+    return {
+        "values": [float(value) for value in values],
+        "own": [float(value) for value in own],
+        "samples": settings["samples"],
+        "seed": settings["seed"],
+    }
 
 
 def flatten(weights: Mapping[str, Any]) -> Any:

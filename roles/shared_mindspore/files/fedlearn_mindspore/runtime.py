@@ -19,11 +19,16 @@ LOG = logging.getLogger("fedlearn_mindspore")
 
 def prepare(flavour: str) -> None:
     """Logs to stderr, and makes MindSpore Federated importable: whole (`full`) or without MindSpore (`light`)."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
+    log_to_stderr()
     if flavour == "light":
         light.register()
     elif flavour != "full":
         raise SystemExit(f"flavour '{flavour}': light or full")
+
+
+def log_to_stderr() -> None:
+    """Where systemd takes it to the journal."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
 
 
 def ssl_config(passwords: Passwords | None) -> Any:

@@ -46,9 +46,11 @@ def settle(server: config.Server, store: Store, initial: Mapping[str, Any]) -> N
 
 def refusal(store: Store, unheard: Mapping[str, str]) -> str:
     """Why a server doesn't start, and the ways out."""
-    return (f"no checkpoint of {store.model} here, and these peers can't be asked for theirs: {reasons(unheard)}. "
-            "Starting from the initial weights could throw away what was learned. Deploy or start the peers' exchange "
-            "(fedlearn-<instance>-checkpoints.service); name a server that is gone for good under `absent`")
+    return (
+        f"no checkpoint of {store.model} here, and these peers can't be asked for theirs: {reasons(unheard)}. "
+        "Starting from the initial weights could throw away what was learned. Deploy or start the peers' exchange "
+        "(fedlearn-<instance>-checkpoints.service); name a server that is gone for good under `absent`"
+    )
 
 
 def reasons(unheard: Mapping[str, str]) -> str:
@@ -59,8 +61,10 @@ def reasons(unheard: Mapping[str, str]) -> str:
 def _fits(path: Path, weights: Mapping[str, Any], initial: Mapping[str, Any]) -> None:
     difference = models.difference(weights, initial)
     if difference:
-        raise SystemExit(f"{path} is of another model than the initial one: {difference}. Give the new model a new "
-                         "fl_name, or give back the initial model that fits")
+        raise SystemExit(
+            f"{path} is of another model than the initial one: {difference}. Give the new model a new "
+            "fl_name, or give back the initial model that fits"
+        )
 
 
 def job_class(store: Store) -> Any:
@@ -94,8 +98,9 @@ def main() -> None:
     store = Store(Path(server.exchange.directory), str(config.mindspore_settings(server.yaml)["fl_name"]))
     store.directory.mkdir(parents=True, exist_ok=True)
     settle(server, store, initial)
-    job = job_class(store)(server.yaml, server.http, server.tcp_address, server.exchange.directory,
-                           runtime.ssl_config(server.passwords))
+    job = job_class(store)(
+        server.yaml, server.http, server.tcp_address, server.exchange.directory, runtime.ssl_config(server.passwords)
+    )
     job.run(feature_map=initial)
 
 

@@ -60,8 +60,9 @@ class Session:
         while time.monotonic() < deadline:
             mean = self._attempt(flat, samples)
             if mean:
-                self.weights = {name: numpy.asarray(mean[name], numpy.float32).reshape(array.shape)
-                                for name, array in flat.items()}
+                self.weights = {
+                    name: numpy.asarray(mean[name], numpy.float32).reshape(array.shape) for name, array in flat.items()
+                }
                 self._progress.add(self.weights, samples)
                 return self.weights
             if self._server.finished() and self.iterations:
@@ -71,8 +72,11 @@ class Session:
 
     def manager_arguments(self) -> dict[str, Any]:
         """What MindSpore's FederatedLearningManager wants of this configuration (runtime: full)."""
-        return {"yaml_config": self._worker.yaml, "http_server_address": self._worker.server,
-                "ssl_config": runtime.ssl_config(self._worker.passwords)}
+        return {
+            "yaml_config": self._worker.yaml,
+            "http_server_address": self._worker.server,
+            "ssl_config": runtime.ssl_config(self._worker.passwords),
+        }
 
     def finished(self) -> bool:
         """Whether the servers say that the job has finished."""
@@ -187,8 +191,13 @@ class Progress:
     def add(self, weights: Mapping[str, Any], samples: int) -> None:
         """Records one more iteration."""
         small = sum(array.size for array in weights.values()) <= 64
-        self.iterations.append({"time": time.time(), "samples": samples, "values": {
-            name: array.reshape(-1).tolist() for name, array in weights.items()} if small else None})
+        self.iterations.append(
+            {
+                "time": time.time(),
+                "samples": samples,
+                "values": {name: array.reshape(-1).tolist() for name, array in weights.items()} if small else None,
+            }
+        )
         LOG.info("iteration %d done", len(self.iterations))
         ckpt.write(self._state / "progress.ckpt", weights)
         write_json(self._state / "progress.json", {"digest": self._digest, "iterations": self.iterations})

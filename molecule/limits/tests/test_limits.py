@@ -1,0 +1,149 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The limits role on one host, as an unprivileged sudo user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from role_host import RoleHost
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+LIMITS = "/etc/security/limits.d/zz-fedlearn.conf"
+SYSCTLS = "/etc/sysctl.d/zz-fedlearn.conf"
+CLAIMS = "/var/lib/fedlearn/limits.json"
+FILES = (LIMITS, SYSCTLS, CLAIMS)
+
+
+@pytest.fixture
+def role(host: Any) -> RoleHost:
+    return RoleHost(host, "limits", VARIABLES)
+
+
+def allowed(role: RoleHost) -> int:
+    """What of 65535 the machine allows, asked of the kernel in another way than the module does."""
+    code, _text = role.try_sh("sh -c 'ulimit -n 65535'")
+    return 65535 if code == 0 else int(role.sh("awk '/open files/ {print $5}' /proc/1/limits"))
+
+
+def session(role: RoleHost, user: str) -> int:
+    return int(role.sh(f"su -s /bin/sh {user} -c 'ulimit -Sn'"))
+
+
+def test_new_sessions_have_what_the_machine_allows(role: RoleHost, host: Any) -> None:
+    wanted = allowed(role)
+    assert session(role, "nobody") == session(role, "root") == wanted
+    # the way users come: ssh as an ordinary user, then sudo
+    assert int(host.run("ulimit -Sn").stdout) == wanted
+    assert int(host.run("sudo -n sh -c 'ulimit -Sn'").stdout) == wanted
+
+
+def test_nothing_that_was_refused_is_written(role: RoleHost) -> None:
+    numbers = {int(line.split()[3]) for line in role.sh(f"grep -v '#' {LIMITS}").splitlines()}
+    assert min(numbers) == allowed(role)
+    for number in numbers:
+        assert role.try_sh(f"sh -c 'ulimit -n {number}'")[0] == 0
+
+
+def test_hard_limits_are_not_lowered(role: RoleHost) -> None:
+    before = int(role.sh("grep 'open files' /proc/$(pgrep -o sshd)/limits | awk '{print $5}'"))
+    assert int(role.sh("su -s /bin/sh nobody -c 'ulimit -Hn'")) >= before
+
+
+def test_second_run_changes_nothing_with_one_execution(role: RoleHost) -> None:
+    before = role.state(*FILES)
+    again = role.play(most=1)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert role.state(*FILES) == before
+    assert role.play("--check").changed == 0
+    assert role.play(entry="check").code == 0
+    assert role.play(entry="precheck").code == 0
+
+
+@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize("damage", ["printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"])
+def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost, path: str, damage: str) -> None:
+    if path == CLAIMS and damage.startswith("printf"):
+        damage = "sed -i s/65535/65534/ {0}"
+    before = role.sh(f"cat {path}; stat -c '%a %U' {path}")
+    role.sh(damage.format(path))
+    assert role.play("--check").changed == 1
+    assert f"not as described: {path}" in role.play(entry="check").words
+    assert role.play().changed == 1
+    if path != CLAIMS:
+        assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before
+
+
+def test_parameters_are_only_raised(role: RoleHost) -> None:
+    assert role.sh("cat /proc/sys/net/core/somaxconn").strip() == "8192"
+    assert role.play(limits_sysctls={"net.core.somaxconn": 128}).failed == 0
+    assert role.sh("cat /proc/sys/net/core/somaxconn").strip() == "8192"
+    role.sh("echo 4096 > /proc/sys/net/core/somaxconn")
+    assert role.play("--check").changed == 1
+    assert role.play().changed == 1
+    assert role.sh("cat /proc/sys/net/core/somaxconn").strip() == "8192"
+    assert role.play().changed == 0
+
+
+def test_a_parameter_that_is_none_is_told_and_left_out(role: RoleHost) -> None:
+    run = role.play(limits_sysctls=VARIABLES["limits_sysctls"] | {"net.core.nothing": 1})
+    assert run.failed == 0
+    assert "net.core.nothing: is no kernel parameter" in run.words
+    assert "nothing" not in role.sh(f"cat {SYSCTLS}")
+    assert role.play().failed == 0
+
+
+def test_another_file_that_lowers_is_named_and_all_is_put_back(role: RoleHost) -> None:
+    role.sh(f"rm {LIMITS}; echo 'nobody soft nofile 1000' > /etc/security/limits.d/zzz-theirs.conf")
+    run = role.play()
+    assert run.failed == 1
+    assert "a new session of nobody has 1000 open files" in run.words
+    assert "the former limits were put back" in run.words
+    assert role.try_sh(f"test -e {LIMITS}")[0] == 1
+    role.sh("rm /etc/security/limits.d/zzz-theirs.conf")
+    assert role.play().changed == 1
+
+
+def test_federations_share_the_highest(role: RoleHost) -> None:
+    assert role.play(fedlearn_federation="limits-two", limits_nofile=4096).changed == 1
+    assert session(role, "nobody") == allowed(role)
+    before = role.sh(f"cat {LIMITS}")
+    assert role.play(fedlearn_federation="limits-two", entry="remove").changed == 1
+    assert role.sh(f"cat {LIMITS}") == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"limits_nofile": "65535"},
+            "limits_nofile: expected a whole number from 1024 to 1073741816, found the text '65535'",
+        ),
+        ({"limits_nofile": 0}, "limits_nofile: expected a whole number from 1024"),
+        (
+            {"limits_sysctls": {"net.core.somaxconn": "many"}},
+            "limits_sysctls: 'net.core.somaxconn': expected a whole number",
+        ),
+        ({"limits_sysctls": {"../../etc/passwd": 1}}, "is not a kernel parameter such as fs.file-max"),
+        ({"limits_sysctls": 5}, "cannot be converted to a dict"),
+    ],
+)
+def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
+    before = role.state(*FILES)
+    run = role.play(**wrong)
+    assert (run.code, run.changed) == (2, 0)
+    assert message in run.words.replace("''", "'"), run.text
+    assert role.state(*FILES) == before
+
+
+def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
+    assert role.play(entry="remove").changed == 1
+    assert role.play(entry="remove").changed == 0
+    assert role.try_sh("ls " + " ".join(FILES))[1].count("No such file") == len(FILES)
+    assert role.play("--check").changed == 1
+    assert role.play().changed == 1

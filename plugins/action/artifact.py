@@ -1,0 +1,268 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Reads the control node's side of artifacts; the module builds them. Documentation: the module."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+
+MODULE = "fedlearn.infra.artifact"
+INLINE_BYTES = 64 * 1024
+"""Larger files travel only where the host lacks them."""
+
+ITEM: dict[str, dict[str, Any]] = {
+    "name": {"type": "str"},
+    "program": {"type": "str", "required": True},
+    "version": {"type": "str", "default": ""},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "source": {"type": "str", "choices": ["index", "archive", "files", "preinstalled"], "default": "index"},
+    "requirements": {"type": "path"},
+    "python": {"type": "path", "default": "/usr/bin/python3"},
+    "python_artifact": {"type": "str"},
+    "index_url": {"type": "str"},
+    "wheels": {"type": "path"},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "check": {"type": "str"},
+    "archive": {"type": "str"},
+    "sha256": {"type": "str"},
+    "files": {"type": "dict"},
+    "path": {"type": "path"},
+    "keep": {"type": "int", "default": 2},
+}
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "artifacts": {"type": "list", "elements": "dict", "required": True, "options": ITEM},
+    "packages": {"type": "list", "elements": "str", "default": []},
+    "root": {"type": "path", "default": "/opt/fedlearn"},
+}
+NEEDS = {"index": ["requirements"], "archive": ["archive", "sha256"], "files": ["files"], "preinstalled": ["path"]}
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+SUM = re.compile(r"[0-9a-f]{64}")
+PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?")
+LEFT_OUT = ("__pycache__", ".pyc", ".mypy_cache", ".ruff_cache")
+
+
+class Mistake(Exception):
+    """What is wrong with a description, with the artifact's name."""
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """One execution when nothing is to be done; packages and uploads add theirs."""
+
+    TRANSFERS_FILES = False
+    _supports_async = False
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The result of the task on one host."""
+        super().run(tmp, task_vars)
+        self._variables = task_vars or {}
+        _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        sources: dict[str, Path] = {}
+        try:
+            wanted = prepare([item for item in options["artifacts"] if item["state"] == "present"], self._find, sources)
+        except Mistake as mistake:
+            raise AnsibleActionFail(f"artifact {mistake}") from None
+        absent = sorted({item["program"] for item in options["artifacts"] if item["state"] == "absent"})
+        if not wanted and not absent:
+            return {"changed": False, "artifacts": {}, "removed": []}
+        return self._converge(options, {"artifacts": wanted, "absent": absent}, sources)
+
+    def _converge(self, options: dict[str, Any], given: dict[str, Any], sources: dict[str, Path]) -> dict[str, Any]:
+        arguments = {
+            "payload": base64.b64encode(zlib.compress(json.dumps(given).encode(), 9)).decode(),
+            "packages": options["packages"],
+            "root": options["root"],
+        }
+        answer = self._module(MODULE, arguments)
+        installed = bool(answer.get("missing_packages"))
+        if installed:
+            self._install(answer["missing_packages"])
+            answer = self._module(MODULE, arguments)
+        if answer.get("needed"):
+            uploads = {key: self._upload(key, sources[key]) for key in sorted(set(answer["needed"]))}
+            answer = self._module(MODULE, {**arguments, "uploads": uploads})
+        answer.pop("invocation", None)
+        answer["changed"] = bool(answer.get("changed")) or installed
+        return answer
+
+    def _install(self, packages: list[str]) -> None:
+        result = self._module(
+            "ansible.builtin.apt",
+            {
+                "name": packages,
+                "install_recommends": False,
+                "update_cache": True,
+                "policy_rc_d": 101,
+            },
+        )
+        if result.get("failed"):
+            raise AnsibleActionFail(
+                f"{', '.join(packages)} can't be installed here (Debian 12 and later have no Python 3.9: "
+                f"bring one in an archive, or name its path): {result.get('msg', '')}"
+            )
+
+    def _module(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = self._execute_module(
+            module_name=name, module_args=arguments, task_vars=self._variables
+        )
+        return result
+
+    def _upload(self, key: str, source: Path) -> str:
+        if self._connection._shell.tmpdir is None:
+            self._make_tmp_path()
+        remote = str(self._connection._shell.join_path(self._connection._shell.tmpdir, key))
+        self._transfer_file(str(source), remote)
+        return remote
+
+    def _find(self, name: str) -> Path:
+        """A file or folder of the control node: absolute, or in the role's files, or beside the playbook."""
+        try:
+            return Path(self._find_needle("files", name))
+        except AnsibleError as error:
+            raise Mistake(f"there is no '{name}' on the control node") from error
+
+
+def prepare(items: list[dict[str, Any]], find: Any, sources: dict[str, Path]) -> list[dict[str, Any]]:
+    """What the module is to bring, with digests and versions; `sources` takes the files that may have to travel."""
+    prepared: list[dict[str, Any]] = []
+    known: dict[str, dict[str, Any]] = {}
+    for item in items:
+        ready = _prepare_one(_checked(item), find, sources, known)
+        if ready["name"] not in known:
+            prepared.append(ready)
+        elif known[ready["name"]]["digest"] != ready["digest"]:
+            raise Mistake(f"'{ready['name']}' is described twice, and differently: give one another name")
+        known[ready["name"]] = ready
+    return prepared
+
+
+def _checked(item: dict[str, Any]) -> dict[str, Any]:
+    name = item["name"] or item["program"]
+    for key in ("program", "version"):
+        if item[key] and not NAME.fullmatch(item[key].lower()):
+            raise Mistake(f"'{name}': {key} '{item[key]}' can't be a folder's name")
+    for key in NEEDS[item["source"]]:
+        if not item[key]:
+            raise Mistake(f"'{name}': the source {item['source']} needs `{key}`")
+    if item["sha256"] and not SUM.fullmatch(item["sha256"]):
+        raise Mistake(f"'{name}': sha256 must be 64 hexadecimal digits")
+    if item["python_artifact"] and item["python"].startswith("/"):
+        raise Mistake(f"'{name}': with `python_artifact`, `python` is a path inside that artifact")
+    return {**item, "name": name}
+
+
+def _prepare_one(item: dict[str, Any], find: Any, sources: dict[str, Path], known: dict[str, Any]) -> dict[str, Any]:
+    made_of: dict[str, Any] = {"source": item["source"]}
+    ready = {key: item[key] for key in ("name", "program", "source", "keep")}
+    ready["uploads"] = []
+    if item["source"] == "index":
+        made_of.update(_environment(item, ready, find, sources, known))
+    elif item["source"] == "archive":
+        made_of["sha256"] = item["sha256"]
+        ready.update(archive=item["archive"], sha256=item["sha256"])
+        if "://" not in item["archive"]:
+            ready["uploads"] = [_expect(find(item["archive"]), item, sources)]
+    elif item["source"] == "files":
+        ready["files"] = _files(item, ready, find, sources)
+        made_of["files"] = {path: file["sha256"] for path, file in ready["files"].items()}
+    else:
+        made_of["path"] = ready["path"] = item["path"]
+    ready["digest"] = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    ready["version"] = "-".join(part for part in (item["version"], ready["digest"][:12]) if part)
+    return ready
+
+
+def _environment(
+    item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict[str, Path], known: dict[str, Any]
+) -> dict[str, Any]:
+    text = find(item["requirements"]).read_text(encoding="utf-8")
+    _refuse_unlocked(text, item)
+    ready.update(
+        {key: item[key] for key in ("python", "python_artifact", "index_url", "exclude", "check")},
+        requirements=text,
+        wheels={},
+    )
+    if item["wheels"]:
+        for wheel in sorted(find(item["wheels"]).glob("*.whl")):
+            key = _sum(wheel)
+            if key in text:
+                ready["wheels"][wheel.name] = key
+                ready["uploads"].append(key)
+                sources[key] = wheel
+    if item["python_artifact"] and item["python_artifact"] not in known:
+        raise Mistake(
+            f"'{item['name']}': its python_artifact '{item['python_artifact']}' must stand before it in the list"
+        )
+    python = known[item["python_artifact"]]["digest"] if item["python_artifact"] else ""
+    return {"requirements": text, "exclude": item["exclude"], "python": [item["python"], python]}
+
+
+def _refuse_unlocked(text: str, item: dict[str, Any]) -> None:
+    """Each requirement pinned and with a hash: pip would refuse too, but only after a host was changed."""
+    joined = re.sub(r"\\\n", " ", text)
+    for line in (one.strip() for one in joined.splitlines()):
+        if not line or line.startswith("#"):
+            continue
+        pin, _, hashes = line.partition("--hash=")
+        if not PIN.fullmatch(pin.strip()) or not hashes:
+            raise Mistake(
+                f"'{item['name']}': {item['requirements']}: '{line.split()[0]}' isn't pinned with == and --hash"
+            )
+
+
+def _files(item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict[str, Path]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for relative, given in sorted(item["files"].items()):
+        source = find(str(given))
+        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
+            if path.is_file() and not path.name.endswith(LEFT_OUT) and not set(path.parts) & set(LEFT_OUT):
+                name = f"{relative}/{path.relative_to(source).as_posix()}" if source.is_dir() else relative
+                found[_relative(name, item)] = _file(path, ready, sources)
+    if not found:
+        raise Mistake(f"'{item['name']}': there is no file in {', '.join(map(str, item['files'].values()))}")
+    if item["sha256"] and [file["sha256"] for file in found.values()] != [item["sha256"]]:
+        actual = ", ".join(file["sha256"] for file in found.values())
+        raise Mistake(
+            f"'{item['name']}': {', '.join(map(str, item['files'].values()))} has the sha256 {actual}, not {item['sha256']}"
+        )
+    return found
+
+
+def _relative(name: str, item: dict[str, Any]) -> str:
+    if name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+        raise Mistake(f"'{item['name']}': '{name}' isn't a path below the artifact")
+    return name
+
+
+def _file(path: Path, ready: dict[str, Any], sources: dict[str, Path]) -> dict[str, Any]:
+    key = _sum(path)
+    if path.stat().st_size <= INLINE_BYTES:
+        return {"sha256": key, "content": base64.b64encode(path.read_bytes()).decode()}
+    ready["uploads"].append(key)
+    sources[key] = path
+    return {"sha256": key}
+
+
+def _expect(path: Path, item: dict[str, Any], sources: dict[str, Path]) -> str:
+    key = _sum(path)
+    if key != item["sha256"]:
+        raise Mistake(
+            f"'{item['name']}': {item['archive']} has the sha256 {key}, not {item['sha256']}: nothing was changed"
+        )
+    sources[key] = path
+    return key
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

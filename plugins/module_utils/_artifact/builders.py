@@ -1,0 +1,183 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a version comes into its folder: a Python environment, an unpacked archive, plain files."""
+
+from __future__ import annotations
+
+import base64
+import fnmatch
+import glob
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import urllib.request
+import zipfile
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.store import ArtifactError
+
+PIP_LINES = 12
+KEPT_PROGRAMS = "python*"
+DOWNLOAD_SECONDS = 120
+
+
+def library_path(python: str) -> str:
+    """The folder a Python finds its own library in, where it was built shared and isn't the system's; '' otherwise."""
+    folder = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(python))), "lib")
+    return folder if not folder.startswith("/usr/lib") and glob.glob(os.path.join(folder, "libpython3*.so*")) else ""
+
+
+def run(command: list, what: str, python: str = "") -> str:
+    """Runs a command; raises ArtifactError with its last lines. `python`: whose library the command needs."""
+    environment = {
+        **os.environ,
+        "PYTHONDONTWRITEBYTECODE": "",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+    if python and library_path(python):
+        environment["LD_LIBRARY_PATH"] = library_path(python)
+    try:
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except OSError as error:
+        raise ArtifactError(f"{what}: {error}") from error
+    output = done.stdout.decode(errors="replace")
+    if done.returncode:
+        raise ArtifactError(f"{what} ended with {done.returncode}:\n" + "\n".join(output.splitlines()[-PIP_LINES:]))
+    return output
+
+
+def build_environment(item: dict, folder: str, python: str, wheels: str) -> None:
+    """A virtual environment with exactly the locked requirements, nothing of pip left in it.
+
+    Its console programs would name the folder it was built in, so only `python -m` is left.
+    """
+    run([python, "-m", "venv", folder], f"{python} -m venv", python)
+    own = os.path.join(folder, "bin", "python")
+    requirements = os.path.join(folder, "requirements.txt")
+    with open(requirements, "w", encoding="utf-8") as file:
+        file.write(item["requirements"])
+    command = [
+        own,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-input",
+        "--no-cache-dir",
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--no-deps",
+        "--requirement",
+        requirements,
+    ]
+    if wheels:
+        command += ["--no-index", "--find-links", wheels]
+    elif item.get("index_url"):
+        command += ["--index-url", item["index_url"]]
+    run(command, f"{item['program']}: pip install", python)
+    for packages in glob.glob(os.path.join(folder, "lib", "python3*", "site-packages")):
+        _drop(
+            packages,
+            [
+                "pip",
+                "pip-*",
+                "setuptools",
+                "setuptools-*",
+                "pkg_resources",
+                "_distutils_hack",
+                "distutils-precedence.pth",
+                *item.get("exclude", []),
+            ],
+        )
+    for program in os.listdir(os.path.join(folder, "bin")):
+        if not fnmatch.fnmatch(program, KEPT_PROGRAMS):
+            os.unlink(os.path.join(folder, "bin", program))
+    if item.get("check"):
+        run([own, "-c", item["check"]], f"{item['program']}: the built environment", python)
+
+
+def _drop(folder: str, patterns: list) -> None:
+    for pattern in patterns:
+        for path in glob.glob(os.path.join(glob.escape(folder), pattern), recursive=True):
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            elif os.path.lexists(path):
+                os.unlink(path)
+
+
+def build_files(item: dict, folder: str, uploads: dict) -> None:
+    """Plain files, small ones from the task itself, large ones from where the action laid them."""
+    for name, file in item["files"].items():
+        path = os.path.join(folder, *name.split("/"))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if file.get("content") is not None:
+            with open(path, "wb") as stream:
+                stream.write(base64.b64decode(file["content"]))
+        else:
+            shutil.copyfile(uploads[file["sha256"]], path)
+        check_sum(path, file["sha256"], name)
+        os.utime(path, (0, 0))
+
+
+def check_sum(path: str, wanted: str, name: str) -> None:
+    """Raises ArtifactError where a file isn't what its sum says."""
+    total = hashlib.sha256()
+    with open(path, "rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            total.update(chunk)
+    if total.hexdigest() != wanted:
+        raise ArtifactError(f"{name} has the sha256 {total.hexdigest()}, not {wanted}: nothing was changed")
+
+
+def download(url: str, path: str, wanted: str) -> None:
+    """Fetches an archive and checks its sum."""
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as answer, open(path, "wb") as file:
+            shutil.copyfileobj(answer, file)
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{url}: {error}") from error
+    check_sum(path, wanted, url)
+
+
+def build_archive(archive: str, folder: str, name: str) -> None:
+    """Unpacks a tar or zip archive; a single folder at its top is left out. Nothing may land outside."""
+    inner = os.path.join(folder, ".unpacked")
+    os.mkdir(inner)
+    if tarfile.is_tarfile(archive):
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                _refuse_outside(
+                    member.name, member.linkname if member.issym() or member.islnk() else "", member.islnk(), name
+                )
+                if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
+                    raise ArtifactError(f"{name}: '{member.name}' is neither file, folder nor link")
+            tar.extractall(inner)
+    elif zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as packed:
+            for entry in packed.namelist():
+                _refuse_outside(entry, "", False, name)
+            packed.extractall(inner)
+    else:
+        raise ArtifactError(f"{name} is neither a tar nor a zip archive")
+    top = os.listdir(inner)
+    source = os.path.join(inner, top[0]) if len(top) == 1 and os.path.isdir(os.path.join(inner, top[0])) else inner
+    for entry in os.listdir(source):
+        os.rename(os.path.join(source, entry), os.path.join(folder, entry))
+    shutil.rmtree(inner)
+
+
+def _refuse_outside(path: str, link: str, hard: bool, name: str) -> None:
+    base = "" if hard else os.path.dirname(path)
+    for target in (path, os.path.join(base, link) if link else ""):
+        if target.startswith("/") or os.path.normpath(target).split("/")[0] == "..":
+            raise ArtifactError(f"{name}: '{path}' leads out of the archive")

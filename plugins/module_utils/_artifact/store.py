@@ -1,0 +1,161 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Software below /opt/fedlearn: one folder a program and version, complete or absent.
+
+A version is built in a sibling folder, gets a manifest, and is renamed into place. What the manifest says of its files
+(size and modification time) is compared on every run, so one that was changed by hand is built anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+
+MANIFEST = ".fedlearn-artifact.json"
+UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
+
+
+class ArtifactError(Exception):
+    """What is wrong with an artifact, in words for the operator."""
+
+
+def fingerprint(root: str) -> str:
+    """A digest over the names, sizes, modes and modification times of a tree, compiled Python and the manifest left out."""
+    total = hashlib.sha256()
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        for name in sorted(files):
+            path = os.path.join(folder, name)
+            if name == MANIFEST or name.endswith(".pyc"):
+                continue
+            status = os.lstat(path)
+            line = (os.path.relpath(path, root), status.st_size, status.st_mode, status.st_mtime_ns)
+            total.update(json.dumps(line).encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
+
+
+def read_manifest(root: str) -> dict:
+    """What a version says of itself; {} where there is none, or no complete one."""
+    try:
+        with open(os.path.join(root, MANIFEST), encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Store:
+    """The folder all programs lie in."""
+
+    def __init__(self, root: str, unit_folders: tuple = UNIT_FOLDERS) -> None:
+        self.root = root
+        self._unit_folders = unit_folders
+
+    def path(self, program: str, version: str) -> str:
+        return os.path.join(self.root, program, version)
+
+    def complete(self, program: str, version: str, digest: str) -> bool:
+        """Whether a version is there as it was built."""
+        path = self.path(program, version)
+        manifest = read_manifest(path)
+        return manifest.get("digest") == digest and manifest.get("fingerprint") == fingerprint(path)
+
+    @contextlib.contextmanager
+    def locked(self):
+        """One builder at a time; what a killed one left half done is removed."""
+        os.makedirs(self.root, mode=0o755, exist_ok=True)
+        with open(os.path.join(self.root, ".lock"), "w", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for left in glob.glob(os.path.join(glob.escape(self.root), "*", ".partial-*")):
+                shutil.rmtree(left, ignore_errors=True)
+            yield
+
+    @contextlib.contextmanager
+    def building(self, program: str, version: str, digest: str, about: dict):
+        """Gives a sibling folder to build in; it becomes the version once the body ends without an exception."""
+        folder = os.path.join(self.root, program)
+        os.makedirs(folder, mode=0o755, exist_ok=True)
+        partial = tempfile.mkdtemp(prefix=".partial-", dir=folder)
+        try:
+            os.chmod(partial, 0o755)
+            yield partial
+            self._seal(partial, {**about, "program": program, "version": version, "digest": digest})
+            self._swap(partial, self.path(program, version))
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _seal(self, partial: str, manifest: dict) -> None:
+        for folder, folders, files in os.walk(partial):
+            for name in folders + files:
+                path = os.path.join(folder, name)
+                if not os.path.islink(path):
+                    os.chown(path, 0, 0) if os.geteuid() == 0 else None
+                    os.chmod(path, os.stat(path).st_mode & 0o755 | (0o555 if os.path.isdir(path) else 0o444))
+        manifest["fingerprint"] = fingerprint(partial)
+        with open(os.path.join(partial, MANIFEST), "w", encoding="utf-8") as file:
+            json.dump(manifest, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.sync()
+
+    @staticmethod
+    def _swap(partial: str, path: str) -> None:
+        """Puts a new folder where perhaps an old one is; processes that run from the old one keep what they have open."""
+        old = None
+        if os.path.lexists(path):
+            old = tempfile.mkdtemp(prefix=".partial-old-", dir=os.path.dirname(path))
+            os.rename(path, os.path.join(old, "old"))
+        os.rename(partial, path)
+        if old:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def prune(self, program: str, needed: set, keep: int) -> list:
+        """Removes former versions but for the newest `keep - 1`; never one that is needed now or that a unit names."""
+        folder = os.path.join(self.root, program)
+        former = [name for name in self._versions(folder) if name not in needed]
+        former.sort(key=lambda name: os.stat(os.path.join(folder, name, MANIFEST)).st_mtime, reverse=True)
+        gone = [name for name in former[max(keep - 1, 0) :] if not self._used(os.path.join(folder, name))]
+        for name in gone:
+            shutil.rmtree(os.path.join(folder, name))
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+        return [os.path.join(folder, name) for name in gone]
+
+    def unused(self, program: str) -> list:
+        """The versions of a program that no unit names."""
+        folder = os.path.join(self.root, program)
+        return [
+            os.path.join(folder, name) for name in self._versions(folder) if not self._used(os.path.join(folder, name))
+        ]
+
+    @staticmethod
+    def _versions(folder: str) -> list:
+        if not os.path.isdir(folder):
+            return []
+        return sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name, MANIFEST)))
+
+    def _used(self, path: str) -> bool:
+        wanted = (path + "/").encode()
+        for unit in (name for folder in self._unit_folders for name in glob.glob(folder + "/fedlearn-*")):
+            with contextlib.suppress(OSError), open(unit, "rb") as file:
+                if wanted in file.read():
+                    return True
+        return any(self._within(manifest, path) for manifest in self._manifests())
+
+    def _manifests(self) -> list:
+        return [
+            read_manifest(os.path.dirname(name))
+            for name in glob.glob(os.path.join(glob.escape(self.root), "*", "*", MANIFEST))
+        ]
+
+    @staticmethod
+    def _within(manifest: dict, path: str) -> bool:
+        """An environment needs the Python it was made with."""
+        return str(manifest.get("python", "")).startswith(path + "/")

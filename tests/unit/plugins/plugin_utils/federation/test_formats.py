@@ -1,0 +1,124 @@
+"""Formats of texts."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.formats import FORMATS
+
+SHA = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "normal"),
+    [
+        ("name", "clinic-a", "clinic-a"),
+        ("name", "a", "a"),
+        ("host_name", "w01.lab.example", "w01.lab.example"),
+        ("host_name", "My_host", "My_host"),
+        ("dns_name", "leader.a.example", "leader.a.example"),
+        ("address", "10.20.0.11", "10.20.0.11"),
+        ("address", "FD00:0::12", "fd00::12"),
+        ("address", "127.0.0.1", "127.0.0.1"),
+        ("bind_address", "0.0.0.0", "0.0.0.0"),
+        ("bind_address", "::", "::"),
+        ("address_or_name", "fd00::1", "fd00::1"),
+        ("address_or_name", "ms1.example", "ms1.example"),
+        ("address_port", "10.0.0.1:80", "10.0.0.1:80"),
+        ("address_port", "[FD00::1]:6666", "[fd00::1]:6666"),
+        ("network", "10.0.0.0/8", "10.0.0.0/8"),
+        ("network", "10.0.0.1", "10.0.0.1/32"),
+        ("network", "fd00::/64", "fd00::/64"),
+        ("url", "https://[fd00::1]:8443/a/b?c=d", "https://[fd00::1]:8443/a/b?c=d"),
+        ("url", "postgresql://db.example/x", "postgresql://db.example/x"),
+        ("origin", "https://leader.a.example", "https://leader.a.example"),
+        ("origin", "https://leader.a.example/", "https://leader.a.example"),
+        ("path", "files//kc.kubeconfig", "files/kc.kubeconfig"),
+        ("path", "./a", "a"),
+        ("absolute_path", "/opt//x", "/opt/x"),
+        ("secret", "survey_database", "survey_database"),
+        ("sha256", SHA, SHA),
+        ("callable", "xain_aggregators.weighted_average:Aggregator", "xain_aggregators.weighted_average:Aggregator"),
+    ],
+)
+def test_right(name: str, text: str, normal: str) -> None:
+    assert FORMATS[name].check(text) == normal
+    assert FORMATS[name].check(normal) == normal
+
+
+NAME = "is no name: a lower-case letter, then up to 31 of a-z, 0-9 and '-', no '-' at the end"
+HOST_NAME = "is no host name: letters, digits, '-', '_' and '.', a letter or digit at both ends"
+ABSOLUTE = "is an absolute path: files that a document names lie beside it"
+UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        *(("name", text, NAME) for text in ("Demo", "1a", "a-", "a_b", "a.b", "a" * 33, "", "a\n", "a b", "ä")),
+        *(("host_name", text, HOST_NAME) for text in ("-x", "x.", "a..b", "a b", "a/b", "a:b", "fd00::1", "a\n")),
+        ("dns_name", "10.0.0.1", "is no DNS name but looks like an address"),
+        ("dns_name", "a_b", "is no DNS name"),
+        ("address", "10.20.0.299", "is no numeric address"),
+        ("address", "010.0.0.1", "is no numeric address"),
+        ("address", "ms1", "is no numeric address"),
+        ("address", "0.0.0.0", "is no address of one host"),
+        ("address", "::", "is no address of one host"),
+        ("address", "224.0.0.1", "is no address of one host"),
+        ("address", "255.255.255.255", "is no address of one host"),
+        ("address", "fe80::1%eth0", "names an interface ('%'), which only means something on one host"),
+        ("bind_address", "ff02::1", "is no address to listen on"),
+        ("address_or_name", "10.20.0", "is no numeric address"),
+        ("address_or_name", "fd00::g", "is no numeric address"),
+        ("address_port", "10.0.0.1", "is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666"),
+        ("address_port", "10.0.0.1:0", "is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666"),
+        ("address_port", "10.0.0.1:65536", "is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666"),
+        ("address_port", "fd00::1:80", "is an IPv6 address without brackets: write [ADDRESS]:PORT"),
+        ("network", "10.0.0.1/8", "has host bits set: write 10.0.0.0/8"),
+        ("network", "lab", "is no network, such as 10.20.0.0/16 or fd00::/64"),
+        ("url", "leader.a.example", "is no URL: it begins with no scheme such as https://"),
+        ("url", "https:/leader", "is no URL: it begins with no scheme such as https://"),
+        ("url", "https://", "is no URL: it names no host"),
+        ("url", "https://u:p@h/", "has a user or a password in it"),
+        ("url", "https://h:0/", "has port 0"),
+        ("url", "https://h:99999/", "is no URL: port out of range 0-65535"),
+        ("url", "https://h/#x", "has a fragment ('#')"),
+        ("url", "https://h h/", "is no URL: it has a blank or a character that no URL has"),
+        ("url", "https://h/\n", "is no URL: it has a blank or a character that no URL has"),
+        ("url", "https://10.0.0.300/", "is no numeric address"),
+        ("origin", "https://h/x", "has a path or a query: write scheme://host:port only"),
+        ("origin", "https://h?", "has a path or a query: write scheme://host:port only"),
+        ("path", "/etc/passwd", ABSOLUTE),
+        ("path", "~/x", ABSOLUTE),
+        ("path", "../x", UPWARDS),
+        ("path", "a/../../x", UPWARDS),
+        ("path", "a/..", UPWARDS),
+        ("path", ".", "names no file"),
+        ("path", "a\\b", "is no path: it has a character that no path of ours has"),
+        ("path", "a\0b", "is no path: it has a character that no path of ours has"),
+        ("absolute_path", "opt/x", "is no absolute path: it begins with '/' and has no '..'"),
+        ("absolute_path", "/opt/../x", "is no absolute path: it begins with '/' and has no '..'"),
+        ("secret", "hunter2!", "is no name of a secret (a lower-case letter, then a-z, 0-9, _, -); values are in the vault"),
+        ("sha256", SHA.upper(), "is no SHA-256 sum: 64 of 0-9 and a-f"),
+        ("callable", "os.system('x')", "is no Python callable, such as package.module:function"),
+        ("callable", "a:b\n", "is no Python callable, such as package.module:function"),
+    ],
+)
+def test_wrong(name: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        FORMATS[name].check(text)
+
+
+@given(st.sampled_from(sorted(FORMATS)), st.text(max_size=40) | st.from_regex(r"\A[a-z]+://[^ ]{0,20}\Z"))
+def test_any_text_is_normal_or_refused(name: str, text: str) -> None:
+    try:
+        normal = FORMATS[name].check(text)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert FORMATS[name].check(normal) == normal
+        assert not any(character in normal for character in "\n\r\0")
