@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -26,7 +26,12 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
 )
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTrouble
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.openssl import challenge
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError, Trust, proven_key
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import (
+    Authority,
+    AuthorityError,
+    Trust,
+    proven_key,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -56,7 +61,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(str(error)) from None
 
     def _converge(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        descriptions = [item for item in describe_all(options["certificates"])]
+        descriptions = list(describe_all(options["certificates"]))
         authorities = self._authorities(options, variables)
         present = [item for item in descriptions if item.state == "present"]
         _check_names(present, authorities)
@@ -108,7 +113,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             trusts[name] = authority.trust()
         return trusts
 
-    def _prove_signing_possible(self, result: dict[str, Any], present: list[Description], authorities: dict[str, Authority]) -> None:
+    def _prove_signing_possible(
+        self, result: dict[str, Any], present: list[Description], authorities: dict[str, Authority]
+    ) -> None:
         """In check mode, fail for a CA that couldn't sign what is needed, before any host is touched for real."""
         if result.get("failed"):
             return
@@ -122,7 +129,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AuthorityError("the lookup fedlearn.infra.secret is missing: the collection isn't installed whole")
         try:
             values = lookup.run(
-                [secret_name(authority.name)], variables=variables, party=authority.party, state_directory=options["state_directory"]
+                [secret_name(authority.name)],
+                variables=variables,
+                party=authority.party,
+                state_directory=options["state_directory"],
             )
         except AnsibleError as error:
             raise AuthorityError(f"authority {authority.name} of party {authority.party}: {error.message}") from None
@@ -136,7 +146,9 @@ def _check_names(present: list[Description], authorities: dict[str, Authority]) 
                 known = ", ".join(sorted(authorities)) or "none"
                 raise DescriptionError(f"certificate {item.name}: there is no authority {name} (authorities: {known})")
         if authorities[item.authority].description.mode != "ownca":
-            raise DescriptionError(f"certificate {item.name}: authority {item.authority} is external: it can be trusted, not sign here")
+            raise DescriptionError(
+                f"certificate {item.name}: authority {item.authority} is external: it can be trusted, not sign here"
+            )
 
 
 def _anchors(description: Description, trusts: dict[str, Trust]) -> dict[str, Any]:
@@ -154,7 +166,7 @@ def _sign(
 ) -> dict[str, str]:
     """A certificate (PEM) for each request a host sent; AuthorityError for a request that is not to be trusted."""
     issued: dict[str, str] = {}
-    now = datetime.now(timezone.utc).replace(microsecond=0)
+    now = datetime.now(UTC).replace(microsecond=0)
     for name, request in requests.items():
         if name not in present:
             raise AuthorityError(f"the host asks for a certificate {str(name)[:60]!r} that isn't described for it")
@@ -166,7 +178,10 @@ def _sign(
 
 def _merged(inspected: dict[str, Any], installed: dict[str, Any]) -> dict[str, Any]:
     """One result of both executions: reasons and the former state of the first, the outcome of the second."""
-    result = {**inspected, **{key: value for key, value in installed.items() if key not in ("certificates", "diff", "warnings", *_OWN)}}
+    result = {
+        **inspected,
+        **{key: value for key, value in installed.items() if key not in ("certificates", "diff", "warnings", *_OWN)},
+    }
     result["changed"] = bool(inspected.get("changed") or installed.get("changed"))
     result["warnings"] = [*inspected.get("warnings", []), *installed.get("warnings", [])]
     for name, outcome in installed.get("certificates", {}).items():

@@ -15,10 +15,20 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, network, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation, Flow
 
-HEADINGS = ("source", "source_address", "destination", "destination_address", "protocol", "port", "purpose", "authentication")
+HEADINGS = (
+    "source",
+    "source_address",
+    "destination",
+    "destination_address",
+    "protocol",
+    "port",
+    "purpose",
+    "authentication",
+)
 EPHEMERAL = "ephemeral"
 
 
@@ -46,7 +56,9 @@ class ActionModule(ActionBase):
         rows = [row(flow, federation) for flow in variables.flows(federation, arguments["stack"])]
         Display().display(table(rows))
         write_csv(arguments["path"], rows)
-        result.update(changed=False, flows=[dict(zip(HEADINGS, each, strict=True)) for each in rows], path=arguments["path"])
+        result.update(
+            changed=False, flows=[dict(zip(HEADINGS, each, strict=True)) for each in rows], path=arguments["path"]
+        )
         return result
 
 
@@ -77,7 +89,9 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     """The rows under their headings, in columns."""
     lines = [HEADINGS, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def write_csv(path: str, rows: Sequence[Sequence[str]]) -> None:

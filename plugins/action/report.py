@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.fedlearn.infra.plugins.plugin_utils import judgement
 
 Hosts = Mapping[str, Mapping[str, Any]]
@@ -111,7 +112,12 @@ def verify_entries(hosts: Hosts, mode: str, stack: str) -> Iterator[tuple[str, d
             continue
         checks = checks_of(hosts, name)
         known = known_round(hosts, name, "fedlearn_verify", facts["kind"], "round") if mode == "round" else None
-        yield name, judgement.judge_round(known, checks) if known else judgement.judge_probe(facts["kind"], facts.get("real", True), checks)
+        yield (
+            name,
+            judgement.judge_round(known, checks)
+            if known
+            else judgement.judge_probe(facts["kind"], facts.get("real", True), checks),
+        )
         deployed = known_round(hosts, name, "fedlearn_known", facts["kind"], "deployed") if mode == "round" else None
         if deployed:
             yield f"{name} (deployed)", judgement.judge_round(deployed, [])
@@ -122,7 +128,10 @@ def failure_message(stacks: Mapping[str, Any], failed: list[str], path: str) -> 
     if not stacks:
         return "nothing was verified: the inventory names no stack (or none that -e stack= chooses)"
     lines = [
-        f"{name}: {row['name']}: {row['detail']}" for name in failed for row in stacks[name]["checks"] if not row["passed"]
+        f"{name}: {row['name']}: {row['detail']}"
+        for name in failed
+        for row in stacks[name]["checks"]
+        if not row["passed"]
     ]
     return "\n".join([f"verify failed ({path}):", *lines])
 
@@ -134,7 +143,9 @@ def status_entries(hosts: Hosts, stack: str) -> dict[str, Any]:
         if stack and name != stack:
             continue
         rows = {
-            host: host_status(variables) for host, variables in hosts.items() if name in variables.get("fedlearn_stacks", {})
+            host: host_status(variables)
+            for host, variables in hosts.items()
+            if name in variables.get("fedlearn_stacks", {})
         }
         entries[name] = {
             "kind": facts["kind"],

@@ -60,7 +60,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         wanted = _distinct([wanted_secret(item) for item in options["secrets"]])
         added: dict[str, list[str]] = {}
         paths: dict[str, str] = {}
-        for file, items in by_party(wanted, lambda party: VaultFile(options["state_directory"], party, self._loader._vault)):
+        for file, items in by_party(
+            wanted, lambda party: VaultFile(options["state_directory"], party, self._loader._vault)
+        ):
             names = file.add(items, write=not self._task.check_mode)
             paths[file.party] = file.path
             if names:
@@ -78,5 +80,7 @@ def _distinct(items: list[Wanted]) -> list[Wanted]:
     found: dict[tuple[str, str], Wanted] = {}
     for item in items:
         if found.setdefault((item.party, item.name), item) != item:
-            raise VaultTrouble(f"secret {item.name} of party {item.party} is wanted in two forms; make kind and length the same")
+            raise VaultTrouble(
+                f"secret {item.name} of party {item.party} is wanted in two forms; make kind and length the same"
+            )
     return list(found.values())

@@ -84,7 +84,11 @@ class LookupModule(LookupBase):
                 "run the playbook with -i and a document read by fedlearn.infra.federation"
             )
         names = self._templar.template(variables["fedlearn_variables"])
-        given = self._verify(variables, names) if self.get_option("source") == "verify" else self._deployed(variables, names)
+        given = (
+            self._verify(variables, names)
+            if self.get_option("source") == "verify"
+            else self._deployed(variables, names)
+        )
         return [choose(given, self.get_option("stack"), self.get_option("state"))]
 
     def _deployed(self, variables: Mapping[str, Any], names: list[str]) -> dict[str, Any]:

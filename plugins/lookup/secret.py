@@ -124,7 +124,11 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         try:
             values = lookup.run([term], variables=variables, **(backend.get("options") or {}))
         except AnsibleError as error:
-            raise AnsibleLookupError(f"secret: {backend['lookup']} has no {name} of party {party} ({term}): {error.message}") from None
+            raise AnsibleLookupError(
+                f"secret: {backend['lookup']} has no {name} of party {party} ({term}): {error.message}"
+            ) from None
         if len(values) != 1 or not isinstance(values[0], str) or not values[0]:
-            raise AnsibleLookupError(f"secret: {backend['lookup']} gave no single text for {name} of party {party} ({term})")
+            raise AnsibleLookupError(
+                f"secret: {backend['lookup']} gave no single text for {name} of party {party} ({term})"
+            )
         return values[0]

@@ -247,6 +247,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge, der, files, openssl
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
     AUTHORITY_OPTIONS,
@@ -298,7 +299,7 @@ def converge_all(module: AnsibleModule, layout: converge.Layout, descriptions: l
     for text in (text for outcome in outcomes.values() for text in outcome.warnings):
         module.warn(text)
     if failed:
-        module.fail_json(msg="; ".join("certificate %s: %s" % item for item in failed.items()), **result)
+        module.fail_json(msg="; ".join("certificate {}: {}".format(*item) for item in failed.items()), **result)
     return result
 
 
@@ -331,8 +332,12 @@ def _one(module: AnsibleModule, layout: converge.Layout, description: Descriptio
         trust=(given.get("trust") or "").encode("ascii"),
     )
     if module.params["step"] == "install":
-        return converge.install(layout, description, anchors, module.params["issued"][description.name].encode("ascii"), now)
-    return converge.inspect(layout, description, anchors, module.params["nonce"], now, module.check_mode, module.params["thorough"])
+        return converge.install(
+            layout, description, anchors, module.params["issued"][description.name].encode("ascii"), now
+        )
+    return converge.inspect(
+        layout, description, anchors, module.params["nonce"], now, module.check_mode, module.params["thorough"]
+    )
 
 
 def _result(outcomes: dict[str, converge.Outcome]) -> dict[str, Any]:
@@ -353,7 +358,9 @@ def _summary(outcome: converge.Outcome) -> dict[str, Any]:
     facts = outcome.after or outcome.before
     if facts and outcome.action != "removed":
         summary["not_after"] = converge.moment(facts.not_after)
-        summary["lifetime_left"] = round(max(0.0, (facts.not_after - time.time()) / (facts.not_after - facts.not_before)), 3)
+        summary["lifetime_left"] = round(
+            max(0.0, (facts.not_after - time.time()) / (facts.not_after - facts.not_before)), 3
+        )
     return summary
 
 

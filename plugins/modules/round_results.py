@@ -122,9 +122,7 @@ def read_result(path: str) -> dict | None:
 
 def failed_units(units: list[str]) -> set[str]:
     """Those of the units that systemd calls failed."""
-    answer = subprocess.run(
-        ["systemctl", "is-failed", "--", *units], stdout=subprocess.PIPE, check=False, text=True
-    )
+    answer = subprocess.run(["systemctl", "is-failed", "--", *units], stdout=subprocess.PIPE, check=False, text=True)
     return {unit for unit, state in zip(units, answer.stdout.split()) if state == "failed"}
 
 

@@ -55,7 +55,9 @@ def participant_check(row: Mapping[str, Any], expected: Sequence[float], max_err
     observed = row["content"].get("values")
     error = distance(expected, observed)
     if error > max_error:
-        return check(name, False, f"expected {list(expected)} within {max_error}, observed {observed}: off by {error:.4g}")
+        return check(
+            name, False, f"expected {list(expected)} within {max_error}, observed {observed}: off by {error:.4g}"
+        )
     return check(name, True, f"observed {observed}: off by {error:.4g}, at most {max_error} is right")
 
 

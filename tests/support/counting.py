@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-APPENDED = '''
+APPENDED = """
 
 def _counted(operation):
     import functools
@@ -45,7 +45,7 @@ def _counted(operation):
 
 for _operation in ("exec_command", "put_file", "fetch_file"):
     _counted(_operation)
-'''
+"""
 
 
 @dataclass(frozen=True, slots=True)

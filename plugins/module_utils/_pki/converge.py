@@ -17,8 +17,9 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Iterable, Iterator
+from typing import Any
 
 from . import der, files, openssl
 from .description import BACKDATED, DAY, Description
@@ -157,7 +158,13 @@ def digest(*contents: bytes) -> str:
 
 
 def inspect(
-    layout: Layout, description: Description, anchors: Anchors, nonce: str, now: float, check: bool = False, thorough: bool = False
+    layout: Layout,
+    description: Description,
+    anchors: Anchors,
+    nonce: str,
+    now: float,
+    check: bool = False,
+    thorough: bool = False,
 ) -> Outcome:
     """Compare with the description, repair what needs no signature, ask for a certificate when one is needed.
 
@@ -187,7 +194,9 @@ def install(layout: Layout, description: Description, anchors: Anchors, certific
     facts = _facts(key, certificate, anchors.issuer, description.usages)
     wrong = list(_differences(description, facts, anchors, now)) if isinstance(facts, Facts) else [facts]
     if not isinstance(facts, Facts) or wrong:
-        raise Refused("the signed certificate isn't what was asked for, so nothing was put in place: %s" % "; ".join(wrong))
+        raise Refused(
+            "the signed certificate isn't what was asked for, so nothing was put in place: {}".format("; ".join(wrong))
+        )
     promoted = installed.content(NEXT_KEY) == key and installed.content(KEY) != key
     if promoted:
         installed.found[KEY] = installed.found.pop(NEXT_KEY)
@@ -230,7 +239,11 @@ def _remove_empty(layout: Layout, description: Description, outcome: Outcome) ->
                 continue
             except OSError:
                 if count == len(parts) and parts[-1] == description.name:
-                    outcome.warnings.append("%s stays: it holds files that aren't ours (%s)" % (path, ", ".join(sorted(os.listdir(path))[:5])))
+                    outcome.warnings.append(
+                        "{} stays: it holds files that aren't ours ({})".format(
+                            path, ", ".join(sorted(os.listdir(path))[:5])
+                        )
+                    )
                 break
 
 
@@ -280,7 +293,9 @@ def _facts(key: bytes | None, certificate: bytes, issuer: bytes | None, usages: 
     )
 
 
-def reasons(installed: Installed, facts: Facts | None, anchors: Anchors, now: float, warnings: list[str]) -> Iterator[str]:
+def reasons(
+    installed: Installed, facts: Facts | None, anchors: Anchors, now: float, warnings: list[str]
+) -> Iterator[str]:
     """Why a new certificate is needed; nothing when the one that is there will do."""
     description = installed.description
     if CERTIFICATE not in installed.found:
@@ -291,12 +306,15 @@ def reasons(installed: Installed, facts: Facts | None, anchors: Anchors, now: fl
         yield "key and certificate don't belong together, or one can't be read"
     else:
         yield from _differences(description, facts, anchors, now)
-        if facts.not_before <= now < facts.not_after and (facts.not_after - now) * 3 <= facts.not_after - facts.not_before:
+        if (
+            facts.not_before <= now < facts.not_after
+            and (facts.not_after - now) * 3 <= facts.not_after - facts.not_before
+        ):
             if facts.not_after < anchors.issuer_not_after:
-                yield "a third of its lifetime is left, or less (until %s)" % moment(facts.not_after)
+                yield f"a third of its lifetime is left, or less (until {moment(facts.not_after)})"
             elif anchors.issuer is not None:
                 warnings.append(
-                    "%s ends with its CA on %s and can't be renewed beyond that: change the CA" % (description.name, moment(facts.not_after))
+                    f"{description.name} ends with its CA on {moment(facts.not_after)} and can't be renewed beyond that: change the CA"
                 )
 
 
@@ -310,16 +328,18 @@ def _differences(description: Description, facts: Facts, anchors: Anchors, now: 
         ("key_type", facts.key_type, description.key_type),
     ):
         if is_ != wanted:
-            yield "%s: is %s, to be %s" % (what, _words(is_), _words(wanted))
+            yield f"{what}: is {_words(is_)}, to be {_words(wanted)}"
     if anchors.issuer is not None and facts.issuer != digest(anchors.issuer):
-        yield "its chain doesn't end at the CA that signs now (%s)" % facts.chain_problem
+        yield f"its chain doesn't end at the CA that signs now ({facts.chain_problem})"
     if now >= facts.not_after:
-        yield "it has ended on %s" % moment(facts.not_after)
+        yield f"it has ended on {moment(facts.not_after)}"
     elif now < facts.not_before:
-        yield "it begins on %s, and this host's clock says %s: set the clock" % (moment(facts.not_before), moment(now))
+        yield f"it begins on {moment(facts.not_before)}, and this host's clock says {moment(now)}: set the clock"
     lifetime = facts.not_after - facts.not_before - BACKDATED
     wanted_lifetime = description.lifetime_days * DAY
-    if abs(lifetime - wanted_lifetime) > _ADDED and not (lifetime < wanted_lifetime and facts.not_after == anchors.issuer_not_after):
+    if abs(lifetime - wanted_lifetime) > _ADDED and not (
+        lifetime < wanted_lifetime and facts.not_after == anchors.issuer_not_after
+    ):
         yield "lifetime_days: is %d, to be %d" % (round(lifetime / DAY), description.lifetime_days)
 
 
@@ -381,8 +401,10 @@ def _settle(
         if promoted and writes:
             writes.add(KEY, key, MODES[KEY])
         for name in (CERTIFICATE, CHAIN, CA):
-            if name in wanted and (fresh and name == CERTIFICATE or installed.content(name) != wanted[name]):
-                outcome.repaired("%s: %s" % (name, "has other content" if name in installed.found else "is missing"))
+            if name in wanted and ((fresh and name == CERTIFICATE) or installed.content(name) != wanted[name]):
+                outcome.repaired(
+                    "{}: {}".format(name, "has other content" if name in installed.found else "is missing")
+                )
                 outcome.files.append(name)
                 if writes:
                     writes.add(name, wanted[name], MODES[name])
@@ -410,7 +432,7 @@ def _settle_bundle(
     problem = "belongs to the former certificate" if fresh else _bundle_problem(installed, thorough)
     if not problem:
         return installed.digest(BUNDLE, PASSWORD)
-    outcome.repaired("%s: %s" % (BUNDLE, problem))
+    outcome.repaired(f"{BUNDLE}: {problem}")
     outcome.files.append(BUNDLE)
     if check or writes is None:
         return None
@@ -429,7 +451,11 @@ def _bundle_problem(installed: Installed, thorough: bool) -> str | None:
     current = installed.digest(BUNDLE, PASSWORD)
     if current is None:
         return "is missing, or its password is"
-    if not thorough and current == installed.record.get("bundle") and installed.record.get("certificate") == installed.digest(KEY, CERTIFICATE):
+    if (
+        not thorough
+        and current == installed.record.get("bundle")
+        and installed.record.get("certificate") == installed.digest(KEY, CERTIFICATE)
+    ):
         return None
     inside = openssl.bundle_content(installed.file(BUNDLE), installed.file(PASSWORD))
     if inside is None:
@@ -445,7 +471,7 @@ def _tidy(installed: Installed, outcome: Outcome, check: bool) -> None:
     """Remove what is left over, and put mode and owner right."""
     unwanted = [name for name in _unwanted(installed) if os.path.lexists(installed.file(name))]
     for name in unwanted:
-        outcome.repaired("%s: isn't needed any more" % name)
+        outcome.repaired(f"{name}: isn't needed any more")
         outcome.files.append(name)
         if not check:
             os.unlink(installed.file(name))
@@ -457,7 +483,7 @@ def _tidy(installed: Installed, outcome: Outcome, check: bool) -> None:
         outcome.repaired("%s: mode %04o, owner %d:%d" % (name, found.mode, found.uid, found.gid))
         if name in SECRET and (found.mode & 0o077 or found.uid != os.geteuid()):
             outcome.warnings.append(
-                "%s could be read by others than root: who can't rule that out removes that file, and the next run makes it anew" % installed.file(name)
+                f"{installed.file(name)} could be read by others than root: who can't rule that out removes that file, and the next run makes it anew"
             )
         if not check:
             with contextlib.suppress(FileNotFoundError):
@@ -476,7 +502,11 @@ def _unwanted(installed: Installed) -> Iterable[str]:
 
 
 def _record(installed: Installed, facts: Facts, pair: str, bundled: str | None, outcome: Outcome, check: bool) -> None:
-    record: dict[str, Any] = {"version": RECORD_VERSION, "name": installed.description.name, "federation": installed.description.federation}
+    record: dict[str, Any] = {
+        "version": RECORD_VERSION,
+        "name": installed.description.name,
+        "federation": installed.description.federation,
+    }
     record.update(certificate=pair, bundle=bundled, facts=asdict(facts))
     normal = json.loads(json.dumps(record))
     if installed.record == normal:

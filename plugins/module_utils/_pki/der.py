@@ -12,13 +12,15 @@ import calendar
 import ipaddress
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
 _SEQUENCE, _INTEGER, _BOOLEAN, _BIT_STRING, _OBJECT = 0x30, 0x02, 0x01, 0x03, 0x06
 _COMMON_NAME = bytes.fromhex("550403")
-_SUBJECT_ALT_NAME, _BASIC_CONSTRAINTS, _EXTENDED_KEY_USAGE = (bytes.fromhex(text) for text in ("551d11", "551d13", "551d25"))
+_SUBJECT_ALT_NAME, _BASIC_CONSTRAINTS, _EXTENDED_KEY_USAGE = (
+    bytes.fromhex(text) for text in ("551d11", "551d13", "551d25")
+)
 _USAGES = {bytes.fromhex("2b06010505070301"): "server", bytes.fromhex("2b06010505070302"): "client"}
 _CURVES = {bytes.fromhex("2a8648ce3d030107"): "ec-p256", bytes.fromhex("2b81040022"): "ec-p384"}
 _EC, _RSA = bytes.fromhex("2a8648ce3d0201"), bytes.fromhex("2a864886f70d010101")
@@ -51,7 +53,7 @@ def blocks(pem: bytes) -> list[bytes]:
     try:
         return [base64.b64decode(b"".join(body.split()), validate=True) for body in _PEM.findall(pem)]
     except binascii.Error as error:
-        raise DerError("no certificate: %s" % error) from None
+        raise DerError(f"no certificate: {error}") from None
 
 
 def certificate(der: bytes) -> Certificate:
@@ -59,7 +61,7 @@ def certificate(der: bytes) -> Certificate:
     try:
         return _certificate(der)
     except (IndexError, ValueError, UnicodeDecodeError) as error:
-        raise DerError("no certificate: %s" % error) from None
+        raise DerError(f"no certificate: {error}") from None
 
 
 def key_type(public_key: bytes) -> str | None:

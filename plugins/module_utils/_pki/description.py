@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any
 
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,126}[a-z0-9])?")
 DNS_NAME = re.compile(
@@ -93,8 +94,8 @@ def check_name(value: str, what: str) -> str:
     """``value`` if it can be part of a path and of a unit's name; DescriptionError otherwise."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise DescriptionError(
-            "%s %r: a name has lower-case letters, digits, '-' and '_', begins and ends with a letter or digit, "
-            "and is at most 128 characters long" % (what, shorten(value))
+            f"{what} {shorten(value)!r}: a name has lower-case letters, digits, '-' and '_', begins and ends with a letter or digit, "
+            "and is at most 128 characters long"
         )
     return value
 
@@ -108,12 +109,12 @@ def shorten(value: object) -> str:
 def describe(options: Mapping[str, Any]) -> Description:
     """The certificate that ``options`` (one item of the task's list, types already coerced) ask for."""
     name = check_name(options["name"], "certificate")
-    federation = check_name(options["federation"], "certificate %s: federation" % name)
+    federation = check_name(options["federation"], f"certificate {name}: federation")
     if options["state"] == "absent":
         return Description(name=name, federation=federation, state="absent")
-    where = "certificate %s" % name
-    authority = check_name(options.get("authority") or "", "%s: authority" % where)
-    trust = tuple(check_name(item, "%s: trust" % where) for item in options["trust"]) or (authority,)
+    where = f"certificate {name}"
+    authority = check_name(options.get("authority") or "", f"{where}: authority")
+    trust = tuple(check_name(item, f"{where}: trust") for item in options["trust"]) or (authority,)
     description = Description(
         name=name,
         federation=federation,
@@ -129,29 +130,34 @@ def describe(options: Mapping[str, Any]) -> Description:
         trust=tuple(dict.fromkeys(trust)),
     )
     if not description.usages:
-        raise DescriptionError("%s: usages is empty; say server, client or both" % where)
+        raise DescriptionError(f"{where}: usages is empty; say server, client or both")
     if "server" in description.usages and not (description.dns_names or description.addresses):
-        raise DescriptionError("%s: a server's certificate needs at least one of dns_names and addresses" % where)
+        raise DescriptionError(f"{where}: a server's certificate needs at least one of dns_names and addresses")
     return description
 
 
 def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
     """The authority that ``options`` describe; DescriptionError for what this version doesn't do or can't be."""
     name = check_name(options["name"], "authority")
-    where = "authority %s" % name
-    party = check_name(options["party"], "%s: party" % where)
+    where = f"authority {name}"
+    party = check_name(options["party"], f"{where}: party")
     mode = options["mode"]
     if mode in ("csr", "provided", "acme"):
         raise DescriptionError(
-            "%s: mode %s comes with the infrastructure roles and isn't there yet; this version signs with mode ownca" % (where, mode)
+            f"{where}: mode {mode} comes with the infrastructure roles and isn't there yet; this version signs with mode ownca"
         )
     common_name = options.get("common_name") or ""
     if mode == "ownca":
         common_name = _common_name(common_name, where)
     elif options.get("ca") and not options["ca"].startswith("/"):
-        raise DescriptionError("%s: ca %r has to be an absolute path" % (where, shorten(options["ca"])))
+        raise DescriptionError("{}: ca {!r} has to be an absolute path".format(where, shorten(options["ca"])))
     return AuthorityDescription(
-        name=name, party=party, mode=mode, common_name=common_name, lifetime_days=_days(options["lifetime_days"], where), ca=options.get("ca")
+        name=name,
+        party=party,
+        mode=mode,
+        common_name=common_name,
+        lifetime_days=_days(options["lifetime_days"], where),
+        ca=options.get("ca"),
     )
 
 
@@ -161,7 +167,7 @@ def describe_all(items: list[dict[str, Any]]) -> list[Description]:
     for options in items:
         description = describe(options)
         if description.name in found:
-            raise DescriptionError("certificate %s is described twice; remove one" % description.name)
+            raise DescriptionError(f"certificate {description.name} is described twice; remove one")
         found[description.name] = description
     return list(found.values())
 
@@ -174,12 +180,12 @@ def key_bits(key_type: str) -> int | None:
 
 def _key_type(value: str, where: str) -> str:
     if not isinstance(value, str) or not KEY_TYPE.fullmatch(value):
-        raise DescriptionError("%s: key_type %r: use ec-p256, ec-p384, rsa-3072 or rsa-4096" % (where, shorten(value)))
+        raise DescriptionError(f"{where}: key_type {shorten(value)!r}: use ec-p256, ec-p384, rsa-3072 or rsa-4096")
     bits = key_bits(value)
     if bits is not None and not RSA_BITS[0] <= bits <= RSA_BITS[1]:
         raise DescriptionError(
             "%s: key_type %s: RSA keys have %d to %d bits (MindSpore Federated fails every handshake with less); use ec-p256 or rsa-3072"
-            % ((where, value) + RSA_BITS)
+            % ((where, value, *RSA_BITS))
         )
     return value
 
@@ -187,17 +193,16 @@ def _key_type(value: str, where: str) -> str:
 def _common_name(value: str, where: str) -> str:
     if not COMMON_NAME.fullmatch(value):
         raise DescriptionError(
-            "%s: common_name %r: 1 to 64 characters of letters, digits, space and . _ @ : - (no letter with an accent, no comma, no slash)"
-            % (where, shorten(value))
+            f"{where}: common_name {shorten(value)!r}: 1 to 64 characters of letters, digits, space and . _ @ : - (no letter with an accent, no comma, no slash)"
         )
     return value
 
 
 def _dns_name(value: str, where: str) -> str:
     if not DNS_NAME.fullmatch(value):
-        raise DescriptionError("%s: dns_names: %r is no host name" % (where, shorten(value)))
+        raise DescriptionError(f"{where}: dns_names: {shorten(value)!r} is no host name")
     if re.fullmatch(r"[0-9.]+", value):
-        raise DescriptionError("%s: dns_names: %r is an address; it belongs into addresses" % (where, value))
+        raise DescriptionError(f"{where}: dns_names: {value!r} is an address; it belongs into addresses")
     return value.lower()
 
 
@@ -208,10 +213,10 @@ def _address(value: str, where: str) -> str:
             raise ValueError(value)
         return str(address)
     except ValueError:
-        raise DescriptionError("%s: addresses: %r is no IPv4 or IPv6 address" % (where, shorten(value))) from None
+        raise DescriptionError(f"{where}: addresses: {shorten(value)!r} is no IPv4 or IPv6 address") from None
 
 
 def _days(value: int, where: str) -> int:
     if not 1 <= value <= 36500:
-        raise DescriptionError("%s: lifetime_days %s: a number from 1 to 36500" % (where, shorten(value)))
+        raise DescriptionError(f"{where}: lifetime_days {shorten(value)}: a number from 1 to 36500")
     return value

@@ -16,8 +16,8 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 TEMPORARY = (".", ".fedlearn-new")
 """What a file's name gets around it while it is written; whatever is still called so was left by a killed run."""
@@ -46,7 +46,7 @@ def directory(base: str, *parts: str, create: bool, mode: int = 0o755, foreign_w
     path = base
     for part in parts:
         if part in ("", ".", "..") or "/" in part or "\0" in part:
-            raise FileTrouble("%r can't be part of a path below %s" % (part, path))
+            raise FileTrouble(f"{part!r} can't be part of a path below {path}")
         path = os.path.join(path, part)
         try:
             found = os.lstat(path)
@@ -66,18 +66,22 @@ def _make(path: str, mode: int) -> None:
     except FileExistsError:
         pass  # another run made it in between; what it is will be checked
     except FileNotFoundError:
-        raise FileTrouble("%s can't be made: %s is missing" % (path, os.path.dirname(path))) from None
+        raise FileTrouble(f"{path} can't be made: {os.path.dirname(path)} is missing") from None
 
 
 def _check_directory(path: str, found: os.stat_result, foreign_write: int) -> None:
     if stat.S_ISLNK(found.st_mode):
-        raise FileTrouble("%s is a symbolic link; a real directory belongs there: remove the link" % path)
+        raise FileTrouble(f"{path} is a symbolic link; a real directory belongs there: remove the link")
     if not stat.S_ISDIR(found.st_mode):
-        raise FileTrouble("%s is no directory; move away what lies there" % path)
+        raise FileTrouble(f"{path} is no directory; move away what lies there")
     if found.st_uid not in (0, os.geteuid()):
-        raise FileTrouble("%s belongs to UID %d; it has to belong to root or to who runs this: chown it" % (path, found.st_uid))
+        raise FileTrouble(
+            "%s belongs to UID %d; it has to belong to root or to who runs this: chown it" % (path, found.st_uid)
+        )
     if stat.S_IMODE(found.st_mode) & foreign_write:
-        raise FileTrouble("%s can be written to by others (mode %04o): chmod go-w %s" % (path, stat.S_IMODE(found.st_mode), path))
+        raise FileTrouble(
+            f"{path} can be written to by others (mode {stat.S_IMODE(found.st_mode):04o}): chmod go-w {path}"
+        )
 
 
 def read(path: str, limit: int = 1 << 20) -> Found | None:
@@ -88,14 +92,16 @@ def read(path: str, limit: int = 1 << 20) -> Found | None:
         return None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise FileTrouble("%s is a symbolic link; a regular file belongs there: remove the link" % path) from None
-        raise FileTrouble("%s can't be read: %s" % (path, error.strerror)) from None
+            raise FileTrouble(f"{path} is a symbolic link; a regular file belongs there: remove the link") from None
+        raise FileTrouble(f"{path} can't be read: {error.strerror}") from None
     with os.fdopen(descriptor, "rb") as handle:
         found = os.fstat(handle.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise FileTrouble("%s is no regular file; move away what lies there" % path)
+            raise FileTrouble(f"{path} is no regular file; move away what lies there")
         if found.st_size > limit:
-            raise FileTrouble("%s has %d bytes; more than %d were never written here: move it away" % (path, found.st_size, limit))
+            raise FileTrouble(
+                "%s has %d bytes; more than %d were never written here: move it away" % (path, found.st_size, limit)
+            )
         return Found(handle.read(limit + 1), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
 
 
@@ -111,7 +117,7 @@ class Writes:
 
     def add(self, name: str, content: bytes, mode: int) -> None:
         """Write ``content`` aside, to become the file ``name`` with ``mode``."""
-        temporary = os.path.join(self._directory, "%s%s.%s%s" % (TEMPORARY[0], name, secrets.token_hex(6), TEMPORARY[1]))
+        temporary = os.path.join(self._directory, f"{TEMPORARY[0]}{name}.{secrets.token_hex(6)}{TEMPORARY[1]}")
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         self._staged.append((temporary, os.path.join(self._directory, name)))
         with os.fdopen(descriptor, "wb") as handle:
@@ -167,7 +173,7 @@ def lock(path: str, timeout: float = 60.0) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise FileTrouble("the lock %s can't be opened: %s" % (path, error.strerror)) from None
+        raise FileTrouble(f"the lock {path} can't be opened: {error.strerror}") from None
     try:
         _acquire(descriptor, path, timeout)
         os.ftruncate(descriptor, 0)
@@ -187,6 +193,7 @@ def _acquire(descriptor: int, path: str, timeout: float) -> None:
             if time.monotonic() >= end:
                 holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
                 raise FileTrouble(
-                    "the lock %s has been held for %d seconds by process %s: wait for that run to end, or end it" % (path, timeout, holder)
+                    "the lock %s has been held for %d seconds by process %s: wait for that run to end, or end it"
+                    % (path, timeout, holder)
                 ) from None
         time.sleep(0.05)

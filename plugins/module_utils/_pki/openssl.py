@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from typing import Iterator
+from collections.abc import Iterator
 
 from . import der
 from .description import key_bits
@@ -43,8 +43,15 @@ def generate_key(key_type: str) -> bytes:
     if bits is not None:
         options = ["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:%d" % bits]
     else:
-        options = ["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:" + _CURVES[key_type], "-pkeyopt", "ec_param_enc:named_curve"]
-    return _run(["genpkey"] + options, "make a key")
+        options = [
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            "ec_paramgen_curve:" + _CURVES[key_type],
+            "-pkeyopt",
+            "ec_param_enc:named_curve",
+        ]
+    return _run(["genpkey", *options], "make a key")
 
 
 def public_key(key: bytes) -> bytes | None:
@@ -60,14 +67,14 @@ def public_key(key: bytes) -> bytes | None:
 
 def request(key_path: str, subject: str) -> str:
     """A signing request (PEM) that proves the key at ``key_path`` and says nothing but the common name ``subject``."""
-    configuration = "[req]\ndistinguished_name = name\nprompt = no\nstring_mask = utf8only\n[name]\nCN = %s\n" % subject
+    configuration = f"[req]\ndistinguished_name = name\nprompt = no\nstring_mask = utf8only\n[name]\nCN = {subject}\n"
     command = ["req", "-new", "-sha256", "-key", key_path, "-config", "/dev/stdin"]
     return _run(command, "make a signing request", configuration.encode("ascii")).decode("ascii")
 
 
 def challenge(nonce: str, name: str) -> str:
     """The common name a request for the certificate ``name`` has to carry in the run that gave ``nonce``."""
-    return hashlib.sha256(("%s/%s" % (nonce, name)).encode("utf-8")).hexdigest()
+    return hashlib.sha256((f"{nonce}/{name}").encode("utf-8")).hexdigest()
 
 
 def verify(certificate: bytes, issuer: bytes, usages: tuple[str, ...]) -> str | None:
@@ -87,13 +94,19 @@ def verify(certificate: bytes, issuer: bytes, usages: tuple[str, ...]) -> str | 
 def bundle(name: str, key_path: str, chain: bytes, password_path: str) -> bytes:
     """A PKCS#12 file of key and chain that programs on OpenSSL 1.1.1 and 3.x both read."""
     command = ["pkcs12", "-export", "-inkey", key_path, "-name", name, "-passout", "file:" + password_path]
-    return _run(command + ["-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256"], "make a PKCS#12 file", chain)
+    return _run(
+        [*command, "-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256"],
+        "make a PKCS#12 file",
+        chain,
+    )
 
 
 def bundle_content(bundle_path: str, password_path: str) -> tuple[bytes, bytes] | None:
     """Public key of the key, and DER of the first certificate, inside a PKCS#12 file; None when it doesn't open."""
     try:
-        content = _run(["pkcs12", "-in", bundle_path, "-nodes", "-passin", "file:" + password_path], "open a PKCS#12 file")
+        content = _run(
+            ["pkcs12", "-in", bundle_path, "-nodes", "-passin", "file:" + password_path], "open a PKCS#12 file"
+        )
         certificates = der.blocks(content)
         key = public_key(content)
     except OpensslMissing:
@@ -105,10 +118,21 @@ def bundle_content(bundle_path: str, password_path: str) -> tuple[bytes, bytes] 
 
 def _run(arguments: list[str], purpose: str, given: bytes = b"", descriptors: tuple[int, ...] = ()) -> bytes:
     # An empty trust store: only the CA that is named counts, whatever the host trusts.
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "SSL_CERT_FILE": "/dev/null", "SSL_CERT_DIR": "/nonexistent"}
+    environment = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LC_ALL": "C",
+        "SSL_CERT_FILE": "/dev/null",
+        "SSL_CERT_DIR": "/nonexistent",
+    }
     try:
         done = subprocess.run(
-            ["openssl"] + arguments, input=given, capture_output=True, env=environment, timeout=_TIMEOUT, pass_fds=descriptors, check=False
+            ["openssl", *arguments],
+            input=given,
+            capture_output=True,
+            env=environment,
+            timeout=_TIMEOUT,
+            pass_fds=descriptors,
+            check=False,
         )
     except FileNotFoundError:
         raise OpensslMissing("there is no openssl on this host: install the package openssl") from None
@@ -116,7 +140,9 @@ def _run(arguments: list[str], purpose: str, given: bytes = b"", descriptors: tu
         raise OpensslError("openssl couldn't %s in %d seconds" % (purpose, _TIMEOUT)) from None
     if done.returncode:
         lines = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-        raise OpensslError("openssl couldn't %s: %s" % (purpose, "; ".join(lines[:4])[:500] or "exit %d" % done.returncode))
+        raise OpensslError(
+            "openssl couldn't {}: {}".format(purpose, "; ".join(lines[:4])[:500] or "exit %d" % done.returncode)
+        )
     return done.stdout
 
 

@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -107,13 +107,21 @@ class Authority:
             key = self._open_key() if os.path.lexists(self.key_path) else self._make_key()
             certificate = _self_signed(self.description, key)
             public = self._directory("public", 0o755)
-            files.write(os.path.join(public, f"{self.description.name}.pem"), certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+            files.write(
+                os.path.join(public, f"{self.description.name}.pem"),
+                certificate.public_bytes(serialization.Encoding.PEM),
+                0o644,
+            )
 
     def trust(self) -> Trust:
         """What hosts need to know; the key isn't opened for it."""
         found = files.read(self.certificate_path)
         if found is None:
-            hint = "ask the party for its CA certificate and put it there" if self.description.mode == "external" else "it has not been made yet"
+            hint = (
+                "ask the party for its CA certificate and put it there"
+                if self.description.mode == "external"
+                else "it has not been made yet"
+            )
             raise AuthorityError(f"{self.where}: {self.certificate_path} is missing: {hint}")
         certificates = self._certificates(found.content)
         bundle = "".join(item.public_bytes(serialization.Encoding.PEM).decode("ascii") for item in certificates)
@@ -138,7 +146,9 @@ class Authority:
         key, issuer = self.signer()
         end = min(now + timedelta(days=description.lifetime_days), issuer.not_valid_after_utc)
         if end <= now:
-            raise AuthorityError(f"{self.where}: its certificate has ended on {issuer.not_valid_after_utc:%Y-%m-%d}: change the CA")
+            raise AuthorityError(
+                f"{self.where}: its certificate has ended on {issuer.not_valid_after_utc:%Y-%m-%d}: change the CA"
+            )
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(description.common_name))
@@ -193,7 +203,9 @@ class Authority:
                 f"{self.where}: {self.key_path} has mode {found.mode:04o}, so others can read it: chmod 0600 it, and change the CA if somebody may have"
             )
         if found.content.startswith(b"-----BEGIN") and b"ENCRYPTED" not in found.content.split(b"\n", 1)[0]:
-            raise AuthorityError(f"{self.where}: {self.key_path} isn't encrypted: encrypt it with the secret, or begin a new CA")
+            raise AuthorityError(
+                f"{self.where}: {self.key_path} isn't encrypted: encrypt it with the secret, or begin a new CA"
+            )
         try:
             key = serialization.load_pem_private_key(found.content, self._passphrase().encode("utf-8"))
         except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -219,7 +231,9 @@ class Authority:
         except (x509.ExtensionNotFound, ValueError):
             constraints = None
         if constraints is None or not constraints.ca:
-            raise AuthorityError(f"{self.where}: {self.certificate_path}: {certificate.subject.rfc4514_string()} is no CA's certificate")
+            raise AuthorityError(
+                f"{self.where}: {self.certificate_path}: {certificate.subject.rfc4514_string()} is no CA's certificate"
+            )
         if self.description.mode == "ownca" and certificate.subject != _name(self.description.common_name):
             raise AuthorityError(
                 f"{self.where}: {self.certificate_path} is of {certificate.subject.rfc4514_string()}, wanted is CN={self.description.common_name}: "
@@ -231,7 +245,9 @@ class Authority:
         for certificate in self._certificates(content):
             if _encoded(certificate.public_key()) == public:
                 return certificate
-        raise AuthorityError(f"{self.where}: {self.key_path} belongs to none of the certificates in {self.certificate_path}: restore the one that fits")
+        raise AuthorityError(
+            f"{self.where}: {self.key_path} belongs to none of the certificates in {self.certificate_path}: restore the one that fits"
+        )
 
 
 def proven_key(pem: str, challenge: str, description: Description) -> PublicKey:
@@ -254,7 +270,10 @@ def proven_key(pem: str, challenge: str, description: Description) -> PublicKey:
         raise AuthorityError(f"{where} isn't signed by the key it carries")
     if subject != [challenge]:
         raise AuthorityError(f"{where} was not made in this run for this certificate")
-    if not isinstance(public_key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)) or _kind(public_key) != description.key_type:
+    if (
+        not isinstance(public_key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey))
+        or _kind(public_key) != description.key_type
+    ):
         raise AuthorityError(f"{where} carries another kind of key than {description.key_type}")
     if isinstance(public_key, rsa.RSAPublicKey) and public_key.public_numbers().e != 65537:
         raise AuthorityError(f"{where} carries an RSA key with another exponent than 65537")
@@ -267,8 +286,10 @@ def _kind(public_key: PublicKey) -> str:
     return next((kind for kind, curve in _CURVES.items() if curve == public_key.curve.name), public_key.curve.name)
 
 
-def _self_signed(description: AuthorityDescription, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> x509.Certificate:
-    now = datetime.now(timezone.utc)
+def _self_signed(
+    description: AuthorityDescription, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+) -> x509.Certificate:
+    now = datetime.now(UTC)
     name = _name(description.common_name)
     usage = x509.KeyUsage(
         digital_signature=False,

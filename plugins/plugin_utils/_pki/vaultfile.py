@@ -113,7 +113,9 @@ class VaultFile:
         try:
             content, identity, secret = self._vault.decrypt_and_get_vault_id(found.content)
         except AnsibleError:
-            raise VaultTrouble(f"{self.path} isn't encrypted with one of the vault identities that were given: {_WAY_OUT}") from None
+            raise VaultTrouble(
+                f"{self.path} isn't encrypted with one of the vault identities that were given: {_WAY_OUT}"
+            ) from None
         return _Opened(self._parse(content), identity, secret)
 
     def _parse(self, content: bytes) -> dict[str, str]:
@@ -121,8 +123,12 @@ class VaultFile:
             values = yaml.safe_load(content) or {}
         except yaml.YAMLError:
             values = None
-        if not isinstance(values, dict) or not all(isinstance(name, str) and isinstance(value, str) for name, value in values.items()):
-            raise VaultTrouble(f"{self.path} has to be a mapping of names to quoted texts: correct it with ansible-vault edit {self.path}")
+        if not isinstance(values, dict) or not all(
+            isinstance(name, str) and isinstance(value, str) for name, value in values.items()
+        ):
+            raise VaultTrouble(
+                f"{self.path} has to be a mapping of names to quoted texts: correct it with ansible-vault edit {self.path}"
+            )
         return values
 
     def _write(self, values: dict[str, str], opened: _Opened) -> None:
@@ -137,7 +143,9 @@ class VaultFile:
         if not self._vault.secrets:
             raise VaultTrouble(f"{self.path} can't be written without a vault identity: {_WAY_OUT}")
         try:
-            identity, secret = match_encrypt_secret(self._vault.secrets, C.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY"))
+            identity, secret = match_encrypt_secret(
+                self._vault.secrets, C.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY")
+            )
         except AnsibleError as error:
             raise VaultTrouble(f"{self.path} can't be written: {error.message}") from None
         return _named(identity), secret

@@ -6,7 +6,10 @@ from __future__ import annotations
 from ansible_collections.fedlearn.infra.plugins.lookup.instances import choose, new_round
 
 GIVEN = {
-    "redis_instances": [{"name": "demo-a-redis", "stack": "a", "state": "present"}, {"name": "demo-b-redis", "stack": "b", "state": "absent"}],
+    "redis_instances": [
+        {"name": "demo-a-redis", "stack": "a", "state": "present"},
+        {"name": "demo-b-redis", "stack": "b", "state": "absent"},
+    ],
     "nginx_sites": [{"name": "demo-b-proxy", "stack": "b", "state": "present"}],
 }
 

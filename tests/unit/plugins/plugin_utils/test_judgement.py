@@ -6,9 +6,10 @@ from __future__ import annotations
 import math
 
 import pytest
-from ansible_collections.fedlearn.infra.plugins.plugin_utils import judgement
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils import judgement
 
 TRUTH = [1.0, -2.0, 3.0, 0.5]
 numbers = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8)
@@ -36,7 +37,8 @@ def test_distance_is_the_largest_difference(values, step, index):
 
 
 @pytest.mark.parametrize(
-    "observed", [None, [], [1.0, -2.0, 3.0], [*TRUTH, 0.0], [1.0, -2.0, 3.0, math.nan], ["1", -2.0, 3.0, 0.5], "text", {"a": 1}]
+    "observed",
+    [None, [], [1.0, -2.0, 3.0], [*TRUTH, 0.0], [1.0, -2.0, 3.0, math.nan], ["1", -2.0, 3.0, 0.5], "text", {"a": 1}],
 )
 def test_what_is_no_vector_of_that_length_is_infinitely_far(observed):
     assert judgement.distance(TRUTH, observed) == math.inf
@@ -71,7 +73,9 @@ def test_a_time_out_is_a_failure_of_another_kind():
 def test_a_participant_that_never_reported_fails_the_round():
     entry = judgement.judge_round(known(row("w1", TRUTH)), [])
     assert entry["passed"] is False
-    assert {"name": "every participant answered", "passed": False, "detail": "1 of 2 participants reported"} in entry["checks"]
+    assert {"name": "every participant answered", "passed": False, "detail": "1 of 2 participants reported"} in entry[
+        "checks"
+    ]
 
 
 def test_a_failed_probe_fails_a_round_with_right_numbers():
@@ -90,4 +94,6 @@ def test_a_probe_that_looked_at_nothing_has_not_passed():
 
 @given(st.lists(st.sampled_from(judgement.VERDICTS)))
 def test_the_worst_verdict_wins(verdicts):
-    assert judgement.worst(verdicts) == (judgement.VERDICTS[max(map(judgement.VERDICTS.index, verdicts))] if verdicts else "ok")
+    assert judgement.worst(verdicts) == (
+        judgement.VERDICTS[max(map(judgement.VERDICTS.index, verdicts))] if verdicts else "ok"
+    )

@@ -33,9 +33,7 @@ REDIS_SETTINGS = Section(
 )
 
 
-_REFUSED = (
-    "MindSpore Federated cannot give Redis a password and would exit: its authentication is the stack's `tls`"
-)
+_REFUSED = "MindSpore Federated cannot give Redis a password and would exit: its authentication is the stack's `tls`"
 
 
 def _password(values: Mapping[str, Any]) -> Breaches:

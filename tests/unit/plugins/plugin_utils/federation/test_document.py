@@ -30,7 +30,10 @@ def parse(text: str) -> tuple[Node | None, list[str]]:
         ("a: 0.5\nb: -1.5e+3\nc: .5\nd: 1.", {"a": 0.5, "b": -1500.0, "c": 0.5, "d": 1.0}),
         ("a: true\nb: False\nc: ~\nd:\ne: null", {"a": True, "b": False, "c": None, "d": None, "e": None}),
         ("a: '1'\nb: \"yes\"\nc: 'null'", {"a": "1", "b": "yes", "c": "null"}),
-        ("a: 2026-01-01\nb: fd00::12\nc: 10.20.0.11\nd: y", {"a": "2026-01-01", "b": "fd00::12", "c": "10.20.0.11", "d": "y"}),
+        (
+            "a: 2026-01-01\nb: fd00::12\nc: 10.20.0.11\nd: y",
+            {"a": "2026-01-01", "b": "fd00::12", "c": "10.20.0.11", "d": "y"},
+        ),
         ("[1, [2, {a: b}], []]", [1, [2, {"a": "b"}], []]),
         ("a: |\n  one\n  two\n", {"a": "one\ntwo\n"}),
         ("a: &x {b: 1}\nc: *x", {"a": {"b": 1}, "c": {"b": 1}}),
@@ -55,25 +58,59 @@ ODD = "is read differently by different YAML readers"
     [
         ("a: 1\nb: 2\na: 3", ["f.yml:3:1: a: the key 'a' is given twice (first in line 1)"]),
         ("x: {a: {b: 1, b: 2}}", ["f.yml:1:15: x.a.b: the key 'b' is given twice (first in line 1)"]),
-        ("a: !vault x", ["f.yml:1:4: a: a YAML tag (!vault): a document is plain data: secrets go by name, their values into the vault"]),
-        ("a: !!python/object/apply:os.system [id]", ["f.yml:1:4: a: a YAML tag (tag:yaml.org,2002:python/object/apply:os.sy...): a document is plain data"]),
+        (
+            "a: !vault x",
+            [
+                "f.yml:1:4: a: a YAML tag (!vault): a document is plain data: secrets go by name, their values into the vault"
+            ],
+        ),
+        (
+            "a: !!python/object/apply:os.system [id]",
+            ["f.yml:1:4: a: a YAML tag (tag:yaml.org,2002:python/object/apply:os.sy...): a document is plain data"],
+        ),
         ("a: !!str 1", ["f.yml:1:4: a: a YAML tag (tag:yaml.org,2002:str): a document is plain data"]),
         ("!x {a: 1}", ["f.yml:1:1: a YAML tag (!x): a document is plain data"]),
         ("a: ! 1", ["f.yml:1:4: a: a YAML tag (!): a document is plain data"]),
-        ("a: [b, '{{ x }}']", ["f.yml:1:8: a[1]: a template ('{{', '{%' or '{#'): a document is data, write the value itself"]),
+        (
+            "a: [b, '{{ x }}']",
+            ["f.yml:1:8: a[1]: a template ('{{', '{%' or '{#'): a document is data, write the value itself"],
+        ),
         ("a: 'x{%y'", ["f.yml:1:4: a: a template ('{{', '{%' or '{#'): a document is data, write the value itself"]),
         ("'{# x #}': 1", ["f.yml:1:1: a template ('{{', '{%' or '{#'): a document is data, write the value itself"]),
-        ("a: {{ x }}", ["f.yml:1:5: a: a key is a text, a mapping or list is none (a '{{ template }}' without quotes looks like one)"]),
+        (
+            "a: {{ x }}",
+            [
+                "f.yml:1:5: a: a key is a text, a mapping or list is none (a '{{ template }}' without quotes looks like one)"
+            ],
+        ),
         ("a: &x {b: *x}", ["f.yml:1:11: a.b: the alias *x stands inside of what it names"]),
         ("a: *x", ["f.yml:1:4: a: the alias *x names nothing above it"]),
         ("a: &x b\n*x : c", ["f.yml:2:1: an alias for a key: write the key itself"]),
         ("a: &x {b: 1}\nc: {<<: *x}", ["f.yml:2:5: c.'<<': merge keys (<<) aren't taken: write the keys out"]),
         ("1: a", ["f.yml:1:1: 1: a key is a text: write it in quotes"]),
         ("true: a", ["f.yml:1:1: true: a key is a text: write it in quotes"]),
-        ("? [a]\n: b", ["f.yml:1:3: a key is a text, a mapping or list is none (a '{{ template }}' without quotes looks like one)"]),
-        ("a: yes", ["f.yml:1:4: a: yes is a truth value for some YAML readers and text for others: write true, or 'yes' in quotes"]),
-        ("a: Off", ["f.yml:1:4: a: Off is a truth value for some YAML readers and text for others: write false, or 'Off' in quotes"]),
-        ("on: 1", ["f.yml:1:1: on is a truth value for some YAML readers and text for others: write true, or 'on' in quotes"]),
+        (
+            "? [a]\n: b",
+            [
+                "f.yml:1:3: a key is a text, a mapping or list is none (a '{{ template }}' without quotes looks like one)"
+            ],
+        ),
+        (
+            "a: yes",
+            [
+                "f.yml:1:4: a: yes is a truth value for some YAML readers and text for others: write true, or 'yes' in quotes"
+            ],
+        ),
+        (
+            "a: Off",
+            [
+                "f.yml:1:4: a: Off is a truth value for some YAML readers and text for others: write false, or 'Off' in quotes"
+            ],
+        ),
+        (
+            "on: 1",
+            ["f.yml:1:1: on is a truth value for some YAML readers and text for others: write true, or 'on' in quotes"],
+        ),
         ("a: 1e-3", [f"f.yml:1:4: a: 1e-3 {ODD}: write 0.001, or '1e-3' in quotes"]),
         ("a: 1e3", [f"f.yml:1:4: a: 1e3 {ODD}: write 1000, or '1e3' in quotes"]),
         ("a: 010", [f"f.yml:1:4: a: 010 {ODD}: write 10, or '010' in quotes"]),
@@ -89,7 +126,10 @@ ODD = "is read differently by different YAML readers"
         ("a: [1, 2", ["f.yml:1:9: is no YAML: while parsing a flow sequence, did not find expected ',' or ']'"]),
         ("a: 1\n b: 2", ["f.yml:2:3: is no YAML: mapping values are not allowed in this context"]),
         ("a: '\x01'", ["f.yml:1:5: is no YAML: control characters are not allowed"]),
-        ("a: 1\n\tb: 2", ["f.yml:2:1: is no YAML: while scanning for the next token, found character that cannot start any token"]),
+        (
+            "a: 1\n\tb: 2",
+            ["f.yml:2:1: is no YAML: while scanning for the next token, found character that cannot start any token"],
+        ),
         ("yes: 1\nno: 2\na: 010\nb: !x 3", 4),
     ],
 )
@@ -122,7 +162,10 @@ def deep_aliases() -> str:
         ("{a: " * 200_000, "is nested deeper than 32 levels"),
         ("a: " + "x" * 70_000, "is longer than 65536 characters"),
         ("a: " + "1" * 60_000, None),
-        ("a: " + "1" * 70, "is read differently by different YAML readers: write a decimal number, or the text in quotes"),
+        (
+            "a: " + "1" * 70,
+            "is read differently by different YAML readers: write a decimal number, or the text in quotes",
+        ),
         ("a: " + "1_" * 30_000, None),
         ("a: " + "1:" * 30_000 + "1", None),
     ],
@@ -168,13 +211,22 @@ def test_never_more_than_a_thousand_mistakes() -> None:
     assert mistakes[-1] == "f.yml: has more mistakes than these 1000"
 
 
-KEYS = st.from_regex(r"\A[a-z][a-z_]{0,8}\Z").filter(lambda key: key not in ("yes", "no", "on", "off", "true", "false", "null"))
+KEYS = st.from_regex(r"\A[a-z][a-z_]{0,8}\Z").filter(
+    lambda key: key not in ("yes", "no", "on", "off", "true", "false", "null")
+)
 SCALARS = (
     st.none()
     | st.booleans()
     | st.integers(-(10**12), 10**12)
-    | st.floats(-1e6, 1e6, allow_nan=False).map(lambda number: round(number, 4)).filter(lambda number: abs(number) > 0.001)
-    | st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Zl", "Zp"), exclude_characters="{\ufeff\ufffe\uffff"), max_size=12)
+    | st.floats(-1e6, 1e6, allow_nan=False)
+    .map(lambda number: round(number, 4))
+    .filter(lambda number: abs(number) > 0.001)
+    | st.text(
+        st.characters(
+            codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Zl", "Zp"), exclude_characters="{\ufeff\ufffe\uffff"
+        ),
+        max_size=12,
+    )
 )
 VALUES = st.recursive(
     SCALARS, lambda of: st.lists(of, max_size=4) | st.dictionaries(KEYS, of, max_size=4), max_leaves=20
@@ -199,7 +251,10 @@ def test_positions_are_where_yaml_says(value: dict[str, object], flow: bool) -> 
 
 def check_positions(node: Node, reference: yaml.Node) -> None:
     assert node.position is not None
-    assert (node.position.line, node.position.column) == (reference.start_mark.line + 1, reference.start_mark.column + 1)
+    assert (node.position.line, node.position.column) == (
+        reference.start_mark.line + 1,
+        reference.start_mark.column + 1,
+    )
     if isinstance(reference, yaml.MappingNode):
         assert isinstance(node.value, dict)
         for key, child in reference.value:

@@ -102,7 +102,11 @@ UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
         ("path", "a\0b", "is no path: it has a character that no path of ours has"),
         ("absolute_path", "opt/x", "is no absolute path: it begins with '/' and has no '..'"),
         ("absolute_path", "/opt/../x", "is no absolute path: it begins with '/' and has no '..'"),
-        ("secret", "hunter2!", "is no name of a secret (a lower-case letter, then a-z, 0-9, _, -); values are in the vault"),
+        (
+            "secret",
+            "hunter2!",
+            "is no name of a secret (a lower-case letter, then a-z, 0-9, _, -); values are in the vault",
+        ),
         ("sha256", SHA.upper(), "is no SHA-256 sum: 64 of 0-9 and a-f"),
         ("callable", "os.system('x')", "is no Python callable, such as package.module:function"),
         ("callable", "a:b\n", "is no Python callable, such as package.module:function"),
