@@ -1,0 +1,173 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A wrong document ends the real commands with exit code 4 and its mistakes; a right one is an inventory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[4]
+BIN = Path(sys.executable).parent
+
+RIGHT = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  lab: {hosts: {ms1: 10.20.0.11, ms2: 10.20.0.12}}
+stacks:
+  lenet:
+    kind: mindspore
+    redis: {host: ms1}
+    scheduler: {host: ms1}
+    servers: {hosts: [ms2]}
+    workers: {hosts: [ms2]}
+"""
+WRONG = RIGHT.replace("redis: {host: ms1}", "redis: {host: ms9}").replace("hosts: [ms2]", "hosts: [ms2], ports: 1", 1)
+MISTAKES = [
+    ":9:19: stacks.lenet.redis.host: no party has a host named 'ms9' (did you mean 'ms2'?)",
+    ":11:29: stacks.lenet.servers.ports: unknown key 'ports' (did you mean 'port'?)",
+]
+PLAYBOOK = """\
+- hosts: all
+  gather_facts: false
+  tasks:
+    - ansible.builtin.debug: {msg: "went on with {{ inventory_hostname }}"}
+"""
+COMMANDS = {
+    "ansible-inventory": ["ansible-inventory", "--list"],
+    "ansible-playbook": ["ansible-playbook", "play.yml"],
+    "ansible": ["ansible", "all", "-m", "ansible.builtin.debug"],
+}
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory to call commands in, with a right and a wrong inventory and what lies beside a document."""
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"right": RIGHT, "wrong": WRONG}.items():
+        for folder in ("files", "public/clinic-b"):
+            (tmp_path / name / folder).mkdir(parents=True)
+        (tmp_path / name / "federation.yml").write_text(text)
+        (tmp_path / name / "files/kc.kubeconfig").write_text("apiVersion: v1\n")
+        (tmp_path / name / "public/clinic-b/ca.pem").write_text("-----BEGIN CERTIFICATE-----\n")
+    (tmp_path / "play.yml").write_text(PLAYBOOK)
+    (tmp_path / "more.ini").write_text("[others]\nhost9 ansible_connection=local\n")
+    return tmp_path
+
+
+def run(room: Path, *command: str, config: Path = CHECKOUT / "ansible.cfg") -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment |= {"ANSIBLE_CONFIG": str(config), "ANSIBLE_HOME": str(room / "home"), "NO_COLOR": "1"}
+    return subprocess.run(
+        [str(BIN / command[0]), *command[1:]], cwd=room, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+def assert_refused(ended: subprocess.CompletedProcess[str], file: str, mistakes: list[str] = MISTAKES) -> None:
+    assert ended.returncode == 4, ended
+    assert ended.stderr.splitlines() == [f"[ERROR]: {file}{mistake}" for mistake in mistakes]
+    assert "went on" not in ended.stdout
+
+
+@pytest.mark.parametrize("command", ["ansible-inventory", "ansible-playbook"])
+def test_a_wrong_document_ends_the_command(room: Path, command: str) -> None:
+    assert_refused(run(room, *COMMANDS[command], "-i", "wrong/federation.yml"), "wrong/federation.yml")
+
+
+SOURCES = {
+    "directory": (["-i", "wrong"], "wrong/federation.yml"),
+    "second source": (["-i", "right/federation.yml", "-i", "wrong/federation.yml"], "wrong/federation.yml"),
+    "before another source": (["-i", "wrong/federation.yml", "-i", "more.ini"], "wrong/federation.yml"),
+    "limit to a host": (["-i", "wrong/federation.yml", "--limit", "ms2"], "wrong/federation.yml"),
+    "limit to another source": (["-i", "more.ini", "-i", "wrong", "--limit", "host9"], "wrong/federation.yml"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_however_it_is_given(room: Path, command: str, source: str) -> None:
+    arguments, file = SOURCES[source]
+    assert_refused(run(room, *COMMANDS[command], *arguments), file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_also_under_a_viewpoint_by_the_line_of_the_file_that_is_wrong(room: Path, command: str) -> None:
+    (room / "right/parties/lab").mkdir(parents=True)
+    viewpoint = "plugin: fedlearn.infra.federation\ndocument: ../../federation.yml\nparty: lab\noverlay: over.yml\n"
+    (room / "right/parties/lab/federation.yml").write_text(viewpoint)
+    (room / "right/parties/lab/over.yml").write_text("# ours\nstacks: {lenet: {tls: 'true'}}\n")
+    mistake = ":2:23: stacks.lenet.tls: expected true or false, found the text 'true': leave out the quotes"
+    ended = run(room, *COMMANDS[command], "-i", "right/parties/lab/federation.yml")
+    assert_refused(ended, "right/parties/lab/over.yml", [mistake])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_our_ansible_cfg_too(room: Path, command: str) -> None:
+    """Core's own settings reach the plugin through ``auto``."""
+    (room / "empty.cfg").write_text("[defaults]\n")
+    ended = run(room, *COMMANDS[command], "-i", "wrong/federation.yml", config=room / "empty.cfg")
+    assert_refused(ended, "wrong/federation.yml")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        (RIGHT + "  x: [\n", ":14:1: is no YAML: while parsing a flow node, did not find expected node content"),
+        (
+            RIGHT + "  x: !vault y\n",
+            ":13:6: stacks.x: a YAML tag (!vault): a document is plain data: "
+            "secrets go by name, their values into the vault",
+        ),
+    ],
+    ids=["no YAML", "a tag that Ansible knows"],
+)
+def test_a_file_that_only_begins_as_a_document_is_no_other_kind_of_source(
+    room: Path, command: str, text: str, mistake: str
+) -> None:
+    (room / "wrong/federation.yml").write_text(text)
+    assert_refused(run(room, *COMMANDS[command], "-i", "wrong/federation.yml"), "wrong/federation.yml", [mistake])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["right/federation.yml", "right"])
+def test_a_right_document_is_an_inventory(room: Path, source: str) -> None:
+    listed = run(room, *COMMANDS["ansible-inventory"], "-i", source)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    shown = json.loads(listed.stdout)
+    assert shown["federation_hosts"]["hosts"] == ["ms1", "ms2"]
+    assert shown["mindspore_server"]["hosts"] == ["ms2"]
+    # no text of a document is a template: core marks those it doesn't trust
+    assert shown["_meta"]["hostvars"]["ms2"]["ansible_host"] == {"__ansible_unsafe": "10.20.0.12"}
+
+    played = run(room, *COMMANDS["ansible-playbook"], "-i", source, "--limit", "ms2")
+    assert (played.returncode, played.stderr) == (0, "")
+    assert "went on with ms2" in played.stdout
+    assert "went on with ms1" not in played.stdout
+
+
+@pytest.mark.slow
+def test_a_right_document_stands_beside_other_sources(room: Path) -> None:
+    listed = run(room, *COMMANDS["ansible-inventory"], "-i", "right", "-i", "more.ini")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert sorted(json.loads(listed.stdout)["_meta"]["hostvars"]) == ["host9", "ms1", "ms2"]
+
+
+@pytest.mark.slow
+def test_site_ends_when_no_source_is_a_federation(room: Path) -> None:
+    played = run(room, "ansible-playbook", "-i", "more.ini", str(CHECKOUT / "site.yml"))
+    assert played.returncode == 2
+    assert "the inventory holds no federation: give -i a federation document" in played.stdout
