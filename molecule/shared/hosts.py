@@ -371,7 +371,12 @@ def inventory_hosts(source: str, suite: str) -> list[Host]:
         raise HostsError(f"the inventory {source} cannot be read:\n{listed.stderr.strip()}")
     hosts = json.loads(listed.stdout)["_meta"]["hostvars"]
     remote = {name: values for name, values in hosts.items() if values.get("ansible_connection") != "local"}
-    return [Host(name, (str(values["ansible_host"]),), suite) for name, values in remote.items()]
+    return [Host(name, (_plain(values["ansible_host"]),), suite) for name, values in remote.items()]
+
+
+def _plain(value: str | dict[str, str]) -> str:
+    """A document's strings are never templates, and ansible-inventory marks each as such."""
+    return value["__ansible_unsafe"] if isinstance(value, dict) else value
 
 
 # --- the command line -----------------------------------------------------------------------------
