@@ -20,7 +20,7 @@ description:
   - A certificate is renewed when a third of its lifetime is left, or when what it says isn't what the task describes. The key
     stays the same, unless I(certificates[].key_type) changed.
   - A CA is made when a certificate first needs it. Its key, encrypted with the secret C(ca_<authority>), stays in
-    C(<state_directory>/pki/<party>/<authority>.key), its certificate in C(<state_directory>/public/<party>/<authority>.pem).
+    C(<state_directory>/.ca/<party>/<authority>.key), its certificate in C(<state_directory>/public/<party>/<authority>.pem).
   - While that file holds two certificates (a CA change), hosts trust both, and the one that fits the key signs.
   - When nothing is to be done the task is one remote execution, otherwise two.
 options:

@@ -4,7 +4,7 @@
 
 """A party's certification authority on its control node: made when it is missing, opened for signing only.
 
-Key: ``<state>/pki/<party>/<authority>.key``, PKCS#8 encrypted with a secret. Certificates:
+Key: ``<state>/.ca/<party>/<authority>.key``, PKCS#8 encrypted with a secret. Certificates:
 ``<state>/public/<party>/<authority>.pem``; there may be several during a CA change, all are trusted, and the one that
 belongs to the key signs.
 """
@@ -78,7 +78,7 @@ class Authority:
     @property
     def key_path(self) -> str:
         """The file of the encrypted key."""
-        return os.path.join(self._state, "pki", self.description.party, f"{self.description.name}.key")
+        return os.path.join(self._state, ".ca", self.description.party, f"{self.description.name}.key")
 
     @property
     def certificate_path(self) -> str:
@@ -177,7 +177,7 @@ class Authority:
             self._passphrase()
 
     def _locked(self) -> AbstractContextManager[None]:
-        directory = self._directory("pki", 0o700)
+        directory = self._directory(".ca", 0o700)
         return files.lock(os.path.join(directory, f".{self.description.name}.lock"))
 
     def _directory(self, kind: str, mode: int) -> str:

@@ -27,7 +27,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _URL = re.compile(r"https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]{1,5})?(?:/[!-~]*)?")
 _INTERPOLATION = re.compile(r"\{\{-?(.*?)-?\}\}", re.DOTALL)
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
-_UNSEEN = re.compile(r"^#jinja2:|\{%[-+]?\s*(?:include|import|from|extends|call|filter)\b")
+# what `import` brings is output only through an interpolation, which is checked
+_UNSEEN = re.compile(r"^#jinja2:|\{%[-+]?\s*(?:include|extends|call|filter)\b")
 _SAFE_INTERPOLATION = re.compile(r"\|\s*to_json\s*(?:\([^()]*\)\s*)?$")
 _SAFE_BARE = {"instance.name", "instance.federation"}
 
