@@ -662,7 +662,8 @@ def words(type_: Type) -> str:
         case Boolean():
             return "true or false"
         case Choice():
-            return f"one of {', '.join(type_.words)}" if len(type_.words) > 1 else type_.words[0]
+            shown = [word or "''" for word in type_.words]
+            return f"one of {', '.join(shown)}" if len(shown) > 1 else shown[0]
         case Items():
             least = f" of at least {type_.min_items}" if type_.min_items else ""
             return f"a list{least}"
