@@ -35,6 +35,8 @@ def host_name(text: str) -> str:
     """A host's name in the inventory."""
     if not _HOST_NAME.fullmatch(text) or ".." in text:
         raise ValueError("is no host name: letters, digits, '-', '_' and '.', a letter or digit at both ends")
+    if text.lower() == "localhost" or text.startswith("127."):
+        raise ValueError("is Ansible's name for the control node: choose another, with this as its address")
     return text
 
 
@@ -145,6 +147,8 @@ def path(text: str) -> str:
     """A path of a file beside the document: relative, and never upwards."""
     if _CONTROL.search(text) or "\\" in text:
         raise ValueError("is no path: it has a character that no path of ours has")
+    if "://" in text:
+        raise ValueError("is a URL, and a path is wanted: files that a document names lie beside it")
     if text.startswith(("/", "~")):
         raise ValueError("is an absolute path: files that a document names lie beside it")
     if ".." in text.split("/"):

@@ -426,7 +426,7 @@ class Checker:
                 self.note((*path, *where), message, lookup.position(where))
 
     def one_of(self, type_: OneOf, node: Node, path: Path) -> Any:
-        """The first type that fits; else the mistakes of the one whose shape fits."""
+        """The first type that fits; else the mistakes of the one whose shape fits, and of several the fewest."""
         attempts: list[Checker] = []
         if node.value is None and any(_shape(of) is dict for of in type_.types):
             return self.unexpected(type_, node, path, ": write {} when nothing is to be said")
@@ -438,10 +438,11 @@ class Checker:
                 return value
             attempts.append(attempt)
         shaped = [attempt for attempt, of in zip(attempts, type_.types, strict=True) if _shape(of) is _node_shape(node)]
-        if len(shaped) != 1:
+        if not shaped or (len(shaped) > 1 and _node_shape(node) is str):
             return self.unexpected(type_, node, path)
-        self.absorb(shaped[0])
-        for mistake in shaped[0].report.mistakes:
+        nearest = min(shaped, key=lambda attempt: attempt.faults)
+        self.absorb(nearest)
+        for mistake in nearest.report.mistakes:
             self.report.add(mistake)
         return WRONG
 

@@ -145,6 +145,8 @@ _APPLICATION = Section(
     }
 )
 
+_COMMON_NAME = Text(pattern=r"[A-Za-z0-9](?:[A-Za-z0-9 ._@-]{0,62}[A-Za-z0-9])?", pattern_name="a common name")
+
 _PER_HOST = Key(Integer(1, 64), "How many on each host.", default=1)
 
 PLACEMENTS: Mapping[str, Key] = {
@@ -175,7 +177,7 @@ PLACEMENTS: Mapping[str, Key] = {
                     "Networks that may reach the REST interface; default: the scheduler's host alone.",
                 ),
                 "clients": Key(
-                    Items(Text(max_length=64), single=True),
+                    Items(_COMMON_NAME, single=True),
                     "Common names of the party's certificates that may, beside the scheduler's own.",
                     default=[],
                 ),

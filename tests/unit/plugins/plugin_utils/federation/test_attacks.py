@@ -1,0 +1,289 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A document, also a partner's, cannot make the controller run, template or read anything, or hold it up."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import document
+from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
+
+SUM = "5" * 64
+DOCUMENT = f"""\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  lab:
+    hosts:
+      ms1: {{address: 10.20.0.11, public_name: ms1.example}}
+      ms2: 10.20.0.12
+  partner: {{external: true, ca: public/ca.pem}}
+clusters:
+  kc: {{party: lab, kubeconfig: files/kc}}
+stacks:
+  lenet:
+    kind: mindspore
+    redis: {{host: ms1}}
+    scheduler: {{host: ms1, clients: [operator]}}
+    servers: {{hosts: [ms2], initial_model: {{source: m.npz, sha256: '{SUM}'}}}}
+    workers: {{hosts: [ms2], application: {{callable: "app:train", source: app, settings: {{word: x}}}}}}
+    settings: {{summary: {{metrics_file: metrics.json}}}}
+    runtime: {{python: {{source: system}}}}
+"""
+
+
+def test_the_document_that_is_attacked_is_right(load: Load) -> None:
+    assert load(DOCUMENT).stacks["lenet"].settings == {"summary": {"metrics_file": "metrics.json"}}
+
+
+UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
+ABSOLUTE = "is an absolute path: files that a document names lie beside it"
+CLEAR = "a secret in clear: a document only names secrets, their values go into the vault"
+USERINFO = "a URL with a user or password in it: write it without, secrets go into the vault"
+VARS = "vars take ansible_user and ansible_port only, others belong in the party's own group_vars or host_vars"
+HOST_NAME = "is no host name: letters, digits, '-', '_' and '.', a letter or digit at both ends"
+CONTROL_NODE = "is Ansible's name for the control node: choose another, with this as its address"
+TAG = "a document is plain data"
+LENET = "stacks.lenet"
+APPLICATION = f"{LENET}.workers.application"
+MS1 = "parties.lab.hosts.ms1"
+
+FILES = [
+    ("ca: public/ca.pem", "ca: ../ca.pem", f"9:33: parties.partner.ca: '../ca.pem' {UPWARDS}"),
+    ("ca: public/ca.pem", "ca: /etc/shadow", f"9:33: parties.partner.ca: '/etc/shadow' {ABSOLUTE}"),
+    ("kubeconfig: files/kc", "kubeconfig: a/../../kc", f"11:32: clusters.kc.kubeconfig: 'a/../../kc' {UPWARDS}"),
+    (
+        "kubeconfig: files/kc",
+        "kubeconfig: ~/.kube/config",
+        f"11:32: clusters.kc.kubeconfig: '~/.kube/config' {ABSOLUTE}",
+    ),
+    ("source: app", "source: ../app", f"18:74: {APPLICATION}.source: '../app' {UPWARDS}"),
+    ("source: app", "source: /etc", f"18:74: {APPLICATION}.source: '/etc' {ABSOLUTE}"),
+    ("source: m.npz", "source: ../m.npz", f"17:53: {LENET}.servers.initial_model.source: '../m.npz' {UPWARDS}"),
+    ("source: m.npz", "source: /m.npz", f"17:53: {LENET}.servers.initial_model.source: '/m.npz' {ABSOLUTE}"),
+    (
+        "redis: {host: ms1}",
+        "redis: {external: {address: 10.0.0.1, ca: ../ca.pem}}",
+        f"15:47: {LENET}.redis.external.ca: '../ca.pem' {UPWARDS}",
+    ),
+    ("runtime: {", "runtime: {wheels: /wheels, ", f"20:23: {LENET}.runtime.wheels: '/wheels' {ABSOLUTE}"),
+    (
+        "python: {source: system}",
+        f"python: {{source: archive, archive: {{source: 'file:///etc/x', sha256: '{SUM}'}}}}",
+        f"20:59: {LENET}.runtime.python.archive.source: expected a URL or the path of a file beside the document, "
+        "found the text 'file:///etc/x'",
+    ),
+    (
+        "metrics_file: metrics.json",
+        "metrics_file: ../../etc/x",
+        f"19:40: {LENET}.settings.summary.metrics_file: '../../etc/x' {UPWARDS}",
+    ),
+    (
+        "federation: demo",
+        "federation: ../demo",
+        "3:13: federation: '../demo' is no name: a lower-case letter, then up to 31 of a-z, 0-9 and '-', "
+        "no '-' at the end",
+    ),
+    (
+        "federation: demo",
+        "federation: demo\nstate_directory: /tmp",
+        "4:1: state_directory: unknown key 'state_directory'",
+    ),
+]
+
+SECRETS = [
+    ("word: x", "api_token: hunter2", f"18:101: {APPLICATION}.settings.api_token: {CLEAR}"),
+    ("word: x", "dbPassword: hunter2", f"18:102: {APPLICATION}.settings.dbPassword: {CLEAR}"),
+    ("word: x", "password: 12345", f"18:100: {APPLICATION}.settings.password: {CLEAR}"),
+    ("word: x", "secrets: [hunter2]", f"18:100: {APPLICATION}.settings.secrets[0]: {CLEAR}"),
+    ("word: x", "u: 'postgresql://u:hunter2@db/x'", f"18:93: {APPLICATION}.settings.u: {USERINFO}"),
+    ("word: x", "u: [see https://hunter2@db/]", f"18:94: {APPLICATION}.settings.u[0]: {USERINFO}"),
+    (
+        "scheduler: {",
+        "scheduler: {public_url: 'https://u:hunter2@rest.example', ",
+        f"16:29: {LENET}.scheduler.public_url: this has a user or a password in it",
+    ),
+    (
+        "runtime: {",
+        "runtime: {index_url: 'https://u:hunter2@pypi.example/', ",
+        f"20:26: {LENET}.runtime.index_url: this has a user or a password in it",
+    ),
+]
+
+CONNECTION = [
+    *(
+        (
+            "address: 10.20.0.11",
+            f"address: 10.20.0.11, vars: {{{name}: local}}",
+            f"7:41: {MS1}.vars.{name}: unknown key '{name}': {VARS}",
+        )
+        for name in (
+            "ansible_connection",
+            "ansible_host",
+            "ansible_ssh_common_args",
+            "ansible_ssh_executable",
+            "ansible_python_interpreter",
+            "ansible_shell_executable",
+            "ansible_become_exe",
+            "ansible_password",
+            "fedlearn_state",
+        )
+    ),
+    (
+        "address: 10.20.0.11",
+        "address: 10.20.0.11, vars: {ansible_user: -oProxyCommand=id}",
+        f"7:55: {MS1}.vars.ansible_user: '-oProxyCommand=id' is not a user's name",
+    ),
+    (
+        "address: 10.20.0.11",
+        "address: 10.20.0.11, vars: {ansible_port: '22 -oProxyCommand=id'}",
+        f"7:55: {MS1}.vars.ansible_port: expected a whole number from 1 to 65535, "
+        "found the text '22 -oProxyCommand=id'",
+    ),
+    (
+        "address: 10.20.0.11",
+        "address: -oProxyCommand=id",
+        f"7:22: {MS1}.address: '-oProxyCommand=id' is no DNS name",
+    ),
+    ("ms2: 10", "ms2: 10.20.0.12\n      localhost: 10", f"9:7: parties.lab.hosts.localhost: {CONTROL_NODE}"),
+    ("ms2: 10", "ms2: 10.20.0.12\n      127.0.0.1: 10", f"9:7: parties.lab.hosts.'127.0.0.1': {CONTROL_NODE}"),
+    ("ms2: 10", "ms2: 10.20.0.12\n      '-x': 10", f"9:7: parties.lab.hosts.-x: {HOST_NAME}"),
+    ("ms2: 10", "ms2: 10.20.0.12\n      'a;id': 10", f"9:7: parties.lab.hosts.'a;id': {HOST_NAME}"),
+    (
+        "ms2: 10.20.0.12",
+        "ms2: 10.20.0.12\n      all: 10.20.0.13",
+        "9:7: parties.lab.hosts.all: 'all' is a group of Ansible's or of ours too: choose another name",
+    ),
+    (
+        'callable: "app:train"',
+        "callable: \"os:system('id')\"",
+        f"18:53: {APPLICATION}.callable: 'os:system('id')' is no Python callable, such as package.module:function",
+    ),
+    (
+        "clients: [operator]",
+        "clients: ['a; } include /etc/x;']",
+        f"16:38: {LENET}.scheduler.clients[0]: 'a; }} include /etc/x;' is not a common name",
+    ),
+    (
+        "redis: {host: ms1}",
+        'redis: {host: ms1, settings: {maxmemory: "1mb\\nloadmodule /x.so"}}',
+        f"15:46: {LENET}.redis.settings.maxmemory: '1mb?loadmodule /x.so' is not bytes such as 512mb",
+    ),
+]
+
+TAGS = [
+    (
+        "word: x",
+        "word: !!python/object/apply:os.system [id]",
+        f"18:96: {APPLICATION}.settings.word: a YAML tag (tag:yaml.org,2002:python/object/apply:os.system): {TAG}",
+    ),
+    (
+        "federation: demo",
+        "federation: !!python/name:os.system demo",
+        f"3:13: federation: a YAML tag (tag:yaml.org,2002:python/name:os.system): {TAG}",
+    ),
+    (
+        "word: x",
+        "word: !vault x",
+        f"18:96: {APPLICATION}.settings.word: a YAML tag (!vault): {TAG}: secrets go by name, their values into the "
+        "vault",
+    ),
+    ("word: x", "word: !unsafe x", f"18:96: {APPLICATION}.settings.word: a YAML tag (!unsafe): {TAG}"),
+    ("word: x", "!include x: y", f"18:90: {APPLICATION}.settings: a YAML tag (!include): {TAG}"),
+    (
+        "settings: {word: x}",
+        "settings: &all {word: *all}",
+        f"18:101: {APPLICATION}.settings.word: the alias *all stands inside of what it names",
+    ),
+    (
+        "settings: {word: x}",
+        "settings: {word: &word {a: b}, <<: *word}",
+        f"18:110: {APPLICATION}.settings.'<<': merge keys (<<) aren't taken: write the keys out",
+    ),
+]
+
+
+def replaced(old: str, new: str) -> str:
+    assert DOCUMENT.count(old) >= 1, old
+    return DOCUMENT.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(("old", "new", "line"), [*FILES, *SECRETS, *CONNECTION, *TAGS])
+def test_an_attack_is_a_mistake(mistakes: Mistakes, old: str, new: str, line: str) -> None:
+    lines = mistakes(replaced(old, new))
+    assert f"federation.yml:{line}" in lines
+    assert "hunter2" not in "".join(lines)
+
+
+def positions(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of each text, and of each key with None at its end."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            yield (*path, key, None)
+            yield from positions(child, (*path, key))
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from positions(child, (*path, index))
+    elif isinstance(value, str):
+        yield path
+
+
+PLAIN = yaml.safe_load(DOCUMENT)
+POSITIONS = list(positions(PLAIN))
+
+
+@pytest.mark.parametrize("template", ["{{ lookup('pipe', 'id') }}", "x{% set y = 1 %}", "x{# y #}"])
+def test_a_template_is_refused_wherever_a_text_can_stand(mistakes: Mistakes, template: str) -> None:
+    assert len(POSITIONS) > 60
+    for path in POSITIONS:
+        changed = copy.deepcopy(PLAIN)
+        *way, last = path[:-1] if path[-1] is None else path
+        place = changed
+        for step in way:
+            place = place[step]
+        if path[-1] is None:
+            place[template] = place.pop(last)
+        else:
+            place[last] = template
+        lines = mistakes(yaml.safe_dump(changed, width=1000))
+        assert [line for line in lines if "a template ('{{', '{%' or '{#')" in line], path
+
+
+def lists_of_lists(levels: int) -> str:
+    """Ten to the power of so many words, in a few hundred bytes."""
+    lines = ["a0: &a0 [" + ", ".join("x" * 10) + "]"]
+    lines += [f"a{level}: &a{level} [" + ", ".join([f"*a{level - 1}"] * 10) + "]" for level in range(1, levels)]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (lists_of_lists(9), "aliases stand for more than 100000 values"),
+        (DOCUMENT.replace("word: x", "word: " + "[" * 50_000), "is nested deeper than 32 levels"),
+        (DOCUMENT.replace("word: x", f"word: '{'x' * (document.MAX_TEXT + 1)}'"), "is longer than 65536 characters"),
+        (DOCUMENT.replace("word: x", f"{'x' * (document.MAX_TEXT + 1)}: y"), "is longer than 65536 characters"),
+        (DOCUMENT.replace("word: x", f"word: '{'x' * document.MAX_BYTES}'"), "is bigger than 16 MiB"),
+        (DOCUMENT.replace("ms2: 10.20.0.12", "ms2: 10.20.0.12\n      'w[1:999999999]': {}"), "more than 100000 names"),
+        (DOCUMENT.replace("ms2: 10.20.0.12", "ms2: 10.20.0.12\n      " + "'[1:99]" * 30 + "': {}"), "is no YAML"),
+        (DOCUMENT.replace("ms2: 10.20.0.12", "ms2: 10.20.0.12\n      '" + "[1:99]" * 30 + "': {}"), "100000 names"),
+        (DOCUMENT.replace("hosts: [ms2]", f"hosts: ['{'*?' * 2000}x']"), "no party has a host whose name fits"),
+    ],
+    ids=["laughs", "deep", "text", "key", "file", "range", "quotes", "ranges", "pattern"],
+)
+def test_what_would_hold_the_controller_up_is_refused_at_once(mistakes: Mistakes, text: str, line: str) -> None:
+    before = time.process_time()
+    lines = mistakes(text)
+    assert time.process_time() - before < 5
+    assert [found for found in lines if line in found], lines
+    assert all(len(found) < 500 for found in lines)
