@@ -88,9 +88,10 @@ def _text(file: str) -> str:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise _UnreadableError(f"can't be read: {getattr(error, 'strerror', None) or error}", 0, 0) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _UnreadableError("is no file", 0, 0)
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _UnreadableError("is no file", 0, 0)
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise _UnreadableError(f"is bigger than {MAX_BYTES // 2**20} MiB", 0, 0)
@@ -312,6 +313,7 @@ def overlay(base: Node, over: Node, report: Report, path: Path = ()) -> Node:
             keys.pop(key, None)
             continue
         values[key] = overlay(below or Node(None), child, report, (*path, key))
-        keys[key] = over.keys[key] if below is None or not isinstance(child.value, dict) else keys[key]
+        if key in over.keys and (below is None or not isinstance(child.value, dict)):
+            keys[key] = over.keys[key]
     position = over.position if deleted or under is not base else base.position
     return Node(values, position, keys, base.broken or over.broken)

@@ -66,7 +66,7 @@ ODD = "is read differently by different YAML readers"
         ),
         (
             "a: !!python/object/apply:os.system [id]",
-            ["f.yml:1:4: a: a YAML tag (tag:yaml.org,2002:python/object/apply:os.sy...): a document is plain data"],
+            ["f.yml:1:4: a: a YAML tag (tag:yaml.org,2002:python/object/apply:os.system): a document is plain data"],
         ),
         ("a: !!str 1", ["f.yml:1:4: a: a YAML tag (tag:yaml.org,2002:str): a document is plain data"]),
         ("!x {a: 1}", ["f.yml:1:1: a YAML tag (!x): a document is plain data"]),
@@ -123,12 +123,12 @@ ODD = "is read differently by different YAML readers"
         ("a: 1\n---\nb: 2", ["f.yml:2:1: a second document begins here: a file has one"]),
         ("", ["f.yml:1:1: is empty"]),
         ("# nothing", ["f.yml:1:1: is empty"]),
-        ("a: [1, 2", ["f.yml:1:9: is no YAML: while parsing a flow sequence, did not find expected ',' or ']'"]),
+        ("a: [1, 2", ["f.yml:2:1: is no YAML: while parsing a flow sequence, did not find expected ',' or ']'"]),
         ("a: 1\n b: 2", ["f.yml:2:3: is no YAML: mapping values are not allowed in this context"]),
         ("a: '\x01'", ["f.yml:1:5: is no YAML: control characters are not allowed"]),
         (
             "a: 1\n\tb: 2",
-            ["f.yml:2:1: is no YAML: while scanning for the next token, found character that cannot start any token"],
+            ["f.yml:2:1: is no YAML: while scanning a plain scalar, found a tab character that violates indentation"],
         ),
         ("yes: 1\nno: 2\na: 010\nb: !x 3", 4),
     ],
@@ -226,8 +226,9 @@ SCALARS = (
             codec="utf-8", exclude_categories=("Cc", "Cs", "Cn", "Zl", "Zp"), exclude_characters="{\ufeff\ufffe\uffff"
         ),
         max_size=12,
-    )
+    ).filter(lambda text: not (document._ODD_NUMBER.fullmatch(text) or document._FLOAT.fullmatch(text)))
 )
+"""Of texts none that PyYAML writes without quotes although others read a number (0E0, -.5)."""
 VALUES = st.recursive(
     SCALARS, lambda of: st.lists(of, max_size=4) | st.dictionaries(KEYS, of, max_size=4), max_leaves=20
 )
