@@ -1,0 +1,288 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every class of mistake with its place and words, and all mistakes of a document in one run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
+
+DOCUMENT = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  lab:
+    hosts:
+      ms1: 10.20.0.11
+      ms2: 10.20.0.12
+      "w[01:03]": {first_address: 10.20.1.1}
+  partner: {external: true, ca: public/ca.pem}
+clusters:
+  kc: {party: lab, kubeconfig: files/kc}
+stacks:
+  lenet:
+    kind: mindspore
+    redis: {host: ms1}
+    scheduler: {host: ms1}
+    servers: {hosts: [ms2]}
+    workers: {hosts: ["w*"]}
+    proxy: {host: ms1}
+"""
+
+NAME = "is no name: a lower-case letter, then up to 31 of a-z, 0-9 and '-', no '-' at the end"
+
+ROWS = {
+    "unknown key": (
+        "redis: {host: ms1}",
+        "redis: {hst: ms1}",
+        "16:12: stacks.lenet.redis: doesn't say where: 'host' or 'external' is missing",
+        "16:13: stacks.lenet.redis.hst: unknown key 'hst' (did you mean 'host'?)",
+    ),
+    "unknown key at the top": (
+        "clusters:",
+        "cluster:",
+        "11:1: cluster: unknown key 'cluster' (did you mean 'clusters'?)",
+    ),
+    "missing key": ("version: 1\n", "", "1:1: the key 'version' is missing (a whole number: 1)"),
+    "missing key of a stack": (
+        "    redis: {host: ms1}\n",
+        "",
+        "15:5: stacks.lenet: the key 'redis' is missing (a mapping)",
+    ),
+    "unknown version": (
+        "version: 1",
+        "version: 2",
+        "2:10: version: expected a whole number: 1, found the number 2",
+    ),
+    "unknown kind": (
+        "kind: mindspore",
+        "kind: mindspor",
+        "15:11: stacks.lenet.kind: unknown kind 'mindspor' (did you mean 'mindspore'?) (known are mindspore)",
+    ),
+    "unknown host": (
+        "scheduler: {host: ms1}",
+        "scheduler: {host: ms3}",
+        "17:23: stacks.lenet.scheduler.host: no party has a host named 'ms3' (did you mean 'ms2'?)",
+    ),
+    "unknown host in a list": (
+        "hosts: [ms2]",
+        "hosts: [ms2, w04]",
+        "18:28: stacks.lenet.servers.hosts[1]: no party has a host named 'w04' (did you mean 'w03'?)",
+    ),
+    "unknown hosts of a range": (
+        "hosts: [ms2]",
+        'hosts: ["w[03:05]"]',
+        "18:23: stacks.lenet.servers.hosts[0]: no party has a host named 'w04' (did you mean 'w03'?) "
+        "(nor 1 more of this range)",
+    ),
+    "pattern that fits none": (
+        'hosts: ["w*"]',
+        'hosts: ["v*"]',
+        "19:23: stacks.lenet.workers.hosts[0]: no party has a host whose name fits 'v*'",
+    ),
+    "unknown party": (
+        "{party: lab,",
+        "{party: lap,",
+        "12:15: clusters.kc.party: there is no party named 'lap' (did you mean 'lab'?)",
+    ),
+    "wrong type": (
+        "hosts: [ms2]",
+        "hosts: [ms2], per_host: '2'",
+        "18:39: stacks.lenet.servers.per_host: expected a whole number from 1 to 64, found the text '2': "
+        "leave out the quotes",
+    ),
+    "mapping instead of a list": (
+        "hosts: [ms2]",
+        "hosts: {ms2: 1}",
+        "18:22: stacks.lenet.servers.hosts: expected names of hosts, found a mapping",
+    ),
+    "nothing": (
+        "redis: {host: ms1}",
+        "redis:",
+        "16:11: stacks.lenet.redis: expected a mapping, found nothing: write {} when none of its keys is needed",
+    ),
+    "wrong range": (
+        "proxy: {host: ms1}",
+        "proxy: {host: ms1, port: 70000}",
+        "20:30: stacks.lenet.proxy.port: expected a whole number from 1 to 65535, found the number 70000",
+    ),
+    "truth value of YAML 1.1": (
+        "kind: mindspore",
+        "kind: mindspore\n    tls: yes",
+        "16:10: stacks.lenet.tls: yes is a truth value for some YAML readers and text for others: write true, or "
+        "'yes' in quotes",
+    ),
+    "duplicate key": (
+        "    scheduler: {host: ms1}",
+        "    redis: {host: ms1}\n    scheduler: {host: ms1}",
+        "17:5: stacks.lenet.redis: the key 'redis' is given twice (first in line 16)",
+    ),
+    "two hosts of one name": (
+        "      ms2: 10.20.0.12",
+        "      ms2: 10.20.0.12\n      w02: 10.20.0.13",
+        "10:7: parties.lab.hosts.'w[01:03]': there is a host 'w02' already (federation.yml:9:12)",
+    ),
+    "two hosts of one address": (
+        "ms2: 10.20.0.12",
+        "ms2: 10.20.0.11",
+        "8:12: parties.lab.hosts.ms2: 10.20.0.11 is the address of host 'ms1' already (federation.yml:7:12)",
+    ),
+    "no address": (
+        "ms2: 10.20.0.12",
+        "ms2: 10.20.0.300",
+        "8:12: parties.lab.hosts.ms2: '10.20.0.300' is no numeric address",
+    ),
+    "one address for a range": (
+        "{first_address: 10.20.1.1}",
+        "10.20.1.1",
+        "9:7: parties.lab.hosts.'w[01:03]': one address for 3 hosts; write {first_address: ...}, it counts up",
+    ),
+    "addresses beyond the last": (
+        "10.20.1.1",
+        "255.255.255.254",
+        "9:7: parties.lab.hosts.'w[01:03]': 3 hosts from 255.255.255.254 on go beyond the last address",
+    ),
+    "range that counts down": (
+        '"w[01:03]"',
+        '"w[03:01]"',
+        "9:7: parties.lab.hosts.'w[03:01]': [03:01] counts down: write the lower number first",
+        "19:23: stacks.lenet.workers.hosts[0]: no party has a host whose name fits 'w*'",
+    ),
+    "two placements on one port": (
+        "proxy: {host: ms1}",
+        "proxy: {host: ms1, port: 11202}",
+        "20:30: stacks.lenet.proxy.port: port 11202 on host 'ms1' is taken by demo-lenet-rest (10.20.0.11:11202), "
+        "placed at federation.yml:17:16",
+    ),
+    "two stacks on one port": (
+        "    proxy: {host: ms1}\n",
+        "  second:\n    kind: mindspore\n    redis: {host: ms1, port: 23457}\n    scheduler: {host: ms1, port: 11203}\n"
+        "    servers: {hosts: [ms2], checkpoint_port: 7700}\n    workers: {host: w01}\n",
+        "24:14: stacks.second.servers.port: port 6666 on host 'ms2' is taken by demo-lenet-server-1 "
+        "(10.20.0.12:6666), placed at federation.yml:18:14",
+        "24:14: stacks.second.servers.port: port 8666 on host 'ms2' is taken by demo-verify-lenet-server-1 "
+        "(10.20.0.12:8666), placed at federation.yml:18:14",
+    ),
+    "URL with a path": (
+        "proxy: {host: ms1}",
+        'proxy: {host: ms1, public_url: "https://p.example/x"}',
+        "20:36: stacks.lenet.proxy.public_url: 'https://p.example/x' has a path or a query: "
+        "write scheme://host:port only",
+    ),
+    "URL with a query": (
+        "proxy: {host: ms1}",
+        'proxy: {host: ms1, public_url: "https://p.example?x=1"}',
+        "20:36: stacks.lenet.proxy.public_url: 'https://p.example?x=1' has a path or a query: "
+        "write scheme://host:port only",
+    ),
+    "bad name of a federation": ("federation: demo", "federation: Demo", f"3:13: federation: 'Demo' {NAME}"),
+    "bad name of a stack": ("  lenet:", "  le_net:", f"14:3: stacks.le_net: 'le_net' {NAME}"),
+    "bad name of a party": ("  partner:", "  partner-:", f"10:3: parties.partner-: 'partner-' {NAME}"),
+    "host called like a group": (
+        "      ms2: 10.20.0.12",
+        "      ms2: 10.20.0.12\n      party_lab: 10.20.0.13",
+        "9:7: parties.lab.hosts.party_lab: 'party_lab' is the group of party 'lab' too: choose another name",
+    ),
+    "host called like a cluster's": (
+        "      ms2: 10.20.0.12",
+        "      ms2: 10.20.0.12\n      cluster-kc: 10.20.0.13",
+        "9:7: parties.lab.hosts.cluster-kc: 'cluster-kc' is the host that stands for a cluster too: "
+        "choose another name",
+    ),
+    "external party with hosts": (
+        "{external: true, ca: public/ca.pem}",
+        "{external: true, hosts: {}}",
+        "10:36: parties.partner.hosts: an external party runs its side itself: it has no such key",
+    ),
+    "two places": (
+        "redis: {host: ms1}",
+        "redis: {host: ms1, external: {address: 10.20.0.9, ca: ca.pem}}",
+        "16:24: stacks.lenet.redis.external: 'host' is given too: only one of 'host' or 'external'",
+    ),
+    "host named twice": (
+        "hosts: [ms2]",
+        "hosts: [ms2, ms2]",
+        "18:28: stacks.lenet.servers.hosts[1]: names 'ms2' a second time",
+    ),
+    "no YAML": (
+        "redis: {host: ms1}",
+        "redis: {host: ms1",
+        "17:14: is no YAML: while parsing a flow mapping, did not find expected ',' or '}'",
+    ),
+}
+
+
+def test_the_document_is_right(load: Load) -> None:
+    assert list(load(DOCUMENT).expansions) == ["lenet"]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_mistake_has_its_place_and_says_what_is_wrong(mistakes: Mistakes, row: str) -> None:
+    old, new, *expected = ROWS[row]
+    assert DOCUMENT.count(old) >= 1
+    assert mistakes(DOCUMENT.replace(old, new, 1)) == [f"federation.yml:{line}" for line in expected]
+
+
+def test_all_mistakes_of_a_document_in_one_run_in_the_order_of_their_lines(mistakes: Mistakes) -> None:
+    wrong = DOCUMENT
+    for old, new in {
+        "federation: demo": "federation: Demo",
+        "ms2: 10.20.0.12": "ms2: 10.20.0.300",
+        "{party: lab,": "{party: lap,",
+        "redis: {host: ms1}": "redis: {hst: ms1, api_token: hunter2}",
+        "scheduler: {host: ms1}": "scheduler: {host: '{{ ms1 }}'}",
+        "hosts: [ms2]": "hosts: [ms2], per_host: 1e3",
+        "proxy: {host: ms1}": "proxy: {host: ms1, port: 0}\n    settings: {fl_iteration_num: 0, rounds: 3}",
+    }.items():
+        wrong = wrong.replace(old, new, 1)
+    found = [line.removeprefix("federation.yml:") for line in mistakes(wrong)]
+    assert [line.split(": ")[:2] for line in found] == [
+        ["3:13", "federation"],
+        ["8:12", "parties.lab.hosts.ms2"],
+        ["12:15", "clusters.kc.party"],
+        ["16:12", "stacks.lenet.redis"],
+        ["16:13", "stacks.lenet.redis.hst"],
+        ["16:23", "stacks.lenet.redis.api_token"],
+        ["16:34", "stacks.lenet.redis.api_token"],
+        ["17:23", "stacks.lenet.scheduler.host"],
+        ["18:39", "stacks.lenet.servers.per_host"],
+        ["20:30", "stacks.lenet.proxy.port"],
+        ["21:34", "stacks.lenet.settings.fl_iteration_num"],
+        ["21:37", "stacks.lenet.settings.rounds"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("ms11", "ms1"), ("MS1", None), ("m2", "ms2"), ("w3", "w03"), ("database", None)],
+)
+def test_a_suggestion_only_where_one_is_near(mistakes: Mistakes, written: str, meant: str | None) -> None:
+    hint = f" (did you mean '{meant}'?)" if meant else ""
+    assert mistakes(DOCUMENT.replace("redis: {host: ms1}", f"redis: {{host: {written}}}")) == [
+        f"federation.yml:16:19: stacks.lenet.redis.host: no party has a host named '{written}'{hint}"
+    ]
+
+
+def test_a_mistake_in_an_overlay_has_the_line_of_the_overlay(mistakes: Mistakes) -> None:
+    viewpoint = "plugin: fedlearn.infra.federation\ndocument: federation.yml\noverlay: over.yml\nparty: lab\n"
+    over = "stacks:\n  lenet:\n    servers: {hosts: [ms2, w09]}\n    workerss: null\n"
+    assert mistakes(DOCUMENT, source="view.yml", view=viewpoint, over=over) == [
+        "over.yml:3:28: stacks.lenet.servers.hosts[1]: no party has a host named 'w09' (did you mean 'w03'?)",
+        "over.yml:4:5: stacks.lenet.workerss: null deletes, but there is no 'workerss' below (did you mean 'workers'?)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("party", "message"),
+    [
+        ("lap", "there is no party named 'lap' (did you mean 'lab'?)"),
+        ("partner", "'partner' is an external party: it has no hosts here"),
+    ],
+)
+def test_a_viewpoint_is_of_a_party_with_hosts(mistakes: Mistakes, party: str, message: str) -> None:
+    viewpoint = f"plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: {party}\n"
+    assert mistakes(DOCUMENT, source="view.yml", view=viewpoint) == [f"view.yml:3:8: party: {message}"]
