@@ -85,14 +85,21 @@ def checks_of(hosts: Hosts, stack: str) -> list[judgement.Check]:
         judgement.check(f"{name}: {row['name']}", row["passed"], row["detail"])
         for name, variables in hosts.items()
         if stack in variables.get("fedlearn_stacks", {})
-        for row in variables.get("fedlearn_checks", [])
+        for row in [*variables.get("fedlearn_checks", []), *failures_of(variables)]
+    ]
+
+
+def failures_of(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What could not be brought for the round on one host, as checks that failed."""
+    return [
+        {"name": row["role"], "passed": False, "detail": row["reason"]} for row in variables.get("fedlearn_failures", [])
     ]
 
 
 def known_round(hosts: Hosts, stack: str, source: str, kind: str, mode: str) -> judgement.Round | None:
     """The known numbers of a stack's round (``fedlearn_verify`` or ``fedlearn_known``), with all hosts' rows."""
     known: judgement.Round | None = None
-    for variables in hosts.values():
+    for name, variables in hosts.items():
         expected = variables.get(source, {}).get(stack)
         if expected is None:
             continue
@@ -101,7 +108,8 @@ def known_round(hosts: Hosts, stack: str, source: str, kind: str, mode: str) -> 
                 kind, mode, expected.get("real", True), expected["expected"], expected["max_error"], expected["seed"], 0
             )
         known.participants += len(expected["results"])
-        known.rows += variables.get("fedlearn_results", {}).get(source, {}).get(stack, [])
+        rows = variables.get("fedlearn_results", {}).get(source, {}).get(stack, [])
+        known.rows += [{**row, "instance": f"{row['instance']} on {name}"} for row in rows]
     return known
 
 

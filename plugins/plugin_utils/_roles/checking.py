@@ -32,6 +32,7 @@ IDENTITY: Mapping[str, Key] = {
     "federation": Key(Text(format="name"), "Whose state on the host it belongs to; without it that of the play."),
     "stack": Key(Text(), "The stack of a federation document it comes from; the role doesn't use it."),
     "transient": Key(Boolean(), "Lives until the next boot only, as instances of a verify round do.", default=False),
+    "round": Key(Text(), "Tells one verify round from another, so that what a former one left doesn't count."),
 }
 """The keys every instance of every role has."""
 

@@ -359,6 +359,16 @@ def remove_partial(directory: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def begin_round(directory: Path, name: str) -> None:
+    """A verify round begins without checkpoints; a restart in its midst keeps those it has."""
+    marker = directory.parent / "round"
+    if marker.exists() and marker.read_text(encoding="utf-8") == name:
+        return
+    for path in directory.iterdir():
+        path.unlink()
+    marker.write_text(name, encoding="utf-8")
+
+
 def _old(paths: Iterable[Path]) -> list[Path]:
     return [path for path in paths if time.time() - path.stat().st_mtime > 3600]
 
@@ -370,6 +380,8 @@ def main() -> None:
     store = Store(Path(sharing.exchange.directory), sharing.model)
     store.directory.mkdir(parents=True, exist_ok=True)
     remove_partial(store.directory)
+    if sharing.round:
+        begin_round(store.directory, sharing.round)
     listener = Listener(sharing.exchange, store)
     puller = Puller(sharing.exchange, store)
     threading.Thread(target=follow, args=(puller, sharing.exchange.interval_seconds), daemon=True).start()

@@ -59,10 +59,11 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Sharing:
-    """An exchange's own process: `model` is the fl_name whose checkpoints it shares."""
+    """An exchange's own process: `model` is the fl_name whose checkpoints it shares, `round` the verify round's name."""
 
     model: str
     exchange: Exchange
+    round: str | None = None
 
 
 @dataclass(frozen=True)
