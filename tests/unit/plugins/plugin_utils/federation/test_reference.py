@@ -1,0 +1,103 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The generated reference is as the types are, and what is right for the library is right for the JSON schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, reference
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
+
+CHECKOUT = Path(__file__).resolve().parents[5]
+EXAMPLE = Path(__file__).with_name("example") / "federation.yml"
+INVENTORIES = sorted((CHECKOUT / "inventories").rglob("federation.yml"))
+AGAIN = f".venv/bin/python -m {reference.__name__} docs writes it again"
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    """Every document of the repository, of the unit example the stacks whose kind exists."""
+    found = {str(path.relative_to(CHECKOUT)): yaml.safe_load(path.read_text()) for path in INVENTORIES}
+    found |= {f"first {kind}": yaml.safe_load(first_files(kind)["federation.yml"]) for kind in kinds()}
+    example = yaml.safe_load(EXAMPLE.read_text())
+    example["stacks"] = {name: stack for name, stack in example["stacks"].items() if stack["kind"] in kinds()}
+    return found | {"the design's example": example}
+
+
+DOCUMENTS = documents()
+
+
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    schema = json.loads((CHECKOUT / "docs/federation.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("name", ["federation.md", "federation.schema.json"])
+def test_the_reference_is_as_generated(tmp_path: Path, name: str) -> None:
+    reference.write(tmp_path)
+    assert (CHECKOUT / "docs" / name).read_text() == (tmp_path / name).read_text(), AGAIN
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_every_key_of_a_kind_is_in_the_reference(kind: str) -> None:
+    text = reference.markdown()
+    for key in (*kinds()[kind].PLACEMENTS, *(path for path, _key in reference._flat(kinds()[kind].SETTINGS, ""))):
+        assert f"| `{key}` |" in text
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_an_example_is_right_for_the_schema_and_for_the_library(
+    tmp_path: Path, validator: jsonschema.Draft202012Validator, name: str
+) -> None:
+    assert [error.message for error in validator.iter_errors(DOCUMENTS[name])] == []
+    (tmp_path / "federation.yml").write_text(yaml.safe_dump(DOCUMENTS[name], sort_keys=False))
+    federation = loading.load(str(tmp_path / "federation.yml"))
+    assert list(federation.expansions) == list(DOCUMENTS[name]["stacks"])
+
+
+def test_every_inventory_has_its_document() -> None:
+    assert {path.relative_to(CHECKOUT / "inventories").parts[0] for path in INVENTORIES} == {
+        path.name for path in (CHECKOUT / "inventories").iterdir() if path.is_dir()
+    }
+
+
+def test_a_viewpoint_is_right_for_the_schema(validator: jsonschema.Draft202012Validator) -> None:
+    viewpoint = yaml.safe_load(first_files("mindspore")["parties/lab/federation.yml"])
+    assert list(validator.iter_errors(viewpoint)) == []
+    assert list(validator.iter_errors({**viewpoint, "partyy": "lab"})) != []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("version",), 2),
+        (("federation",), "Demo"),
+        (("parties", "lab", "hosts", "ms1"), {"adress": "10.20.0.11"}),
+        (("stacks", "lenet", "kind"), "mindspor"),
+        (("stacks", "lenet", "servers", "per_host"), "1"),
+        (("stacks", "lenet", "proxy", "port"), 70000),
+        (("stacks", "lenet", "redis"), {"port": 6379}),
+        (("stacks", "lenet", "settings", "fl_iteration_num"), 0),
+        (("stacks", "lenet", "settings", "round"), {"start_fl_job_thresholdd": 2}),
+    ],
+)
+def test_the_schema_sees_what_an_editor_can_show(
+    validator: jsonschema.Draft202012Validator, path: tuple[str, ...], value: Any
+) -> None:
+    changed = json.loads(json.dumps(DOCUMENTS["inventories/demo/federation.yml"]))
+    place = changed
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    assert list(validator.iter_errors(changed)) != []
