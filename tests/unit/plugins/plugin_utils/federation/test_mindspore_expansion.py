@@ -1,0 +1,266 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a document with MindSpore Federated becomes: components, ports, certificates, flows, groups."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Component, Federation
+from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
+
+CHECKOUT = Path(__file__).resolve().parents[5]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Federation:
+    return loading.load(str(CHECKOUT / "inventories/demo/federation.yml"))
+
+
+def ports(component: Component) -> list[tuple[str, int | None]]:
+    return [(endpoint.address, endpoint.port) for endpoint in component.endpoints]
+
+
+def test_the_demo_s_components_and_where_they_listen(demo: Federation) -> None:
+    found = {each.name: (each.role, each.host, ports(each)) for each in demo.expansions["lenet"].components if each}
+    servers = {name: value for name, value in found.items() if "server" in name}
+    others = {name: value for name, value in found.items() if name not in servers and "worker" not in name}
+    assert others == {
+        "demo-lenet-redis": ("redis", "ms1", [("10.20.0.11", 23456)]),
+        "demo-lenet-rest": ("nginx", "ms1", [("10.20.0.11", 11202)]),
+        "demo-lenet-scheduler": ("mindspore_scheduler", "ms1", [("127.0.0.1", 11202)]),
+        "demo-lenet-proxy": ("nginx", "ms1", [("10.20.0.11", 6666)]),
+    }
+    by_host = {
+        (each.name, each.host): ports(each)
+        for each in demo.expansions["lenet"].components
+        if each.role in ("mindspore_server", "mindspore_worker")
+    }
+    assert by_host == {
+        **{("demo-lenet-server-1", host): [(at, 6666), (at, None)] for host, at in SERVERS.items()},
+        **{("demo-lenet-server-1-checkpoints", host): [(at, 7666)] for host, at in SERVERS.items()},
+        **{("demo-lenet-worker-1", host): [] for host in SERVERS},
+    }
+
+
+SERVERS = {"ms2": "10.20.0.12", "ms3": "10.20.0.13"}
+
+
+def test_the_verify_round_has_names_and_ports_of_its_own(demo: Federation) -> None:
+    transient = demo.expansions["lenet"].transient
+    assert {each.name for each in transient} == {
+        f"demo-verify-lenet-{part}" for part in ("scheduler", "server-1", "server-1-checkpoints", "proxy", "worker-1")
+    }
+    shifted = {port for each in transient for _address, port in ports(each) if port}
+    assert shifted == {13202, 8666, 9666}
+
+
+def test_the_demo_s_certificates(demo: Federation) -> None:
+    certificates = {(each.name, each.host): each for each in demo.expansions["lenet"].certificates}
+    told = {
+        key: (each.authority, each.dns_names, each.addresses, each.usages, each.formats, each.trust)
+        for key, each in certificates.items()
+    }
+    both, client = ("server", "client"), ("client",)
+    store, pkcs12 = "lab-lenet-store", ("pem", "pkcs12")
+    names = {role: f"demo-lenet-{role}" for role in ("redis", "scheduler", "server", "proxy", "worker")}
+    assert told == {
+        (names["redis"], "ms1"): (store, (), ("10.20.0.11",), both, ("pem",), (store,)),
+        (names["scheduler"], "ms1"): (
+            "lab",
+            (names["scheduler"],),
+            ("10.20.0.11", "127.0.0.1"),
+            both,
+            pkcs12,
+            ("lab",),
+        ),
+        ("demo-lenet-scheduler-store", "ms1"): (store, (), (), client, ("pem",), (store,)),
+        (names["proxy"], "ms1"): ("lab", (names["proxy"],), ("10.20.0.11",), ("server",), ("pem",), ("lab",)),
+        **{
+            (names["server"], host): ("lab", (names["server"],), (address,), both, pkcs12, ("lab",))
+            for host, address in SERVERS.items()
+        },
+        **{("demo-lenet-server-store", host): (store, (), (), client, ("pem",), (store,)) for host in SERVERS},
+        **{
+            (names["worker"], host): ("lab", (), (address,), client, pkcs12, ("lab",))
+            for host, address in SERVERS.items()
+        },
+    }
+    assert {each.common_name for each in certificates.values()} == {f"{name}.{host}" for name, host in certificates}
+
+
+def test_the_demo_s_flows(demo: Federation) -> None:
+    found = {(flow.source, flow.destination, flow.port, flow.purpose) for flow in variables.flows(demo)}
+    assert found == {
+        *(("controller", host, 22, "ssh") for host in ("ms1", "ms2", "ms3")),
+        *((host, "ms1", 23456, "Redis") for host in SERVERS),
+        *(("ms1", host, None, "between servers and scheduler") for host in SERVERS),
+        ("ms2", "ms3", None, "between servers and scheduler"),
+        ("ms3", "ms2", None, "between servers and scheduler"),
+        ("ms2", "ms3", 7666, "checkpoints"),
+        ("ms3", "ms2", 7666, "checkpoints"),
+        ("ms2", "ms3", 9666, "verify: checkpoints"),
+        ("ms3", "ms2", 9666, "verify: checkpoints"),
+        *((host, "ms1", 6666, "workers") for host in SERVERS),
+        *((host, "ms1", 8666, "verify: workers") for host in SERVERS),
+        *(("ms1", host, 6666, "proxy to server") for host in SERVERS),
+        *(("ms1", host, 8666, "verify: proxy to server") for host in SERVERS),
+    }
+    assert all(flow.authentication != "none" for flow in variables.flows(demo))
+
+
+def test_the_demo_s_groups(demo: Federation) -> None:
+    groups = {name: group.hosts for name, group in variables.inventory(demo).groups.items()}
+    everybody = ["ms1", "ms2", "ms3"]
+    for name in ("federation_hosts", "party_lab", "stack_lenet", "kind_mindspore", "pki", "limits"):
+        assert sorted(groups[name]) == everybody, name
+    for name in ("redis", "nginx", "mindspore_scheduler"):
+        assert groups[name] == ["ms1"], name
+    for name in ("mindspore_server", "mindspore_worker"):
+        assert groups[name] == ["ms2", "ms3"], name
+
+
+HEAD = "plugin: fedlearn.infra.federation\nversion: 1\n"
+TWO_PARTIES = f"""\
+{HEAD}federation: both
+parties:
+  lab: {{hosts: {{ms1: 10.20.0.11, ms2: {{address: 10.20.0.12, public_name: ms2.example}}}}}}
+  clinic-a: {{hosts: {{a1: {{addresses: {{ssh: 10.99.0.1, internal: 10.30.0.11}}}}, a2: 10.30.0.12}}}}
+stacks:
+  lenet:
+    kind: mindspore
+    redis: {{host: ms1}}
+    scheduler: {{host: ms1}}
+    servers: {{hosts: [ms2]}}
+    workers: {{hosts: ["a*"]}}
+    proxy: {{host: ms1, public_url: "https://train.example:6666"}}
+"""
+
+
+def test_a_viewpoint_gives_that_party_s_hosts_and_no_address_of_a_peer(load: Load) -> None:
+    load(TWO_PARTIES)
+    for party, own, foreign in (("lab", ["ms1", "ms2"], ("10.30.", "10.99.")), ("clinic-a", ["a1", "a2"], ("10.99",))):
+        view = f"plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: {party}\n"
+        inventory = variables.inventory(load(TWO_PARTIES, source="view.yml", view=view))
+        assert list(inventory.hosts) == own
+        assert {host for group in inventory.groups.values() for host in group.hosts} == set(own)
+        said = json.dumps([inventory.hosts, [group.variables for group in inventory.groups.values()]])
+        if party == "lab":
+            assert not [address for address in foreign if address in said]
+        assert f"party_{party.replace('-', '_')}" in inventory.groups
+
+
+def test_a_worker_of_another_party_trusts_both_cas_and_shows_its_own(load: Load) -> None:
+    certificates = load(TWO_PARTIES).expansions["lenet"].certificates
+    worker = next(each for each in certificates if each.host == "a1")
+    assert (worker.authority, worker.trust, worker.usages) == ("clinic-a", ("clinic-a", "lab"), ("client",))
+
+
+def test_two_federations_share_hosts_without_a_name_or_path_in_common(load: Load) -> None:
+    one = load(TWO_PARTIES)
+    other = load(TWO_PARTIES.replace("federation: both", "federation: other"))
+    names = [{each.name for each in found.expansions["lenet"].components} for found in (one, other)]
+    assert names[0].isdisjoint(names[1])
+    said = json.dumps(variables.inventory(other).hosts)
+    assert "both-" not in said
+    assert "/both/" not in said
+
+
+RANGE = f"""\
+{HEAD}federation: demo
+parties:
+  lab:
+    hosts:
+      ms1: 10.20.0.11
+      "w[08:11].lab.example": {{first_address: [10.20.1.254, "fd00::ffff"]}}
+stacks:
+  lenet:
+    kind: mindspore
+    redis: {{host: ms1}}
+    scheduler: {{host: ms1}}
+    servers: {{hosts: [ms1], per_host: 3}}
+    workers: {{hosts: ["w08.lab.example"], per_host: 2}}
+"""
+
+
+def test_a_range_of_hosts_counts_addresses_up(load: Load) -> None:
+    hosts = load(RANGE).parties["lab"].hosts
+    assert {name: host.internal for name, host in hosts.items() if name != "ms1"} == {
+        "w08.lab.example": ("10.20.1.254", "fd00::ffff"),
+        "w09.lab.example": ("10.20.1.255", "fd00::1:0"),
+        "w10.lab.example": ("10.20.2.0", "fd00::1:1"),
+        "w11.lab.example": ("10.20.2.1", "fd00::1:2"),
+    }
+
+
+def test_several_on_a_host_take_the_next_ports(load: Load) -> None:
+    expansion = load(RANGE).expansions["lenet"]
+    servers = {each.name: ports(each)[0][1] for each in expansion.components if each.role == "mindspore_server"}
+    assert servers == {
+        **{f"demo-lenet-server-{number}": 6665 + number for number in (1, 2, 3)},
+        **{f"demo-lenet-server-{number}-checkpoints": 7665 + number for number in (1, 2, 3)},
+    }
+    workers = [each.name for each in expansion.components if each.role == "mindspore_worker"]
+    assert workers == ["demo-lenet-worker-1", "demo-lenet-worker-2"]
+    settings = expansion.variables["ms1"]["mindspore_server_instances"][0]["settings"]
+    assert (settings["round"]["start_fl_job_threshold"], settings["server_mode"]) == (2, "CLOUD_TRAINING")
+
+
+def test_more_servers_on_a_host_leave_the_first_one_as_it_is(load: Load) -> None:
+    def first(text: str) -> dict[str, Any]:
+        instance = load(text).expansions["lenet"].variables["ms1"]["mindspore_server_instances"][0]
+        return {**instance, "checkpoints": {**instance["checkpoints"], "peers": None}}
+
+    assert first(RANGE) == first(RANGE.replace("per_host: 3", "per_host: 1"))
+
+
+def test_ipv6_stands_in_brackets_where_it_is_and_is_refused_where_the_program_takes_none(
+    load: Load, mistakes: Mistakes
+) -> None:
+    six = RANGE.replace("ms1: 10.20.0.11", 'ms1: {addresses: {ssh: "fd00::1", internal: ["fd00::1", 10.20.0.11]}}')
+    federation = load(six)
+    assert federation.host("ms1").internal == ("10.20.0.11", "fd00::1")
+    redis = variables.inventory(federation).groups["federation_hosts"].variables["fedlearn_endpoints"]["lenet"]["redis"]
+    assert [each["bind"] for each in redis] == ["10.20.0.11:23456"]
+    way_out = "and MindSpore Federated takes IPv4 only: give it one under parties, addresses: {internal: [ADDRESS]}"
+    only = mistakes(RANGE.replace("ms1: 10.20.0.11", 'ms1: "fd00::1"'))
+    assert [line for line in only if ":12:12: stacks.lenet.redis" in line] == [] or only
+    assert {line.partition("host 'ms1' ")[2] for line in only} == {f"has IPv6 addresses only, {way_out}"}
+
+
+def test_an_ipv6_bind_of_the_proxy_stands_in_brackets(load: Load) -> None:
+    text = RANGE + '    proxy: {host: w08.lab.example, bind: "::"}\n'
+    found = variables.inventory(load(text)).groups["federation_hosts"].variables["fedlearn_endpoints"]["lenet"]["proxy"]
+    assert [each["bind"] for each in found] == ["[::]:6666"]
+
+
+def test_what_is_absent_is_named_and_no_more(load: Load) -> None:
+    text = TWO_PARTIES.replace("hosts: [ms2]}", "hosts: [ms2, ms1], absent: [ms2], port: 6667}")
+    expansion = load(text).expansions["lenet"]
+    state = {(each.name, each.host): each.state for each in expansion.components if each.role == "mindspore_server"}
+    assert state["both-lenet-server-1", "ms2"] == "absent"
+    assert state["both-lenet-server-1", "ms1"] == "present"
+    assert expansion.variables["ms2"]["mindspore_server_instances"] == [
+        {"name": "both-lenet-server-1", "state": "absent", "federation": "both", "stack": "lenet"}
+    ]
+    assert "ms2" not in {flow.destination for flow in expansion.flows}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("kind: mindspore", "kind: mindspore\n    state: absent")], ids=["the whole stack"]
+)
+def test_of_an_absent_stack_everything_is_to_be_removed(load: Load, old: str, new: str) -> None:
+    federation = load(TWO_PARTIES.replace(old, new))
+    expansion = federation.expansions["lenet"]
+    assert {each.state for each in expansion.components} == {"absent"}
+    assert {each.state for each in expansion.certificates} == {"absent"}
+    assert {each.host for each in expansion.components} == {"ms1", "ms2", "a1", "a2"}
+    assert expansion.flows == ()
+    assert [flow.purpose for flow in variables.flows(federation)] == ["ssh"] * 4
