@@ -21,7 +21,7 @@ from .._pki.names import secret_name
 from . import certificates, network
 from .kinds import kinds
 from .loading import group_name
-from .model import Authority, Component, Expansion, Federation, Flow, Host, Stack
+from .model import Authority, Component, Endpoint, Expansion, Federation, Flow, Host, Stack
 
 STAGES = ("base", "data", "front", "service", "participant")
 """The order in which stages need each other."""
@@ -228,19 +228,23 @@ class _Inventory:
             stack = found.setdefault(name, {})
             for component in expansion.components:
                 for endpoint in component.endpoints if component.state == "present" else ():
-                    if endpoint.port is None:
-                        continue
-                    stack.setdefault(component.placement, []).append(
-                        {
-                            "component": component.name,
-                            "host": component.host,
-                            "purpose": endpoint.purpose,
-                            "bind": network.join(endpoint.address, endpoint.port),
-                            "internal": endpoint.internal,
-                            "public": endpoint.public,
-                        }
-                    )
+                    views = self._views(component, endpoint)
+                    if views is not None:
+                        common = {"component": component.name, "purpose": endpoint.purpose}
+                        stack.setdefault(component.placement, []).append(common | views)
         return found
+
+    def _views(self, component: Component, endpoint: Endpoint) -> dict[str, Any] | None:
+        """An endpoint's host and three views; of another party's only what is public, under that party's name."""
+        if endpoint.port is None:
+            return None
+        if component.host in self.parts:
+            bind = network.join(endpoint.address, endpoint.port)
+            return {"host": component.host, "bind": bind, "internal": endpoint.internal, "public": endpoint.public}
+        if endpoint.public == endpoint.internal:
+            return None
+        public = endpoint.public
+        return {"host": self.federation.host(component.host).party, **dict.fromkeys(network.VIEWS, public)}
 
     def _secrets(self) -> Iterator[dict[str, Any]]:
         """Every secret the parties here need, by name."""
