@@ -86,7 +86,10 @@ def describe(certificate: Certificate, federation: str, stack: str) -> dict[str,
 
 
 def find(described: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """The certificate of that name among a host's (``pki_certificates``), with ``paths``. ValueError when it has none."""
+    """The certificate of that name among a host's (``pki_certificates``), with ``paths``.
+
+    ValueError when it has none.
+    """
     entries = {each["name"]: each for each in described if each.get("state", "present") == "present"}
     if name not in entries:
         raise ValueError(f"the host has no certificate '{name}', only {', '.join(sorted(entries)) or 'none'}")

@@ -55,8 +55,8 @@ gives editors completion, with `# yaml-language-server: $schema=<its path>` as t
   `first_address` is the first one's address, and the others count up from it, IPv4 as IPv6. Without any address the
   name is the address.
 - A placement says where a role of a stack runs: `host: NAME`; or `hosts:` with names, ranges and patterns (`"w*"`)
-  where several may be; or `party:`, `cluster:` or `external:` where the role can be somebody else's. In `absent: [NAMES]`
-  are the hosts it is to be stopped and removed on.
+  where several may be; or `party:`, `cluster:` or `external:` where the role can be somebody else's. In
+  `absent: [NAMES]` are the hosts it is to be stopped and removed on.
 - `state: absent` on a stack, a host or a placement removes what is ours there. Data stay. Leave the entry in the
   document until it has been removed: what a document no longer names is an orphan, which `status` reports.
 - Two components on one host, address and port are a mistake.

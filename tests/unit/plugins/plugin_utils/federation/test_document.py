@@ -61,7 +61,8 @@ ODD = "is read differently by different YAML readers"
         (
             "a: !vault x",
             [
-                "f.yml:1:4: a: a YAML tag (!vault): a document is plain data: secrets go by name, their values into the vault"
+                "f.yml:1:4: a: a YAML tag (!vault): a document is plain data: "
+                "secrets go by name, their values into the vault"
             ],
         ),
         (
@@ -80,7 +81,8 @@ ODD = "is read differently by different YAML readers"
         (
             "a: {{ x }}",
             [
-                "f.yml:1:5: a: a key is a text, a mapping or list is none (a '{{ template }}' without quotes looks like one)"
+                "f.yml:1:5: a: a key is a text, a mapping or list is none (a '{{ template }}' "
+                "without quotes looks like one)"
             ],
         ),
         ("a: &x {b: *x}", ["f.yml:1:11: a.b: the alias *x stands inside of what it names"]),
@@ -92,19 +94,22 @@ ODD = "is read differently by different YAML readers"
         (
             "? [a]\n: b",
             [
-                "f.yml:1:3: a key is a text, a mapping or list is none (a '{{ template }}' without quotes looks like one)"
+                "f.yml:1:3: a key is a text, a mapping or list is none (a '{{ template }}' without "
+                "quotes looks like one)"
             ],
         ),
         (
             "a: yes",
             [
-                "f.yml:1:4: a: yes is a truth value for some YAML readers and text for others: write true, or 'yes' in quotes"
+                "f.yml:1:4: a: yes is a truth value for some YAML readers and text for others: "
+                "write true, or 'yes' in quotes"
             ],
         ),
         (
             "a: Off",
             [
-                "f.yml:1:4: a: Off is a truth value for some YAML readers and text for others: write false, or 'Off' in quotes"
+                "f.yml:1:4: a: Off is a truth value for some YAML readers and text for others: "
+                "write false, or 'Off' in quotes"
             ],
         ),
         (
