@@ -68,12 +68,13 @@ class Sharing:
 
 @dataclass(frozen=True)
 class Scheduler:
-    """`listen`: numeric address:port of the REST interface."""
+    """`listen`: numeric address:port of the REST interface. `round` names the verify round it serves, if any."""
 
     flavour: str
     yaml: str
     listen: str
     passwords: Passwords | None = None
+    round: str | None = None
 
 
 @dataclass(frozen=True)

@@ -66,12 +66,17 @@ def forget(redis: Redis, model: str) -> int:
             return count
 
 
+def forget_job(yaml: str) -> None:
+    """Forgets the job of a configuration, which also says where its Redis is."""
+    settings = config.mindspore_settings(yaml)
+    redis = Redis(settings["distributed_cache"], bool(settings["enable_ssl"]))
+    print(f"removed {forget(redis, str(settings['fl_name']))} keys of {Path(yaml).parent.name}")
+
+
 def main() -> None:
     """Forgets the job of a scheduler's configuration."""
     scheduler = config.from_arguments(config.Scheduler, "Removes a finished job's keys from Redis")
-    settings = config.mindspore_settings(scheduler.yaml)
-    redis = Redis(settings["distributed_cache"], bool(settings["enable_ssl"]))
-    print(f"removed {forget(redis, str(settings['fl_name']))} keys of {Path(scheduler.yaml).parent.name}")
+    forget_job(scheduler.yaml)
 
 
 if __name__ == "__main__":

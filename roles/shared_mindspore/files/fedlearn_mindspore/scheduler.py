@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import importlib
 
-from fedlearn_mindspore import config, runtime
+from fedlearn_mindspore import config, forget, runtime
 
 
 def main() -> None:
-    """Serves until stopped."""
+    """Serves until stopped. A verify round first forgets what one that was cut off left in Redis."""
     settings = config.from_arguments(config.Scheduler, "MindSpore Federated scheduler")
+    if settings.round:
+        forget.forget_job(settings.yaml)
     runtime.prepare(settings.flavour)
     federated = importlib.import_module("mindspore_federated.startup.federated_local")
     federated.FlSchedulerJob(settings.yaml, settings.listen, runtime.ssl_config(settings.passwords)).run()
