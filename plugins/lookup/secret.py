@@ -79,13 +79,18 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTrouble
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile import SECRET_NAME, VaultFile, VaultTrouble
 
+_VARIABLES = ("fedlearn_party", "fedlearn_state", "fedlearn_secret_backend")
+
 
 class LookupModule(LookupBase):  # type: ignore[misc]
     """See DOCUMENTATION."""
 
     def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         """The value of each name; AnsibleLookupError for one that isn't there."""
-        self.set_options(var_options=variables, direct=kwargs)
+        # core hands variables on as written, templates unrendered
+        known = variables or {}
+        given = {name: self._templar.template(known[name]) for name in _VARIABLES if name in known}
+        self.set_options(var_options=given, direct=kwargs)
         party = self.get_option("party")
         if not party:
             raise AnsibleLookupError("secret: whose secret? Give party=NAME or set fedlearn_party")
