@@ -51,7 +51,7 @@ PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9
 LEFT_OUT = ("__pycache__", ".pyc", ".mypy_cache", ".ruff_cache")
 
 
-class Mistake(Exception):
+class MistakeError(Exception):
     """What is wrong with a description, with the artifact's name."""
 
 
@@ -70,7 +70,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         sources: dict[str, Path] = {}
         try:
             wanted = prepare([item for item in options["artifacts"] if item["state"] == "present"], self._find, sources)
-        except Mistake as mistake:
+        except MistakeError as mistake:
             raise AnsibleActionFail(f"artifact {mistake}") from None
         absent = sorted({item["program"] for item in options["artifacts"] if item["state"] == "absent"})
         if not wanted and not absent:
@@ -129,7 +129,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             return Path(self._find_needle("files", name))
         except AnsibleError as error:
-            raise Mistake(f"there is no '{name}' on the control node") from error
+            raise MistakeError(f"there is no '{name}' on the control node") from error
 
 
 def prepare(items: list[dict[str, Any]], find: Any, sources: dict[str, Path]) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ def prepare(items: list[dict[str, Any]], find: Any, sources: dict[str, Path]) ->
         if ready["name"] not in known:
             prepared.append(ready)
         elif known[ready["name"]]["digest"] != ready["digest"]:
-            raise Mistake(f"'{ready['name']}' is described twice, and differently: give one another name")
+            raise MistakeError(f"'{ready['name']}' is described twice, and differently: give one another name")
         known[ready["name"]] = ready
     return prepared
 
@@ -150,14 +150,14 @@ def _checked(item: dict[str, Any]) -> dict[str, Any]:
     name = item["name"] or item["program"]
     for key in ("program", "version"):
         if item[key] and not NAME.fullmatch(item[key].lower()):
-            raise Mistake(f"'{name}': {key} '{item[key]}' can't be a folder's name")
+            raise MistakeError(f"'{name}': {key} '{item[key]}' can't be a folder's name")
     for key in NEEDS[item["source"]]:
         if not item[key]:
-            raise Mistake(f"'{name}': the source {item['source']} needs `{key}`")
+            raise MistakeError(f"'{name}': the source {item['source']} needs `{key}`")
     if item["sha256"] and not SUM.fullmatch(item["sha256"]):
-        raise Mistake(f"'{name}': sha256 must be 64 hexadecimal digits")
+        raise MistakeError(f"'{name}': sha256 must be 64 hexadecimal digits")
     if item["python_artifact"] and item["python"].startswith("/"):
-        raise Mistake(f"'{name}': with `python_artifact`, `python` is a path inside that artifact")
+        raise MistakeError(f"'{name}': with `python_artifact`, `python` is a path inside that artifact")
     return {**item, "name": name}
 
 
@@ -200,7 +200,7 @@ def _environment(
                 ready["uploads"].append(key)
                 sources[key] = wheel
     if item["python_artifact"] and item["python_artifact"] not in known:
-        raise Mistake(
+        raise MistakeError(
             f"'{item['name']}': its python_artifact '{item['python_artifact']}' must stand before it in the list"
         )
     python = known[item["python_artifact"]]["digest"] if item["python_artifact"] else ""
@@ -215,7 +215,7 @@ def _refuse_unlocked(text: str, item: dict[str, Any]) -> None:
             continue
         pin, _, hashes = line.partition("--hash=")
         if not PIN.fullmatch(pin.strip()) or not hashes:
-            raise Mistake(
+            raise MistakeError(
                 f"'{item['name']}': {item['requirements']}: '{line.split()[0]}' isn't pinned with == and --hash"
             )
 
@@ -229,18 +229,19 @@ def _files(item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict
                 name = f"{relative}/{path.relative_to(source).as_posix()}" if source.is_dir() else relative
                 found[_relative(name, item)] = _file(path, ready, sources)
     if not found:
-        raise Mistake(f"'{item['name']}': there is no file in {', '.join(map(str, item['files'].values()))}")
+        raise MistakeError(f"'{item['name']}': there is no file in {', '.join(map(str, item['files'].values()))}")
     if item["sha256"] and [file["sha256"] for file in found.values()] != [item["sha256"]]:
         actual = ", ".join(file["sha256"] for file in found.values())
-        raise Mistake(
-            f"'{item['name']}': {', '.join(map(str, item['files'].values()))} has the sha256 {actual}, not {item['sha256']}"
+        raise MistakeError(
+            f"'{item['name']}': {', '.join(map(str, item['files'].values()))} has the sha256 "
+            f"{actual}, not {item['sha256']}"
         )
     return found
 
 
 def _relative(name: str, item: dict[str, Any]) -> str:
     if name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
-        raise Mistake(f"'{item['name']}': '{name}' isn't a path below the artifact")
+        raise MistakeError(f"'{item['name']}': '{name}' isn't a path below the artifact")
     return name
 
 
@@ -256,7 +257,7 @@ def _file(path: Path, ready: dict[str, Any], sources: dict[str, Path]) -> dict[s
 def _expect(path: Path, item: dict[str, Any], sources: dict[str, Path]) -> str:
     key = _sum(path)
     if key != item["sha256"]:
-        raise Mistake(
+        raise MistakeError(
             f"'{item['name']}': {item['archive']} has the sha256 {key}, not {item['sha256']}: nothing was changed"
         )
     sources[key] = path

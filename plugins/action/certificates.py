@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Certificates of a host: the module asks, this signs with the party's CA, the module installs. Documentation: the module."""
+"""Certificates of a host: the module asks, this signs with the party's CA, the module installs. Documentation: the
+module.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
     describe_all,
     describe_authority,
 )
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTrouble
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.openssl import challenge
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import (
     Authority,
@@ -57,7 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
             return self._converge(options, variables)
-        except (DescriptionError, AuthorityError, FileTrouble) as error:
+        except (DescriptionError, AuthorityError, FileTroubleError) as error:
             raise AnsibleActionFail(str(error)) from None
 
     def _converge(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -95,11 +95,13 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def write_csv(path: str, rows: Sequence[Sequence[str]]) -> None:
-    """Write the rows as RFC 4180 asks; a cell that a spreadsheet would take for a formula is quoted by an apostrophe."""
+    """Write the rows as RFC 4180 asks; a cell that a spreadsheet would take for a formula is quoted by an
+    apostrophe.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(HEADINGS)
     writer.writerows([f"'{cell}" if cell[:1] in "=+-@" and cell else cell for cell in each] for each in rows)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as stream:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with Path(path).open("w", encoding="utf-8", newline="") as stream:
         stream.write(text.getvalue())

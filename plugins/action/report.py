@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -92,7 +92,8 @@ def checks_of(hosts: Hosts, stack: str) -> list[judgement.Check]:
 def failures_of(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What could not be brought for the round on one host, as checks that failed."""
     return [
-        {"name": row["role"], "passed": False, "detail": row["reason"]} for row in variables.get("fedlearn_failures", [])
+        {"name": row["role"], "passed": False, "detail": row["reason"]}
+        for row in variables.get("fedlearn_failures", [])
     ]
 
 
@@ -175,10 +176,11 @@ def host_status(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_json(path: str, content: Mapping[str, Any]) -> None:
     """Write atomically, so that a reader never sees half a report."""
-    directory = os.path.dirname(path) or "."
-    os.makedirs(directory, exist_ok=True)
+    directory = Path(path).parent
+    directory.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=directory, delete=False, encoding="utf-8") as stream:
         json.dump(content, stream, indent=2, sort_keys=True)
         stream.write("\n")
-    os.chmod(stream.name, 0o644)
-    os.replace(stream.name, path)
+    written = Path(stream.name)
+    written.chmod(0o644)
+    written.replace(path)

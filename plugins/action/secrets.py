@@ -11,11 +11,11 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTrouble
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile import (
     LENGTHS,
     VaultFile,
-    VaultTrouble,
+    VaultTroubleError,
     Wanted,
     by_party,
     wanted_secret,
@@ -53,7 +53,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
             return self._ensure(options)
-        except (VaultTrouble, FileTrouble) as error:
+        except (VaultTroubleError, FileTroubleError) as error:
             raise AnsibleActionFail(str(error)) from None
 
     def _ensure(self, options: dict[str, Any]) -> dict[str, Any]:
@@ -76,11 +76,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _distinct(items: list[Wanted]) -> list[Wanted]:
-    """``items`` without repetitions; VaultTrouble when one name is wanted in two forms."""
+    """``items`` without repetitions; VaultTroubleError when one name is wanted in two forms."""
     found: dict[tuple[str, str], Wanted] = {}
     for item in items:
         if found.setdefault((item.party, item.name), item) != item:
-            raise VaultTrouble(
+            raise VaultTroubleError(
                 f"secret {item.name} of party {item.party} is wanted in two forms; make kind and length the same"
             )
     return list(found.values())

@@ -12,7 +12,8 @@ short_description: The URL of a database
 author: fedlearn.infra contributors
 version_added: 0.1.0
 description:
-  - Puts the URL of a database together as its clients take it. Reserved characters in user, password and name are encoded.
+  - Puts the URL of a database together as its clients take it. Reserved characters in user, password and name are
+  encoded.
 positional: engine, name
 options:
   _input:
@@ -47,7 +48,8 @@ options:
 EXAMPLES = r"""
 - name: Put together what goes into a configuration
   ansible.builtin.set_fact:
-    janus_url: "{{ 'fd00::5' | fedlearn.infra.database_url('postgresql', 'janus', user='janus', options={'sslmode': 'verify-full'}) }}"
+    janus_url: "{{ 'fd00::5' | fedlearn.infra.database_url('postgresql', 'janus', user='janus', options={'sslmode':
+    'verify-full'}) }}"
 """
 
 RETURN = r"""

@@ -26,7 +26,8 @@ options:
     required: true
   view:
     description:
-      - V(bind) is what it listens on, V(internal) how other components reach it, V(public) how clients and other parties do.
+      - V(bind) is what it listens on, V(internal) how other components reach it, V(public) how clients and other
+      parties do.
     type: str
     choices: [bind, internal, public]
     default: internal

@@ -12,7 +12,8 @@ short_description: A system's own settings, strictly checked and completed with 
 author: fedlearn.infra contributors
 version_added: 0.1.0
 description:
-  - Checks types, ranges and the rules across keys of a system's own configuration, which argument_specs can't, and fills
+  - Checks types, ranges and the rules across keys of a system's own configuration, which argument_specs can't, and
+  fills
     in the defaults. The same schema checks the document.
   - Fails with one line for each mistake.
 positional: kind

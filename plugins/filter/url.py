@@ -12,7 +12,8 @@ short_description: A URL from its parts
 author: fedlearn.infra contributors
 version_added: 0.1.0
 description:
-  - Puts a URL together. IPv6 addresses get brackets, the scheme's own port is left out, reserved characters are encoded.
+  - Puts a URL together. IPv6 addresses get brackets, the scheme's own port is left out, reserved characters are
+  encoded.
 positional: scheme, port, path
 options:
   _input:

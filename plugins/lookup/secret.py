@@ -11,7 +11,8 @@ version_added: 0.1.0
 author:
   - fedlearn.infra contributors (@fedlearn)
 description:
-  - Reads C(<state_directory>/.secrets/<party>.yml), which M(fedlearn.infra.secrets) writes and ansible-vault encrypts. It is
+  - Reads C(<state_directory>/.secrets/<party>.yml), which M(fedlearn.infra.secrets) writes and ansible-vault
+  encrypts. It is
     decrypted in memory only.
   - With O(backend) another lookup is asked instead, such as P(community.hashi_vault.hashi_vault#lookup).
 options:
@@ -33,7 +34,8 @@ options:
   backend:
     description:
       - Another lookup to ask, instead of the file.
-      - C(lookup) is its name, C(term) what it is given, in which C({party}) and C({name}) are replaced, C(options) its options.
+      - C(lookup) is its name, C(term) what it is given, in which C({party}) and C({name}) are replaced, C(options)
+      its options.
     type: dict
     default: {}
     vars:
@@ -76,8 +78,12 @@ from ansible.errors import AnsibleError, AnsibleLookupError
 from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTrouble
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile import SECRET_NAME, VaultFile, VaultTrouble
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile import (
+    SECRET_NAME,
+    VaultFile,
+    VaultTroubleError,
+)
 
 _VARIABLES = ("fedlearn_party", "fedlearn_state", "fedlearn_secret_backend")
 
@@ -109,12 +115,13 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         try:
             file = VaultFile(state, party, self._loader._vault)
             values = file.read()
-        except (VaultTrouble, FileTrouble) as error:
+        except (VaultTroubleError, FileTroubleError) as error:
             raise AnsibleLookupError(f"secret: {error}") from None
         missing = [name for name in names if not values.get(name)]
         if missing:
             raise AnsibleLookupError(
-                f"secret: {file.path} has no {' and no '.join(missing)}: run ansible-playbook fedlearn.infra.secrets -i YOUR_INVENTORY"
+                f"secret: {file.path} has no {' and no '.join(missing)}: run ansible-playbook "
+                "fedlearn.infra.secrets -i YOUR_INVENTORY"
             )
         return [values[name] for name in names]
 

@@ -12,15 +12,20 @@ version_added: 0.1.0
 author:
   - fedlearn.infra contributors (@fedlearn)
 description:
-  - Makes private keys on the host that uses them, has the public keys certified by the party's CA on the control node, and
-    installs key, certificate, chain, trusted CAs and, where asked for, a PKCS#12 file with its password. One task for all of
+  - Makes private keys on the host that uses them, has the public keys certified by the party's CA on the control
+  node, and
+    installs key, certificate, chain, trusted CAs and, where asked for, a PKCS#12 file with its password. One task for
+    all of
     a host's certificates.
-  - Of a host's request only the public key counts, and only when the request was made in this very run and proves that the
+  - Of a host's request only the public key counts, and only when the request was made in this very run and proves
+  that the
     host holds the private key. Names, usages and lifetime come from the task.
-  - A certificate is renewed when a third of its lifetime is left, or when what it says isn't what the task describes. The key
+  - A certificate is renewed when a third of its lifetime is left, or when what it says isn't what the task describes.
+  The key
     stays the same, unless I(certificates[].key_type) changed.
   - A CA is made when a certificate first needs it. Its key, encrypted with the secret C(ca_<authority>), stays in
-    C(<state_directory>/.ca/<party>/<authority>.key), its certificate in C(<state_directory>/public/<party>/<authority>.pem).
+    C(<state_directory>/.ca/<party>/<authority>.key), its certificate in
+    C(<state_directory>/public/<party>/<authority>.pem).
   - While that file holds two certificates (a CA change), hosts trust both, and the one that fits the key signs.
   - When nothing is to be done the task is one remote execution, otherwise two.
 options:
@@ -104,13 +109,15 @@ options:
         required: true
       mode:
         description:
-          - V(ownca) signs on the control node. V(external) is an authority whose key lies elsewhere; it can be trusted only.
+          - V(ownca) signs on the control node. V(external) is an authority whose key lies elsewhere; it can be
+          trusted only.
           - V(csr), V(provided) and V(acme) are refused in this version.
         type: str
         choices: [ownca, external, csr, provided, acme]
         default: ownca
       common_name:
-        description: The CA's common name. Required with I(authorities[].mode=ownca). A CA keeps the one it was made with.
+        description: The CA's common name. Required with I(authorities[].mode=ownca). A CA keeps the one it was made
+        with.
         type: str
       lifetime_days:
         description: Days a CA is valid when it is made.
@@ -154,7 +161,8 @@ attributes:
     description: Reports what would change without changing it, also on hosts that have nothing yet.
     support: full
   diff_mode:
-    description: Shows what certificates say before and after, and which files change; never a key, password or certificate.
+    description: Shows what certificates say before and after, and which files change; never a key, password or
+    certificate.
     support: full
   action:
     description: The signing happens in an action plugin on the control node.
@@ -278,9 +286,9 @@ def main() -> None:
         result = converge_all(module, converge.Layout(), descriptions)
     except DescriptionError as error:
         module.fail_json(msg=str(error))
-    except openssl.OpensslMissing as error:
+    except openssl.OpensslMissingError as error:
         module.fail_json(msg=str(error), openssl_missing=True)
-    except files.FileTrouble as error:
+    except files.FileTroubleError as error:
         module.fail_json(msg=str(error))
     else:
         module.exit_json(**result)
@@ -314,9 +322,9 @@ def _each(
             continue
         try:
             outcomes[description.name] = _one(module, layout, description, now)
-        except openssl.OpensslMissing:
+        except openssl.OpensslMissingError:
             raise
-        except (files.FileTrouble, openssl.OpensslError, converge.Refused, der.DerError, OSError) as error:
+        except (files.FileTroubleError, openssl.OpensslError, converge.RefusedError, der.DerError, OSError) as error:
             failed[description.name] = str(error)
     return outcomes, failed
 

@@ -14,7 +14,8 @@ short_description: Print every connection a federation needs
 version_added: 0.1.0
 author: fedlearn.infra contributors
 description:
-  - Reads the federation document on the control node, prints its flows as a table and writes them as CSV. It touches no host.
+  - Reads the federation document on the control node, prints its flows as a table and writes them as CSV. It touches
+  no host.
   - It is what one asks one's firewall team for. Under a viewpoint only flows of the party's hosts are told.
 options:
   document:
@@ -38,7 +39,8 @@ attributes:
     description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
+    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates
+    no change.
     support: full
 """
 

@@ -6,7 +6,8 @@
 
     counting.py [--most N] -- ansible-playbook ...
 
-runs the command and prints the counts; with ``--most``, a host with more than N makes it fail. The count is taken in the
+runs the command and prints the counts; with ``--most``, a host with more than N makes it fail. The count is taken in
+the
 connection plugin: the installed ansible-core's own ssh plugin with a few lines appended stands before the original.
 """
 

@@ -1,4 +1,5 @@
-"""The program the tests deploy: answers HTTP on loopback, refuses a configuration that is called bad, prints its secret.
+"""The program the tests deploy: answers HTTP on loopback, refuses a configuration that is called bad, prints its
+secret.
 
 As a job (port 0) it writes its result and ends.
 """

@@ -9,9 +9,12 @@ run() {
     "$@"
 }
 
-run ruff .venv/bin/ruff check --quiet . && echo clean
-run format .venv/bin/ruff format --quiet --check . && echo clean
-run yamllint .venv/bin/yamllint --strict . && echo clean
+run ruff .venv/bin/ruff check --quiet .
+echo clean
+run format .venv/bin/ruff format --quiet --check .
+echo clean
+run yamllint .venv/bin/yamllint --strict .
+echo clean
 # strict on the library and on what runs on hosts; the scripts of tests and test hosts along with it
 library=ansible_collections.fedlearn.infra.plugins
 run mypy .venv/bin/mypy -p $library.plugin_utils -p $library.module_utils

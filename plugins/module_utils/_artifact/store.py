@@ -17,6 +17,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 MANIFEST = ".fedlearn-artifact.json"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
@@ -27,7 +29,9 @@ class ArtifactError(Exception):
 
 
 def fingerprint(root: str) -> str:
-    """A digest over the names, sizes, modes and modification times of a tree, compiled Python and the manifest left out."""
+    """A digest over the names, sizes, modes and modification times of a tree, compiled Python and the manifest left
+    out.
+    """
     total = hashlib.sha256()
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name != "__pycache__")
@@ -41,7 +45,7 @@ def fingerprint(root: str) -> str:
     return total.hexdigest()
 
 
-def read_manifest(root: str) -> dict:
+def read_manifest(root: str) -> dict[str, Any]:
     """What a version says of itself; {} where there is none, or no complete one."""
     try:
         with open(os.path.join(root, MANIFEST), encoding="utf-8") as file:
@@ -54,7 +58,7 @@ def read_manifest(root: str) -> dict:
 class Store:
     """The folder all programs lie in."""
 
-    def __init__(self, root: str, unit_folders: tuple = UNIT_FOLDERS) -> None:
+    def __init__(self, root: str, unit_folders: tuple[str, ...] = UNIT_FOLDERS) -> None:
         self.root = root
         self._unit_folders = unit_folders
 
@@ -68,7 +72,7 @@ class Store:
         return manifest.get("digest") == digest and manifest.get("fingerprint") == fingerprint(path)
 
     @contextlib.contextmanager
-    def locked(self):
+    def locked(self) -> Iterator[None]:
         """One builder at a time; what a killed one left half done is removed."""
         os.makedirs(self.root, mode=0o755, exist_ok=True)
         with open(os.path.join(self.root, ".lock"), "w", encoding="utf-8") as lock:
@@ -78,20 +82,20 @@ class Store:
             yield
 
     @contextlib.contextmanager
-    def building(self, program: str, version: str, digest: str, about: dict):
+    def building(self, program: str, version: str, digest: str, about: dict[str, Any]) -> Iterator[str]:
         """Gives a sibling folder to build in; it becomes the version once the body ends without an exception."""
         folder = os.path.join(self.root, program)
         os.makedirs(folder, mode=0o755, exist_ok=True)
         partial = tempfile.mkdtemp(prefix=".partial-", dir=folder)
         try:
-            os.chmod(partial, 0o755)
+            os.chmod(partial, 0o755)  # noqa: S103 - services of any user run it
             yield partial
             self._seal(partial, {**about, "program": program, "version": version, "digest": digest})
             self._swap(partial, self.path(program, version))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _seal(self, partial: str, manifest: dict) -> None:
+    def _seal(self, partial: str, manifest: dict[str, Any]) -> None:
         for folder, folders, files in os.walk(partial):
             for name in folders + files:
                 path = os.path.join(folder, name)
@@ -107,7 +111,9 @@ class Store:
 
     @staticmethod
     def _swap(partial: str, path: str) -> None:
-        """Puts a new folder where perhaps an old one is; processes that run from the old one keep what they have open."""
+        """Puts a new folder where perhaps an old one is; processes that run from the old one keep what they have
+        open.
+        """
         old = None
         if os.path.lexists(path):
             old = tempfile.mkdtemp(prefix=".partial-old-", dir=os.path.dirname(path))
@@ -116,7 +122,7 @@ class Store:
         if old:
             shutil.rmtree(old, ignore_errors=True)
 
-    def prune(self, program: str, needed: set, keep: int) -> list:
+    def prune(self, program: str, needed: set[str], keep: int) -> list[str]:
         """Removes former versions but for the newest `keep - 1`; never one that is needed now or that a unit names."""
         folder = os.path.join(self.root, program)
         former = [name for name in self._versions(folder) if name not in needed]
@@ -128,7 +134,7 @@ class Store:
             os.rmdir(folder)
         return [os.path.join(folder, name) for name in gone]
 
-    def unused(self, program: str) -> list:
+    def unused(self, program: str) -> list[str]:
         """The versions of a program that no unit names."""
         folder = os.path.join(self.root, program)
         return [
@@ -136,7 +142,7 @@ class Store:
         ]
 
     @staticmethod
-    def _versions(folder: str) -> list:
+    def _versions(folder: str) -> list[str]:
         if not os.path.isdir(folder):
             return []
         return sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name, MANIFEST)))
@@ -149,13 +155,13 @@ class Store:
                     return True
         return any(self._within(manifest, path) for manifest in self._manifests())
 
-    def _manifests(self) -> list:
+    def _manifests(self) -> list[dict[str, Any]]:
         return [
             read_manifest(os.path.dirname(name))
             for name in glob.glob(os.path.join(glob.escape(self.root), "*", "*", MANIFEST))
         ]
 
     @staticmethod
-    def _within(manifest: dict, path: str) -> bool:
+    def _within(manifest: dict[str, Any], path: str) -> bool:
         """An environment needs the Python it was made with."""
         return str(manifest.get("python", "")).startswith(path + "/")

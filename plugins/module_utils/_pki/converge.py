@@ -5,7 +5,8 @@
 """A host's certificates: what is there, what it lacks, and putting it in place.
 
 ``inspect`` compares and repairs all that needs no new certificate, and gives a request for one that does; ``install``
-takes the certificate signed for that request. Both end in ``_settle``, so a run killed anywhere is finished by the next.
+takes the certificate signed for that request. Both end in ``_settle``, so a run killed anywhere is finished by the
+next.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _PASSWORD_BYTES = 30  # 240 bits
 _ADDED = 3600
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A certificate that was handed over isn't the one that was asked for; nothing was put in place."""
 
 
@@ -48,7 +49,8 @@ class Layout:
 
 @dataclass(frozen=True)
 class Anchors:
-    """What the control node says of a certificate's authority: PEM of the CA that signs now (None when it isn't made yet,
+    """What the control node says of a certificate's authority: PEM of the CA that signs now (None when it isn't made
+    yet,
     in check mode) with its end in seconds since 1970, PEM of intermediates, and PEM of all CAs to trust."""
 
     issuer: bytes | None
@@ -194,7 +196,7 @@ def install(layout: Layout, description: Description, anchors: Anchors, certific
     facts = _facts(key, certificate, anchors.issuer, description.usages)
     wrong = list(_differences(description, facts, anchors, now)) if isinstance(facts, Facts) else [facts]
     if not isinstance(facts, Facts) or wrong:
-        raise Refused(
+        raise RefusedError(
             "the signed certificate isn't what was asked for, so nothing was put in place: {}".format("; ".join(wrong))
         )
     promoted = installed.content(NEXT_KEY) == key and installed.content(KEY) != key
@@ -262,11 +264,14 @@ def examine(installed: Installed, anchors: Anchors, thorough: bool) -> Facts | N
 
 
 def _facts_from_record(given: dict[str, Any]) -> Facts:
-    return Facts(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    return Facts(**values)
 
 
 def _facts(key: bytes | None, certificate: bytes, issuer: bytes | None, usages: tuple[str, ...]) -> Facts | str:
-    """The facts of a pair, or in words why it is none. The chain is verified for ``usages`` or those it names itself."""
+    """The facts of a pair, or in words why it is none. The chain is verified for ``usages`` or those it names
+    itself.
+    """
     try:
         blocks = der.blocks(certificate)
         parsed = der.certificate(blocks[0]) if blocks else None
@@ -314,7 +319,8 @@ def reasons(
                 yield f"a third of its lifetime is left, or less (until {moment(facts.not_after)})"
             elif anchors.issuer is not None:
                 warnings.append(
-                    f"{description.name} ends with its CA on {moment(facts.not_after)} and can't be renewed beyond that: change the CA"
+                    f"{description.name} ends with its CA on {moment(facts.not_after)} and can't be "
+                    "renewed beyond that: change the CA"
                 )
 
 
@@ -483,7 +489,8 @@ def _tidy(installed: Installed, outcome: Outcome, check: bool) -> None:
         outcome.repaired("%s: mode %04o, owner %d:%d" % (name, found.mode, found.uid, found.gid))
         if name in SECRET and (found.mode & 0o077 or found.uid != os.geteuid()):
             outcome.warnings.append(
-                f"{installed.file(name)} could be read by others than root: who can't rule that out removes that file, and the next run makes it anew"
+                f"{installed.file(name)} could be read by others than root: who can't rule that out "
+                "removes that file, and the next run makes it anew"
             )
         if not check:
             with contextlib.suppress(FileNotFoundError):

@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a certificate says, read from its DER: the words openssl prints differ between versions and can be forged by names."""
+"""What a certificate says, read from its DER: the words openssl prints differ between versions and can be forged by
+names.
+"""
 
 from __future__ import annotations
 

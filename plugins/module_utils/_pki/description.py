@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a certificate is to say: read from a task's options, checked once on the control node and once more on the host."""
+"""What a certificate is to say: read from a task's options, checked once on the control node and once more on the
+host.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +96,8 @@ def check_name(value: str, what: str) -> str:
     """``value`` if it can be part of a path and of a unit's name; DescriptionError otherwise."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise DescriptionError(
-            f"{what} {shorten(value)!r}: a name has lower-case letters, digits, '-' and '_', begins and ends with a letter or digit, "
+            f"{what} {shorten(value)!r}: a name has lower-case letters, digits, '-' and '_', begins "
+            "and ends with a letter or digit, "
             "and is at most 128 characters long"
         )
     return value
@@ -144,7 +147,8 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
     mode = options["mode"]
     if mode in ("csr", "provided", "acme"):
         raise DescriptionError(
-            f"{where}: mode {mode} comes with the infrastructure roles and isn't there yet; this version signs with mode ownca"
+            f"{where}: mode {mode} comes with the infrastructure roles and isn't there yet; this "
+            "version signs with mode ownca"
         )
     common_name = options.get("common_name") or ""
     if mode == "ownca":
@@ -184,8 +188,8 @@ def _key_type(value: str, where: str) -> str:
     bits = key_bits(value)
     if bits is not None and not RSA_BITS[0] <= bits <= RSA_BITS[1]:
         raise DescriptionError(
-            "%s: key_type %s: RSA keys have %d to %d bits (MindSpore Federated fails every handshake with less); use ec-p256 or rsa-3072"
-            % ((where, value, *RSA_BITS))
+            "%s: key_type %s: RSA keys have %d to %d bits (MindSpore Federated fails every handshake "
+            "with less); use ec-p256 or rsa-3072" % ((where, value, *RSA_BITS))
         )
     return value
 
@@ -193,7 +197,8 @@ def _key_type(value: str, where: str) -> str:
 def _common_name(value: str, where: str) -> str:
     if not COMMON_NAME.fullmatch(value):
         raise DescriptionError(
-            f"{where}: common_name {shorten(value)!r}: 1 to 64 characters of letters, digits, space and . _ @ : - (no letter with an accent, no comma, no slash)"
+            f"{where}: common_name {shorten(value)!r}: 1 to 64 characters of letters, digits, space "
+            "and . _ @ : - (no letter with an accent, no comma, no slash)"
         )
     return value
 

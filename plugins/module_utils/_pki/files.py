@@ -23,7 +23,7 @@ TEMPORARY = (".", ".fedlearn-new")
 """What a file's name gets around it while it is written; whatever is still called so was left by a killed run."""
 
 
-class FileTrouble(Exception):
+class FileTroubleError(Exception):
     """A file or directory isn't what it has to be; the text names it and the way out."""
 
 
@@ -46,7 +46,7 @@ def directory(base: str, *parts: str, create: bool, mode: int = 0o755, foreign_w
     path = base
     for part in parts:
         if part in ("", ".", "..") or "/" in part or "\0" in part:
-            raise FileTrouble(f"{part!r} can't be part of a path below {path}")
+            raise FileTroubleError(f"{part!r} can't be part of a path below {path}")
         path = os.path.join(path, part)
         try:
             found = os.lstat(path)
@@ -66,20 +66,20 @@ def _make(path: str, mode: int) -> None:
     except FileExistsError:
         pass  # another run made it in between; what it is will be checked
     except FileNotFoundError:
-        raise FileTrouble(f"{path} can't be made: {os.path.dirname(path)} is missing") from None
+        raise FileTroubleError(f"{path} can't be made: {os.path.dirname(path)} is missing") from None
 
 
 def _check_directory(path: str, found: os.stat_result, foreign_write: int) -> None:
     if stat.S_ISLNK(found.st_mode):
-        raise FileTrouble(f"{path} is a symbolic link; a real directory belongs there: remove the link")
+        raise FileTroubleError(f"{path} is a symbolic link; a real directory belongs there: remove the link")
     if not stat.S_ISDIR(found.st_mode):
-        raise FileTrouble(f"{path} is no directory; move away what lies there")
+        raise FileTroubleError(f"{path} is no directory; move away what lies there")
     if found.st_uid not in (0, os.geteuid()):
-        raise FileTrouble(
+        raise FileTroubleError(
             "%s belongs to UID %d; it has to belong to root or to who runs this: chown it" % (path, found.st_uid)
         )
     if stat.S_IMODE(found.st_mode) & foreign_write:
-        raise FileTrouble(
+        raise FileTroubleError(
             f"{path} can be written to by others (mode {stat.S_IMODE(found.st_mode):04o}): chmod go-w {path}"
         )
 
@@ -92,14 +92,16 @@ def read(path: str, limit: int = 1 << 20) -> Found | None:
         return None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise FileTrouble(f"{path} is a symbolic link; a regular file belongs there: remove the link") from None
-        raise FileTrouble(f"{path} can't be read: {error.strerror}") from None
+            raise FileTroubleError(
+                f"{path} is a symbolic link; a regular file belongs there: remove the link"
+            ) from None
+        raise FileTroubleError(f"{path} can't be read: {error.strerror}") from None
     with os.fdopen(descriptor, "rb") as handle:
         found = os.fstat(handle.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise FileTrouble(f"{path} is no regular file; move away what lies there")
+            raise FileTroubleError(f"{path} is no regular file; move away what lies there")
         if found.st_size > limit:
-            raise FileTrouble(
+            raise FileTroubleError(
                 "%s has %d bytes; more than %d were never written here: move it away" % (path, found.st_size, limit)
             )
         return Found(handle.read(limit + 1), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
@@ -166,14 +168,14 @@ def leftovers(path: str) -> list[str]:
 
 @contextlib.contextmanager
 def lock(path: str, timeout: float = 60.0) -> Iterator[None]:
-    """Hold the lock file ``path``; FileTrouble naming the holder when that isn't possible within ``timeout`` seconds.
+    """Hold the lock file ``path``; FileTroubleError naming the holder after ``timeout`` seconds.
 
     The file stays: removing it would let two hold "the" lock.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise FileTrouble(f"the lock {path} can't be opened: {error.strerror}") from None
+        raise FileTroubleError(f"the lock {path} can't be opened: {error.strerror}") from None
     try:
         _acquire(descriptor, path, timeout)
         os.ftruncate(descriptor, 0)
@@ -192,7 +194,7 @@ def _acquire(descriptor: int, path: str, timeout: float) -> None:
         except BlockingIOError:
             if time.monotonic() >= end:
                 holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-                raise FileTrouble(
+                raise FileTroubleError(
                     "the lock %s has been held for %d seconds by process %s: wait for that run to end, or end it"
                     % (path, timeout, holder)
                 ) from None

@@ -4,7 +4,8 @@
 
 """The openssl program (1.1.1 and 3.x), used so that no key or password is in argv, environment or a file of its own.
 
-Keys come out of a pipe and are written by ``files``; what goes in is a path, standard input, or an anonymous memory file.
+Keys come out of a pipe and are written by ``files``; what goes in is a path, standard input, or an anonymous memory
+file.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ class OpensslError(Exception):
     """openssl refused; the text says what it was asked and its own first lines."""
 
 
-class OpensslMissing(OpensslError):
+class OpensslMissingError(OpensslError):
     """There is no openssl program on this host."""
 
 
 def require() -> None:
-    """OpensslMissing unless the program is there."""
+    """OpensslMissingError unless the program is there."""
     if not shutil.which("openssl"):
-        raise OpensslMissing("there is no openssl on this host: install the package openssl")
+        raise OpensslMissingError("there is no openssl on this host: install the package openssl")
 
 
 def generate_key(key_type: str) -> bytes:
@@ -59,7 +60,7 @@ def public_key(key: bytes) -> bytes | None:
     try:
         # An encrypted key would have openssl ask at the terminal: an empty password is its answer.
         return _run(["pkey", "-pubout", "-outform", "DER", "-passin", "pass:"], "read a key", key)
-    except OpensslMissing:
+    except OpensslMissingError:
         raise
     except OpensslError:
         return None
@@ -74,17 +75,19 @@ def request(key_path: str, subject: str) -> str:
 
 def challenge(nonce: str, name: str) -> str:
     """The common name a request for the certificate ``name`` has to carry in the run that gave ``nonce``."""
-    return hashlib.sha256((f"{nonce}/{name}").encode("utf-8")).hexdigest()
+    return hashlib.sha256((f"{nonce}/{name}").encode()).hexdigest()
 
 
 def verify(certificate: bytes, issuer: bytes, usages: tuple[str, ...]) -> str | None:
-    """What is wrong with the chain from ``certificate`` to ``issuer`` (PEM both) for ``usages``, now; None when nothing is."""
+    """What is wrong with the chain from ``certificate`` to ``issuer`` (PEM both) for ``usages``, now; None when
+    nothing is.
+    """
     for usage in usages:
         with _memory_file(certificate) as leaf, _memory_file(issuer) as root:
             command = ["verify", "-x509_strict", "-purpose", "ssl" + usage, "-CAfile", _path(root), _path(leaf)]
             try:
                 _run(command, "verify the chain", descriptors=(leaf, root))
-            except OpensslMissing:
+            except OpensslMissingError:
                 raise
             except OpensslError as error:
                 return str(error)
@@ -109,7 +112,7 @@ def bundle_content(bundle_path: str, password_path: str) -> tuple[bytes, bytes] 
         )
         certificates = der.blocks(content)
         key = public_key(content)
-    except OpensslMissing:
+    except OpensslMissingError:
         raise
     except (OpensslError, der.DerError):
         return None
@@ -135,7 +138,7 @@ def _run(arguments: list[str], purpose: str, given: bytes = b"", descriptors: tu
             check=False,
         )
     except FileNotFoundError:
-        raise OpensslMissing("there is no openssl on this host: install the package openssl") from None
+        raise OpensslMissingError("there is no openssl on this host: install the package openssl") from None
     except subprocess.TimeoutExpired:
         raise OpensslError("openssl couldn't %s in %d seconds" % (purpose, _TIMEOUT)) from None
     if done.returncode:

@@ -200,7 +200,8 @@ class Authority:
             raise AuthorityError(f"{self.where}: its key {self.key_path} is missing")
         if found.mode & 0o077:
             raise AuthorityError(
-                f"{self.where}: {self.key_path} has mode {found.mode:04o}, so others can read it: chmod 0600 it, and change the CA if somebody may have"
+                f"{self.where}: {self.key_path} has mode {found.mode:04o}, so others can read it: "
+                "chmod 0600 it, and change the CA if somebody may have"
             )
         if found.content.startswith(b"-----BEGIN") and b"ENCRYPTED" not in found.content.split(b"\n", 1)[0]:
             raise AuthorityError(
@@ -210,7 +211,8 @@ class Authority:
             key = serialization.load_pem_private_key(found.content, self._passphrase().encode("utf-8"))
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise AuthorityError(
-                f"{self.where}: the secret ca_{self.description.name} doesn't open {self.key_path}: they are of different age; restore the one that fits"
+                f"{self.where}: the secret ca_{self.description.name} doesn't open {self.key_path}: "
+                "they are of different age; restore the one that fits"
             ) from None
         if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
             raise AuthorityError(f"{self.where}: {self.key_path} holds a key that is neither EC nor RSA")
@@ -236,7 +238,8 @@ class Authority:
             )
         if self.description.mode == "ownca" and certificate.subject != _name(self.description.common_name):
             raise AuthorityError(
-                f"{self.where}: {self.certificate_path} is of {certificate.subject.rfc4514_string()}, wanted is CN={self.description.common_name}: "
+                f"{self.where}: {self.certificate_path} is of {certificate.subject.rfc4514_string()}, "
+                f"wanted is CN={self.description.common_name}: "
                 "give this federation a fedlearn_state of its own, or the authority another name"
             )
 
@@ -246,7 +249,8 @@ class Authority:
             if _encoded(certificate.public_key()) == public:
                 return certificate
         raise AuthorityError(
-            f"{self.where}: {self.key_path} belongs to none of the certificates in {self.certificate_path}: restore the one that fits"
+            f"{self.where}: {self.key_path} belongs to none of the certificates in "
+            f"{self.certificate_path}: restore the one that fits"
         )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import yaml
-from ansible import constants as C
+from ansible import constants
 from ansible.errors import AnsibleError
 from ansible.parsing.vault import is_encrypted, match_encrypt_secret
 
@@ -28,10 +28,13 @@ LENGTHS = {"password": 32, "passphrase": 64}
 """Characters of a secret by kind: a password is sent to a program, a passphrase encrypts a key."""
 SHORTEST, LONGEST = 20, 512
 _ALPHABET = string.ascii_letters + string.digits
-_WAY_OUT = "give --vault-password-file FILE or --vault-id, or set ANSIBLE_VAULT_PASSWORD_FILE or vault_password_file in ansible.cfg"
+_WAY_OUT = (
+    "give --vault-password-file FILE or --vault-id, or set ANSIBLE_VAULT_PASSWORD_FILE or "
+    "vault_password_file in ansible.cfg"
+)
 
 
-class VaultTrouble(Exception):
+class VaultTroubleError(Exception):
     """The file can't be read or written; the text names it and the way out, and no secret."""
 
 
@@ -69,7 +72,7 @@ class VaultFile:
 
     def __init__(self, state_directory: str, party: str, vault: Vault) -> None:
         if not PARTY_NAME.fullmatch(party):
-            raise VaultTrouble(f"party {party[:60]!r} is no name of a party")
+            raise VaultTroubleError(f"party {party[:60]!r} is no name of a party")
         self._state = state_directory
         self._vault = vault
         self.party = party
@@ -107,13 +110,13 @@ class VaultFile:
         if found is None:
             return _Opened({}, None, None)
         if not is_encrypted(found.content):
-            raise VaultTrouble(f"{self.path} isn't encrypted: run ansible-vault encrypt {self.path}")
+            raise VaultTroubleError(f"{self.path} isn't encrypted: run ansible-vault encrypt {self.path}")
         if not self._vault.secrets:
-            raise VaultTrouble(f"{self.path} can't be opened without a vault identity: {_WAY_OUT}")
+            raise VaultTroubleError(f"{self.path} can't be opened without a vault identity: {_WAY_OUT}")
         try:
             content, identity, secret = self._vault.decrypt_and_get_vault_id(found.content)
         except AnsibleError:
-            raise VaultTrouble(
+            raise VaultTroubleError(
                 f"{self.path} isn't encrypted with one of the vault identities that were given: {_WAY_OUT}"
             ) from None
         return _Opened(self._parse(content), identity, secret)
@@ -126,8 +129,9 @@ class VaultFile:
         if not isinstance(values, dict) or not all(
             isinstance(name, str) and isinstance(value, str) for name, value in values.items()
         ):
-            raise VaultTrouble(
-                f"{self.path} has to be a mapping of names to quoted texts: correct it with ansible-vault edit {self.path}"
+            raise VaultTroubleError(
+                f"{self.path} has to be a mapping of names to quoted texts: correct it with "
+                f"ansible-vault edit {self.path}"
             )
         return values
 
@@ -141,25 +145,27 @@ class VaultFile:
         if opened is not None and opened.secret is not None:
             return _named(opened.identity), opened.secret
         if not self._vault.secrets:
-            raise VaultTrouble(f"{self.path} can't be written without a vault identity: {_WAY_OUT}")
+            raise VaultTroubleError(f"{self.path} can't be written without a vault identity: {_WAY_OUT}")
         try:
             identity, secret = match_encrypt_secret(
-                self._vault.secrets, C.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY")
+                self._vault.secrets, constants.config.get_config_value("DEFAULT_VAULT_ENCRYPT_IDENTITY")
             )
         except AnsibleError as error:
-            raise VaultTrouble(f"{self.path} can't be written: {error.message}") from None
+            raise VaultTroubleError(f"{self.path} can't be written: {error.message}") from None
         return _named(identity), secret
 
 
 def wanted_secret(options: Mapping[str, Any]) -> Wanted:
-    """The secret that one item of a task's list asks for; VaultTrouble when it can't be."""
+    """The secret that one item of a task's list asks for; VaultTroubleError when it can't be."""
     # str(): core marks what comes from a task with its origin, which a YAML writer must not meet.
     name, kind = str(options["name"]), str(options["kind"])
     if not SECRET_NAME.fullmatch(name):
-        raise VaultTrouble(f"secret {name[:60]!r}: a name has letters, digits, '-' and '_' and begins with a letter")
+        raise VaultTroubleError(
+            f"secret {name[:60]!r}: a name has letters, digits, '-' and '_' and begins with a letter"
+        )
     length = options["length"] or LENGTHS[kind]
     if not SHORTEST <= length <= LONGEST:
-        raise VaultTrouble(f"secret {name}: length {length}: {SHORTEST} to {LONGEST} characters")
+        raise VaultTroubleError(f"secret {name}: length {length}: {SHORTEST} to {LONGEST} characters")
     return Wanted(name=name, party=str(options["party"]), kind=kind, length=length)
 
 
@@ -176,4 +182,4 @@ def by_party(items: list[Wanted], make: Callable[[str], VaultFile]) -> list[tupl
 
 def _named(identity: str | None) -> str | None:
     """The vault ID to write into the file; the default one isn't written."""
-    return None if identity in (None, C.DEFAULT_VAULT_IDENTITY) else identity
+    return None if identity in (None, constants.DEFAULT_VAULT_IDENTITY) else identity
