@@ -13,7 +13,7 @@ author: fedlearn.infra contributors
 version_added: 0.1.0
 description:
   - Puts the URL of a database together as its clients take it. Reserved characters in user, password and name are
-  encoded.
+    encoded.
 positional: engine, name
 options:
   _input:
@@ -49,7 +49,7 @@ EXAMPLES = r"""
 - name: Put together what goes into a configuration
   ansible.builtin.set_fact:
     janus_url: "{{ 'fd00::5' | fedlearn.infra.database_url('postgresql', 'janus', user='janus', options={'sslmode':
-    'verify-full'}) }}"
+      'verify-full'}) }}"
 """
 
 RETURN = r"""

@@ -27,7 +27,7 @@ options:
   view:
     description:
       - V(bind) is what it listens on, V(internal) how other components reach it, V(public) how clients and other
-      parties do.
+        parties do.
     type: str
     choices: [bind, internal, public]
     default: internal

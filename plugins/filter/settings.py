@@ -13,7 +13,7 @@ author: fedlearn.infra contributors
 version_added: 0.1.0
 description:
   - Checks types, ranges and the rules across keys of a system's own configuration, which argument_specs can't, and
-  fills
+    fills
     in the defaults. The same schema checks the document.
   - Fails with one line for each mistake.
 positional: kind

@@ -13,7 +13,7 @@ author: fedlearn.infra contributors
 version_added: 0.1.0
 description:
   - Puts a URL together. IPv6 addresses get brackets, the scheme's own port is left out, reserved characters are
-  encoded.
+    encoded.
 positional: scheme, port, path
 options:
   _input:

@@ -13,7 +13,7 @@ author: fedlearn.infra contributors
 version_added: 0.1.0
 description:
   - Returns one dictionary from the names of a host's role variables (C(fedlearn_variables)) to their lists of
-  instances.
+    instances.
   - Playbooks hand it to M(ansible.builtin.set_fact), so that the roles see only what C(-e stack=), a verify round or a
     removal is about. It reads variables only and touches no host.
 options:

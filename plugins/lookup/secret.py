@@ -12,7 +12,7 @@ author:
   - fedlearn.infra contributors (@fedlearn)
 description:
   - Reads C(<state_directory>/.secrets/<party>.yml), which M(fedlearn.infra.secrets) writes and ansible-vault
-  encrypts. It is
+    encrypts. It is
     decrypted in memory only.
   - With O(backend) another lookup is asked instead, such as P(community.hashi_vault.hashi_vault#lookup).
 options:
@@ -35,7 +35,7 @@ options:
     description:
       - Another lookup to ask, instead of the file.
       - C(lookup) is its name, C(term) what it is given, in which C({party}) and C({name}) are replaced, C(options)
-      its options.
+        its options.
     type: dict
     default: {}
     vars:

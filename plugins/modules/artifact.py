@@ -9,10 +9,10 @@ module: artifact
 short_description: Software in versioned folders, complete or absent
 description:
   - Brings programs into C(/opt/fedlearn/PROGRAM/VERSION/). A version is built in a folder beside it and renamed into
-  place,
+    place,
     so that it is complete or absent; a manifest inside says what made it.
   - A version's name ends in twelve digits of the digest of what made it (requirements, files, archive, Python), so a
-  change
+    change
     of any of these is another version. The former versions stay for rollback.
   - One execution on the host for all artifacts when nothing is to be done.
   - A version that was changed by hand (names, sizes, modes or modification times of its files) is built anew.
@@ -48,7 +48,7 @@ options:
           - V(archive), an archive of the control node or of a URL, with its sum.
           - V(files), files and folders of the control node.
           - V(preinstalled), a folder that is there already; its fingerprint is recorded and a later difference
-          reported.
+            reported.
         type: str
         choices: [index, archive, files, preinstalled]
         default: index
@@ -61,7 +61,7 @@ options:
         default: /usr/bin/python3
       python_artifact:
         description: Name of another artifact of the list, an archive that holds the Python at O(artifacts[].python),
-        a relative path then.
+          a relative path then.
         type: str
       index_url:
         description: Package index; the host's own pip configuration decides otherwise.
@@ -95,7 +95,7 @@ options:
         default: 2
   packages:
     description: Packages of the distribution the artifacts need; missing ones are installed with
-    M(ansible.builtin.apt).
+      M(ansible.builtin.apt).
     type: list
     elements: str
     default: []

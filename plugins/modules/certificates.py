@@ -13,15 +13,15 @@ author:
   - fedlearn.infra contributors (@fedlearn)
 description:
   - Makes private keys on the host that uses them, has the public keys certified by the party's CA on the control
-  node, and
+    node, and
     installs key, certificate, chain, trusted CAs and, where asked for, a PKCS#12 file with its password. One task for
     all of
     a host's certificates.
   - Of a host's request only the public key counts, and only when the request was made in this very run and proves
-  that the
+    that the
     host holds the private key. Names, usages and lifetime come from the task.
   - A certificate is renewed when a third of its lifetime is left, or when what it says isn't what the task describes.
-  The key
+    The key
     stays the same, unless I(certificates[].key_type) changed.
   - A CA is made when a certificate first needs it. Its key, encrypted with the secret C(ca_<authority>), stays in
     C(<state_directory>/.ca/<party>/<authority>.key), its certificate in
@@ -110,14 +110,14 @@ options:
       mode:
         description:
           - V(ownca) signs on the control node. V(external) is an authority whose key lies elsewhere; it can be
-          trusted only.
+            trusted only.
           - V(csr), V(provided) and V(acme) are refused in this version.
         type: str
         choices: [ownca, external, csr, provided, acme]
         default: ownca
       common_name:
         description: The CA's common name. Required with I(authorities[].mode=ownca). A CA keeps the one it was made
-        with.
+          with.
         type: str
       lifetime_days:
         description: Days a CA is valid when it is made.
@@ -162,7 +162,7 @@ attributes:
     support: full
   diff_mode:
     description: Shows what certificates say before and after, and which files change; never a key, password or
-    certificate.
+      certificate.
     support: full
   action:
     description: The signing happens in an action plugin on the control node.

@@ -15,7 +15,7 @@ version_added: 0.1.0
 author: fedlearn.infra contributors
 description:
   - Reads the federation document on the control node, prints its flows as a table and writes them as CSV. It touches
-  no host.
+    no host.
   - It is what one asks one's firewall team for. Under a viewpoint only flows of the party's hosts are told.
 options:
   document:
@@ -40,7 +40,7 @@ attributes:
     support: none
   idempotent:
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates
-    no change.
+      no change.
     support: full
 """
 

@@ -46,7 +46,7 @@ attributes:
     support: none
   idempotent:
     description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates
-    no change.
+      no change.
     support: full
 """
 

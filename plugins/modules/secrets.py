@@ -13,11 +13,11 @@ author:
   - fedlearn.infra contributors (@fedlearn)
 description:
   - Keeps each party's secrets in C(<state_directory>/.secrets/<party>.yml), encrypted as a whole with ansible-vault
-  and the
+    and the
     vault identity that was loaded. The lookup P(fedlearn.infra.secret#lookup) reads them.
   - Only adds. A value that is there is never changed, and none is ever shown.
   - A file keeps the vault identity it was encrypted with. A new one gets the configured identity to encrypt with, or
-  the first.
+    the first.
 options:
   secrets:
     description: The secrets that have to be there.
@@ -36,7 +36,7 @@ options:
       kind:
         description:
           - V(password) is for a program to ask for, 32 letters and digits. V(passphrase) is for encrypting a key, 64
-          of them.
+            of them.
         type: str
         choices: [password, passphrase]
         default: password

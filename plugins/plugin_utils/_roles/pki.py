@@ -1,0 +1,114 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the pki role takes. What only a look at CAs can tell is told by the ``certificates`` action."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._federation.model import Path
+from .._federation.schema import Choice, Integer, Items, Key, Rule, Section, Text
+from .checking import check_value, without_nulls
+
+_NAME = Text(
+    max_length=128,
+    pattern=r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?",
+    pattern_name="a name: a-z, 0-9, '-' and '_', a letter or digit at its ends",
+)
+_COMMON_NAME = Text(
+    max_length=64,
+    pattern=r"[A-Za-z0-9](?:[A-Za-z0-9 ._@:-]*[A-Za-z0-9])?",
+    pattern_name="a common name: letters, digits, blanks and . _ @ : -",
+)
+_KEY_TYPE = Text(
+    pattern=r"ec-p256|ec-p384|rsa-(?:3072|4096|8192)",
+    pattern_name="one of ec-p256, ec-p384, rsa-3072, rsa-4096, rsa-8192",
+)
+_DAYS = Integer(1, 36500)
+
+
+def _complete(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """A present certificate says whose it is and who signs; a server's what it is valid for."""
+    if values["state"] == "absent":
+        return []
+    breaches: list[tuple[Path, str]] = [
+        ((), f"the key '{key}' is missing") for key in ("authority", "common_name") if key not in values
+    ]
+    if "server" in values["usages"] and not values["dns_names"] and not values["addresses"]:
+        breaches.append(((), "a server's certificate needs at least one of 'dns_names' and 'addresses'"))
+    return breaches
+
+
+CERTIFICATE = Section(
+    {
+        "name": Key(_NAME, "Names it and its directory C(/etc/fedlearn/<federation>/pki/<name>).", required=True),
+        "state": Key(
+            Choice(("present", "absent")), "V(absent) removes the directory with all of it.", default="present"
+        ),
+        "federation": Key(_NAME, "The federation it belongs to.", required=True),
+        "stack": Key(Text(), "The stack of a federation document it comes from; the role doesn't use it."),
+        "authority": Key(_NAME, "The authority that signs."),
+        "common_name": Key(_COMMON_NAME, "The subject's common name."),
+        "dns_names": Key(Items(Text(format="dns_name")), "Host names it is valid for.", default=[]),
+        "addresses": Key(Items(Text(format="address")), "Addresses it is valid for.", default=[]),
+        "usages": Key(Items(Choice(("server", "client")), min_items=1), "What it may be used for.", default=["server"]),
+        "key_type": Key(_KEY_TYPE, "The key.", default="ec-p256"),
+        "lifetime_days": Key(_DAYS, "Days it is valid; less when its CA ends sooner.", default=397),
+        "formats": Key(
+            Items(Choice(("pem", "pkcs12"))), "PEM is always there; V(pkcs12) adds a bundle.", default=["pem"]
+        ),
+        "trust": Key(
+            Items(_NAME), "Authorities whose certificates make up C(ca.pem); empty: the signing one.", default=[]
+        ),
+    },
+    rules=(Rule("A present certificate is described whole.", _complete),),
+)
+
+AUTHORITY = Section(
+    {
+        "name": Key(_NAME, "Name of the authority.", required=True),
+        "party": Key(_NAME, "The party it belongs to.", required=True),
+        "mode": Key(
+            Choice(("ownca", "external", "csr", "provided", "acme")),
+            "V(ownca) signs on the control node, V(external) is only trusted; the others are refused in this version.",
+            default="ownca",
+        ),
+        "common_name": Key(_COMMON_NAME, "The CA's common name; it keeps the one it was made with."),
+        "lifetime_days": Key(_DAYS, "Days a CA is valid when it is made.", default=3650),
+        "ca": Key(
+            Text(), "With V(external), the file on the control node that holds its certificates, as absolute path."
+        ),
+    }
+)
+
+
+def check(certificates: Any) -> list[dict[str, Any]]:
+    """``pki_certificates`` with defaults. Raises RoleValueError."""
+    checked: list[dict[str, Any]] = check_value("pki_certificates", without_nulls(certificates), Items(CERTIFICATE))
+    return checked
+
+
+def check_authorities(authorities: Any) -> list[dict[str, Any]]:
+    """``pki_authorities`` with defaults. Raises RoleValueError."""
+    checked: list[dict[str, Any]] = check_value("pki_authorities", without_nulls(authorities), Items(AUTHORITY))
+    return checked
+
+
+VARIABLES: Mapping[str, Key] = {
+    "pki_certificates": Key(Items(CERTIFICATE), "The certificates of this host.", default=[]),
+    "pki_authorities": Key(Items(AUTHORITY), "The authorities that certificates name.", default=[]),
+    "pki_state_directory": Key(
+        Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
+        "Folder on the control node that holds CA keys (pki/), CA certificates (public/) and secrets (.secrets/).",
+        default="{{ fedlearn_state | default(inventory_dir) }}",
+    ),
+    "pki_packages": Key(
+        Items(Text(), min_items=1),
+        "Installed only where openssl is missing; C(NAME=VERSION) pins.",
+        default=["openssl"],
+    ),
+}
+"""All variables of the role."""
