@@ -16,7 +16,9 @@ description:
   - Reads the host's variables; touches no host.
 options:
   _terms:
-    description: The role, one of V(limits), V(nginx), V(redis).
+    description:
+      - The role, one of V(limits), V(mindspore_scheduler), V(mindspore_server), V(mindspore_worker), V(nginx), V(pki),
+        V(redis), V(shared_mindspore).
     type: list
     elements: str
     required: true

@@ -130,7 +130,7 @@ options:
         type: path
   state_directory:
     description:
-      - Directory on the control node below which C(pki/) and C(public/) lie.
+      - Directory on the control node below which C(.ca/) and C(public/) lie.
       - Required. Only the module alone does without.
     type: path
   thorough:

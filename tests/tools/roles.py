@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import (
     Boolean,
     Choice,
@@ -39,10 +40,13 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue im
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENTRY_POINTS = {
     "main": "Install and configure, down to running and healthy",
+    "artifacts": "Bring runtimes, launcher, models and applications",
     "precheck": "Look for what would stop main; changes nothing",
     "check": "Compare what is there with what was asked, and ask for health; changes nothing",
     "remove": "Take away what main brought",
 }
+"""Those that a role has tasks for are its."""
+
 BEGIN, END = "<!-- variables, written by tests/tools/roles.py -->", "<!-- end of variables -->"
 _TYPES = {
     Boolean: "bool",
@@ -54,6 +58,8 @@ _TYPES = {
     Table: "dict",
     Text: "str",
 }
+ELSEWHERE = tuple(kind.SETTINGS for kind in kinds().values())
+"""Settings of systems are listed in docs/federation.md, and not once more for each role."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -76,7 +82,7 @@ def option(key: Key, *, relaxed: bool = False) -> dict[str, Any]:
     if isinstance(inner, Items):
         inner = inner.of
         spec["elements"] = _TYPES.get(type(inner), "raw")
-    if isinstance(inner, Section):
+    if isinstance(inner, Section) and inner not in ELSEWHERE:
         instances = "name" in inner.keys and "state" in inner.keys
         spec["options"] = {name: option(one, relaxed=instances and name != "name") for name, one in inner.keys.items()}
     return spec
@@ -95,7 +101,9 @@ def argument_specs(role: str) -> str:
     text = "---\n# Written by tests/tools/roles.py from plugins/plugin_utils/_roles/.\nargument_specs:\n"
     options = {name: option(key) for name, key in ROLES[role].items()}
     dumped = yaml.dump({"options": options}, Dumper=_Dumper, sort_keys=False, width=140, allow_unicode=True)
-    for number, (entry, purpose) in enumerate(ENTRY_POINTS.items()):
+    tasks = CHECKOUT / "roles" / role / "tasks"
+    present = {entry: purpose for entry, purpose in ENTRY_POINTS.items() if (tasks / f"{entry}.yml").exists()}
+    for number, (entry, purpose) in enumerate(present.items()):
         text += f"  {entry}:\n    short_description: {purpose}\n"
         if number == 0:
             text += textwrap.indent(dumped.replace("options:", "options: &options", 1), "    ")
@@ -110,7 +118,7 @@ def rows(keys: Mapping[str, Key], prefix: str = "") -> Iterator[str]:
         default = "**required**" if key.required else f"`{json.dumps(key.default)}`" if key.default is not None else "-"
         yield f"| `{prefix}{name}` | {escape(words(key.type))} | {escape(default)} | {escape(markdown(key.doc))} |"
         inner = key.type.of if isinstance(key.type, Items) else key.type
-        if isinstance(inner, Section):
+        if isinstance(inner, Section) and inner not in ELSEWHERE:
             yield from rows(inner.keys, f"{prefix}{name}{'[]' if isinstance(key.type, Items) else ''}.")
 
 

@@ -10,22 +10,37 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._federation.schema import Key
-from . import limits, nginx, redis
+from . import limits, mindspore, nginx, pki, redis
 from .checking import RoleValueError, check_value
 
 ROLES: Mapping[str, Mapping[str, Key]] = {
     "limits": limits.VARIABLES,
+    "mindspore_scheduler": mindspore.SCHEDULER_VARIABLES,
+    "mindspore_server": mindspore.SERVER_VARIABLES,
+    "mindspore_worker": mindspore.WORKER_VARIABLES,
     "nginx": nginx.VARIABLES,
+    "pki": pki.VARIABLES,
     "redis": redis.VARIABLES,
+    "shared_mindspore": mindspore.SHARED_VARIABLES,
 }
 """The variables of each role."""
 
 Instances = list[dict[str, Any]]
 
-INSTANCES: Mapping[str, Callable[[Any], Instances]] = {"nginx_sites": nginx.check, "redis_instances": redis.check}
+INSTANCES: Mapping[str, Callable[[Any], Instances]] = {
+    "mindspore_scheduler_instances": mindspore.check_schedulers,
+    "mindspore_server_instances": mindspore.check_servers,
+    "mindspore_worker_instances": mindspore.check_workers,
+    "nginx_sites": nginx.check,
+    "pki_authorities": pki.check_authorities,
+    "pki_certificates": pki.check,
+    "redis_instances": redis.check,
+}
 """The checks of the list variables, which have rules across instances and defaults in them."""
 
 LISTENING: Mapping[str, Callable[[Any], Instances]] = {
+    "mindspore_scheduler_instances": mindspore.scheduler_listening,
+    "mindspore_server_instances": mindspore.server_listening,
     "nginx_sites": nginx.listening,
     "redis_instances": redis.listening,
 }

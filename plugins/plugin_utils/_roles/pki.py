@@ -9,23 +9,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...module_utils._pki import description
 from .._federation.model import Path
 from .._federation.schema import Choice, Integer, Items, Key, Rule, Section, Text
 from .checking import check_value, without_nulls
 
 _NAME = Text(
     max_length=128,
-    pattern=r"[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?",
+    pattern=description.NAME.pattern,
     pattern_name="a name: a-z, 0-9, '-' and '_', a letter or digit at its ends",
 )
 _COMMON_NAME = Text(
     max_length=64,
-    pattern=r"[A-Za-z0-9](?:[A-Za-z0-9 ._@:-]*[A-Za-z0-9])?",
+    pattern=description.COMMON_NAME.pattern,
     pattern_name="a common name: letters, digits, blanks and . _ @ : -",
 )
+_DNS_NAME = Text(pattern=description.DNS_NAME.pattern, pattern_name="a DNS name")
 _KEY_TYPE = Text(
-    pattern=r"ec-p256|ec-p384|rsa-(?:3072|4096|8192)",
-    pattern_name="one of ec-p256, ec-p384, rsa-3072, rsa-4096, rsa-8192",
+    pattern=description.KEY_TYPE.pattern,
+    pattern_name="a type of key: ec-p256, ec-p384, rsa-3072, rsa-4096",
 )
 _DAYS = Integer(1, 36500)
 
@@ -39,6 +41,10 @@ def _complete(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     ]
     if "server" in values["usages"] and not values["dns_names"] and not values["addresses"]:
         breaches.append(((), "a server's certificate needs at least one of 'dns_names' and 'addresses'"))
+    bits = description.key_bits(values["key_type"])
+    low, high = description.RSA_BITS
+    if bits is not None and not low <= bits <= high:
+        breaches.append((("key_type",), f"RSA keys have {low} to {high} bits: MindSpore Federated fails with less"))
     return breaches
 
 
@@ -52,7 +58,7 @@ CERTIFICATE = Section(
         "stack": Key(Text(), "The stack of a federation document it comes from; the role doesn't use it."),
         "authority": Key(_NAME, "The authority that signs."),
         "common_name": Key(_COMMON_NAME, "The subject's common name."),
-        "dns_names": Key(Items(Text(format="dns_name")), "Host names it is valid for.", default=[]),
+        "dns_names": Key(Items(_DNS_NAME), "Host names it is valid for.", default=[]),
         "addresses": Key(Items(Text(format="address")), "Addresses it is valid for.", default=[]),
         "usages": Key(Items(Choice(("server", "client")), min_items=1), "What it may be used for.", default=["server"]),
         "key_type": Key(_KEY_TYPE, "The key.", default="ec-p256"),
@@ -102,7 +108,7 @@ VARIABLES: Mapping[str, Key] = {
     "pki_authorities": Key(Items(AUTHORITY), "The authorities that certificates name.", default=[]),
     "pki_state_directory": Key(
         Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
-        "Folder on the control node that holds CA keys (pki/), CA certificates (public/) and secrets (.secrets/).",
+        "Folder on the control node that holds CA keys (.ca/), CA certificates (public/) and secrets (.secrets/).",
         default="{{ fedlearn_state | default(inventory_dir) }}",
     ),
     "pki_packages": Key(
