@@ -23,7 +23,7 @@ from .kinds import kinds
 from .loading import group_name
 from .model import Authority, Component, Endpoint, Expansion, Federation, Flow, Host, Stack
 
-STAGES = ("base", "data", "front", "service", "participant")
+STAGES = ("base", "data", "front", "coordinator", "service", "participant")
 """The order in which stages need each other."""
 
 INFRASTRUCTURE: Mapping[str, str] = {

@@ -61,7 +61,11 @@ class Kind(Protocol):
     """Whether the system can do TLS. If so a stack takes ``tls``, true by default; if not there is no such key."""
 
     ROLES: Mapping[str, str]
-    """The kind's own roles, each with the stage of site it converges in: ``service`` or ``participant``."""
+    """The kind's own roles, each with the stage of site it converges in.
+
+    ``coordinator`` is up before any ``service`` of the stack starts and goes after the last, ``participant`` comes last
+    and goes first.
+    """
 
     PLACEMENTS: Mapping[str, Key]
     """The keys of a stack."""

@@ -26,7 +26,7 @@ __all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand"
 NAME = "mindspore"
 TLS = True
 ROLES: Mapping[str, str] = {
-    "mindspore_scheduler": "service",
+    "mindspore_scheduler": "coordinator",
     "mindspore_server": "service",
     "mindspore_worker": "participant",
 }

@@ -1,0 +1,70 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The demo as it stands: `make demo` brought it, these tests look at it as its users do, by ssh and Ansible."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import counting
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def plain(found: dict[str, Any]) -> Any:
+    """A string of the document, which ansible-inventory marks as no template, as the string it is."""
+    return found["__ansible_unsafe"] if found.keys() == {"__ansible_unsafe"} else found
+
+
+@dataclass
+class Demo:
+    """The three hosts and the commands that reach them."""
+
+    inventory: Path = CHECKOUT / "inventories" / "demo"
+    hosts: tuple[str, ...] = ("ms1", "ms2", "ms3")
+    environment: dict[str, str] = field(default_factory=lambda: {**os.environ, "NO_COLOR": "1"})
+
+    def playbook(self, name: str, *arguments: str, inventory: Path | None = None) -> counting.Counted:
+        """A playbook of the collection on the demo's hosts, its remote executions counted."""
+        command = [str(CHECKOUT / ".venv" / "bin" / "ansible-playbook"), "-i", str(inventory or self.inventory)]
+        command += ["--vault-password-file", str(CHECKOUT / "build" / "vault-pass"), name, *arguments]
+        return counting.run(command, self.environment)
+
+    def run(self, host: str, command: str) -> str:
+        """What a shell script prints, as root on a host; a failing one fails the test.
+
+        It goes there by standard input: sudo writes command lines to the journal, where secrets are looked for.
+        """
+        room = CHECKOUT / "build" / "hosts" / "demo"
+        done = subprocess.run(
+            ["ssh", "-F", str(room / "ssh_config"), host, "sudo sh"],
+            input=command,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{host}: {command}: {done.stderr}"
+        return done.stdout
+
+    def variables(self, host: str) -> dict[str, Any]:
+        """What the inventory says of a host."""
+        command = [str(CHECKOUT / ".venv" / "bin" / "ansible-inventory"), "-i", str(self.inventory), "--host", host]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=CHECKOUT, env=self.environment)
+        found: dict[str, Any] = json.loads(done.stdout, object_hook=plain)
+        return found
+
+    def secrets(self) -> dict[str, str]:
+        """Every secret of the demo's party."""
+        view = [str(CHECKOUT / ".venv" / "bin" / "ansible-vault"), "view"]
+        view += ["--vault-password-file", str(CHECKOUT / "build" / "vault-pass")]
+        file = self.inventory / ".secrets" / "lab.yml"
+        shown = subprocess.run([*view, str(file)], check=True, capture_output=True, text=True).stdout
+        pairs = (line.partition(": ") for line in shown.splitlines() if ": " in line)
+        return {name.strip(): value.strip().strip("\"'") for name, _colon, value in pairs}
