@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -169,9 +170,11 @@ def host_status(variables: Mapping[str, Any]) -> dict[str, Any]:
     if not variables.get("fedlearn_reached", False):
         return {"verdict": "unreachable"}
     failed = [row for row in variables.get("fedlearn_checks", []) if not row["passed"]]
-    status = variables.get("fedlearn_host_status", {})
+    status = dict(variables.get("fedlearn_host_status", {}))
     verdict = "unhealthy" if failed else "drift" if status.get("drift") or status.get("orphans") else "ok"
-    return {"verdict": verdict, "failed": failed, **status}
+    certificates = status.pop("certificates", {})
+    status["certificate_days"] = judgement.certificate_days(certificates, datetime.now(tz=UTC))
+    return {"verdict": verdict, "failed": failed, **status, "warnings": judgement.warnings(status)}
 
 
 def write_json(path: str, content: Mapping[str, Any]) -> None:

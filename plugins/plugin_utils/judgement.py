@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 Check = dict[str, Any]
@@ -124,3 +125,39 @@ def judge_probe(kind: str, real: bool, checks: Iterable[Check]) -> dict[str, Any
 def worst(verdicts: Iterable[str]) -> str:
     """The worst of some verdicts; ok when there is none."""
     return max(verdicts, key=VERDICTS.index, default="ok")
+
+
+RELEASES = {"Debian 11": "2026-08-31", "Debian 12": "2028-06-30", "Debian 13": "2030-06-30"}
+"""The last day each distribution release gets security updates, LTS included (https://wiki.debian.org/LTS)."""
+
+WARN_DAYS = 14
+"""A certificate is renewed with a third of its lifetime left; one that is this close to its end was not."""
+
+WARN_SKEW_SECONDS = 5
+"""MindSpore Federated checks the timestamps of clients, and certificates have a first second, too."""
+
+
+def certificate_days(certificates: Mapping[str, Mapping[str, Any]], now: datetime) -> dict[str, int]:
+    """Whole days that each installed certificate has left, of what the certificates module returned."""
+    return {
+        name: (datetime.fromisoformat(row["not_after"]) - now).days
+        for name, row in certificates.items()
+        if row.get("not_after")
+    }
+
+
+def warnings(status: Mapping[str, Any]) -> list[str]:
+    """What an operator should look at though all is as described: certificates, clock, end of life."""
+    found = [
+        f"certificate {name} ends in {days} days: run site"
+        for name, days in sorted(status.get("certificate_days", {}).items())
+        if days < WARN_DAYS
+    ]
+    skew = status.get("clock_skew_seconds", 0)
+    if abs(skew) > WARN_SKEW_SECONDS:
+        found.append(f"the clock is {skew} s off the control node's: synchronise it")
+    release = status.get("release", "")
+    last = RELEASES.get(release)
+    if last and datetime.now(tz=UTC).date().isoformat() > last:
+        found.append(f"{release} has had no security updates since {last}: plan the move to a newer release")
+    return found

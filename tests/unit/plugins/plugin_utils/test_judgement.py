@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -97,3 +98,28 @@ def test_the_worst_verdict_wins(verdicts):
     assert judgement.worst(verdicts) == (
         judgement.VERDICTS[max(map(judgement.VERDICTS.index, verdicts))] if verdicts else "ok"
     )
+
+
+def test_days_a_certificate_has_left():
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    rows = {"a": {"not_after": "2026-12-05T12:00:00Z"}, "old": {"not_after": "2026-11-24T12:00:00Z"}, "none": {}}
+    assert judgement.certificate_days(rows, now) == {"a": 10, "old": -1}
+
+
+@pytest.mark.parametrize(
+    ("status", "warning"),
+    [
+        ({"certificate_days": {"a": 13, "b": 14}}, "certificate a ends in 13 days: run site"),
+        ({"clock_skew_seconds": -6}, "the clock is -6 s off the control node's: synchronise it"),
+        (
+            {"release": "Debian 11"},
+            "Debian 11 has had no security updates since 2026-08-31: plan the move to a newer release",
+        ),
+    ],
+)
+def test_what_an_operator_is_warned_of(status, warning):
+    assert judgement.warnings(status) == [warning]
+
+
+def test_nothing_to_warn_of():
+    assert judgement.warnings({"certificate_days": {"a": 90}, "clock_skew_seconds": 5, "release": "Debian 13"}) == []
