@@ -207,6 +207,14 @@ _APPLICATION = Section(
     }
 )
 
+
+def _has_workers(values: Mapping[str, Any]) -> Breaches:
+    if values["settings"]["server_mode"] != "FEDERATED_LEARNING":
+        return []
+    message = "FEDERATED_LEARNING has devices and no workers: set CLOUD_TRAINING, as on the servers"
+    return [(("settings", "server_mode"), message)]
+
+
 WORKER = Section(
     {
         **_COMMON,
@@ -229,7 +237,8 @@ WORKER = Section(
             "Speak TLS.",
         ),
         "application": Key(_APPLICATION, "What it trains.", default={}),
-    }
+    },
+    rules=(Rule("A worker's mode has workers.", _has_workers),),
 )
 
 
