@@ -1,0 +1,597 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is said of a role's variables is said alike everywhere, and what a role can't work with is told exactly."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INSTANCES, ROLES, mistakes
+
+CHECKOUT = Path(__file__).resolve().parents[5]
+WRITER = runpy.run_path(str(CHECKOUT / "tests" / "tools" / "roles.py"))
+WANTED: dict[Path, str] = dict(WRITER["wanted"]())
+
+RIGHT: dict[str, dict[str, Any]] = {
+    "redis_instances": {"name": "store"},
+    "nginx_sites": {
+        "name": "front",
+        "listen": [{"address": "127.0.0.1", "port": 80}],
+        "upstream": {"servers": ["127.0.0.1:81"]},
+    },
+    "pki_certificates": {
+        "name": "web",
+        "federation": "demo",
+        "authority": "lab",
+        "common_name": "web",
+        "dns_names": ["web.example"],
+    },
+    "pki_authorities": {"name": "lab", "party": "lab", "common_name": "Lab CA"},
+    "mindspore_scheduler_instances": {
+        "name": "sched",
+        "listen": {"address": "127.0.0.1"},
+        "redis": {"address": "127.0.0.1"},
+        "settings": {"fl_name": "first"},
+    },
+    "mindspore_server_instances": {
+        "name": "server",
+        "http": {"address": "127.0.0.1"},
+        "tcp_address": "127.0.0.1",
+        "redis": {"address": "127.0.0.1"},
+        "checkpoints": {"address": "127.0.0.1"},
+        "settings": {"fl_name": "first"},
+    },
+    "mindspore_worker_instances": {
+        "name": "worker",
+        "server": {"address": "127.0.0.1"},
+        "settings": {"fl_name": "first", "server_mode": "CLOUD_TRAINING"},
+    },
+}
+"""The least that an instance needs."""
+
+TLS = {"certificate": "/c", "key": "/k"}
+SUM = "0" * 64
+IPV4 = " is not an IPv4 address that MindSpore Federated takes: its first and last number are from 1 to 254"
+
+WRONG: list[tuple[str, Any, str]] = [
+    # limits
+    (
+        "limits_nofile",
+        "65535",
+        ": expected a whole number from 1024 to 1073741816, found the text '65535': leave out the quotes",
+    ),
+    "limits_nofile",
+    1023,
+    ": expected a whole number from 1024 to 1073741816, found the number 1023",
+    "limits_nofile",
+    True,
+    ": expected a whole number from 1024 to 1073741816, found true",
+    (
+        "limits_sysctls",
+        {"fs.file-max": 0},
+        ": 'fs.file-max': expected a whole number from 1 to 9223372036854775807, found the number 0",
+    ),
+    "limits_sysctls",
+    {"file-max": 1},
+    ": file-max: 'file-max' is not a kernel parameter such as fs.file-max",
+    "limits_sysctls",
+    ["fs.file-max"],
+    ": expected a mapping, found a list",
+    # redis
+    "redis_instances",
+    "store",
+    ": expected a list",
+    "redis_instances",
+    [{"name": "Store"}],
+    "[0]: name: 'Store' is not a name: a-z, 0-9 and '-', no '-' at its ends",
+    (
+        "redis_instances",
+        [{"port": "6379"}],
+        "[0]: port: expected a whole number from 1 to 65535, found the text '6379': leave out the quotes",
+    ),
+    "redis_instances",
+    [{"port": 0}],
+    "[0]: port: expected a whole number from 1 to 65535, found the number 0",
+    (
+        "redis_instances",
+        [{"adresses": ["127.0.0.1"]}],
+        "[0]: adresses: unknown key 'adresses' (did you mean 'addresses'?)",
+    ),
+    "redis_instances",
+    [{"addresses": ["0.0.0.0"]}],
+    "[0]: addresses[0]: '0.0.0.0' is no address of one host",
+    "redis_instances",
+    [{"addresses": ["localhost"]}],
+    "[0]: addresses[0]: 'localhost' is no numeric address",
+    "redis_instances",
+    [{"addresses": []}],
+    "[0]: addresses: expected a list of at least 1, found 0",
+    (
+        "redis_instances",
+        [{"settings": {"requirepass": "x"}}],
+        "[0]: settings.requirepass: can't be set: it would be a secret in a file for all to read",
+    ),
+    (
+        "redis_instances",
+        [{"settings": {"port": 1}}],
+        "[0]: settings.port: follows from the instance's 'port': set that",
+    ),
+    (
+        "redis_instances",
+        [{"settings": {"maxmemory": "1\nrequirepass x"}}],
+        (
+            "[0]: settings.maxmemory: expected true or false or a whole number or a number or a "
+            "text without control characters or a list, found the text '1?requirepass x'"
+        ),
+    ),
+    (
+        "redis_instances",
+        [{"persistence": "both"}],
+        "[0]: persistence: expected one of none, rdb, aof, found the text 'both'",
+    ),
+    "redis_instances",
+    [{}, {}],
+    "[1]: name: 'store' is also the name of [0]",
+    "redis_instances",
+    [{}, {"name": "other"}],
+    "[1]: port: 127.0.0.1 port 23456 is taken by 'store'",
+    "redis_packages",
+    [],
+    ": expected a list of at least 1, found 0",
+    "redis_program",
+    "redis-server",
+    ": 'redis-server' is no absolute path: it begins with '/' and has no '..'",
+    "redis_client",
+    1,
+    ": expected an absolute path on the host, found the number 1: write it in quotes",
+    "redis_health_timeout_seconds",
+    0,
+    ": expected a whole number from 1 to 3600, found the number 0",
+    "redis_remove_data",
+    "no",
+    ": expected true or false, found the text 'no'",
+    # nginx
+    "nginx_sites",
+    [{"listen": []}],
+    "[0]: listen: expected a list of at least 1, found 0",
+    (
+        "nginx_sites",
+        [{"listen": [{"address": "[::1]", "port": 80}]}],
+        "[0]: listen[0].address: '[::1]' is no numeric address",
+    ),
+    (
+        "nginx_sites",
+        [{"listen": [{"address": "127.0.0.1", "port": 80}, {"address": "127.0.0.1", "port": 80}]}],
+        "[0]: listen[1]: 127.0.0.1 port 80 stands there twice",
+    ),
+    "nginx_sites",
+    [{"server_names": ["a b"]}],
+    "[0]: server_names[0]: 'a b' is no DNS name",
+    "nginx_sites",
+    [{"allow": ["10.0.0.1/8"]}],
+    "[0]: allow[0]: '10.0.0.1/8' has host bits set: write 10.0.0.0/8",
+    (
+        "nginx_sites",
+        [{"tls": {"certificate": "/c"}}],
+        "[0]: tls: the key 'key' is missing (an absolute path on the host)",
+    ),
+    (
+        "nginx_sites",
+        [{"tls": {**TLS, "client_names": ["a"]}}],
+        "[0]: tls.client_names: needs client_ca: the CA that vouches for them",
+    ),
+    (
+        "nginx_sites",
+        [{"upstream": {"servers": ["127.0.0.1"]}}],
+        "[0]: upstream.servers[0]: '127.0.0.1' is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666",
+    ),
+    (
+        "nginx_sites",
+        [{"upstream": {"servers": ["127.0.0.1:1"], "tls": {"ca": "/ca", "name": "a", "key": "/k"}}}],
+        "[0]: upstream.tls: 'certificate' and 'key' go together",
+    ),
+    (
+        "nginx_sites",
+        [{"body_size_mb": 0}],
+        "[0]: body_size_mb: expected a whole number from 1 to 1048576, found the number 0",
+    ),
+    (
+        "nginx_sites",
+        [{}, {"name": "other"}],
+        "[1]: listen: 127.0.0.1 port 80 is also listened on by 'front': both need server_names to be told apart",
+    ),
+    (
+        "nginx_sites",
+        [{"server_names": ["a.test"]}, {"name": "other", "server_names": ["A.test"]}],
+        "[1]: listen: 127.0.0.1 port 80 is also listened on by 'front': both are named 'a.test'",
+    ),
+    (
+        "nginx_sites",
+        [{}, {"name": "other", "tls": TLS}],
+        "[1]: listen: 127.0.0.1 port 80 is also listened on by 'front': only one of them speaks TLS",
+    ),
+    "nginx_open_files",
+    100,
+    ": expected a whole number from 1024 to 1073741816, found the number 100",
+    "nginx_packages",
+    "nginx",
+    ": expected a list of at least 1, found the text 'nginx'",
+    "nginx_hardening",
+    1,
+    ": expected true or false, found the number 1",
+    "nginx_disable_default_site",
+    None,
+    ": expected true or false, found nothing",
+    "nginx_program",
+    "",
+    ": is empty",
+    "nginx_health_timeout_seconds",
+    3601,
+    ": expected a whole number from 1 to 3600, found the number 3601",
+    "nginx_remove_data",
+    "yes",
+    ": expected true or false, found the text 'yes'",
+    # pki
+    "pki_certificates",
+    [{"authority": None}],
+    ": [0]: the key 'authority' is missing",
+    (
+        "pki_certificates",
+        [{"dns_names": []}],
+        ": [0]: a server's certificate needs at least one of 'dns_names' and 'addresses'",
+    ),
+    (
+        "pki_certificates",
+        [{"key_type": "rsa-2048"}],
+        ": [0].key_type: RSA keys have 3072 to 8192 bits: MindSpore Federated fails with less",
+    ),
+    (
+        "pki_certificates",
+        [{"key_type": "rsa"}],
+        ": [0].key_type: 'rsa' is not a type of key: ec-p256, ec-p384, rsa-3072, rsa-4096",
+    ),
+    (
+        "pki_certificates",
+        [{"usages": ["mail"]}],
+        ": [0].usages[0]: expected one of server, client, found the text 'mail'",
+    ),
+    (
+        "pki_certificates",
+        [{"lifetime_days": 0}],
+        ": [0].lifetime_days: expected a whole number from 1 to 36500, found the number 0",
+    ),
+    (
+        "pki_certificates",
+        [{"name": "../web"}],
+        ": [0].name: '../web' is not a name: a-z, 0-9, '-' and '_', a letter or digit at its ends",
+    ),
+    "pki_certificates",
+    [{"addresses": ["web"]}],
+    ": [0].addresses[0]: 'web' is no numeric address",
+    (
+        "pki_authorities",
+        [{"mode": "own"}],
+        (
+            ": [0].mode: expected one of ownca, external, csr, provided, acme, found the text "
+            "'own' (did you mean 'ownca'?)"
+        ),
+    ),
+    (
+        "pki_authorities",
+        [{"party": None}],
+        ": [0]: the key 'party' is missing (a name: a-z, 0-9, '-' and '_', a letter or digit at its ends)",
+    ),
+    (
+        "pki_authorities",
+        [{"common_name": "a/b"}],
+        ": [0].common_name: 'a/b' is not a common name: letters, digits, blanks and . _ @ : -",
+    ),
+    "pki_state_directory",
+    "",
+    ": is empty",
+    "pki_packages",
+    [],
+    ": expected a list of at least 1, found 0",
+    # mindspore_scheduler
+    ("mindspore_scheduler_instances", [{"listen": {"address": "0.0.0.0"}}], "[0]: listen.address: '0.0.0.0'" + IPV4),
+    ("mindspore_scheduler_instances", [{"listen": {"address": "::1"}}], "[0]: listen.address: '::1'" + IPV4),
+    (
+        "mindspore_scheduler_instances",
+        [{"redis": {"address": "store.example"}}],
+        "[0]: redis.address: 'store.example' is no numeric address",
+    ),
+    (
+        "mindspore_scheduler_instances",
+        [{"settings": {"fl_name": "first", "fl_iteration_num": "3"}}],
+        (
+            "[0]: settings.fl_iteration_num: expected a whole number from 1 to 4294967295, found "
+            "the text '3': leave out the quotes"
+        ),
+    ),
+    (
+        "mindspore_scheduler_instances",
+        [{"settings": {"fl_name": "first", "enable_ssl": True}}],
+        "[0]: settings.enable_ssl: is derived from the stack's `tls`: leave it out",
+    ),
+    (
+        "mindspore_scheduler_instances",
+        [{"runtime": {"python": {"source": "path"}}}],
+        "[0]: runtime.python.source: 'path' is needed with source: path",
+    ),
+    (
+        "mindspore_scheduler_instances",
+        [{}, {"name": "other"}],
+        "[1]: listen.port: 127.0.0.1 port 11202 is taken by 'sched'",
+    ),
+    "mindspore_scheduler_memory_max",
+    "4GB",
+    ": '4GB' is not bytes such as 4G, or infinity",
+    "mindspore_scheduler_ready_seconds",
+    1,
+    ": expected a whole number from 2 to 3600, found the number 1",
+    "mindspore_scheduler_tasks_max",
+    15,
+    ": expected a whole number from 16 to 4194304, found the number 15",
+    "mindspore_scheduler_log_level",
+    4,
+    ": expected a whole number from 0 to 3, found the number 4",
+    "mindspore_scheduler_health_timeout_seconds",
+    0,
+    ": expected a whole number from 1 to 3600, found the number 0",
+    (
+        "mindspore_scheduler_remove_data",
+        "false",
+        ": expected true or false, found the text 'false': leave out the quotes",
+    ),
+    # mindspore_server
+    ("mindspore_server_instances", [{"tcp_address": "ms2"}], "[0]: tcp_address: 'ms2'" + IPV4),
+    (
+        "mindspore_server_instances",
+        [{"http": {"port": 6666}}],
+        (
+            "[0]: http: the key 'address' is missing (an IPv4 address that MindSpore Federated "
+            "takes: its first and last number are from 1 to 254)"
+        ),
+    ),
+    (
+        "mindspore_server_instances",
+        [{"checkpoints": {"address": "127.0.0.1", "peers": ["127.0.0.2:7666"], "tls": {**TLS, "ca": "/ca"}}}],
+        "[0]: checkpoints.peers[0]: has no 'name': with tls a peer is known by its certificate's common name",
+    ),
+    (
+        "mindspore_server_instances",
+        [{"checkpoints": {"address": "127.0.0.1", "port": 6666}}],
+        "[0]: checkpoints.port: 127.0.0.1 port 6666 is taken by 'server'",
+    ),
+    (
+        "mindspore_server_instances",
+        [
+            {},
+            {
+                "name": "other",
+                "http": {"address": "127.0.0.1", "port": 7666},
+                "checkpoints": {"address": "127.0.0.1", "port": 7667},
+            },
+        ],
+        "[1]: http.port: 127.0.0.1 port 7666 is taken by 'server-checkpoints'",
+    ),
+    (
+        "mindspore_server_instances",
+        [{"initial_model": {}}],
+        "[0]: initial_model: is empty: give 'source' with 'sha256', or 'shapes'",
+    ),
+    (
+        "mindspore_server_instances",
+        [{"initial_model": {"source": "a.ckpt"}}],
+        "[0]: initial_model: 'source' and 'sha256' go together: another file is refused before anything starts",
+    ),
+    (
+        "mindspore_server_instances",
+        [{"initial_model": {"source": "a.bin", "sha256": SUM}}],
+        "[0]: initial_model.source: 'a.bin' is not a file whose name ends with .ckpt or .npz",
+    ),
+    (
+        "mindspore_server_instances",
+        [{"initial_model": {"source": "a.npz", "sha256": SUM, "shapes": {"w": [1]}}}],
+        "[0]: initial_model.shapes: 'source' is given too: a model is either a file or zeros of these shapes",
+    ),
+    (
+        "mindspore_server_instances",
+        [{"settings": {"fl_name": "first", "round": {"start_fl_job_threshold": 0}}}],
+        (
+            "[0]: settings.round.start_fl_job_threshold: expected a whole number from 1 to "
+            "4294967295, found the number 0"
+        ),
+    ),
+    "mindspore_server_exchange_seconds",
+    0,
+    ": expected a number from 0.1 to 3600, found the number 0",
+    (
+        "mindspore_server_wait_for_peers_seconds",
+        "60",
+        ": expected a number from 0 to 3600, found the text '60': leave out the quotes",
+    ),
+    "mindspore_server_nofile",
+    1,
+    ": expected a whole number from 1024 to 1073741816, found the number 1",
+    "mindspore_server_exchange_memory_max",
+    "",
+    ": is empty",
+    "mindspore_server_memory_max",
+    "0",
+    ": '0' is not bytes such as 4G, or infinity",
+    "mindspore_server_tasks_max",
+    0,
+    ": expected a whole number from 16 to 4194304, found the number 0",
+    "mindspore_server_log_level",
+    -1,
+    ": expected a whole number from 0 to 3, found the number -1",
+    (
+        "mindspore_server_health_timeout_seconds",
+        3601,
+        ": expected a whole number from 1 to 3600, found the number 3601",
+    ),
+    "mindspore_server_remove_data",
+    0,
+    ": expected true or false, found the number 0",
+    # mindspore_worker
+    (
+        "mindspore_worker_instances",
+        [{"settings": {"fl_name": "first"}}],
+        (
+            "[0]: settings.server_mode: FEDERATED_LEARNING has devices and no workers: set "
+            "CLOUD_TRAINING, as on the servers"
+        ),
+    ),
+    (
+        "mindspore_worker_instances",
+        [{"server": {"address": "proxy.example"}}],
+        "[0]: server.address: 'proxy.example'" + IPV4,
+    ),
+    (
+        "mindspore_worker_instances",
+        [{"application": {"callable": "train"}}],
+        "[0]: application.callable: 'train' is no Python callable, such as package.module:function",
+    ),
+    (
+        "mindspore_worker_instances",
+        [{"tls": {"pkcs12": "/b", "password": "/p", "ca": "/ca", "store_ca": "/s"}}],
+        "[0]: tls: 'store_ca', 'store_certificate' and 'store_key' go together",
+    ),
+    "mindspore_worker_cpu_quota",
+    "150",
+    ": '150' is not a part such as 150%, or empty",
+    "mindspore_worker_patience_seconds",
+    0,
+    ": expected a number of at least 1, found the number 0",
+    "mindspore_worker_memory_max",
+    "64 G",
+    ": '64 G' is not bytes such as 4G, or infinity",
+    "mindspore_worker_tasks_max",
+    15,
+    ": expected a whole number from 16 to 4194304, found the number 15",
+    (
+        "mindspore_worker_log_level",
+        "2",
+        ": expected a whole number from 0 to 3, found the text '2': leave out the quotes",
+    ),
+    "mindspore_worker_health_timeout_seconds",
+    0,
+    ": expected a whole number from 1 to 3600, found the number 0",
+    "mindspore_worker_remove_data",
+    "no",
+    ": expected true or false, found the text 'no'",
+    # shared_mindspore
+    "shared_mindspore_instances",
+    {},
+    ": expected a list, found a mapping",
+    "shared_mindspore_python_packages",
+    [""],
+    ": [0]: is empty",
+    "shared_mindspore_archive_packages",
+    "libc6",
+    ": expected a list, found the text 'libc6'",
+    "shared_mindspore_full_packages",
+    [1],
+    ": [0]: expected text, found the number 1: write it in quotes",
+]
+"""A variable, a value, and what follows the variable's name in the message. Of instances only what differs."""
+
+
+def role_of(variable: str) -> str:
+    return next(role for role, variables in ROLES.items() if variable in variables)
+
+
+def value_of(variable: str, value: Any) -> Any:
+    if variable not in RIGHT or not isinstance(value, list):
+        return value
+    return [{**RIGHT[variable], **change} for change in value]
+
+
+@pytest.mark.parametrize("variable", RIGHT)
+def test_the_least_of_an_instance_is_right(variable: str) -> None:
+    assert mistakes(role_of(variable), {variable: [RIGHT[variable]]}) == []
+
+
+@pytest.mark.parametrize(("variable", "value", "message"), WRONG)
+def test_a_wrong_value_is_told_exactly(variable: str, value: Any, message: str) -> None:
+    assert mistakes(role_of(variable), {variable: value_of(variable, value)}) == [variable + message]
+
+
+def test_each_variable_of_each_role_has_a_wrong_value() -> None:
+    assert {name for variables in ROLES.values() for name in variables} == {variable for variable, _, _ in WRONG}
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    given = {
+        "redis_instances": [{"name": "a", "port": 0, "tls": {"certificate": "c", "key": "/k"}}, {"port": 1}],
+        "redis_remove_data": "no",
+    }
+    assert mistakes("redis", given) == [
+        "redis_instances[0]: port: expected a whole number from 1 to 65535, found the number 0",
+        "redis_instances[0]: tls: the key 'client_ca' is missing (an absolute path on the host)",
+        "redis_instances[0]: tls.certificate: 'c' is no absolute path: it begins with '/' and has no '..'",
+        "redis_instances[1]: the key 'name' is missing (a name: a-z, 0-9 and '-', no '-' at its ends)",
+        "redis_remove_data: expected true or false, found the text 'no'",
+    ]
+
+
+@pytest.mark.parametrize("variable", [name for name in INSTANCES if not name.startswith("pki_")])
+def test_an_absent_instance_needs_its_name_only(variable: str) -> None:
+    absent = [{"name": "gone", "state": "absent", "settings": "no longer looked at"}]
+    assert mistakes(role_of(variable), {variable: absent}) == []
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_defaults_are_the_catalogues(role: str) -> None:
+    defaults = yaml.safe_load((CHECKOUT / "roles" / role / "defaults" / "main.yml").read_text())
+    # as JSON: what Python takes for equal (1, 1.0 and True) isn't the same default
+    assert json.dumps(defaults, sort_keys=True) == json.dumps(
+        {name: key.default for name, key in ROLES[role].items()}, sort_keys=True
+    )
+    # a template can't be checked before it is rendered
+    plain = {name: value for name, value in defaults.items() if "{{" not in str(value)}
+    assert mistakes(role, plain) == []
+
+
+def test_every_role_is_in_the_catalogue() -> None:
+    assert {path.name for path in (CHECKOUT / "roles").iterdir() if path.is_dir()} == set(ROLES)
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("file", ["meta/argument_specs.yml", "README.md"])
+def test_written_files_are_as_the_variables_are(role: str, file: str) -> None:
+    path = CHECKOUT / "roles" / role / file
+    assert path.read_text() == WANTED[path], "run .venv/bin/python tests/tools/roles.py"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_readme_has_the_table_and_every_entry_point(role: str) -> None:
+    readme = (CHECKOUT / "roles" / role / "README.md").read_text()
+    assert WRITER["table"](role) in readme
+    entry_points = readme.partition("## Entry points")[2].partition("\n## ")[0]
+    for task in (CHECKOUT / "roles" / role / "tasks").iterdir():
+        if task.stem in WRITER["ENTRY_POINTS"]:
+            assert f"`{task.stem}`" in entry_points
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_readmes_example_is_right(role: str) -> None:
+    readme = (CHECKOUT / "roles" / role / "README.md").read_text()
+    block = re.search(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    assert block
+    applied = [entry for play in yaml.safe_load(block[1]) for entry in play["roles"]]
+    assert applied[-1]["role"] == f"fedlearn.infra.{role}"
+    for entry in applied:
+        name = entry["role"].removeprefix("fedlearn.infra.")
+        assert set(entry["vars"]) <= set(ROLES[name])
+        assert mistakes(name, entry["vars"]) == []
