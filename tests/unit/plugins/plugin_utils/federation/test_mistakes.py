@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
 DOCUMENT = """\
@@ -61,7 +62,8 @@ ROWS = {
     "unknown kind": (
         "kind: mindspore",
         "kind: mindspor",
-        "15:11: stacks.lenet.kind: unknown kind 'mindspor' (did you mean 'mindspore'?) (known are mindspore)",
+        "15:11: stacks.lenet.kind: unknown kind 'mindspor' (did you mean 'mindspore'?) "
+        f"(known are {', '.join(kinds())})",
     ),
     "unknown host": (
         "scheduler: {host: ms1}",
