@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .._federation.schema import Integer, Key, Table, Text
+from .._federation.schema import Choice, Integer, Key, Table, Text
 
 NOFILE = Integer(1024, 1_073_741_816)
 SYSCTLS = Table(
@@ -18,6 +18,9 @@ SYSCTLS = Table(
 
 
 VARIABLES: Mapping[str, Key] = {
+    "limits_state": Key(
+        Choice(("present", "absent")), "V(absent) withdraws what this federation asked for.", default="present"
+    ),
     "limits_nofile": Key(
         NOFILE, "Open files each new session is to have, of ordinary users and of root.", default=65535
     ),

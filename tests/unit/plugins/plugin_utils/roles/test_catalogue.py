@@ -64,6 +64,7 @@ IPV4 = " is not an IPv4 address that MindSpore Federated takes: its first and la
 
 WRONG: list[tuple[str, Any, str]] = [
     # limits
+    ("limits_state", "stopped", ": expected one of present, absent, found the text 'stopped'"),
     (
         "limits_nofile",
         "65535",
@@ -422,7 +423,7 @@ def test_a_wrong_value_is_told_exactly(variable: str, value: Any, message: str) 
 
 
 def test_each_variable_of_each_role_has_a_wrong_value() -> None:
-    assert {name for variables in ROLES.values() for name in variables} == {variable for variable, _, _ in WRONG}
+    assert {name for variables in ROLES.values() for name in variables} == {variable for variable, _value, _message in WRONG}
 
 
 def test_all_mistakes_are_told_at_once() -> None:
