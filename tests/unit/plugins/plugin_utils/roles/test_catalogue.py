@@ -423,7 +423,8 @@ def test_a_wrong_value_is_told_exactly(variable: str, value: Any, message: str) 
 
 
 def test_each_variable_of_each_role_has_a_wrong_value() -> None:
-    assert {name for variables in ROLES.values() for name in variables} == {variable for variable, _value, _message in WRONG}
+    every = {name for variables in ROLES.values() for name in variables}
+    assert every == {variable for variable, _value, _message in WRONG}
 
 
 def test_all_mistakes_are_told_at_once() -> None:
