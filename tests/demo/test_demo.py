@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from standing_demo import CHECKOUT, Demo
+from standing_demo import CHECKOUT, Demo, recap
 
 MOST_EXECUTIONS = 12
 
@@ -24,11 +24,6 @@ for unit in $(systemctl list-units --plain --no-legend 'fedlearn-*' nginx.servic
     echo "$unit $(systemctl show -p MainPID,ExecMainStartTimestampMonotonic --value "$unit" | tr '\n' ' ')"
 done
 """
-
-
-def recap(output: str) -> dict[str, dict[str, int]]:
-    rows = re.findall(r"^(\S+)\s+: (ok=.*)$", output, re.MULTILINE)
-    return {host: {word: int(count) for word, count in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in rows}
 
 
 @pytest.fixture(scope="session")
@@ -158,21 +153,16 @@ def test_units_are_hardened(demo: Demo, host: str) -> None:
 
 def copy_of_inventory(demo: Demo, folder: Path, change: dict[str, dict[str, Any]]) -> Path:
     """The demo's inventory with other variables for some hosts: what is derived stays derived."""
-    for name in ("federation.yml", "group_vars", ".secrets", ".ca", "public"):
-        (folder / name).symlink_to(demo.inventory / name)
+    demo.beside(folder)
+    (folder / "federation.yml").symlink_to(demo.inventory / "federation.yml")
     (folder / "host_vars").mkdir()
     for host, values in change.items():
         (folder / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump(values))
     return folder / "federation.yml"
 
 
-def with_ssh(demo: Demo) -> dict[str, str]:
-    common = f'-F "{CHECKOUT / "build" / "hosts" / "demo" / "ssh_config"}"'
-    return {"ansible_ssh_common_args": common}
-
-
 def test_a_worker_with_other_data_is_seen_by_the_number(demo: Demo, tmp_path: Path) -> None:
-    change = {host: dict[str, Any](with_ssh(demo)) for host in demo.hosts}
+    change: dict[str, dict[str, Any]] = {host: dict(demo.ssh()) for host in demo.hosts}
     verify = demo.variables("ms3")["fedlearn_verify"]
     worker = verify["lenet"]["variables"]["mindspore_worker_instances"][0]
     worker["application"]["settings"]["offset"] = [3.0, 3.0, 3.0, 3.0]
@@ -201,7 +191,7 @@ def test_a_round_with_a_worker_left_out_is_seen_by_the_number(demo: Demo, tmp_pa
         if host == "ms3":
             verify["lenet"]["variables"]["mindspore_worker_instances"] = []
             verify["lenet"]["results"] = []
-        change[host] = {**with_ssh(demo), "fedlearn_verify": verify}
+        change[host] = {**demo.ssh(), "fedlearn_verify": verify}
     inventory = copy_of_inventory(demo, tmp_path, change)
     judged = demo.playbook(
         "fedlearn.infra.verify", "-e", "verify=round", "-e", f"fedlearn_build={tmp_path / 'build'}", inventory=inventory

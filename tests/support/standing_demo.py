@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,24 @@ class Demo:
         command = [str(CHECKOUT / ".venv" / "bin" / "ansible-playbook"), "-i", str(inventory or self.inventory)]
         command += ["--vault-password-file", str(CHECKOUT / "build" / "vault-pass"), name, *arguments]
         return counting.run(command, self.environment)
+
+    def start(self, name: str, inventory: Path) -> subprocess.Popen[bytes]:
+        """The same, begun and not waited for; what it says is thrown away."""
+        command = [str(CHECKOUT / ".venv" / "bin" / "ansible-playbook"), "-i", str(inventory)]
+        command += ["--vault-password-file", str(CHECKOUT / "build" / "vault-pass"), name]
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(command, env=self.environment, cwd=CHECKOUT, stdout=quiet, stderr=quiet)
+
+    def ssh(self) -> dict[str, str]:
+        """The connection variables that the demo's group_vars give, for inventories that lie elsewhere."""
+        return {"ansible_ssh_common_args": f'-F "{CHECKOUT / "build" / "hosts" / "demo" / "ssh_config"}"'}
+
+    def beside(self, folder: Path, *, state: bool = True) -> None:
+        """Lay beside another document what lies beside the demo's: how to connect and, with ``state``, its state."""
+        (folder / "group_vars").mkdir()
+        (folder / "group_vars" / "all.yml").write_text(json.dumps(self.ssh()))
+        for name in (".secrets", ".ca", "public") if state else ():
+            (folder / name).symlink_to(self.inventory / name)
 
     def run(self, host: str, command: str) -> str:
         """What a shell script prints, as root on a host; a failing one fails the test.
@@ -68,3 +87,9 @@ class Demo:
         shown = subprocess.run([*view, str(file)], check=True, capture_output=True, text=True).stdout
         pairs = (line.partition(": ") for line in shown.splitlines() if ": " in line)
         return {name.strip(): value.strip().strip("\"'") for name, _colon, value in pairs}
+
+
+def recap(output: str) -> dict[str, dict[str, int]]:
+    """Host by host, the counts of a run's last lines."""
+    rows = re.findall(r"^(\S+)\s+: (ok=.*)$", output, re.MULTILINE)
+    return {host: {word: int(count) for word, count in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in rows}
