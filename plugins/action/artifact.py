@@ -213,7 +213,7 @@ def _refuse_unlocked(text: str, item: dict[str, Any]) -> None:
     for line in (one.strip() for one in joined.splitlines()):
         if not line or line.startswith("#"):
             continue
-        pin, _, hashes = line.partition("--hash=")
+        pin, _option, hashes = line.partition("--hash=")
         if not PIN.fullmatch(pin.strip()) or not hashes:
             raise MistakeError(
                 f"'{item['name']}': {item['requirements']}: '{line.split()[0]}' isn't pinned with == and --hash"

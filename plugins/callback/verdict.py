@@ -11,7 +11,7 @@ name: verdict
 type: aggregate
 short_description: Print the stat fedlearn_status as the last line of a run
 version_added: 0.1.0
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 description:
   - Prints C(fedlearn_status), which the playbook C(fedlearn.infra.status) sets, as one line of JSON after the recap.
 requirements:

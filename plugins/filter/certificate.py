@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: certificate
 short_description: A certificate of a host, with the paths of its files
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
   - Finds a certificate among those of a host (C(pki_certificates)) and adds where its files are.

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: database_url
 short_description: The URL of a database
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
   - Puts the URL of a database together as its clients take it. Reserved characters in user, password and name are

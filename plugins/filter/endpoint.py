@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: endpoint
 short_description: Where a role of a stack is reached
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
   - Gives an address with its port, or a URL, from what the inventory says of a stack (C(fedlearn_endpoints)).

@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: nofile_limit
 short_description: How many open files a server with so many clients needs
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
   - Gives the value of C(LimitNOFILE) for a server, never less than O(minimum).

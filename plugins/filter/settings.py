@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: settings
 short_description: A system's own settings, strictly checked and completed with defaults
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
   - Checks types, ranges and the rules across keys of a system's own configuration, which argument_specs can't, and

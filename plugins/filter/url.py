@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: url
 short_description: A URL from its parts
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
   - Puts a URL together. IPv6 addresses get brackets, the scheme's own port is left out, reserved characters are

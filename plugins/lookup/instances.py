@@ -9,7 +9,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: instances
 short_description: Role variables of a host, narrowed to a stack, a source or a state
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
   - Returns one dictionary from the names of a host's role variables (C(fedlearn_variables)) to their lists of

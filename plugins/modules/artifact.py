@@ -103,6 +103,13 @@ options:
     description: Folder that holds the programs.
     type: path
     default: /opt/fedlearn
+  payload:
+    description: Set by the action plugin. Not for tasks.
+    type: str
+  uploads:
+    description: Set by the action plugin. Not for tasks.
+    type: dict
+    default: {}
 attributes:
   check_mode:
     description: Reports what would be built; the paths returned are the ones a run would give.
@@ -158,7 +165,6 @@ removed:
 import base64
 import json
 import os
-import subprocess
 import tempfile
 import zlib
 
@@ -168,13 +174,13 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._artifact import bu
 from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.store import ArtifactError, Store, fingerprint
 
 
-def missing_packages(packages: list) -> list:
+def missing_packages(module: AnsibleModule, packages: list) -> list:
     """Those that dpkg doesn't know as installed."""
     if not packages:
         return []
     query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages]
-    shown = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
-    installed = {line.split()[0] for line in shown.stdout.decode().splitlines() if line.endswith(" installed")}
+    shown = module.run_command(query, expand_user_and_vars=False)[1]
+    installed = {line.split()[0] for line in shown.splitlines() if line.endswith(" installed")}
     return [name for name in packages if name.split("=")[0] not in installed]
 
 
@@ -307,15 +313,17 @@ def main() -> None:
     # What a task may say is checked by the action plugin; here comes what it made of it.
     module = AnsibleModule(
         argument_spec={
-            "payload": {"type": "str", "required": True},
+            "payload": {"type": "str"},
             "uploads": {"type": "dict", "default": {}},
             "packages": {"type": "list", "elements": "str", "default": []},
             "root": {"type": "path", "default": "/opt/fedlearn"},
         },
         supports_check_mode=True,
     )
+    if not module.params["payload"]:
+        module.fail_json(msg="this module runs through its action plugin only")
     given = json.loads(zlib.decompress(base64.b64decode(module.params["payload"])))
-    lacking = missing_packages(module.params["packages"])
+    lacking = missing_packages(module, module.params["packages"])
     if lacking and not module.check_mode:
         module.exit_json(changed=False, missing_packages=lacking)
     store = Store(module.params["root"])

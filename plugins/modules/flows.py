@@ -12,7 +12,7 @@ DOCUMENTATION = r"""
 module: flows
 short_description: Print every connection a federation needs
 version_added: 0.1.0
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 description:
   - Reads the federation document on the control node, prints its flows as a table and writes them as CSV. It touches
     no host.

@@ -12,7 +12,7 @@ DOCUMENTATION = r"""
 module: init
 short_description: Write what a new federation begins with
 version_added: 0.1.0
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 description:
   - Writes a commented first document, C(federation.yml), a viewpoint on it, C(parties/lab/federation.yml), and the
     C(.gitignore) and C(ansible.cfg) that belong beside them. It runs on the control node and touches no host.

@@ -12,7 +12,7 @@ DOCUMENTATION = r"""
 module: report
 short_description: Join what the hosts of a run found into one verdict
 version_added: 0.1.0
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 description:
   - Runs once for all hosts, on the control node, and touches none. It reads what the plays before it set for each host
     (C(fedlearn_checks), C(fedlearn_results), C(fedlearn_host_status)) and writes it as JSON.

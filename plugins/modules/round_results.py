@@ -12,7 +12,7 @@ DOCUMENTATION = r"""
 module: round_results
 short_description: Wait for the result files that participants of a round write
 version_added: 0.1.0
-author: fedlearn.infra contributors
+author: fedlearn.infra contributors (@fedlearn)
 description:
   - Waits until every participant of a round on this host has written its result file, its unit has failed, or the time
     is over, and returns what they wrote. It changes nothing.
@@ -97,7 +97,6 @@ results:
 
 import json
 import os
-import subprocess
 import time
 
 from ansible.module_utils.basic import AnsibleModule
@@ -121,10 +120,10 @@ def read_result(path: str) -> dict | None:
     return content
 
 
-def failed_units(units: list[str]) -> set[str]:
+def failed_units(module: AnsibleModule, units: list[str]) -> set[str]:
     """Those of the units that systemd calls failed."""
-    answer = subprocess.run(["systemctl", "is-failed", "--", *units], stdout=subprocess.PIPE, check=False, text=True)
-    return {unit for unit, state in zip(units, answer.stdout.split()) if state == "failed"}
+    states = module.run_command(["systemctl", "is-failed", "--", *units])[1].split()
+    return {unit for unit, state in zip(units, states) if state == "failed"}
 
 
 def look(participant: dict, failed: set[str]) -> dict | None:
@@ -140,13 +139,13 @@ def look(participant: dict, failed: set[str]) -> dict | None:
     return None
 
 
-def wait(participants: list[dict], timeout: float) -> list[dict]:
+def wait(module: AnsibleModule, participants: list[dict], timeout: float) -> list[dict]:
     """A row for each participant; at the latest after ``timeout`` seconds."""
     start = time.monotonic()
     rows: dict[str, dict] = {}
     while True:
         waiting = [each for each in participants if each["instance"] not in rows]
-        failed = failed_units([each["unit"] for each in waiting]) if waiting else set()
+        failed = failed_units(module, [each["unit"] for each in waiting]) if waiting else set()
         elapsed = round(time.monotonic() - start, 1)
         for each in waiting:
             row = look(each, failed)
@@ -179,7 +178,7 @@ def main() -> None:
     )
     os.environ["LC_ALL"] = "C"
     timeout = 0 if module.check_mode else module.params["timeout"]
-    module.exit_json(changed=False, results=wait(module.params["results"], timeout))
+    module.exit_json(changed=False, results=wait(module, module.params["results"], timeout))
 
 
 if __name__ == "__main__":

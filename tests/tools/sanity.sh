@@ -22,7 +22,7 @@ mkdir -p "$home/.ansible/test/cache"
 
 # ansible-test would fetch get-pip from a host of its own; this stands in for it with pip's wheel from the package index.
 core_package=$("$environment/bin/python" -c 'import ansible_test, os; print(os.path.dirname(ansible_test.__file__))')
-for version in $(grep -rhoE "pip='[0-9.]+'|'pip': '[0-9.]+'|pip=\"[0-9.]+\"" "$core_package/_internal" --include='*.py' | grep -oE '[0-9.]+' | sort -u); do
+while read -r version; do
     script="$home/.ansible/test/cache/get_pip_${version//./_}.py"
     if [[ ! -e $script ]]; then
         "$environment/bin/python" -m pip download --quiet --no-deps --dest "$home/wheels" "pip==$version"
@@ -33,7 +33,7 @@ from pip._internal.cli.main import main
 sys.exit(main(["install", *[a for a in sys.argv[1:] if a not in ("--no-setuptools", "--no-wheel")]]))
 PYTHON
     fi
-done
+done < <(grep -rhoE "pip='[0-9.]+'|'pip': '[0-9.]+'|pip=\"[0-9.]+\"" "$core_package/_internal" --include='*.py' | grep -oE '[0-9.]+' | sort -u)
 
 cd "$tree"
 python=$("$environment/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')

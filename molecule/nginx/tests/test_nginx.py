@@ -82,14 +82,15 @@ def pid(role: RoleHost) -> str:
 
 @pytest.mark.usefixtures("upstreams")
 def test_upstreams_are_asked_in_turn_over_verified_tls(role: RoleHost) -> None:
-    ports = {json.loads(ask(role, f"https://{role.address}:6666/startFLJob", 3)[1])["port"] for _ in range(4)}
+    ports = {json.loads(ask(role, f"https://{role.address}:6666/startFLJob", 3)[1])["port"] for _turn in range(4)}
     assert ports == {7001, 7002}
 
 
 @pytest.mark.usefixtures("upstreams")
 def test_a_killed_servers_posts_go_to_the_other(role: RoleHost) -> None:
     role.sh("systemctl kill --signal KILL up-one")
-    answers = [ask(role, f"https://{role.address}:6666/updateModel?token=CANARY-query", 4000000)[0] for _ in range(6)]
+    url = f"https://{role.address}:6666/updateModel?token=CANARY-query"
+    answers = [ask(role, url, 4000000)[0] for _turn in range(6)]
     assert answers == [200] * 6
     assert role.try_sh("grep -r CANARY-query /var/log/nginx")[1] == ""
     assert "CANARY-query" not in role.sh("journalctl -u nginx --no-pager")

@@ -21,5 +21,5 @@ sign client ca DNS:client.test
 sign stranger other DNS:client.test
 rm -f ./*.csr ./*.ext
 chmod 644 ./*.pem
-touch done
+touch ./done
 echo made

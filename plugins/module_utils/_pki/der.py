@@ -62,7 +62,7 @@ def certificate(der: bytes) -> Certificate:
     """What the certificate ``der`` says; DerError when it is none."""
     try:
         return _certificate(der)
-    except (IndexError, ValueError, UnicodeDecodeError) as error:
+    except (IndexError, ValueError, StopIteration) as error:
         raise DerError(f"no certificate: {error}") from None
 
 
@@ -150,7 +150,8 @@ def _extensions(fields: list[tuple[int, bytes]]) -> Iterator[tuple[bytes, bytes]
     for tag, element in fields:
         if tag != 0xA3:
             continue
-        for _sequence, extension in _inside(next(_elements(element))[1], _SEQUENCE):
+        [(_tag, content)] = _elements(element)
+        for _sequence, extension in _inside(content, _SEQUENCE):
             parts = list(_elements(extension))
             yield parts[0][1], parts[-1][1]
 

@@ -165,20 +165,24 @@ def markdown() -> str:
 
 
 def _kind_lines(kind: Kind) -> Iterator[str]:
-    stack = next(
+    yield f"## `kind: {kind.NAME}`\n"
+    about = inspect.getdoc(kind) or ""
+    yield about.split("\n\n", maxsplit=1)[0] + "\n"
+    example = "\n".join(f"    {line}" for line in [f"kind: {kind.NAME}", *kind.EXAMPLE.rstrip().splitlines()])
+    yield f"```yaml\nstacks:\n  first:\n{example}\n```\n"
+    yield from _section_lines(_stack_section(kind), "", skip=("settings",), where=f"{kind.NAME}: ")
+    yield f"### Settings of {kind.NAME}\n"
+    yield "Keys of the system's own configuration, for `settings`.\n"
+    yield from _settings_lines(kind.SETTINGS)
+
+
+def _stack_section(kind: Kind) -> Section:
+    """What may stand in a stack of this kind."""
+    return next(
         of.of[kind.NAME]
         for key in document_section().keys.values()
         if isinstance(key.type, Table) and isinstance(of := key.type.of, Variant)
     )
-    yield f"## `kind: {kind.NAME}`\n"
-    about = inspect.getdoc(kind) or ""
-    yield about.split("\n\n")[0] + "\n"
-    example = "\n".join(f"    {line}" for line in [f"kind: {kind.NAME}", *kind.EXAMPLE.rstrip().splitlines()])
-    yield f"```yaml\nstacks:\n  first:\n{example}\n```\n"
-    yield from _section_lines(stack, "", skip=("settings",), where=f"{kind.NAME}: ")
-    yield f"### Settings of {kind.NAME}\n"
-    yield "Keys of the system's own configuration, for `settings`.\n"
-    yield from _settings_lines(kind.SETTINGS)
 
 
 def _settings_lines(section: Section) -> Iterator[str]:

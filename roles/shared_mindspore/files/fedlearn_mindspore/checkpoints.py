@@ -253,7 +253,7 @@ def common_name(connection: Any) -> str:
 
 def split(endpoint: str) -> tuple[str, int]:
     """Host and port of "address:port" or "[address]:port"."""
-    host, _, port = endpoint.rpartition(":")
+    host, _colon, port = endpoint.rpartition(":")
     return host.strip("[]"), int(port)
 
 

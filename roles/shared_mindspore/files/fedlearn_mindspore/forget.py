@@ -49,7 +49,7 @@ class Redis:
         if kind == b"$":
             return None if rest == b"-1" else self._file.read(int(rest) + 2)[:-2]
         if kind == b"*":
-            return [self._read() for _ in range(int(rest))]
+            return [self._read() for _item in range(int(rest))]
         return int(rest) if kind == b":" else rest.decode()
 
 

@@ -71,7 +71,7 @@ def data(settings: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def descend(values: Any, inputs: Any, targets: Any, rate: float, steps: int) -> Any:
     """Some steps of gradient descent on the mean squared error, from given values."""
-    for _ in range(steps):
+    for _step in range(steps):
         values = values - rate * inputs.T @ (inputs @ values - targets) / len(targets)
     return values
 

@@ -153,7 +153,7 @@ class Server:
             return False
 
     def _post(self, path: str) -> bytes:
-        host, _, port = self._address.rpartition(":")
+        host, _colon, port = self._address.rpartition(":")
         kind: Callable[..., http.client.HTTPConnection] = http.client.HTTPConnection
         if self._context is not None:
             kind = http.client.HTTPSConnection

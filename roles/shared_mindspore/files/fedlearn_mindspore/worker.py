@@ -24,7 +24,7 @@ def load_callable(application: config.Application) -> Callable[[Session], Mappin
     """The application's function. Raises SystemExit that says what is missing."""
     if application.path:
         sys.path.insert(0, application.path)
-    module_name, _, name = application.callable.partition(":")
+    module_name, _colon, name = application.callable.partition(":")
     try:
         function = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError) as error:
