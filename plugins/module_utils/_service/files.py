@@ -210,7 +210,7 @@ def _digest_stream(stream: IO[bytes]) -> str:
 def read(path: str) -> bytes:
     """The content of a regular file; b"" where there is none."""
     try:
-        with parent(path) as (directory, name), os.fdopen(_open(directory, name), "rb") as stream:
+        with parent(path) as place, os.fdopen(_open(*place), "rb") as stream:
             return bytes(stream.read())
     except OSError:
         return b""
@@ -236,7 +236,7 @@ def digest_tree(path: str) -> str:
 def _copy(source: str, target: int, sha256: str) -> None:
     """Copies a transferred file, and refuses one whose content isn't the one announced."""
     digest = hashlib.sha256()
-    with parent(source) as (directory, name), os.fdopen(_open(directory, name), "rb") as stream:
+    with parent(source) as place, os.fdopen(_open(*place), "rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
             digest.update(block)
             _write_all(target, block)
@@ -300,6 +300,7 @@ def _refuse_other(directory: int, name: str, path: str) -> None:
 
 def _unlink(directory: int, name: str) -> bool:
     try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)  # a read-only file system refuses before it looks
         os.unlink(name, dir_fd=directory)
         return True
     except FileNotFoundError:

@@ -239,11 +239,19 @@ class Transaction(Present):
             units.verb("enable", name)
         self.outcome.rolled_back = self.outcome.changed = bool(touched) or self.acted
         told = self._former_again(manifest["was_running"]) if self.outcome.changed else self._nothing_changed()
+        self._remove_made_directories(manifest["owned"])
         if manifest["owned"]:
             self.save_entry(manifest["owned"], [])
         else:
             self.forget_entry()
         return told
+
+    def _remove_made_directories(self, former: dict[str, Any]) -> None:
+        """Removes what was made for the change; what somebody else uses by now stays remembered."""
+        before, now = former.get("directories", []), self.entry.get("directories", [])
+        for directory in sorted(set(now) - set(before), reverse=True):
+            files.remove_empty(directory)
+        self.entry["directories"] = [one for one in now if one in before or os.path.lexists(one)]
 
     def _nothing_changed(self) -> str:
         """The failure came before the first rename: only what was noted for it goes."""
