@@ -71,6 +71,8 @@ class Tree:
             "ANSIBLE_INJECT_FACT_VARS": "false",
             "NO_COLOR": "1",
             "PYTHONPATH": str(room),
+            "MYPYPATH": str(room),
+            "PATH": f"{BIN}:{os.environ['PATH']}",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
@@ -172,6 +174,15 @@ def test_reference_first_files_and_flows_know_it(tree: Tree) -> None:
     assert "@kind_echo" in first.text, first.text
     assert tree.playbook("flows").code == 0
     assert "clients,,e1,10.98.9.11,tcp,7007,echo,none" in (tree.room / "build/echoes/flows.csv").read_text()
+
+
+def test_lint_and_types_are_clean(tree: Tree) -> None:
+    lint = ["--offline", "--profile", "production", "--strict", "--nocolor", "--project-dir", str(tree.path)]
+    run = tree.run("ansible-lint", *lint, "roles/echo_server", "molecule/echo_server", "playbooks/site.yml")
+    assert run.code == 0, run.text
+    kinds = "ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds"
+    run = tree.run("mypy", "-p", kinds)
+    assert run.code == 0, run.text
 
 
 def test_no_unit_test_minds(tree: Tree) -> None:
