@@ -194,6 +194,7 @@ class Present(Service):
             or self.action != "none"
             or self.entry_differs
             or record.get("pending")
+            or self.record.stale
             or record.get("items") != self.items
         )
 

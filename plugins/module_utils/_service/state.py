@@ -175,6 +175,11 @@ class Record:
         files.remove(self.path)
         files.remove_empty(self._directory)
 
+    @property
+    def stale(self) -> bool:
+        """Whether a run was killed after it had noted its end: what it replaced, secrets among it, is still there."""
+        return not (self.content or {}).get("pending") and os.path.lexists(self.former)
+
     # What a change replaced. The manifest names each path once: what the first of several killed runs saw is kept.
 
     def manifest(self) -> dict[str, Any]:

@@ -55,6 +55,8 @@ class Transaction(Present):
         """
         state.point("compared", self.name)
         self._clean_staged()
+        if self.record.stale:  # else this change would be undone to what was before the last one
+            self.record.drop_former()
         if self.changes or self.obsolete or self.obsolete_units:
             self._journal()
             self._place_files()
