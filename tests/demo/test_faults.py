@@ -90,7 +90,7 @@ def test_no_server_starts_from_nothing_while_another_has_a_checkpoint(demo: Demo
     found = until(60, lambda: int(demo.run("ms2", CHECKPOINTS)), bool)
     assert isinstance(found, int)
     assert found > 0
-    newest = "ls -t /var/lib/private/fedlearn-demo-lenet-server-1/checkpoints/*.ckpt | head -1 | xargs sha256sum | cut -d' ' -f1"
+    newest = "cd /var/lib/private/fedlearn-demo-lenet-server-1/checkpoints && sha256sum $(ls -t *.ckpt | head -1)"
     assert demo.run("ms2", newest) == demo.run("ms3", newest)
     healthy(demo)
 
@@ -151,10 +151,8 @@ def test_redis_away_leaves_what_runs(demo: Demo, document: Callable[[str, str], 
     pid = demo.run("ms2", "systemctl show -p MainPID --value fedlearn-demo-lenet-server-1")
     before = demo.run("ms2", FILES)
     changed = document("fl_iteration_num: 3", "fl_iteration_num: 4")
-    demo.run(
-        "ms2",
-        "iptables -I OUTPUT -p tcp --dport 23456 -j DROP 2>/dev/null || (apt-get install -qq -y iptables && iptables -I OUTPUT -p tcp --dport 23456 -j DROP)",
-    )
+    demo.run("ms2", "command -v iptables >/dev/null || DEBIAN_FRONTEND=noninteractive apt-get install -qq -y iptables")
+    demo.run("ms2", "iptables -I OUTPUT -p tcp --dport 23456 -j DROP")
     try:
         failed = demo.playbook(
             "site.yml", "--limit", "ms2", "-e", "mindspore_server_health_timeout_seconds=20", inventory=changed
