@@ -63,7 +63,9 @@ class Tree:
         self.path = Path(subprocess.run(copied, check=True, capture_output=True, text=True).stdout.strip())
         self.before = digests(self.path)
         shutil.copytree(HERE / "echo", self.path, dirs_exist_ok=True)
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "KEEP"))
+        }
         self.environment |= {
             "ANSIBLE_COLLECTIONS_PATH": str(room),
             "ANSIBLE_CONFIG": str(self.path / "ansible.cfg"),
@@ -183,6 +185,15 @@ def test_lint_and_types_are_clean(tree: Tree) -> None:
     kinds = "ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds"
     run = tree.run("mypy", "-p", kinds)
     assert run.code == 0, run.text
+
+
+def test_its_scenario_passes(tree: Tree) -> None:
+    """On a host of its own, which scenario.sh takes down."""
+    (tree.path / ".venv").symlink_to(CHECKOUT / ".venv")
+    scenario = [str(tree.path / "tests" / "tools" / "scenario.sh"), "echo_server"]
+    run = tree.run("/bin/bash", *scenario)
+    assert run.code == 0, run.text
+    assert re.search(r"\b5 passed\b", run.text), run.text
 
 
 def test_no_unit_test_minds(tree: Tree) -> None:
