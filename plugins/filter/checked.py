@@ -24,14 +24,6 @@ options:
   variable:
     description: Name of the variable, which says what its instances may have.
     type: str
-    choices:
-      - mindspore_scheduler_instances
-      - mindspore_server_instances
-      - mindspore_worker_instances
-      - nginx_sites
-      - pki_authorities
-      - pki_certificates
-      - redis_instances
     required: true
 """
 

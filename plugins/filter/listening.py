@@ -23,7 +23,6 @@ options:
   variable:
     description: Name of the variable, which says what its instances may have.
     type: str
-    choices: [mindspore_scheduler_instances, mindspore_server_instances, nginx_sites, redis_instances]
     required: true
 """
 

@@ -16,9 +16,7 @@ description:
   - Reads the host's variables; touches no host.
 options:
   _terms:
-    description:
-      - The role, one of V(limits), V(mindspore_scheduler), V(mindspore_server), V(mindspore_worker), V(nginx), V(pki),
-        V(redis), V(shared_mindspore).
+    description: The role; an unknown one is refused with the names of those that are known.
     type: list
     elements: str
     required: true

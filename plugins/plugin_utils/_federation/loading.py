@@ -22,6 +22,9 @@ from .schema import WRONG, Checker, has_userinfo, looks_secret
 
 RESERVED_GROUPS = ("all", "ungrouped", "federation_hosts", "federation_clusters")
 
+MAX_STACK_NAME = 46
+"""Characters of federation and stack together: an instance's name has room for 64."""
+
 
 class WrongDocumentError(Exception):
     """A document with mistakes: one line each."""
@@ -166,9 +169,20 @@ class _Loader:
         """What each stack becomes, by its kind."""
         for stack in federation.stacks.values():
             before = len(self.report)
+            self._check_name(stack, federation)
             expansion = kinds()[stack.kind].expand(stack, federation, self.report)
             if len(self.report) == before:
                 yield stack, expansion
+
+    def _check_name(self, stack: Stack, federation: Federation) -> None:
+        """Note a name that would meet a verify round's, or leaves its components' names no room."""
+        if stack.name.startswith("verify-"):
+            message = "a stack's name cannot begin with 'verify-': the verify rounds have these names"
+            self.report.mistake(stack.path, message)
+        length = len(federation.name) + len(stack.name)
+        if length > MAX_STACK_NAME:
+            room = f"above {MAX_STACK_NAME} components have no room"
+            self.report.mistake(stack.path, f"federation and stack have {length} characters together, {room}")
 
     def _names_meet(self, federation: Federation, expansions: Mapping[str, Expansion]) -> None:
         """Note groups that would be one, and hosts that are called like a group or a cluster's host."""

@@ -2,48 +2,43 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The roles whose variables are checked here."""
+"""The roles whose variables are checked here, found by their modules' presence in this directory.
+
+A module offers ``ROLES`` (role: its variables) and, where there are any, ``INSTANCES`` (list variable: its check, with
+rules across instances and defaults in them) and ``LISTENING`` (list variable: the ports it asks for).
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from .._federation.schema import Key
-from . import limits, mindspore, nginx, pki, redis
 from .checking import RoleValueError, check_value
-
-ROLES: Mapping[str, Mapping[str, Key]] = {
-    "limits": limits.VARIABLES,
-    "mindspore_scheduler": mindspore.SCHEDULER_VARIABLES,
-    "mindspore_server": mindspore.SERVER_VARIABLES,
-    "mindspore_worker": mindspore.WORKER_VARIABLES,
-    "nginx": nginx.VARIABLES,
-    "pki": pki.VARIABLES,
-    "redis": redis.VARIABLES,
-    "shared_mindspore": mindspore.SHARED_VARIABLES,
-}
-"""The variables of each role."""
 
 Instances = list[dict[str, Any]]
 
-INSTANCES: Mapping[str, Callable[[Any], Instances]] = {
-    "mindspore_scheduler_instances": mindspore.check_schedulers,
-    "mindspore_server_instances": mindspore.check_servers,
-    "mindspore_worker_instances": mindspore.check_workers,
-    "nginx_sites": nginx.check,
-    "pki_authorities": pki.check_authorities,
-    "pki_certificates": pki.check,
-    "redis_instances": redis.check,
-}
+
+def _gathered(attribute: str) -> dict[str, Any]:
+    """What the roles' modules say under one name, in alphabetical order."""
+    names = (found.name for found in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    modules = (importlib.import_module(f"{__package__}.{name}") for name in names if name not in _OURS)
+    found = {key: value for module in modules for key, value in getattr(module, attribute, {}).items()}
+    return dict(sorted(found.items()))
+
+
+_OURS = ("catalogue", "checking")
+
+ROLES: Mapping[str, Mapping[str, Key]] = _gathered("ROLES")
+"""The variables of each role."""
+
+INSTANCES: Mapping[str, Callable[[Any], Instances]] = _gathered("INSTANCES")
 """The checks of the list variables, which have rules across instances and defaults in them."""
 
-LISTENING: Mapping[str, Callable[[Any], Instances]] = {
-    "mindspore_scheduler_instances": mindspore.scheduler_listening,
-    "mindspore_server_instances": mindspore.server_listening,
-    "nginx_sites": nginx.listening,
-    "redis_instances": redis.listening,
-}
+LISTENING: Mapping[str, Callable[[Any], Instances]] = _gathered("LISTENING")
 """The ports each list variable asks for."""
 
 

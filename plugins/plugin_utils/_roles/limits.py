@@ -31,3 +31,5 @@ VARIABLES: Mapping[str, Key] = {
     ),
 }
 """All variables of the role."""
+
+ROLES = {"limits": VARIABLES}

@@ -417,3 +417,19 @@ SHARED_VARIABLES: Mapping[str, Key] = {
     ),
 }
 """All variables of what the three roles share."""
+
+ROLES = {
+    "mindspore_scheduler": SCHEDULER_VARIABLES,
+    "mindspore_server": SERVER_VARIABLES,
+    "mindspore_worker": WORKER_VARIABLES,
+    "shared_mindspore": SHARED_VARIABLES,
+}
+INSTANCES = {
+    "mindspore_scheduler_instances": check_schedulers,
+    "mindspore_server_instances": check_servers,
+    "mindspore_worker_instances": check_workers,
+}
+LISTENING = {
+    "mindspore_scheduler_instances": scheduler_listening,
+    "mindspore_server_instances": server_listening,
+}

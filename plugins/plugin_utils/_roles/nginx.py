@@ -180,3 +180,7 @@ VARIABLES: Mapping[str, Key] = {
     "nginx_remove_data": Key(Boolean(), "Remove the logs of absent sites.", default=False),
 }
 """All variables of the role."""
+
+ROLES = {"nginx": VARIABLES}
+INSTANCES = {"nginx_sites": check}
+LISTENING = {"nginx_sites": listening}

@@ -118,3 +118,6 @@ VARIABLES: Mapping[str, Key] = {
     ),
 }
 """All variables of the role."""
+
+ROLES = {"pki": VARIABLES}
+INSTANCES = {"pki_authorities": check_authorities, "pki_certificates": check}

@@ -170,3 +170,7 @@ VARIABLES: Mapping[str, Key] = {
     "redis_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
 }
 """All variables of the role."""
+
+ROLES = {"redis": VARIABLES}
+INSTANCES = {"redis_instances": check}
+LISTENING = {"redis_instances": listening}

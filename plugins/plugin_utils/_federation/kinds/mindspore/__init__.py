@@ -45,7 +45,6 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
     """A stack's components, and all that follows from them."""
     before = len(report)
     topology = Topology(stack, federation, report)
-    topology.check_names()
     if not any(placement.hosts for placement in stack.placements.values()):
         return removal(topology) if len(report) == before else Expansion()
     topology.check_placements()

@@ -18,8 +18,6 @@ from ...schema import complete, merge
 from .placements import DEFAULT_APPLICATION
 from .settings import SETTINGS, Breaches, release
 
-MAX_NAMES = 46  # federation and stack together: instance names have room for 64
-
 
 def _usable(address: str) -> bool:
     """Whether the program takes the address: IPv4, first and last number 1 to 254 (ccsrc/common/core/comm_util.cc)."""
@@ -143,18 +141,6 @@ class Topology:
 
     def _all_hosts(self) -> set[str]:
         return {host for placement in self.stack.placements.values() for host in placement.hosts}
-
-    def check_names(self) -> None:
-        """Names that would meet the verify round's, or be too long."""
-        path = self.stack.path
-        if self.stack.name.startswith("verify-"):
-            self.report.mistake(path, "a stack's name cannot begin with 'verify-': the verify rounds have these names")
-        length = len(self.federation.name) + len(self.stack.name)
-        if length > MAX_NAMES:
-            self.report.mistake(
-                path,
-                f"federation and stack have {length} characters together, above {MAX_NAMES} components have no room",
-            )
 
     def check_placements(self) -> None:
         """What must run, and where it can't."""

@@ -54,6 +54,11 @@ ROWS = {
         "",
         "15:5: stacks.lenet: the key 'redis' is missing (a mapping)",
     ),
+    "name of the verify rounds": (
+        "  lenet:",
+        "  verify-lenet:",
+        "15:5: stacks.verify-lenet: a stack's name cannot begin with 'verify-': the verify rounds have these names",
+    ),
     "unknown version": (
         "version: 1",
         "version: 2",
@@ -227,6 +232,15 @@ def test_a_mistake_has_its_place_and_says_what_is_wrong(mistakes: Mistakes, row:
     old, new, *expected = ROWS[row]
     assert DOCUMENT.count(old) >= 1
     assert mistakes(DOCUMENT.replace(old, new, 1)) == [f"federation.yml:{line}" for line in expected]
+
+
+def test_names_leave_their_components_room(mistakes: Mistakes) -> None:
+    long = DOCUMENT.replace("federation: demo", f"federation: {'f' * 31}")
+    assert mistakes(long.replace("  lenet:", f"  {'s' * 15}:")) == []
+    assert mistakes(long.replace("  lenet:", f"  {'s' * 16}:")) == [
+        f"federation.yml:15:5: stacks.{'s' * 16}: federation and stack have 47 characters together, "
+        "above 46 components have no room"
+    ]
 
 
 def test_all_mistakes_of_a_document_in_one_run_in_the_order_of_their_lines(mistakes: Mistakes) -> None:
