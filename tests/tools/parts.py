@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,7 +29,9 @@ import tree
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PARTS = Path(__file__).with_name("parts.toml")
-TAIL_LINES = 60
+TAIL_CHARACTERS = 1500
+"""What is shown of a failed part: continuous integration may keep no more than a few thousand characters of all."""
+DRAWING = re.compile(r"\x1b\[[0-9;]*m|^[\s│┌└─]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +99,18 @@ def passed_before(part: Part, digest: str, room: Path) -> bool:
     return bool(result["passed"]) and result["tree"] == digest
 
 
-def tell(result: Result, room: Path) -> None:
-    """One line a part; of a failed one also the end of its output."""
-    if result.passed:
-        print(f"ok      {result.part:<24} {result.seconds:>5} s", flush=True)
-        return
-    log = room / f"{result.part}.log"
-    lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-    print(f"FAILED  {result.part:<24} {result.seconds:>5} s  {result.reason}; the end of {log}:", flush=True)
-    print("\n".join(f"    {line}" for line in lines), flush=True)
+def tell(result: Result) -> None:
+    """One line a part, as soon as it has ended."""
+    word, reason = ("ok", "") if result.passed else ("FAILED", f"  {result.reason}")
+    print(f"{word:<7} {result.part:<24} {result.seconds:>5} s{reason}", flush=True)
+
+
+def tell_why(part: str, room: Path) -> None:
+    """The end of a failed part's output, without colours and frames."""
+    log = room / f"{part}.log"
+    plain = [re.sub(DRAWING, "", re.sub(DRAWING, "", line)) for line in log.read_text(errors="replace").splitlines()]
+    end = "\n".join(line for line in plain if line)[-TAIL_CHARACTERS:]
+    print(f"--- {part}: the end of {log}\n{end}", flush=True)
 
 
 def run_all(suite: str, parts: list[Part], room: Path, *, again: bool) -> bool:
@@ -117,9 +123,11 @@ def run_all(suite: str, parts: list[Part], room: Path, *, again: bool) -> bool:
             print(f"passed  {part.name:<24} for this tree already", flush=True)
             continue
         result = run(part, digest, room)
-        tell(result, room)
+        tell(result)
         if not result.passed:
             failed.append(part.name)
+    for name in failed:
+        tell_why(name, room)
     if tree.digest() != digest:
         print("the tree changed while it was tested: what passed counts for the tree before", flush=True)
     every = read(suite)
