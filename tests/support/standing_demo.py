@@ -10,6 +10,8 @@ import json
 import os
 import re
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,16 @@ from typing import Any
 import counting
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+HOSTS_PY = (str(CHECKOUT / ".venv" / "bin" / "python"), str(CHECKOUT / "molecule" / "shared" / "hosts.py"))
+
+# Every file that is ours, with mode, owner and content.
+FILES = r"""
+find /etc/fedlearn /etc/systemd/system/fedlearn-* /etc/nginx/conf.d -type f ! -name '*.lock' 2>/dev/null \
+    -printf '%p %m %U:%G ' -exec sha256sum {} \; | sort
+"""
+
+# Gives the inventory of the demo's document with one text in it replaced by another.
+Changed = Callable[[str, str], Path]
 
 
 def plain(found: dict[str, Any]) -> Any:
@@ -72,6 +84,14 @@ class Demo:
         assert done.returncode == 0, f"{host}: {command}: {done.stderr}"
         return done.stdout
 
+    def files(self) -> dict[str, str]:
+        """Host by host, every file that is ours."""
+        return {host: self.run(host, FILES) for host in self.hosts}
+
+    def becomes_healthy(self) -> None:
+        """Everything runs and is as described before long, without a run of site."""
+        assert until(90, lambda: self.playbook("fedlearn.infra.status").returncode, lambda code: code == 0) == 0
+
     def variables(self, host: str) -> dict[str, Any]:
         """What the inventory says of a host."""
         command = [str(CHECKOUT / ".venv" / "bin" / "ansible-inventory"), "-i", str(self.inventory), "--host", host]
@@ -93,3 +113,16 @@ def recap(output: str) -> dict[str, dict[str, int]]:
     """Host by host, the counts of a run's last lines."""
     rows = re.findall(r"^(\S+)\s+: (ok=.*)$", output, re.MULTILINE)
     return {host: {word: int(count) for word, count in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in rows}
+
+
+def until(seconds: float, what: Callable[[], object], wanted: Callable[[object], bool]) -> object:
+    """The first answer that is as wanted; the last one when none is within the time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            found = what()
+        except AssertionError as error:
+            found = error
+        if wanted(found) or time.monotonic() > deadline:
+            return found
+        time.sleep(2)

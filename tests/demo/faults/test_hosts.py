@@ -1,0 +1,78 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Hosts and processes that go away: what runs comes back by itself, and nothing learnt is lost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from standing_demo import CHECKOUT, HOSTS_PY, Demo, until
+
+CHECKPOINTS = "ls /var/lib/private/fedlearn-demo-lenet-server-1/checkpoints | grep -c ckpt || true"
+
+
+@pytest.mark.parametrize("hosts", [["ms1"], ["ms2"], []], ids=["ms1", "ms2", "all at once"])
+def test_a_reboot_needs_no_ansible(demo: Demo, hosts: list[str]) -> None:
+    before = demo.files()
+    subprocess.run([*HOSTS_PY, "restart", "demo", *hosts], check=True)
+    demo.becomes_healthy()
+    assert demo.files() == before
+
+
+def test_power_loss_of_all_hosts_needs_no_ansible(demo: Demo) -> None:
+    subprocess.run([*HOSTS_PY, "restart", "--hard", "demo"], check=True)
+    demo.becomes_healthy()
+
+
+def test_no_server_starts_from_nothing_while_another_has_a_checkpoint(demo: Demo) -> None:
+    assert int(demo.run("ms3", CHECKPOINTS)) > 0
+    stop = "systemctl stop fedlearn-demo-lenet-server-1 fedlearn-demo-lenet-server-1-checkpoints"
+    demo.run("ms2", f"{stop}; rm -rf /var/lib/private/fedlearn-demo-lenet-server-1/*")
+    demo.run("ms2", "systemctl start fedlearn-demo-lenet-server-1-checkpoints fedlearn-demo-lenet-server-1")
+    found = until(60, lambda: int(demo.run("ms2", CHECKPOINTS)), bool)
+    assert isinstance(found, int)
+    assert found > 0
+    newest = "cd /var/lib/private/fedlearn-demo-lenet-server-1/checkpoints && sha256sum $(ls -t *.ckpt | head -1)"
+    assert demo.run("ms2", newest) == demo.run("ms3", newest)
+    demo.becomes_healthy()
+
+
+def test_all_lost_but_one_disk(demo: Demo) -> None:
+    stop = "systemctl stop fedlearn-demo-lenet-server-1 fedlearn-demo-lenet-server-1-checkpoints"
+    for host in ("ms2", "ms3"):
+        demo.run(host, stop)
+    demo.run("ms2", "rm -rf /var/lib/private/fedlearn-demo-lenet-server-1/*")
+    demo.run("ms1", "systemctl stop fedlearn-demo-lenet-redis; rm -rf /var/lib/private/fedlearn-demo-lenet-redis/*")
+    demo.run("ms1", "systemctl start fedlearn-demo-lenet-redis")
+    for host in ("ms2", "ms3"):
+        demo.run(host, "systemctl start fedlearn-demo-lenet-server-1-checkpoints")
+    for host in ("ms2", "ms3"):
+        demo.run(host, "systemctl start --no-block fedlearn-demo-lenet-server-1")
+    journal = "journalctl --no-pager -o cat -b -u fedlearn-demo-lenet-server-1 | tail -300"
+    begins = "checkpoint"
+    for host in ("ms2", "ms3"):
+        said = until(60, lambda host=host: demo.run(host, journal), lambda text: begins in str(text))
+        assert begins in str(said)
+        assert int(demo.run(host, CHECKPOINTS)) > 0
+    demo.becomes_healthy()
+
+
+def test_a_server_that_dies_in_a_round_costs_no_worker(demo: Demo, tmp_path: Path) -> None:
+    killer = (
+        "for turn in $(seq 300); do if systemctl -q is-active fedlearn-demo-verify-lenet-worker-1; then "
+        "systemctl kill -s KILL fedlearn-demo-verify-lenet-server-1; echo killed; exit 0; fi; sleep 0.2; done; exit 1"
+    )
+    room = CHECKOUT / "build/hosts/demo/ssh_config"
+    with subprocess.Popen(
+        ["ssh", "-F", str(room), "ms3", "sudo", "sh", "-c", f"'{killer}'"], stdout=subprocess.PIPE
+    ) as process:
+        judged = demo.playbook("fedlearn.infra.verify", "-e", "verify=round", "-e", f"fedlearn_build={tmp_path}")
+        assert process.communicate(timeout=120)[0].strip() == b"killed"
+    entry = json.loads((tmp_path / "demo/verify.json").read_text())["stacks"]["lenet"]
+    assert judged.returncode == 0, judged.output
+    assert entry["max_error"] <= 0.05
