@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Makes the secrets that are missing, on the control node alone. Documentation: the module of this name."""
+"""Makes the secrets that are missing; runs once, on the control node. Documentation: the module of this name."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 class ActionModule(ActionBase):  # type: ignore[misc]
     """Adds to each party's file what it lacks; never a connection, never a value in the result."""
 
+    BYPASS_HOST_LOOP = True
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_async = False

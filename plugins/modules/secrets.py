@@ -13,8 +13,8 @@ author:
   - fedlearn.infra contributors (@fedlearn)
 description:
   - Keeps each party's secrets in C(<state_directory>/.secrets/<party>.yml), encrypted as a whole with ansible-vault
-    and the
-    vault identity that was loaded. The lookup P(fedlearn.infra.secret#lookup) reads them.
+    and the vault identity that was loaded. The lookup P(fedlearn.infra.secret#lookup) reads them.
+  - Runs once for all hosts of a play, as if C(run_once) stood on the task.
   - Only adds. A value that is there is never changed, and none is ever shown.
   - A file keeps the vault identity it was encrypted with. A new one gets the configured identity to encrypt with, or
     the first.
@@ -82,7 +82,6 @@ EXAMPLES = r"""
       - name: ca_lab
         party: lab
         kind: passphrase
-  run_once: true
 """
 
 RETURN = r"""
