@@ -98,7 +98,7 @@ def failures_of(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def known_round(hosts: Hosts, stack: str, source: str, kind: str, mode: str) -> judgement.Round | None:
+def known_round(hosts: Hosts, stack: str, facts: Mapping[str, Any], source: str, mode: str) -> judgement.Round | None:
     """The known numbers of a stack's round (``fedlearn_verify`` or ``fedlearn_known``), with all hosts' rows."""
     known: judgement.Round | None = None
     for name, variables in hosts.items():
@@ -107,7 +107,13 @@ def known_round(hosts: Hosts, stack: str, source: str, kind: str, mode: str) -> 
             continue
         if known is None:
             known = judgement.Round(
-                kind, mode, expected.get("real", True), expected["expected"], expected["max_error"], expected["seed"], 0
+                facts["kind"],
+                mode,
+                facts["real"],
+                expected["expected"],
+                expected["max_error"],
+                expected["seed"],
+                0,
             )
         known.participants += len(expected["results"])
         rows = variables.get("fedlearn_results", {}).get(source, {}).get(stack, [])
@@ -121,14 +127,14 @@ def verify_entries(hosts: Hosts, mode: str, stack: str) -> Iterator[tuple[str, d
         if stack and name != stack:
             continue
         checks = checks_of(hosts, name)
-        known = known_round(hosts, name, "fedlearn_verify", facts["kind"], "round") if mode == "round" else None
+        known = known_round(hosts, name, facts, "fedlearn_verify", "round") if mode == "round" else None
         yield (
             name,
             judgement.judge_round(known, checks)
             if known
-            else judgement.judge_probe(facts["kind"], facts.get("real", True), checks),
+            else judgement.judge_probe(facts["kind"], facts["real"], checks),
         )
-        deployed = known_round(hosts, name, "fedlearn_known", facts["kind"], "deployed") if mode == "round" else None
+        deployed = known_round(hosts, name, facts, "fedlearn_known", "deployed") if mode == "round" else None
         if deployed:
             yield f"{name} (deployed)", judgement.judge_round(deployed, [])
 

@@ -34,7 +34,7 @@ options:
         type: str
         required: true
       path:
-        description: The JSON file that it writes, whole, at its end.
+        description: The JSON file that it writes, whole, at its end, with the keys of RV(results[].content).
         type: path
         required: true
   timeout:
@@ -90,9 +90,24 @@ results:
       type: float
       returned: always
     content:
-      description: What the participant wrote.
+      description: What the participant wrote; it may say more than this.
       type: dict
       returned: when it finished
+      contains:
+        values:
+          description: What it ended with, which is compared with the known numbers.
+          type: list
+          elements: float
+          returned: always
+        own:
+          description: What its own data alone would have given.
+          type: list
+          elements: float
+          returned: when it knows
+        samples:
+          description: How many samples it trained on.
+          type: int
+          returned: when it knows
 """
 
 import json

@@ -13,9 +13,33 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 Check = dict[str, Any]
+
+
+class Result(TypedDict, total=False):
+    """What a participant of a round writes into result.json, whole, at its end; it may say more."""
+
+    values: list[float]
+    """What it ended with: compared with the known numbers."""
+    own: list[float]
+    """What its own data alone would have given, to show that only all together are right."""
+    samples: int
+    """How many samples it trained on."""
+
+
+class Row(TypedDict, total=False):
+    """How waiting for one participant ended: a row of the module round_results."""
+
+    instance: str
+    outcome: Literal["finished", "failed", "timeout"]
+    detail: str
+    seconds: float
+    content: Result
+    """Only when it finished."""
+
+
 VERDICTS = ("ok", "drift", "unhealthy", "unreachable")  # from best to worst
 
 
@@ -35,7 +59,7 @@ class Round:
     max_error: float
     seed: int | None
     participants: int
-    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
 
 def distance(expected: Sequence[float], observed: object) -> float:
@@ -47,7 +71,7 @@ def distance(expected: Sequence[float], observed: object) -> float:
     return max((abs(want - got) for want, got in zip(expected, observed, strict=True)), default=0.0)
 
 
-def participant_check(row: Mapping[str, Any], expected: Sequence[float], max_error: float) -> Check:
+def participant_check(row: Row, expected: Sequence[float], max_error: float) -> Check:
     """Whether one participant ended with the known numbers; a time-out is told as one, not as a wrong number."""
     name = f"result of {row['instance']}"
     if row["outcome"] != "finished":
@@ -62,9 +86,9 @@ def participant_check(row: Mapping[str, Any], expected: Sequence[float], max_err
     return check(name, True, f"observed {observed}: off by {error:.4g}, at most {max_error} is right")
 
 
-def worker_row(row: Mapping[str, Any]) -> dict[str, Any]:
+def worker_row(row: Row) -> dict[str, Any]:
     """What verify.json says of one participant: its own data's answer, and what it ended with."""
-    content = row.get("content", {})
+    content: Result = row.get("content", {})
     return {
         "instance": row["instance"],
         "outcome": row["outcome"],

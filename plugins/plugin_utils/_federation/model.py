@@ -86,6 +86,12 @@ class Placement:
     options: Mapping[str, Any] = field(default_factory=dict)
     path: Path = ()
 
+    @property
+    def listening_port(self) -> int:
+        """The port, of a role that has one: then there is a default."""
+        assert self.port is not None
+        return self.port
+
 
 @dataclass(frozen=True, slots=True)
 class Stack:
@@ -134,15 +140,16 @@ class Federation:
 class Endpoint:
     """One place a component is reached at. ``port`` None is the host's ephemeral range.
 
-    ``purpose`` is a word of the kind (``http``, ``rest``, ``tcp``); ``public`` is what clients and other parties use.
+    ``purpose`` is a word of the kind (``http``, ``rest``, ``tcp``). ``internal`` is what the party's own components
+    use, ``public`` what clients and other parties do; where the two are equal other parties aren't told of it.
     """
 
     purpose: str
     address: str
     port: int | None
     protocol: Literal["tcp", "udp"] = "tcp"
-    internal: str | None = None
-    public: str | None = None
+    internal: str = ""
+    public: str = ""
     path: Path = ()
 
 
@@ -211,12 +218,30 @@ class Flow:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundPart:
+    """One host's part in a round whose numbers are known beforehand.
+
+    ``participants`` are the instances there that end with ``expected``, give or take ``max_error``, within ``timeout``
+    seconds, and leave it in ``result.json`` (docs/architecture.md, Verify). ``variables``: role variable -> the
+    transient instances that are brought for the round; none where the participants are deployed ones.
+    """
+
+    expected: tuple[float, ...]
+    max_error: float
+    timeout: int
+    seed: int | None = None
+    participants: tuple[str, ...] = ()
+    variables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Expansion:
     """What a kind makes of a stack.
 
     ``variables``: host name -> role variable -> list of instances. ``verify``: host name -> its part in the verify
     round, whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end
-    with. ``open_files``: host name -> how many a process there must be allowed.
+    with. ``open_files``: host name -> how many a process there must be allowed. ``real`` is False where doubles stand
+    in for the system's programs: a round of theirs never counts as passed.
     """
 
     components: tuple[Component, ...] = ()
@@ -225,7 +250,8 @@ class Expansion:
     secrets: tuple[Secret, ...] = ()
     flows: tuple[Flow, ...] = ()
     variables: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)
-    verify: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    verify: Mapping[str, RoundPart] = field(default_factory=dict)
     transient: tuple[Component, ...] = ()
-    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    known: Mapping[str, RoundPart] = field(default_factory=dict)
     open_files: Mapping[str, int] = field(default_factory=dict)
+    real: bool = True

@@ -21,7 +21,7 @@ from .._pki.names import secret_name
 from . import certificates, network
 from .kinds import kinds
 from .loading import group_name
-from .model import Authority, Component, Endpoint, Expansion, Federation, Flow, Host, Stack
+from .model import Authority, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Stack
 
 STAGES = ("base", "data", "front", "coordinator", "service", "participant")
 """The order in which stages need each other."""
@@ -128,6 +128,22 @@ class _Part:
     open_files: int = 0
 
 
+def _round(part: RoundPart) -> dict[str, Any]:
+    """A host's part in a round, with the unit and the result file of each participant."""
+    results = [
+        {"instance": name, "unit": f"fedlearn-{name}.service", "path": f"/var/lib/fedlearn-{name}/result.json"}
+        for name in part.participants
+    ]
+    return {
+        "expected": list(part.expected),
+        "max_error": part.max_error,
+        "seed": part.seed,
+        "timeout": part.timeout,
+        "results": results,
+        "variables": dict(part.variables),
+    }
+
+
 class _Inventory:
     """Gathers every host's part of every stack, then writes it down as variables and groups."""
 
@@ -165,10 +181,10 @@ class _Inventory:
         self._gather_certificates(stack, expansion)
         for host, round_ in expansion.verify.items():
             if host in self.parts:
-                self.parts[host].verify[stack.name] = round_
+                self.parts[host].verify[stack.name] = _round(round_)
         for host, known in expansion.known.items():
             if host in self.parts:
-                self.parts[host].known[stack.name] = known
+                self.parts[host].known[stack.name] = _round(known)
         for host, needed in expansion.open_files.items():
             if host in self.parts:
                 self._gather_open_files(stack, self.parts[host], needed)
@@ -243,8 +259,10 @@ class _Inventory:
             return {"host": component.host, "bind": bind, "internal": endpoint.internal, "public": endpoint.public}
         if endpoint.public == endpoint.internal:
             return None
-        public = endpoint.public
-        return {"host": self.federation.host(component.host).party, **dict.fromkeys(network.VIEWS, public)}
+        return {
+            "host": self.federation.host(component.host).party,
+            **dict.fromkeys(network.VIEWS, endpoint.public),
+        }
 
     def _secrets(self) -> Iterator[dict[str, Any]]:
         """Every secret the parties here need, by name."""
@@ -295,7 +313,9 @@ class _Inventory:
         self._join(host, part, variables["fedlearn_stages"])
 
     def _stack_facts(self, name: str, roles: Iterable[str]) -> dict[str, Any]:
-        return {"kind": self.federation.stacks[name].kind, "roles": sorted(roles, key=self.order.__getitem__)}
+        real = self.federation.expansions[name].real
+        ordered = sorted(roles, key=self.order.__getitem__)
+        return {"kind": self.federation.stacks[name].kind, "real": real, "roles": ordered}
 
     def _stages(self, roles: frozenset[str]) -> dict[str, list[str]]:
         """Stages in order, each with its roles in order; hosts with the same roles share it."""

@@ -70,11 +70,16 @@ def _to_servers(parts: Instances, copy: Copy) -> Iterator[Flow]:
     label = "verify: " if copy.transient else ""
     words = _with_tls(parts, SERVER_TLS)
     proxy = parts.topology.proxy
-    target = parts.participants_server(copy)
-    elsewhere = proxy.internal_url is not None and not copy.transient
-    host = proxy.hosts[0] if proxy.hosts else parts.servers[0].host
-    workers = [worker for worker, _number in copy.workers]
-    yield from _from_each(workers, target["address"] if elsewhere else host, target["port"], f"{label}workers", words)
+    entrance, host = parts.entrance(copy), parts.topology.entrance.hosts[0]
+    for worker in dict.fromkeys(worker for worker, _number in copy.workers):
+        target = parts.server_of(worker, copy)
+        if target == entrance:
+            yield from _from_each([worker], host, target["port"], f"{label}workers", words)
+            continue
+        yield Flow(worker, target["address"], target["port"], f"{label}workers", words)
+        party = parts.federation.host(worker).party
+        if party != parts.topology.party.name:  # whatever is public leads to the entrance
+            yield Flow(party, host, entrance["port"], f"{label}workers", words)
     for server in parts.servers:
         port = server.port + copy.shift
         yield from _from_each(proxy.hosts, server.host, port, f"{label}proxy to server", words)

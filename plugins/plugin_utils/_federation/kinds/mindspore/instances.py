@@ -9,10 +9,11 @@ from __future__ import annotations
 import posixpath
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ... import certificates, network
+from ...expanding import Roster, endpoint, identity
 from ...model import Certificate, Component, Endpoint, Expansion, Placement
 from .settings import program_keys
 from .topology import Server, Topology
@@ -27,27 +28,11 @@ class Copy:
     ``application`` gives the application of the worker with this index; ``workers`` are host and number of each.
     """
 
-    prefix: str
     shift: int
     settings: Mapping[str, Any]
     workers: Sequence[tuple[str, int]]
     application: Callable[[int], Mapping[str, Any]]
     transient: bool = False
-
-
-@dataclass(slots=True)
-class Result:
-    """What a copy expands into."""
-
-    components: list[Component] = field(default_factory=list)
-    variables: dict[str, dict[str, list[dict[str, Any]]]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(list))
-    )
-
-    def add(self, component: Component, variable: str, instance: dict[str, Any]) -> None:
-        """One component and its role's instance."""
-        self.components.append(component)
-        self.variables[component.host][variable].append(instance)
 
 
 class Instances:
@@ -109,56 +94,62 @@ class Instances:
             return None
         return found | {"store_ca": store["ca"], "store_certificate": store["certificate"], "store_key": store["key"]}
 
-    def participants_server(self, copy: Copy) -> dict[str, Any]:
-        """Where workers connect: the proxy, or without one the first server."""
+    def entrance(self, copy: Copy) -> dict[str, Any]:
+        """The address and port of whom participants connect to: the proxy, or without one the first server."""
+        entrance = self.topology.entrance
+        host = entrance.hosts[0]
+        role = "proxy" if self.topology.proxy.hosts else "servers"
+        return {"address": self.topology.address(role, host), "port": entrance.listening_port + copy.shift}
+
+    def server_of(self, worker: str, copy: Copy) -> dict[str, Any]:
+        """Where a host's workers connect: another party's to what is public, where the document says what is."""
         proxy = self.topology.proxy
+        public = self.topology.public_place()
+        if public is not None and self.federation.host(worker).party != self.topology.party.name:
+            return {"address": public[0], "port": public[1] + copy.shift}
         if proxy.hosts and proxy.internal_url and not copy.transient:
             url = network.parse_url(proxy.internal_url)
             return {"address": url.host, "port": url.port or network.DEFAULT_PORTS[url.scheme]}
-        if proxy.hosts and proxy.port is not None:
-            return {"address": self.topology.address("proxy", proxy.hosts[0]), "port": proxy.port + copy.shift}
-        return {"address": self.servers[0].address, "port": self.servers[0].port + copy.shift}
+        return self.entrance(copy)
+
+    def participants(self, copy: Copy) -> dict[str, list[str]]:
+        """Host by host, the names of a copy's workers."""
+        names: dict[str, list[str]] = defaultdict(list)
+        for host, number in copy.workers:
+            names[host].append(self._name(copy, f"worker-{number}"))
+        return names
 
     # ... one copy
 
-    def copy(self, copy: Copy) -> Result:
+    def copy(self, copy: Copy) -> Roster:
         """Components and instances of one copy."""
-        result = Result()
+        roster = Roster()
         if not copy.transient:
-            self._add_redis(copy, result)
-            self._add_rest(copy, result)
-        self._add_scheduler(copy, result)
-        self._add_servers(copy, result)
-        self._add_proxy(copy, result)
-        self._add_workers(copy, result)
-        return result
+            self._add_redis(copy, roster)
+        self._add_scheduler(copy, roster)
+        self._add_servers(copy, roster)
+        self._add_proxy(copy, roster)
+        self._add_workers(copy, roster)
+        return roster
 
     def _instance(self, copy: Copy, component: str) -> dict[str, Any]:
-        base: dict[str, Any] = {
-            "name": f"{copy.prefix}-{component}",
-            "state": "present",
-            "federation": self.federation.name,
-            "stack": self.stack.name,
-        }
-        return base | {"transient": True} if copy.transient else base
+        return identity(self.federation, self.stack, component, transient=copy.transient)
+
+    def _name(self, copy: Copy, component: str) -> str:
+        return str(self._instance(copy, component)["name"])
 
     def _component(
-        self, copy: Copy, name: str, placement: str, role: str, host: str, endpoints: Iterable[Endpoint] = ()
+        self, copy: Copy, component: str, placement: str, role: str, host: str, endpoints: Iterable[Endpoint] = ()
     ) -> Component:
-        return Component(f"{copy.prefix}-{name}", self.stack.name, placement, role, host, endpoints=tuple(endpoints))
+        name = self._name(copy, component)
+        return Component(name, self.stack.name, placement, role, host, endpoints=tuple(endpoints))
 
     def _endpoint(
-        self, placement: Placement, purpose: str, address: str, port: int, *, scheme: str = "", key: str = "port"
+        self, placement: Placement, host: str, purpose: str, address: str, port: int, **more: Any
     ) -> Endpoint:
-        internal = network.join(address, port)
-        if scheme:
-            internal = f"{scheme}://{internal}"
-        public = placement.public_url if purpose in ("http", "rest-front") else None
-        return Endpoint(
-            purpose, address, port, internal=internal, public=public or internal, path=(*placement.path, key)
-        )
+        return endpoint(placement, self.federation.host(host), purpose, address, port, **more)
 
-    def _add_redis(self, copy: Copy, result: Result) -> None:
+    def _add_redis(self, copy: Copy, result: Roster) -> None:
         placement = self.topology.redis
         for host in placement.hosts:
             paths = certificates.paths(self.federation.name, self.certificate("redis"))
@@ -167,7 +158,7 @@ class Instances:
                 if self.stack.tls
                 else None
             )
-            endpoint = self._endpoint(placement, "redis", self.redis["address"], self.redis["port"])
+            own = self._endpoint(placement, host, "redis", self.redis["address"], self.redis["port"], public=False)
             instance = self._instance(copy, "redis") | {
                 "addresses": [self.redis["address"]],
                 "port": self.redis["port"],
@@ -176,13 +167,17 @@ class Instances:
                 "allow_unauthenticated": tls is None,
                 "settings": dict(placement.settings),
             }
-            result.add(self._component(copy, "redis", "redis", "redis", host, [endpoint]), "redis_instances", instance)
+            result.add(self._component(copy, "redis", "redis", "redis", host, [own]), "redis_instances", instance)
 
-    def _add_scheduler(self, copy: Copy, result: Result) -> None:
+    def _add_scheduler(self, copy: Copy, result: Roster) -> None:
+        """The scheduler on loopback; nginx before the deployed one's REST interface."""
         placement = self.topology.scheduler
-        assert placement.port is not None
-        port = placement.port + copy.shift
-        endpoint = self._endpoint(placement, "rest", SCHEDULER_LOOPBACK, port, scheme=self.topology.scheme)
+        host, port = placement.hosts[0], placement.listening_port + copy.shift
+        front = None if copy.transient else self._add_rest(copy, result)
+        scheme = self.topology.scheme
+        own = self._endpoint(
+            placement, host, "rest", SCHEDULER_LOOPBACK, port, scheme=scheme, public=False, front=front
+        )
         instance = self._instance(copy, "scheduler") | {
             "runtime": self.runtime,
             "listen": {"address": SCHEDULER_LOOPBACK, "port": port},
@@ -190,40 +185,37 @@ class Instances:
             "tls": self.tls_with_store("scheduler"),
             "settings": program_keys(copy.settings, self.version),
         }
-        component = self._component(
-            copy, "scheduler", "scheduler", "mindspore_scheduler", placement.hosts[0], [endpoint]
-        )
+        component = self._component(copy, "scheduler", "scheduler", "mindspore_scheduler", host, [own])
         result.add(component, "mindspore_scheduler_instances", instance)
 
-    def _add_rest(self, copy: Copy, result: Result) -> None:
+    def _add_rest(self, copy: Copy, result: Roster) -> Endpoint:
         """nginx before the scheduler's REST interface: client certificates and an allow list."""
         placement = self.topology.scheduler
-        host = placement.hosts[0]
+        host, port = placement.hosts[0], placement.listening_port
         address = self.topology.address("scheduler", host)
-        assert placement.port is not None
-        paths = certificates.paths(self.federation.name, self.certificate("scheduler"))
-        upstream: dict[str, Any] = {"servers": [network.join(SCHEDULER_LOOPBACK, placement.port)], "tls": None}
-        tls = None
-        if self.stack.tls:
-            names = [certificates.common_name(self.certificate("scheduler"), host), *placement.options["clients"]]
-            tls = {"certificate": paths["chain"], "key": paths["key"], "client_ca": paths["ca"], "client_names": names}
-            upstream["tls"] = {
-                "ca": paths["ca"],
-                "name": self.certificate("scheduler"),
-                "certificate": None,
-                "key": None,
-            }
         instance = self._instance(copy, "rest") | {
-            "listen": [{"address": address, "port": placement.port}],
+            "listen": [{"address": address, "port": port}],
             "server_names": [],
-            "tls": tls,
             "allow": self.rest_networks(),
-            "upstream": upstream,
             "body_size_mb": 1,
             "read_timeout_seconds": 60,
+            **self._rest_tls(host, port),
         }
-        endpoint = self._endpoint(placement, "rest-front", address, placement.port, scheme=self.topology.scheme)
-        result.add(self._component(copy, "rest", "scheduler", "nginx", host, [endpoint]), "nginx_sites", instance)
+        own = self._endpoint(placement, host, "rest-front", address, port, scheme=self.topology.scheme)
+        result.add(self._component(copy, "rest", "scheduler", "nginx", host, [own]), "nginx_sites", instance)
+        return own
+
+    def _rest_tls(self, host: str, port: int) -> dict[str, Any]:
+        """How nginx asks clients of the REST interface who they are, and speaks with the scheduler behind it."""
+        name = self.certificate("scheduler")
+        paths = certificates.paths(self.federation.name, name)
+        upstream: dict[str, Any] = {"servers": [network.join(SCHEDULER_LOOPBACK, port)], "tls": None}
+        if not self.stack.tls:
+            return {"tls": None, "upstream": upstream}
+        clients = [certificates.common_name(name, host), *self.topology.scheduler.options["clients"]]
+        tls = {"certificate": paths["chain"], "key": paths["key"], "client_ca": paths["ca"], "client_names": clients}
+        upstream["tls"] = {"ca": paths["ca"], "name": name, "certificate": None, "key": None}
+        return {"tls": tls, "upstream": upstream}
 
     def rest_networks(self) -> list[str]:
         """Who may reach the REST interface."""
@@ -238,7 +230,7 @@ class Instances:
             "name": certificates.common_name(self.certificate("server"), server.host),
         }
 
-    def _add_servers(self, copy: Copy, result: Result) -> None:
+    def _add_servers(self, copy: Copy, result: Roster) -> None:
         placement = self.topology.servers
         exchange = [self._exchange(server, copy) for server in self.servers]
         paths = certificates.paths(self.federation.name, self.certificate("server"))
@@ -252,11 +244,15 @@ class Instances:
         }
         for index, server in enumerate(self.servers):
             port, checkpoint_port = server.port + copy.shift, server.checkpoint_port + copy.shift
+            scheme, alone = self.topology.scheme, not self.topology.proxy.hosts
             endpoints = [
-                self._endpoint(placement, "http", server.address, port, scheme=self.topology.scheme),
+                self._endpoint(placement, server.host, "http", server.address, port, scheme=scheme, public=alone),
                 Endpoint("tcp", server.address, None, path=placement.path),
             ]
-            exchanged = self._endpoint(placement, "checkpoints", server.address, checkpoint_port, key="checkpoint_port")
+            path = (*placement.path, "checkpoint_port")
+            exchanged = self._endpoint(
+                placement, server.host, "checkpoints", server.address, checkpoint_port, public=False, path=path
+            )
             instance = (
                 self._instance(copy, f"server-{server.number}")
                 | shared
@@ -279,11 +275,11 @@ class Instances:
             )
             result.components.append(beside)
 
-    def _add_proxy(self, copy: Copy, result: Result) -> None:
+    def _add_proxy(self, copy: Copy, result: Roster) -> None:
         placement = self.topology.proxy
         for host in placement.hosts:
-            assert placement.port is not None
-            address, port = placement.bind or self.topology.address("proxy", host), placement.port + copy.shift
+            address = placement.bind or self.topology.address("proxy", host)
+            port = placement.listening_port + copy.shift
             paths = certificates.paths(self.federation.name, self.certificate("proxy"))
             tls: dict[str, Any] | None = None
             upstream_tls: dict[str, Any] | None = None
@@ -303,21 +299,21 @@ class Instances:
                 "body_size_mb": placement.options["body_size_mb"],
                 "read_timeout_seconds": placement.options["read_timeout_seconds"],
             }
-            endpoint = self._endpoint(placement, "http", address, port, scheme=self.topology.scheme)
-            result.add(self._component(copy, "proxy", "proxy", "nginx", host, [endpoint]), "nginx_sites", instance)
+            own = self._endpoint(placement, host, "http", address, port, scheme=self.topology.scheme)
+            result.add(self._component(copy, "proxy", "proxy", "nginx", host, [own]), "nginx_sites", instance)
 
-    def _add_workers(self, copy: Copy, result: Result) -> None:
+    def _add_workers(self, copy: Copy, result: Roster) -> None:
         role = (
             "worker" if self.topology.workers.hosts else "server"
         )  # without workers the round's run beside the servers
         shared = {
             "runtime": self.runtime,
-            "server": self.participants_server(copy),
             "tls": self.tls(role),
             "settings": program_keys(copy.settings, self.version),
         }
         for index, (host, number) in enumerate(copy.workers):
-            instance = self._instance(copy, f"worker-{number}") | shared | {"application": copy.application(index)}
+            own = {"server": self.server_of(host, copy), "application": copy.application(index)}
+            instance = self._instance(copy, f"worker-{number}") | shared | own
             component = self._component(copy, f"worker-{number}", "workers", "mindspore_worker", host)
             result.add(component, "mindspore_worker_instances", instance)
 
@@ -341,17 +337,17 @@ _REMOVED: Sequence[tuple[str, str, str, str, tuple[str, ...]]] = (
 
 def removal(topology: Topology) -> Expansion:
     """Everything that is to be removed, by name."""
-    result = Result()
+    roster = Roster()
     gone: list[Certificate] = []
-    common = {"state": "absent", "federation": topology.federation.name, "stack": topology.stack.name}
+    stack, federation = topology.stack, topology.federation
     for placement_name, component, role, variable, names in _REMOVED:
-        placement = topology.stack.placements.get(placement_name, Placement())
+        placement = stack.placements.get(placement_name, Placement())
         per_host = placement.options.get("per_host")
         suffixes = [f"-{number + 1}" for number in range(per_host)] if per_host else [""]
         for host in placement.absent:
             for suffix in suffixes:
-                name = f"{topology.prefix}-{component}{suffix}"
-                absent = Component(name, topology.stack.name, placement_name, role, host, state="absent")
-                result.add(absent, variable, {"name": name, **common})
+                instance = identity(federation, stack, f"{component}{suffix}", state="absent")
+                absent = Component(instance["name"], stack.name, placement_name, role, host, state="absent")
+                roster.add(absent, variable, instance)
             gone += [Certificate(f"{topology.prefix}-{each}", host, "", "", state="absent") for each in names]
-    return Expansion(components=tuple(result.components), certificates=tuple(gone), variables=result.variables)
+    return Expansion(components=tuple(roster.components), certificates=tuple(gone), variables=roster.variables)

@@ -27,7 +27,7 @@ def authorities(parts: Instances) -> Iterator[Authority]:
     if external:
         name = _store_server_authority(parts)
         yield Authority(name, parts.party.party, "external", name, external["ca"])
-    parties = dict.fromkeys(parts.topology.hosts[host].party for host in parts.topology.workers.hosts)
+    parties = dict.fromkeys(parts.federation.host(host).party for host in parts.topology.workers.hosts)
     for party in parties:
         if party != parts.party.party:
             yield certificates.party_authority(parts.federation, parts.federation.parties[party])
@@ -62,7 +62,7 @@ def _of_party(
     name = parts.certificate(role)
     public_url = parts.stack.placements[placement].public_url
     public = network.parse_url(public_url).host if public_url else None
-    told = [text for text in (parts.topology.hosts[host].public_name, public) if text]
+    told = [text for text in (parts.federation.host(host).public_name, public) if text]
     own = parts.topology.address(placement, host)
     return Certificate(
         name,
@@ -99,7 +99,7 @@ def _store_server_authority(parts: Instances) -> str:
 def _of_worker(parts: Instances, host: str) -> Certificate:
     """A worker's certificate. Its own CA stands first in what it trusts: the program compares its issuer with that."""
     name = parts.certificate("worker")
-    known = parts.topology.hosts[host]
+    known = parts.federation.host(host)
     return Certificate(
         name,
         host,

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ... import known_task
+from ...expanding import Roster
+from ...model import RoundPart
 from ...schema import complete
-from .instances import Copy, Instances, Result
+from .instances import Copy, Instances
 from .placements import DEFAULT_APPLICATION
 from .settings import SETTINGS
 
@@ -56,7 +57,7 @@ def deployed_copy(parts: Instances) -> Copy:
             return shared
         return {**shared, "settings": known_task.settings(known_task.steady_offset(index), seed + index)}
 
-    return Copy(parts.topology.prefix, 0, parts.settings, parts.topology.worker_places(), application)
+    return Copy(0, parts.settings, parts.topology.worker_places(), application)
 
 
 def verify_copy(parts: Instances) -> Copy:
@@ -70,9 +71,8 @@ def verify_copy(parts: Instances) -> Copy:
         task = known_task.settings(offsets[index], seed + index)
         return {"callable": DEFAULT_APPLICATION, "source": None, "settings": task}
 
-    prefix = f"{parts.federation.name}-verify-{parts.stack.name}"
     settings = _verify_settings(parts, len(workers))
-    return Copy(prefix, parts.topology.shift, settings, workers, application, transient=True)
+    return Copy(parts.topology.shift, settings, workers, application, transient=True)
 
 
 def _verify_settings(parts: Instances, workers: int) -> Part:
@@ -92,25 +92,23 @@ def _verify_settings(parts: Instances, workers: int) -> Part:
     return complete(SETTINGS, values, (*parts.stack.path, "settings"), parts.topology.report)
 
 
-def verify_round(parts: Instances, verify: Copy, transient: Result) -> dict[str, Part]:
+def verify_round(parts: Instances, verify: Copy, transient: Roster) -> dict[str, RoundPart]:
     """Each host's part in the verify round."""
-    offsets = known_task.balanced_offsets(len(verify.workers))
-    shared = _expectation(parts, "round", known_task.answer(offsets))
-    rows = _result_rows(verify)
+    expected = known_task.answer(known_task.balanced_offsets(len(verify.workers)))
+    participants = parts.participants(verify)
     return {
-        host: {**shared, "results": rows.get(host, []), "variables": dict(variables)}
+        host: _part(parts, expected, participants.get(host, ()), variables)
         for host, variables in transient.variables.items()
     }
 
 
-def known_results(parts: Instances, deployed: Copy) -> dict[str, Part]:
+def known_results(parts: Instances, deployed: Copy) -> dict[str, RoundPart]:
     """What deployed workers end with, where that is known: all take part in every iteration of the known task."""
     workers = len(deployed.workers)
     if not workers or parts.model or not _trains_known_task(parts) or not _everyone_counts(parts.settings, workers):
         return {}
     expected = known_task.answer([known_task.steady_offset(index) for index in range(workers)])
-    shared = _expectation(parts, "deployed", expected)
-    return {host: {**shared, "results": rows} for host, rows in _result_rows(deployed).items()}
+    return {host: _part(parts, expected, names, {}) for host, names in parts.participants(deployed).items()}
 
 
 def _everyone_counts(settings: Mapping[str, Any], workers: int) -> bool:
@@ -124,22 +122,14 @@ def _everyone_counts(settings: Mapping[str, Any], workers: int) -> bool:
     )
 
 
-def _expectation(parts: Instances, mode: str, expected: list[float]) -> Part:
-    return {
-        "kind": parts.stack.kind,
-        "mode": mode,
-        "expected": expected,
-        "max_error": known_task.MAX_ERROR,
-        "seed": _seed(parts),
-        "timeout": TIMEOUT,
-    }
-
-
-def _result_rows(copy: Copy) -> dict[str, list[dict[str, str]]]:
-    """Host by host, where each worker writes what it ended with."""
-    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
-    for host, number in copy.workers:
-        name = f"{copy.prefix}-worker-{number}"
-        path = f"/var/lib/fedlearn-{name}/result.json"
-        rows[host].append({"instance": name, "unit": f"fedlearn-{name}.service", "path": path})
-    return rows
+def _part(
+    parts: Instances, expected: Sequence[float], participants: Sequence[str], variables: Mapping[str, list[Part]]
+) -> RoundPart:
+    return RoundPart(
+        tuple(expected),
+        known_task.MAX_ERROR,
+        TIMEOUT,
+        _seed(parts),
+        participants=tuple(participants),
+        variables=variables,
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import network
-from ...model import Federation, Host, Party, Path, Placement, Stack
+from ...model import Federation, Party, Path, Placement, Stack
 from ...nodes import Report
 from ...schema import complete, merge
 from .placements import DEFAULT_APPLICATION
@@ -22,7 +22,12 @@ from .settings import SETTINGS, Breaches, release
 def _usable(address: str) -> bool:
     """Whether the program takes the address: IPv4, first and last number 1 to 254 (ccsrc/common/core/comm_util.cc)."""
     numbers = address.split(".")
-    return len(numbers) == 4 and 1 <= int(numbers[0]) <= 254 and 1 <= int(numbers[3]) <= 254
+    return (
+        network.is_numeric(address)
+        and len(numbers) == 4
+        and 1 <= int(numbers[0]) <= 254
+        and 1 <= int(numbers[3]) <= 254
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +54,12 @@ class Topology:
         self.servers = stack.placements.get("servers", Placement())
         self.workers = stack.placements.get("workers", Placement())
         self.proxy = stack.placements.get("proxy", Placement())
-        self.hosts: dict[str, Host] = {
-            name: host for party in federation.parties.values() for name, host in party.hosts.items()
-        }
         self._addresses: dict[tuple[str, str], str] = {}
 
     @property
     def party(self) -> Party:
         """The party that runs scheduler, servers and Redis."""
-        return self.federation.parties[self.hosts[self.scheduler.hosts[0]].party]
+        return self.federation.parties[self.federation.host(self.scheduler.hosts[0]).party]
 
     @property
     def scheme(self) -> str:
@@ -80,7 +82,7 @@ class Topology:
                 host,
                 number + 1,
                 self.address("servers", host),
-                self._port(self.servers) + number,
+                self.servers.listening_port + number,
                 self._checkpoint_port + number,
             )
             for host in self.servers.hosts
@@ -91,10 +93,28 @@ class Topology:
     def _checkpoint_port(self) -> int:
         return int(self.servers.options["checkpoint_port"])
 
-    @staticmethod
-    def _port(placement: Placement) -> int:
-        assert placement.port is not None
-        return placement.port
+    @property
+    def entrance(self) -> Placement:
+        """Whom participants connect to: the proxy, or without one the servers, of whom they know the first."""
+        return self.proxy if self.proxy.hosts else self.servers
+
+    def public_places(self) -> list[tuple[str, int]]:
+        """Host and port at which other parties reach the entrance: of its public_url, then its host's public_name."""
+        entrance, places = self.entrance, []
+        if entrance.public_url is not None:
+            url = network.parse_url(entrance.public_url)
+            places.append((url.host, url.port or network.DEFAULT_PORTS[url.scheme]))
+        name = self.federation.host(entrance.hosts[0]).public_name
+        return [*places, (name, entrance.listening_port)] if name else places
+
+    def public_place(self) -> tuple[str, int] | None:
+        """The first of these that workers take; None when the document tells none, as inside of one network."""
+        return next((place for place in self.public_places() if _usable(place[0])), None)
+
+    def other_parties(self) -> list[str]:
+        """Parties beside the one that runs the servers that have workers."""
+        parties = dict.fromkeys(self.federation.host(host).party for host in self.workers.hosts)
+        return [party for party in parties if party != self.party.name]
 
     def address(self, role: str, host: str) -> str:
         """The numeric IPv4 address of a role's components on a host; empty once the mistake is noted."""
@@ -107,7 +127,7 @@ class Topology:
         placement = self.stack.placements[role]
         if placement.bind is not None and not (role == "proxy" and placement.bind in network.WILDCARDS):
             return self._bound_address(role, placement.bind)
-        internal = self.hosts[host].internal
+        internal = self.federation.host(host).internal
         for address in internal:
             if _usable(address):
                 return address
@@ -144,6 +164,7 @@ class Topology:
 
     def check_placements(self) -> None:
         """What must run, and where it can't."""
+        before = len(self.report)
         self._check_required()
         self._check_urls()
         self._check_bind()
@@ -158,6 +179,8 @@ class Topology:
         for role in ("redis", "scheduler", "servers", "proxy"):
             for host in self.stack.placements[role].hosts if role in self.stack.placements else ():
                 self.address(role, host)
+        if len(self.report) == before:
+            self._check_other_parties()
 
     def _check_required(self) -> None:
         for role in ("redis", "scheduler", "servers"):
@@ -170,20 +193,46 @@ class Topology:
 
     def _check_urls(self) -> None:
         for role, placement in self.stack.placements.items():
-            if placement.internal_url is None:
-                continue
-            path = (*placement.path, "internal_url")
-            if role != "proxy":
-                self.report.mistake(
-                    path,
-                    "MindSpore Federated's components reach each other at the hosts' numeric addresses: leave it out",
-                )
-                continue
-            url = network.parse_url(placement.internal_url)
-            if url.scheme != self.scheme:
-                self.report.mistake(path, f"workers connect by {self.scheme}: {self.scheme}://ADDRESS:PORT")
-            elif not network.is_numeric(url.host) or not _usable(url.host):
-                self.report.mistake(path, f"workers take a numeric IPv4 address only, not '{url.host}'")
+            if placement.internal_url is not None:
+                self._check_internal_url(role, placement.internal_url)
+            if placement.public_url is not None:
+                self._check_public_url(role, placement.public_url)
+
+    def _check_internal_url(self, role: str, text: str) -> None:
+        path = (*self.stack.path, role, "internal_url")
+        if role != "proxy":
+            message = "MindSpore Federated's components reach each other at the hosts' numeric addresses: leave it out"
+            self.report.mistake(path, message)
+            return
+        url = network.parse_url(text)
+        if url.scheme != self.scheme:
+            self.report.mistake(path, f"workers connect by {self.scheme}: {self.scheme}://ADDRESS:PORT")
+        elif not _usable(url.host):
+            self.report.mistake(path, f"workers take a numeric IPv4 address only, not '{url.host}'")
+
+    def _check_public_url(self, role: str, text: str) -> None:
+        path = (*self.stack.path, role, "public_url")
+        if role == "redis":
+            self.report.mistake(path, "only the stack's own scheduler and servers connect to Redis: leave it out")
+        elif network.parse_url(text).scheme not in ("http", "https"):
+            self.report.mistake(path, "clients connect by http or https: https://NAME:PORT")
+
+    def _check_other_parties(self) -> None:
+        """Other parties' workers connect to what is public, and the program takes nothing but a numeric address."""
+        parties, places = self.other_parties(), self.public_places()
+        if not parties or not places:
+            return
+        entrance, place = self.entrance, self.public_place()
+        path = (*entrance.path, "public_url")
+        if entrance.public_url is None:
+            path = (*self.federation.host(entrance.hosts[0]).path, "public_name")
+        if place is None:
+            wanted = f"a numeric IPv4 address only, not '{places[0][0]}'"
+            way_out = "write one, or give its host one as public_name"
+            self.report.mistake(path, f"{parties[0]}'s workers connect here and take {wanted}: {way_out}")
+        elif place[1] + self.shift > 65535:
+            beyond = f"{place[1]} and the verify round's {place[1] + self.shift} must not be above 65535"
+            self.report.mistake(path, f"{beyond}: see verify_port_shift")
 
     def _check_bind(self) -> None:
         if self.servers.bind is not None and len(self.servers.hosts) > 1:
@@ -194,7 +243,7 @@ class Topology:
     def _check_parties(self) -> None:
         """One CA issues for all but workers: the program compares issuers with the one CA file it is given."""
         owners = {
-            host: self.hosts[host].party
+            host: self.federation.host(host).party
             for placement in (self.scheduler, self.redis, self.servers, self.proxy)
             for host in placement.hosts
         }

@@ -136,7 +136,7 @@ stacks:
     scheduler: {{host: ms1}}
     servers: {{hosts: [ms2]}}
     workers: {{hosts: ["a*"]}}
-    proxy: {{host: ms1, public_url: "https://train.example:6666"}}
+    proxy: {{host: ms1, public_url: "https://203.0.113.7:8443"}}
 """
 
 
@@ -168,10 +168,8 @@ def texts(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, .
 def test_a_viewpoint_knows_peers_by_what_is_public(load: Load) -> None:
     inventory = seen_from(load, "clinic-a")
     everything = [inventory.hosts, {name: group.variables for name, group in inventory.groups.items()}]
-    private = [(path, text) for path, text in texts(everything) if re.search(r"10\.20\.|\bms[12]\b", text)]
-    # the program takes numeric addresses only, so the one place is where its own workers connect
-    assert {(path[-2:], text) for path, text in private} == {(("server", "address"), "10.20.0.11")}
-    public = "https://train.example:6666"
+    assert [(path, text) for path, text in texts(everything) if re.search(r"10\.20\.|\bms[12]\b", text)] == []
+    public = "https://203.0.113.7:8443"
     assert inventory.groups["federation_hosts"].variables["fedlearn_endpoints"] == {
         "lenet": {
             "proxy": [
@@ -190,6 +188,66 @@ def test_a_viewpoint_knows_peers_by_what_is_public(load: Load) -> None:
     assert [
         text for _path, text in texts([other.hosts, other.groups["federation_hosts"].variables]) if "10.30" in text
     ] == []
+
+
+def workers_server(federation: Federation, host: str, *, verify: bool = False) -> tuple[str, int]:
+    """Where a host's workers connect."""
+    expansion = federation.expansions["lenet"]
+    variables_ = expansion.verify[host].variables if verify else expansion.variables[host]
+    servers = {tuple(each["server"].values()) for each in variables_["mindspore_worker_instances"]}
+    assert len(servers) == 1
+    return servers.pop()
+
+
+PROXY = 'proxy: {host: ms1, public_url: "https://203.0.113.7:8443"}'
+MS1_PUBLIC = ("ms1: 10.20.0.11", "ms1: {address: 10.20.0.11, public_name: 203.0.113.9}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "server", "verify_server"),
+    [
+        ([], ("203.0.113.7", 8443), ("203.0.113.7", 10443)),
+        ([MS1_PUBLIC], ("203.0.113.7", 8443), ("203.0.113.7", 10443)),
+        ([MS1_PUBLIC, (PROXY, "proxy: {host: ms1}")], ("203.0.113.9", 6666), ("203.0.113.9", 8666)),
+        ([MS1_PUBLIC, ("203.0.113.7:8443", "train.example")], ("203.0.113.9", 6666), ("203.0.113.9", 8666)),
+        ([(PROXY, "proxy: {host: ms1}")], ("10.20.0.11", 6666), ("10.20.0.11", 8666)),
+        (
+            [
+                (f"    {PROXY}\n", ""),
+                ("servers: {hosts: [ms2]}", "servers: {host: ms2, public_url: 'https://203.0.113.8'}"),
+            ],
+            ("203.0.113.8", 443),
+            ("203.0.113.8", 2443),
+        ),
+    ],
+    ids=["url", "url before name", "name of the host", "the one that is numeric", "none given", "server's"],
+)
+def test_another_party_s_worker_connects_to_what_is_public(
+    load: Load, changes: list[tuple[str, str]], server: tuple[str, int], verify_server: tuple[str, int]
+) -> None:
+    text = TWO_PARTIES
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    federation = load(text)
+    assert workers_server(federation, "a1") == server
+    assert workers_server(federation, "a1", verify=True) == verify_server
+    own = load(text.replace('"a*"', '"a*", ms2'))
+    assert workers_server(own, "ms2")[0].startswith("10.20.")
+    assert workers_server(own, "a1") == server
+
+
+def test_another_party_s_worker_needs_a_public_address_that_is_numeric(mistakes: Mistakes) -> None:
+    assert mistakes(TWO_PARTIES.replace("203.0.113.7", "train.example")) == [
+        "federation.yml:14:36: stacks.lenet.proxy.public_url: clinic-a's workers connect here and take a numeric IPv4 "
+        "address only, not 'train.example': write one, or give its host one as public_name"
+    ]
+
+
+def test_flows_of_another_party_s_worker_lead_to_what_is_public(load: Load) -> None:
+    found = {(flow.source, flow.destination, flow.port) for flow in load(TWO_PARTIES).expansions["lenet"].flows}
+    assert {("a1", "203.0.113.7", 8443), ("a1", "203.0.113.7", 10443), ("clients", "ms1", 6666)} <= found
+    assert not [flow for flow in found if flow[:2] == ("a1", "ms1")]
 
 
 def test_a_worker_of_another_party_trusts_both_cas_and_shows_its_own(load: Load) -> None:
@@ -272,7 +330,7 @@ def test_ipv6_stands_in_brackets_where_it_is_and_is_refused_where_the_program_ta
 def test_an_ipv6_bind_of_the_proxy_stands_in_brackets(load: Load) -> None:
     text = RANGE + '    proxy: {host: w08.lab.example, bind: "::"}\n'
     found = variables.inventory(load(text)).groups["federation_hosts"].variables["fedlearn_endpoints"]["lenet"]["proxy"]
-    assert [each["bind"] for each in found] == ["[::]:6666"]
+    assert [(each["bind"], each["internal"]) for each in found] == [("[::]:6666", "https://10.20.1.254:6666")]
 
 
 def test_what_is_absent_is_named_and_no_more(load: Load) -> None:
