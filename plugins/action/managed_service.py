@@ -22,6 +22,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from jinja2.exceptions import TemplateError
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.settings import WrongSettingsError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._service import description
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._service.description import DescriptionError
 
@@ -131,6 +132,7 @@ class _Renderer:
         self._search = list(task_vars.get("ansible_search_path", []))
         self._sources: dict[str, tuple[str, str]] = {}
         self.sources: dict[str, str] = {}  # digest -> path on the control node, of files too large to send unasked
+        self._role = str(task_vars.get("role_name") or "managed_service")
         self._default = str(task_vars.get("fedlearn_federation") or "default")
 
     def service(self, instance: Any) -> dict[str, Any]:
@@ -166,6 +168,10 @@ class _Renderer:
         try:
             text = self._action.render(source, found, {**self._variables, **extra}, self._search)
         except (AnsibleError, TemplateError) as error:
+            wrong = _wrong_settings(error)
+            if wrong is not None:
+                who = f"{self._role}/{extra['instance']['name']}"
+                raise DescriptionError("\n".join(f"{who}: {line}" for line in str(wrong).splitlines())) from None
             raise DescriptionError(f"{extra['instance']['name']}: {name}: {_without_values(error)}") from None
         if isinstance(text, (dict, list)) or text is None:
             raise DescriptionError(
@@ -201,6 +207,14 @@ class _Renderer:
         sent.update(sha256=digest, size=size, content=None)
         self.sources[digest] = source
         return None
+
+
+def _wrong_settings(error: BaseException) -> WrongSettingsError | None:
+    """What the filter `settings` said, if that is what the template failed on."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, WrongSettingsError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def _without_values(error: BaseException) -> str:

@@ -15,7 +15,7 @@ description:
   - Checks types, ranges and the rules across keys of a system's own configuration, which argument_specs can't, and
     fills
     in the defaults. The same schema checks the document.
-  - Fails with one line for each mistake.
+  - Fails with one line for each mistake. In a template of a role's service each begins with the role and the instance.
 positional: kind
 options:
   _input:
@@ -60,7 +60,7 @@ def settings(value: Mapping[str, Any], kind: str, version: str = "") -> dict[str
     """The settings with all defaults, or an error with one line for each mistake."""
     try:
         return library.checked(kind, value, version)
-    except ValueError as error:
+    except library.WrongSettingsError as error:
         raise AnsibleFilterError(f"fedlearn.infra.settings: {error}") from error
 
 

@@ -14,16 +14,21 @@ from .nodes import did_you_mean
 from .schema import check_values
 
 
+class WrongSettingsError(ValueError):
+    """Settings with mistakes: one line each, made to be shown."""
+
+
 def checked(kind: str, values: Mapping[str, Any], version: str = "") -> dict[str, Any]:
     """The settings of a kind with all defaults, under the keys that the program of this version reads.
 
-    ValueError has one line for each mistake.
+    Raises WrongSettingsError.
     """
     if kind not in kinds():
-        raise ValueError(f"there is no kind '{kind}'{did_you_mean(kind, kinds())}")
+        raise WrongSettingsError(f"there is no kind '{kind}'{did_you_mean(kind, kinds())}")
     found, mistakes = check_values(kinds()[kind].SETTINGS, values)
     if mistakes:
-        raise ValueError("\n".join(str(mistake) for mistake in mistakes))
+        lines = [f"settings.{mistake}" if mistake.path else f"settings: {mistake}" for mistake in mistakes]
+        raise WrongSettingsError("\n".join(lines))
     rename = getattr(kinds()[kind], "program_keys", None)
     complete: dict[str, Any] = rename(found, version) if rename and version else found
     return complete

@@ -87,8 +87,8 @@ def test_settings() -> None:
     found = settings({"fl_name": "lenet", "encrypt": {"encrypt_type": "SIGNDS"}}, "mindspore", version="0.1.0")
     assert (found["encrypt"]["encrypt_type"], found["fl_iteration_num"]) == ("SIGNDS", 25)
     with refused(
-        "fedlearn.infra.settings: fl_iteration_num: expected a whole number from 1 to 4294967295, found the text '3': "
-        "leave out the quotes\nroundd: unknown key 'roundd' (did you mean 'round'?)"
+        "fedlearn.infra.settings: settings.fl_iteration_num: expected a whole number from 1 to 4294967295, "
+        "found the text '3': leave out the quotes\nsettings.roundd: unknown key 'roundd' (did you mean 'round'?)"
     ):
         settings({"fl_name": "lenet", "fl_iteration_num": "3", "roundd": {}}, "mindspore")
     with refused("fedlearn.infra.settings: there is no kind 'mindspor' (did you mean 'mindspore'?)"):
