@@ -41,8 +41,11 @@ class ActionModule(ActionBase):
         )
         names = variables["groups"].get("federation_hosts", [])
         hosts = {name: variables["hostvars"][name] for name in names}
-        build = self._verify if arguments["report"] == "verify" else self._status
-        result = build(hosts, arguments)
+        if arguments["report"] == "verify":
+            result = self._verify(hosts, arguments)
+        else:  # with a stack, the play itself has narrowed the role variables
+            replaced = {} if arguments["stack"] else {n: replaced_variables(variables["hostvars"], n) for n in names}
+            result = self._status(hosts, arguments, replaced)
         write_json(arguments["path"], result["report"])
         return result
 
@@ -55,8 +58,8 @@ class ActionModule(ActionBase):
             result.update(failed=True, msg=failure_message(stacks, failed, arguments["path"]))
         return result
 
-    def _status(self, hosts: Hosts, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        stacks = status_entries(hosts, arguments["stack"])
+    def _status(self, hosts: Hosts, arguments: Mapping[str, Any], replaced: Mapping[str, list[str]]) -> dict[str, Any]:
+        stacks = status_entries(hosts, arguments["stack"], replaced)
         verdict = judgement.worst(entry["verdict"] for entry in stacks.values())
         report = {"verdict": verdict, "stacks": stacks}
         return {"changed": False, "report": report, "ansible_stats": stats({"fedlearn_status": report})}
@@ -152,14 +155,22 @@ def failure_message(stacks: Mapping[str, Any], failed: list[str], path: str) -> 
     return "\n".join([f"verify failed ({path}):", *lines])
 
 
-def status_entries(hosts: Hosts, stack: str) -> dict[str, Any]:
+def replaced_variables(hostvars: Any, name: str) -> list[str]:
+    """The role variables of a host that host_vars or -e replaced: it then runs what no document says."""
+    # Ansible has no public door to what an inventory plugin set
+    derived = hostvars._inventory.get_host(name).vars
+    now = hostvars.raw_get(name)
+    return sorted(key for key in derived.get("fedlearn_variables", []) if now[key] != derived[key])
+
+
+def status_entries(hosts: Hosts, stack: str, replaced: Mapping[str, list[str]]) -> dict[str, Any]:
     """What runs of each stack, per host, and the worst of it as the stack's verdict."""
     entries: dict[str, Any] = {}
     for name, facts in stack_kinds(hosts).items():
         if stack and name != stack:
             continue
         rows = {
-            host: host_status(variables)
+            host: host_status(variables, replaced.get(host, []))
             for host, variables in hosts.items()
             if name in variables.get("fedlearn_stacks", {})
         }
@@ -171,13 +182,17 @@ def status_entries(hosts: Hosts, stack: str) -> dict[str, Any]:
     return entries
 
 
-def host_status(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """One host's status: what is unhealthy, what drifted, what is ours and in no document any more."""
+def host_status(variables: Mapping[str, Any], replaced: list[str]) -> dict[str, Any]:
+    """One host's status: what is unhealthy, what drifted, what is ours and in no document any more.
+
+    Overrides are no drift: drop-ins that others laid over our units, and role variables that were `replaced`.
+    """
     if not variables.get("fedlearn_reached", False):
         return {"verdict": "unreachable"}
     failed = [row for row in variables.get("fedlearn_checks", []) if not row["passed"]]
     status = dict(variables.get("fedlearn_host_status", {}))
     verdict = "unhealthy" if failed else "drift" if status.get("drift") or status.get("orphans") else "ok"
+    status["overrides"] = [*status.get("overrides", []), *(f"variable {name}" for name in replaced)]
     certificates = status.pop("certificates", {})
     status["certificate_days"] = judgement.certificate_days(certificates, datetime.now(tz=UTC))
     return {"verdict": verdict, "failed": failed, **status, "warnings": judgement.warnings(status)}
