@@ -9,9 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +32,16 @@ find /etc/fedlearn /etc/systemd/system/fedlearn-* /etc/nginx/conf.d -type f ! -n
     -printf '%p %m %U:%G ' -exec sha256sum {} \; | sort
 """
 
-# Gives the inventory of the demo's document with one text in it replaced by another.
-Changed = Callable[[str, str], Path]
+# Gives the inventory of the demo's document with texts in it replaced by others: (old, new), ...
+Changed = Callable[..., Path]
+
+# As `make demo` leaves them.
+SERVERS = "servers: {hosts: [ms2, ms3]}"
+WORKERS = "workers: {hosts: [ms2, ms3]}"
+ITERATIONS = "fl_iteration_num: 3"
+
+WORKER = "fedlearn-demo-lenet-worker-1"
+TRUTH = (1.0, -2.0, 3.0, 0.5)
 
 
 def plain(found: dict[str, Any]) -> Any:
@@ -50,12 +63,18 @@ class Demo:
         command += ["--vault-password-file", str(CHECKOUT / "build" / "vault-pass"), name, *arguments]
         return counting.run(command, self.environment)
 
-    def start(self, name: str, inventory: Path) -> subprocess.Popen[bytes]:
-        """The same, begun and not waited for; what it says is thrown away."""
+    def start(self, name: str, inventory: Path, log: Path) -> subprocess.Popen[bytes]:
+        """The same, begun and not waited for; what it says goes to a file."""
         command = [str(CHECKOUT / ".venv" / "bin" / "ansible-playbook"), "-i", str(inventory)]
         command += ["--vault-password-file", str(CHECKOUT / "build" / "vault-pass"), name]
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(command, env=self.environment, cwd=CHECKOUT, stdout=quiet, stderr=quiet)
+        with log.open("w") as output:
+            return subprocess.Popen(command, env=self.environment, cwd=CHECKOUT, stdout=output, stderr=output)
+
+    def site(self, *arguments: str, inventory: Path | None = None) -> counting.Counted:
+        """A run of site that has to end well."""
+        done = self.playbook("site.yml", *arguments, inventory=inventory)
+        assert done.returncode == 0, done.output[-6000:]
+        return done
 
     def ssh(self) -> dict[str, str]:
         """The connection variables that the demo's group_vars give, for inventories that lie elsewhere."""
@@ -88,9 +107,72 @@ class Demo:
         """Host by host, every file that is ours."""
         return {host: self.run(host, FILES) for host in self.hosts}
 
-    def becomes_healthy(self) -> None:
+    def processes(self) -> dict[str, dict[str, int]]:
+        """Host by host, the main process of every unit of ours that runs, and of nginx."""
+        return {
+            host: _pids(self.run(host, "systemctl show -p Id,MainPID 'fedlearn-*' nginx.service"))
+            for host in self.hosts
+        }
+
+    @contextmanager
+    def asked(self) -> Iterator[list[str]]:
+        """Asks the servers through the proxy, again and again, for the time of the block: gives the answers."""
+        answers: list[str] = []
+        over = threading.Event()
+        context = ssl.create_default_context(cafile=str(self.inventory / "public" / "lab" / "lab.pem"))
+
+        def ask() -> None:
+            while not over.wait(0.1):
+                try:
+                    urllib.request.urlopen("https://10.20.0.11:6666/anything", timeout=30, context=context).close()
+                except urllib.error.HTTPError as error:
+                    answers.append(str(error.code))
+                except OSError as error:
+                    answers.append(str(error))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        try:
+            yield answers
+        finally:
+            over.set()
+            asking.join()
+
+    def becomes_healthy(self, inventory: Path | None = None) -> None:
         """Everything runs and is as described before long, without a run of site."""
-        assert until(90, lambda: self.playbook("fedlearn.infra.status").returncode, lambda code: code == 0) == 0
+
+        def code() -> int:
+            return self.playbook("fedlearn.infra.status", inventory=inventory).returncode
+
+        assert until(90, code, lambda found: found == 0) == 0
+
+    def trained(self, host: str) -> dict[str, Any]:
+        """What the deployed worker of a host ends with, right as it has to be, once its training is over."""
+        state = until(600, lambda: self.run(host, f"systemctl is-active {WORKER} || true"), "inactive\n".__eq__)
+        assert state == "inactive\n"
+        result: dict[str, Any] = json.loads(self.run(host, f"cat /var/lib/private/{WORKER}/result.json"))
+        assert max(abs(value - want) for value, want in zip(result["values"], TRUTH, strict=True)) <= 0.05
+        return result
+
+    @contextmanager
+    def changing(self, folder: Path) -> Iterator[Changed]:
+        """Gives changed copies of the document, in a folder, with the same state; then the hosts are as before."""
+        self.beside(folder)
+        file = folder / "federation.yml"
+
+        def changed(*texts: tuple[str, str]) -> Path:
+            text = (self.inventory / "federation.yml").read_text()
+            for old, new in texts:
+                assert old in text
+                text = text.replace(old, new)
+            file.write_text(text)
+            return file
+
+        before = self.files()
+        yield changed
+        if self.files() != before:
+            self.site("-e", "fedlearn_prune=true")
+            assert self.files() == before
 
     def variables(self, host: str) -> dict[str, Any]:
         """What the inventory says of a host."""
@@ -107,6 +189,11 @@ class Demo:
         shown = subprocess.run([*view, str(file)], check=True, capture_output=True, text=True).stdout
         pairs = (line.partition(": ") for line in shown.splitlines() if ": " in line)
         return {name.strip(): value.strip().strip("\"'") for name, _colon, value in pairs}
+
+
+def _pids(shown: str) -> dict[str, int]:
+    units = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
+    return {unit["Id"]: int(unit["MainPID"]) for unit in units if int(unit["MainPID"])}
 
 
 def recap(output: str) -> dict[str, dict[str, int]]:

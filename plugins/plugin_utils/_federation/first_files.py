@@ -70,7 +70,8 @@ ignore_patterns = ^public$, ^files$, ^parties$, ^build$
 
 [ssh_connection]
 pipelining = true
-ssh_args = -o ControlMaster=auto -o ControlPersist=120s
+# a host that loses its power in the midst of a run is given up after a minute; ssh by itself would wait for hours
+ssh_args = -o ControlMaster=auto -o ControlPersist=120s -o ServerAliveInterval=15 -o ServerAliveCountMax=4
 """
 
 

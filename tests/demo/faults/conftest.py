@@ -15,15 +15,5 @@ from standing_demo import Changed, Demo
 
 @pytest.fixture
 def document(demo: Demo, tmp_path: Path) -> Iterator[Changed]:
-    """A changed copy of the demo's document with the same state beside it; afterwards the hosts are as before."""
-
-    def changed(old: str, new: str) -> Path:
-        text = (demo.inventory / "federation.yml").read_text()
-        assert old in text
-        demo.beside(tmp_path)
-        (tmp_path / "federation.yml").write_text(text.replace(old, new))
-        return tmp_path / "federation.yml"
-
-    yield changed
-    restored = demo.playbook("site.yml", "-e", "fedlearn_prune=true")
-    assert restored.returncode == 0, restored.output
+    with demo.changing(tmp_path) as changed:
+        yield changed

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from standing_demo import CHECKOUT, HOSTS_PY, Demo, until
+from standing_demo import CHECKOUT, HOSTS_PY, ITERATIONS, WORKER, Changed, Demo, until
 
 CHECKPOINTS = "ls /var/lib/private/fedlearn-demo-lenet-server-1/checkpoints | grep -c ckpt || true"
 
@@ -76,3 +76,42 @@ def test_a_server_that_dies_in_a_round_costs_no_worker(demo: Demo, tmp_path: Pat
     entry = json.loads((tmp_path / "demo/verify.json").read_text())["stacks"]["lenet"]
     assert judged.returncode == 0, judged.output
     assert entry["max_error"] <= 0.05
+
+
+def test_a_host_without_power_in_the_midst_of_a_run(demo: Demo, document: Changed, tmp_path: Path) -> None:
+    """Its new files are there and its server hasn't been restarted; the run tells, and the next one finishes."""
+    before = {host: [line.split()[0] for line in text.splitlines()] for host, text in demo.files().items()}
+    changed = document((ITERATIONS, "fl_iteration_num: 4"))
+    demo.run("ms2", "echo hold placed demo-lenet-server-1 > /run/fedlearn-test-kill")
+    run = demo.start("site.yml", changed, tmp_path / "log")
+    placed = "grep -q 'fl_iteration_num: 4' /etc/fedlearn/demo/demo-lenet-server-1/mindspore.yml"
+    demo.run("ms2", f"for turn in $(seq 1800); do {placed} && exit 0; sleep 0.1; done; exit 1")
+    assert run.poll() is None
+    subprocess.run([*HOSTS_PY, "restart", "--hard", "demo", "ms2"], check=True)
+    assert run.wait() == 4, (tmp_path / "log").read_text()[-3000:]
+    assert "ms2" in (tmp_path / "log").read_text()
+    demo.site(inventory=changed)
+    demo.becomes_healthy(changed)
+    after = {host: [line.split()[0] for line in text.splitlines()] for host, text in demo.files().items()}
+    assert after == before
+
+
+REACHED = (
+    f'python3 -c \'import json; print(len(json.load(open("/var/lib/private/{WORKER}/progress.json"))["iterations"]))\''
+)
+NEWEST = (
+    "ls /var/lib/private/fedlearn-demo-lenet-server-1/checkpoints"
+    " | sed -n 's/^lenet_recovery_iteration_\\([0-9]*\\)_\\(.*\\).ckpt$/\\2 \\1/p' | sort | tail -1"
+)
+
+
+def test_training_goes_on_from_the_newest_checkpoint_after_power_loss(demo: Demo, document: Changed) -> None:
+    demo.site(inventory=document((ITERATIONS, "fl_iteration_num: 40")))
+    reached = until(120, lambda: int(demo.run("ms2", REACHED)), lambda count: isinstance(count, int) and count >= 3)
+    assert isinstance(reached, int)
+    assert 3 <= reached < 40, "it was not interrupted"
+    subprocess.run([*HOSTS_PY, "restart", "--hard", "demo"], check=True)
+    interrupted = int(demo.run("ms2", NEWEST).split()[1])
+    for host in ("ms2", "ms3"):
+        assert reached <= len(demo.trained(host)["iterations"]) <= 40
+    assert int(demo.run("ms2", NEWEST).split()[1]) > interrupted

@@ -7,26 +7,55 @@
 from __future__ import annotations
 
 import random
-import signal
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
-from standing_demo import Changed, Demo
+import pytest
+from standing_demo import ITERATIONS, Changed, Demo
+
+MOMENTS = [random.Random(seed).uniform(0.1, 0.95) for seed in range(20)]
 
 
-def test_site_killed_at_seeded_moments_is_finished_by_the_next(demo: Demo, document: Changed) -> None:
-    """The controller is killed while it brings a change; the next run ends where an undisturbed one does."""
-    changed = document("fl_iteration_num: 3", "fl_iteration_num: 5")
-    whole = demo.playbook("site.yml", inventory=changed)
-    assert whole.returncode == 0, whole.output
-    undisturbed = demo.files()
-    moments = random.Random(20)
-    for index in range(20):
-        back = (demo.inventory / "federation.yml") if index % 2 == 0 else changed
-        with demo.start("site.yml", inventory=back) as process:
-            time.sleep(moments.uniform(2, 25))
-            process.send_signal(signal.SIGKILL)
-        finished = demo.playbook("site.yml", inventory=changed)
-        assert finished.returncode == 0, finished.output[-3000:]
-        assert demo.files() == undisturbed
-    healthy_now = demo.playbook("fedlearn.infra.status", inventory=changed)
-    assert healthy_now.returncode == 0, healthy_now.output[-3000:]
+@dataclass(frozen=True)
+class Change:
+    """A change of the document, and what runs of it that nobody disturbed end in."""
+
+    text: str
+    seconds: float
+    files: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def document(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Changed]:
+    with demo.changing(tmp_path_factory.mktemp("document")) as changed:
+        yield changed
+
+
+@pytest.fixture(scope="module")
+def changes(demo: Demo, document: Changed) -> list[Change]:
+    """Two changes, so that there is always another one to bring than stands."""
+    found = []
+    for number in (4, 5):
+        began, text = time.monotonic(), f"fl_iteration_num: {number}"
+        demo.site(inventory=document((ITERATIONS, text)))
+        found.append(Change(text, time.monotonic() - began, demo.files()))
+    assert found[0].files != found[1].files
+    return found
+
+
+@pytest.mark.parametrize("number", range(len(MOMENTS)))
+def test_site_killed_at_a_seeded_moment_is_finished_by_the_next(
+    demo: Demo, document: Changed, changes: list[Change], tmp_path: Path, number: int
+) -> None:
+    """The controller is killed while it brings a change; the next run ends where one that nobody disturbed does."""
+    change = changes[number % 2]
+    changed = document((ITERATIONS, change.text))
+    with demo.start("site.yml", changed, tmp_path / "log") as process:
+        time.sleep(MOMENTS[number] * change.seconds)
+        process.kill()
+    assert process.returncode == -9, "the run was over before it was killed"
+    demo.site(inventory=changed)
+    assert demo.files() == change.files
+    demo.becomes_healthy(changed)
