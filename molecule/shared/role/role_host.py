@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,13 @@ class Run:
 class RoleHost:
     """The one host of a role's scenario."""
 
-    def __init__(self, host: Any, role: str, variables: Mapping[str, Any]) -> None:
+    def __init__(
+        self, host: Any, role: str, variables: Mapping[str, Any], services: Sequence[str] | None = None
+    ) -> None:
+        """``services``: names of the role's services; those of all instances in ``variables`` unless they are given."""
         self.host, self.role, self.variables = host, role, dict(variables)
+        lists = [value for value in variables.values() if isinstance(value, list)]
+        self._services = set(services or (one["name"] for value in lists for one in value))
         self.set = os.environ["FEDLEARN_ROLE_SET"]
         self.address: str = json.loads(self._inventory.read_text())["all"]["hosts"]["host"]["ansible_host"]
 
@@ -102,15 +107,19 @@ class RoleHost:
         return done.rc, done.stdout + done.stderr
 
     def owned(self) -> list[str]:
-        """Every file that owned.json lists for this role's instances."""
+        """Every file that owned.json lists for this role's services."""
         text = self.sh("cat /var/lib/fedlearn/*/owned.json 2>/dev/null | tr -d '\\n' || true")
-        names = {one["name"] for value in self.variables.values() if isinstance(value, list) for one in value}
         files: list[str] = []
         decoder = json.JSONDecoder()
         while text.strip():
             value, end = decoder.raw_decode(text.strip())
             text = text.strip()[end:]
-            files += [path for name, service in value["services"].items() if name in names for path in service["files"]]
+            files += [
+                path
+                for name, service in value["services"].items()
+                if name in self._services
+                for path in service["files"]
+            ]
         return sorted(set(files))
 
     def state(self, *paths: str, units: tuple[str, ...] = ()) -> str:

@@ -29,7 +29,7 @@ KEY, NEXT_KEY, CERTIFICATE, CHAIN, CA = "key.pem", "key.next.pem", "cert.pem", "
 BUNDLE, PASSWORD = "bundle.p12", "bundle.password"
 MODES = {KEY: 0o600, NEXT_KEY: 0o600, CERTIFICATE: 0o644, CHAIN: 0o644, CA: 0o644, BUNDLE: 0o600, PASSWORD: 0o600}
 SECRET = (KEY, NEXT_KEY, BUNDLE, PASSWORD)
-RECORD_VERSION = 1
+RECORD_VERSION, RECORD_MODE = 1, 0o600
 _PASSWORD_BYTES = 30  # 240 bits
 _ADDED = 3600
 
@@ -143,6 +143,7 @@ class Installed:
 
     def _read_record(self) -> dict[str, Any]:
         found = files.read(self.record_path) if self.record_path else None
+        self.record_is_roots = found is not None and _is_own(found, RECORD_MODE)
         try:
             record = json.loads(found.content) if found else {}
         except ValueError:
@@ -484,7 +485,7 @@ def _tidy(installed: Installed, outcome: Outcome, check: bool) -> None:
     for name, found in installed.found.items():
         if name in unwanted or not found.mode:
             continue
-        if (found.mode, found.uid, found.gid) == (MODES[name], os.geteuid(), os.getegid()):
+        if _is_own(found, MODES[name]):
             continue
         outcome.repaired("%s: mode %04o, owner %d:%d" % (name, found.mode, found.uid, found.gid))
         if name in SECRET and (found.mode & 0o077 or found.uid != os.geteuid()):
@@ -496,6 +497,11 @@ def _tidy(installed: Installed, outcome: Outcome, check: bool) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.chown(installed.file(name), os.geteuid(), os.getegid(), follow_symlinks=False)
                 os.chmod(installed.file(name), MODES[name])
+
+
+def _is_own(found: files.Found, mode: int) -> bool:
+    """Whether a file has our owner and group, and the mode it is to have."""
+    return (found.mode, found.uid, found.gid) == (mode, os.geteuid(), os.getegid())
 
 
 def _unwanted(installed: Installed) -> Iterable[str]:
@@ -516,10 +522,10 @@ def _record(installed: Installed, facts: Facts, pair: str, bundled: str | None, 
     }
     record.update(certificate=pair, bundle=bundled, facts=asdict(facts))
     normal = json.loads(json.dumps(record))
-    if installed.record == normal:
+    if installed.record == normal and installed.record_is_roots:
         return
     if not outcome.changed:
-        outcome.repaired("the record of what was verified is missing or of other files")
+        outcome.repaired("the record of what was verified is missing, of other files, or not root's alone")
     if not check and installed.record_path:
         content = (json.dumps(normal, indent=1, sort_keys=True) + "\n").encode("utf-8")
-        files.write(installed.record_path, content, 0o600)
+        files.write(installed.record_path, content, RECORD_MODE)

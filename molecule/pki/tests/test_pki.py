@@ -1,0 +1,319 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The pki role on one host, as an unprivileged sudo user: what is installed is asked of openssl, not of the role."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from role_host import RoleHost
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+STATE = Path(os.environ["FEDLEARN_ROLE_STATE"])
+WEB, EVERYTHING = "/etc/fedlearn/pki-one/pki/web", "/etc/fedlearn/pki-one/pki/everything"
+CLIENT = "/etc/fedlearn/pki-two/pki/client"
+RECORDS = "/var/lib/fedlearn/pki-one/certificates"
+PEM = ("ca.pem", "cert.pem", "chain.pem", "key.pem")
+SECRET = ("key.pem", "bundle.p12", "bundle.password")
+FILES = sorted(
+    [f"{folder}/{name}" for folder in (WEB, EVERYTHING, CLIENT) for name in PEM]
+    + [f"{EVERYTHING}/{name}" for name in SECRET[1:]]
+    + [f"{RECORDS}/web.json", f"{RECORDS}/everything.json", "/var/lib/fedlearn/pki-two/certificates/client.json"]
+)
+
+
+@pytest.fixture
+def role(host: Any) -> RoleHost:
+    return RoleHost(host, "pki", VARIABLES)
+
+
+@pytest.fixture
+def healed(role: RoleHost) -> Iterator[RoleHost]:
+    """For tests that damage the host: what they leave is put right before the next one."""
+    yield role
+    assert role.play().code == 0
+
+
+def certificates(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's certificates, the first one changed."""
+    first, *rest = VARIABLES["pki_certificates"]
+    return [{**first, **changed}, *rest]
+
+
+def authorities(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's authorities, the first one changed."""
+    first, *rest = VARIABLES["pki_authorities"]
+    return [{**first, **changed}, *rest]
+
+
+def said(role: RoleHost, folder: str) -> str:
+    """A certificate in openssl's words, blanks folded."""
+    return " ".join(role.sh(f"openssl x509 -noout -text -in {folder}/cert.pem").split())
+
+
+def there(role: RoleHost) -> list[str]:
+    """Every file of ours on the host."""
+    return role.sh("find /etc/fedlearn /var/lib/fedlearn -type f 2>/dev/null | sort || true").split()
+
+
+def serial(role: RoleHost, folder: str) -> str:
+    return role.sh(f"openssl x509 -noout -serial -in {folder}/cert.pem")
+
+
+def test_nothing_is_there_but_what_was_asked_for(role: RoleHost) -> None:
+    assert there(role) == FILES
+
+
+def test_the_default_certificate(role: RoleHost) -> None:
+    text = said(role, WEB)
+    assert "Issuer: CN = Lab CA" in text or "Issuer: CN=Lab CA" in text
+    assert "X509v3 Subject Alternative Name: DNS:web.example X509v3" in text or text.count("DNS:") == 1
+    assert "CA:FALSE" in text
+    assert "TLS Web Server Authentication" in text
+    assert "TLS Web Client Authentication" not in text
+    assert "ASN1 OID: prime256v1" in text
+    assert lifetime(role, WEB) == timedelta(days=397)
+
+
+def test_everything_that_can_be_said(role: RoleHost) -> None:
+    text = said(role, EVERYTHING)
+    names = re.findall(r"(?:DNS|IP Address):[^ ,]+", text)
+    assert sorted(names) == [
+        "DNS:*.all.example",
+        "DNS:all.example",
+        "IP Address:10.1.2.3",
+        "IP Address:FD00:0:0:0:0:0:0:7",
+    ]
+    assert "TLS Web Server Authentication" in text
+    assert "TLS Web Client Authentication" in text
+    assert "Public-Key: (3072 bit)" in text
+    assert lifetime(role, EVERYTHING) == timedelta(days=30)
+    assert role.sh(f"grep -c BEGIN {EVERYTHING}/ca.pem").strip() == "3"
+    assert "ASN1 OID: secp384r1" in said(role, CLIENT)
+
+
+def lifetime(role: RoleHost, folder: str) -> timedelta:
+    """From the signing on: the beginning lies ten minutes before it."""
+    certificate = x509.load_pem_x509_certificate(role.sh(f"cat {folder}/cert.pem").encode())
+    return certificate.not_valid_after_utc - certificate.not_valid_before_utc - timedelta(minutes=10)
+
+
+@pytest.mark.parametrize(("folder", "purpose"), [(WEB, "sslserver"), (EVERYTHING, "sslclient"), (CLIENT, "sslclient")])
+def test_key_certificate_and_chain_belong_together(role: RoleHost, folder: str, purpose: str) -> None:
+    role.sh(
+        f"openssl verify -purpose {purpose} -CAfile {folder}/ca.pem -untrusted {folder}/chain.pem {folder}/cert.pem"
+    )
+    of_key = role.sh(f"openssl pkey -in {folder}/key.pem -pubout")
+    assert role.sh(f"openssl x509 -in {folder}/cert.pem -noout -pubkey") == of_key
+
+
+def test_each_authority_vouches_for_its_own_only(role: RoleHost) -> None:
+    assert role.try_sh(f"openssl verify -CAfile {WEB}/ca.pem {EVERYTHING}/cert.pem")[0] != 0
+
+
+def test_the_bundle_opens_with_its_password(role: RoleHost) -> None:
+    inside = role.sh(
+        f"openssl pkcs12 -in {EVERYTHING}/bundle.p12 -passin file:{EVERYTHING}/bundle.password -nodes -clcerts"
+    )
+    assert role.sh(f"openssl x509 -in {EVERYTHING}/cert.pem").strip() in inside
+    assert role.try_sh(f"openssl pkcs12 -in {EVERYTHING}/bundle.p12 -passin pass:guess -nodes")[0] != 0
+
+
+def test_secret_files_are_roots_alone(role: RoleHost, host: Any) -> None:
+    secret = [path for path in FILES if path.endswith(SECRET)]
+    assert len(secret) == 5
+    for path in secret:
+        assert role.sh(f"stat -c '%a %U:%G' {path}").split() == ["600", "root:root"], path
+        assert host.run(f"cat {path}").rc != 0, path
+
+
+def test_no_key_leaves_the_host_and_no_secret_is_shown(healed: RoleHost) -> None:
+    lines = healed.sh(f"sed -n 2p {WEB}/key.pem {EVERYTHING}/key.pem {CLIENT}/key.pem").split()
+    passphrases = yaml.safe_load(vault_file()).values()
+    healed.sh(f"rm {EVERYTHING}/bundle.p12 {WEB}/cert.pem")
+    shown = healed.play("-vvv", "--diff").text
+    password = healed.sh(f"cat {EVERYTHING}/bundle.password")
+    assert "bundle.p12" in shown
+    for canary in (*lines, password, *passphrases):
+        assert canary not in shown
+    for path in (path for path in STATE.rglob("*") if path.is_file()):
+        assert not any(line in path.read_text() for line in (*lines, password, *passphrases)), path
+
+
+def test_second_run_changes_nothing_with_one_execution(role: RoleHost) -> None:
+    before = role.state(*FILES)
+    again = role.play(most=1)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert role.state(*FILES) == before
+
+
+def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
+    before = role.state(*FILES)
+    assert role.play("--check").changed == 0
+    assert role.play(entry="check").code == 0
+    assert role.play(entry="precheck").code == 0
+    assert role.state(*FILES) == before
+
+
+@pytest.mark.parametrize("damage", ["printf '# by hand\\n' >> {0}", "chmod 640 {0}", "rm {0}"])
+def test_what_is_changed_by_hand_is_reported_and_repaired(healed: RoleHost, damage: str) -> None:
+    keys = [path for path in FILES if path.endswith("key.pem")]
+    # without its key a certificate is worth nothing: there a new one comes for both
+    lost = [f"{WEB}/key.pem"] if damage.startswith("rm") else []
+    damaged = FILES if damage.startswith("chmod") else [path for path in FILES if path not in keys] + lost
+    kept = [path for path in keys if path not in lost]
+    before = healed.state(*kept)
+    modes = healed.sh(f"stat -c '%n %a %U:%G' {' '.join(FILES)}")
+    for path in damaged:
+        healed.sh(damage.format(path))
+    checked = healed.play("--check")
+    assert (checked.code, checked.changed) == (0, 1), checked.text
+    named = healed.play(entry="check")
+    assert named.code == 2
+    for name in ("web: ", "everything: ", "client: "):
+        assert name in named.words
+    assert healed.play().changed == 1
+    assert healed.play(entry="check").code == 0
+    assert there(healed) == FILES
+    assert healed.sh(f"stat -c '%n %a %U:%G' {' '.join(FILES)}") == modes
+    assert healed.state(*kept) == before
+
+
+def vault_file() -> str:
+    """The party's secrets, opened as an operator would."""
+    command = ["ansible-vault", "view", str(STATE / ".secrets" / "lab.yml")]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def aged(role: RoleHost, folder: str) -> str:
+    """The installed certificate as it would be had it been signed 300 days ago."""
+    passphrase = yaml.safe_load(vault_file())["ca_lab"].encode()
+    key = load_pem_private_key((STATE / ".ca" / "lab" / "lab.key").read_bytes(), passphrase)
+    present = x509.load_pem_x509_certificate(role.sh(f"cat {folder}/cert.pem").encode())
+    begin = datetime.now(UTC).replace(microsecond=0) - timedelta(days=300)
+    builder = (
+        x509.CertificateBuilder(present.issuer, present.subject, present.public_key(), x509.random_serial_number())
+        .not_valid_before(begin - timedelta(minutes=10))
+        .not_valid_after(begin + timedelta(days=397))
+    )
+    for extension in present.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()  # type: ignore[arg-type]
+
+
+def test_renewed_when_a_third_is_left_with_the_same_key(healed: RoleHost) -> None:
+    key, others = healed.state(f"{WEB}/key.pem"), serial(healed, CLIENT)
+    pem = aged(healed, WEB)
+    healed.sh(f"printf '%s' '{pem}' > {WEB}/cert.pem; cp {WEB}/cert.pem {WEB}/chain.pem")
+    old = serial(healed, WEB)
+    assert "web: a third of its lifetime is left, or less" in healed.play(entry="check").words
+    assert healed.play().changed == 1
+    assert serial(healed, WEB) != old
+    assert lifetime(healed, WEB) == timedelta(days=397)
+    assert (healed.state(f"{WEB}/key.pem"), serial(healed, CLIENT)) == (key, others)
+
+
+def test_what_is_described_otherwise_is_certified_anew_with_the_same_key(healed: RoleHost) -> None:
+    key = healed.state(f"{WEB}/key.pem")
+    assert healed.play(pki_certificates=certificates(dns_names=["web.example", "www.example"])).changed == 1
+    assert "DNS:www.example" in said(healed, WEB)
+    assert healed.state(f"{WEB}/key.pem") == key
+
+
+def test_another_kind_of_key_is_a_new_one(healed: RoleHost) -> None:
+    assert healed.play(pki_certificates=certificates(key_type="ec-p384")).changed == 1
+    assert "ASN1 OID: secp384r1" in said(healed, WEB)
+    assert there(healed) == FILES
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            {"pki_certificates": certificates(lifetime_days="397")},
+            "pki_certificates: [0].lifetime_days: expected a whole number from 1 to 36500, found the text '397'",
+        ),
+        ({"pki_certificates": certificates(dns_names=[])}, "at least one of 'dns_names' and 'addresses'"),
+        ({"pki_certificates": certificates(addresses=["web.example"])}, "'web.example' is no numeric address"),
+        ({"pki_certificates": certificates(key_type="rsa-2048")}, "RSA keys have 3072 to 8192 bits"),
+        ({"pki_certificates": certificates(name="../x")}, "'../x' is not a name"),
+        ({"pki_certificates": certificates(usages=["sign"])}, "'sign'"),
+        ({"pki_certificates": certificates(common_name="a/b")}, "'a/b' is not a common name"),
+        ({"pki_certificates": certificates(name="client")}, "certificate client is described twice; remove one"),
+        (
+            {"pki_certificates": certificates(authority="nobody")},
+            "certificate web: there is no authority nobody (authorities: lab, partner, store)",
+        ),
+        (
+            {"pki_certificates": certificates(authority="partner")},
+            "certificate web: authority partner is external: it can be trusted, not sign here",
+        ),
+        ({"pki_certificates": certificates(dns_name=["web"])}, "Supported parameters include: addresses"),
+        ({"pki_authorities": authorities(mode="acme")}, "authority lab: mode acme comes with the infrastructure roles"),
+        (
+            {"pki_authorities": authorities(common_name="Other CA")},
+            "wanted is CN=Other CA: give this federation a fedlearn_state of its own, or the authority another name",
+        ),
+    ],
+)
+def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
+    before = role.state(*FILES)
+    run = role.play(**wrong)
+    assert (run.code, run.changed) == (2, 0)
+    assert message in run.words.replace("''", "'"), run.text
+    assert role.state(*FILES) == before
+    assert there(role) == FILES
+
+
+def test_a_ca_that_could_not_sign_is_told_before_a_host_is_touched(role: RoleHost) -> None:
+    before = role.state(*FILES)
+    key = STATE / ".ca" / "lab" / "lab.key"
+    key.rename(key.with_suffix(".kept"))
+    more = [*VARIABLES["pki_certificates"], {**VARIABLES["pki_certificates"][0], "name": "more"}]
+    try:
+        run = role.play(entry="precheck", pki_certificates=more)
+    finally:
+        key.with_suffix(".kept").rename(key)
+    assert run.code == 2
+    assert "is there, but its key" in run.words
+    assert role.state(*FILES) == before
+
+
+def test_openssl_is_installed_where_it_is_missing(healed: RoleHost) -> None:
+    healed.sh(f"dpkg --force-depends --remove openssl; rm {WEB}/cert.pem")
+    assert healed.play().code == 0
+    assert "web" in said(healed, WEB)
+
+
+def test_an_absent_certificate_goes_whole_and_the_others_stay(role: RoleHost) -> None:
+    others = [path for path in FILES if "/web" not in path]
+    before = role.state(*others)
+    gone = [{"name": "web", "federation": "pki-one", "state": "absent"}]
+    assert role.play(pki_certificates=[*gone, *VARIABLES["pki_certificates"][1:]]).changed == 1
+    assert there(role) == others
+    assert role.state(*others) == before
+    assert role.play().changed == 1
+
+
+def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
+    assert role.play(entry="remove").changed == 1
+    assert role.play(entry="remove").changed == 0
+    assert role.try_sh("ls -d /etc/fedlearn /var/lib/fedlearn")[1].count("No such file") == 2
+    clean = role.play("--check")
+    assert (clean.code, clean.changed, clean.failed) == (0, 1, 0), clean.text
+    assert role.try_sh("ls -d /etc/fedlearn /var/lib/fedlearn")[0] != 0
+    assert role.play().changed == 1
+    assert there(role) == FILES
