@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from .model import Path, Position
-from .nodes import Node, Report, Scalar, decimal_text, did_you_mean, shorten
+from .nodes import Node, Report, Scalar, TooManyMistakesError, decimal_text, shorten
 
 MAX_BYTES = 16 * 2**20
 MAX_TEXT = 65_536
@@ -35,6 +35,10 @@ _ODD_NUMBER = re.compile(
     r"[-+]?(?:0[0-9_]+|[0-9][0-9_]*_[0-9_]*|0b[01_]+|0o[0-7]+|0x[0-9a-fA-F_]+|[1-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"
     r"|(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+|\.(?:inf|Inf|INF)|[0-9]{41,})|\.(?:nan|NaN|NAN)"
 )
+_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9:.]+(?:[ \t]*(?:Z|[-+][0-9:]{1,5}))?)?")
+_HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, line breaks for some readers only, and what turns the direction of the text that people see."""
+_ESCAPED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]|" + _HIDDEN.pattern)
 _LONGEST_NUMBER = 100
 _WORDS: dict[str, Scalar] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -67,8 +71,13 @@ def read(file: str, label: str, report: Report) -> Node | None:
 
 def parse(text: str, label: str, report: Report) -> Node | None:
     """The root node of a text; None when it is no YAML."""
+    hidden = _HIDDEN.search(text)
     try:
+        if hidden is not None:
+            raise _UnreadableError(_hidden_message(hidden[0]), *_place(text, hidden.start()))
         return _Builder(label, report).build(yaml.parse(text, Loader=_Parser))
+    except TooManyMistakesError:
+        return None
     except _UnreadableError as error:
         report.mistake(error.path, error.message, Position(label, error.line, error.column))
     except yaml.MarkedYAMLError as error:
@@ -189,6 +198,8 @@ class _Builder:
             node.value = ""
         elif _TEMPLATE.search(event.value):
             self._wrong(node, "a template ('{{', '{%' or '{#'): a document is data, write the value itself")
+        elif hidden := _ESCAPED.search(event.value):
+            self._wrong(node, _hidden_message(hidden[0]))
         elif not event.style:
             self._resolve(node, event.value)
         if as_key and frame is not None:
@@ -214,6 +225,10 @@ class _Builder:
             node.value = float(text)
         elif len(text) <= _LONGEST_NUMBER and _ODD_NUMBER.fullmatch(text):
             self._wrong(node, f"{shorten(text)} is read differently by different YAML readers: {_way_out(text)}")
+        elif len(text) <= _LONGEST_NUMBER and _DATE.fullmatch(text):
+            self._wrong(
+                node, f"{shorten(text)} is a date for some YAML readers and text for others: write it in quotes"
+            )
 
     def _key(self, frame: _Frame, node: Node, text: str) -> None:
         """Take the key for the value that comes next."""
@@ -290,6 +305,10 @@ class _Builder:
         frame.key, frame.skip = None, False
 
 
+def _hidden_message(character: str) -> str:
+    return f"has a character that is not shown (U+{ord(character):04X}): what is read must be what is seen"
+
+
 def _way_out(text: str) -> str:
     """How to write a number that YAML 1.1 and 1.2 don't agree on."""
     decimal = decimal_text(text)
@@ -308,7 +327,7 @@ def overlay(base: Node, over: Node, report: Report, path: Path = ()) -> Node:
         if child.value is None and not child.broken:
             deleted = True
             if values.pop(key, None) is None:
-                message = f"null deletes, but there is no '{shorten(key)}' below{did_you_mean(key, under.value)}"
+                message = f"null deletes, but there is no '{shorten(key)}' below{report.did_you_mean(key, under.value)}"
                 report.mistake((*path, key), message, over.keys.get(key))
             keys.pop(key, None)
             continue

@@ -18,6 +18,8 @@ _NAME = re.compile(NAME_PATTERN)
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+"""What a last label makes the whole an address of, for resolvers: 10.1, 0x0a.1, 0x0a000001."""
 _SECRET = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
@@ -44,7 +46,7 @@ def dns_name(text: str) -> str:
     """A name that DNS could know; an address is none."""
     if not _DNS_NAME.fullmatch(text):
         raise ValueError("is no DNS name")
-    if text.rpartition(".")[2].isdigit():
+    if _NUMBER.fullmatch(text.rpartition(".")[2]):
         raise ValueError("is no DNS name but looks like an address")
     return text
 
@@ -52,7 +54,7 @@ def dns_name(text: str) -> str:
 def address(text: str) -> str:
     """A numeric address of one host, IPv4 or IPv6, in its shortest form."""
     found = _ip(text)
-    if found.is_unspecified or found.is_multicast or text == "255.255.255.255":
+    if not is_of_a_host(found):
         raise ValueError("is no address of one host")
     return str(found)
 
@@ -60,7 +62,7 @@ def address(text: str) -> str:
 def bind_address(text: str) -> str:
     """A numeric address to listen on; 0.0.0.0 and :: are every one of the host."""
     found = _ip(text)
-    if found.is_multicast or text == "255.255.255.255":
+    if not found.is_unspecified and not is_of_a_host(found):
         raise ValueError("is no address to listen on")
     return str(found)
 
@@ -75,13 +77,23 @@ def address_or_name(text: str) -> str:
     return dns_name(text)
 
 
+def is_of_a_host(found: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Not 0.0.0.0/8 and nothing from 224.0.0.0 on; of IPv6 no link-local one, which would need its interface."""
+    if found.version == 4:
+        return 0 < found.packed[0] < 224
+    return not (found.is_unspecified or found.is_multicast or found.is_link_local)
+
+
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     if "%" in text:
         raise ValueError("names an interface ('%'), which only means something on one host")
     try:
-        return ipaddress.ip_address(text)
+        found = ipaddress.ip_address(text)
     except ValueError:
         raise ValueError("is no numeric address") from None
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        raise ValueError(f"is an IPv4 address written as IPv6: write {found.ipv4_mapped}")
+    return found
 
 
 def address_port(text: str) -> str:
@@ -139,20 +151,31 @@ def split_url(text: str) -> SplitResult:
         raise ValueError("has port 0")
     if "#" in text:
         raise ValueError("has a fragment ('#')")
-    address_or_name(parts.hostname)
+    if parts.netloc != parts.netloc.lower() or not text.startswith(f"{parts.scheme}:"):
+        raise ValueError("has upper-case letters before its path: URLs are compared letter by letter, write small ones")
+    (address if "[" in parts.netloc else address_or_name)(parts.hostname)
     return parts
 
 
 def path(text: str) -> str:
     """A path of a file beside the document: relative, and never upwards."""
+    return _relative(text, "files that a document names lie beside it")
+
+
+def state_path(text: str) -> str:
+    """A path of a file in a service's state directory: relative, and never upwards."""
+    return _relative(text, "the program writes it into its state directory")
+
+
+def _relative(text: str, where: str) -> str:
     if _CONTROL.search(text) or "\\" in text:
         raise ValueError("is no path: it has a character that no path of ours has")
     if "://" in text:
-        raise ValueError("is a URL, and a path is wanted: files that a document names lie beside it")
+        raise ValueError(f"is a URL, and a path is wanted: {where}")
     if text.startswith(("/", "~")):
-        raise ValueError("is an absolute path: files that a document names lie beside it")
+        raise ValueError(f"is an absolute path: {where}")
     if ".." in text.split("/"):
-        raise ValueError("leads upwards ('..'): files that a document names lie beside it")
+        raise ValueError(f"leads upwards ('..'): {where}")
     if posixpath.normpath(text) == ".":
         raise ValueError("names no file")
     return posixpath.normpath(text)
@@ -208,6 +231,7 @@ FORMATS: Mapping[str, Format] = {
     "url": Format("a URL", url),
     "origin": Format("a URL without path", origin),
     "path": Format("the path of a file beside the document", path),
+    "state_path": Format("the path of a file in the state directory", state_path),
     "absolute_path": Format("an absolute path on the host", absolute_path),
     "secret": Format("the name of a secret", secret),
     "sha256": Format("a SHA-256 sum", sha256),

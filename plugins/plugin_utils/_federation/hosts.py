@@ -26,7 +26,7 @@ def known_names(root: Node) -> Names:
         for key, host in _entries(party, "hosts"):
             state = _child(host, "state")
             absent = state is not None and state.value == "absent"
-            for host_name in _expand(key) if len(hosts) <= ranges.MAX_NAMES else ():
+            for host_name in _expand(key, ranges.MAX_NAMES - len(hosts)):
                 hosts[host_name] = Host(host_name, name, "", (), state="absent" if absent else "present")
     return Names(hosts, parties, {name: Cluster(name, "", "") for name, _node in _entries(root, "clusters")})
 
@@ -41,9 +41,10 @@ def _child(node: Node, key: str) -> Node | None:
     return node.value.get(key) if isinstance(node.value, dict) else None
 
 
-def _expand(key: str) -> list[str]:
+def _expand(key: str, room: int) -> list[str]:
+    """The names a key stands for; none when it is wrong, or when they are more than there is room for."""
     try:
-        return ranges.expand(key)
+        return ranges.expand(key) if ranges.size(key) <= room else []
     except ValueError:
         return []
 
@@ -54,21 +55,21 @@ class Hosts:
     def __init__(self, report: Report) -> None:
         self.report = report
         self.by_name: dict[str, Host] = {}
+        self._names: dict[str, Host] = {}
         self._addresses: dict[tuple[str, str], Host] = {}
 
     def add(self, party: str, key: str, value: str | Mapping[str, Any], path: Path) -> list[Host]:
         """The hosts that a name or range stands for."""
         entry: Mapping[str, Any] = {"address": value} if isinstance(value, str) else value
         try:
+            if len(self.by_name) + ranges.size(key) > ranges.MAX_NAMES:
+                raise ValueError(f"makes more than {ranges.MAX_NAMES} hosts")
             names = ranges.expand(key)
             for name in (names[0], names[-1]):
                 formats.host_name(name)
             places = _places(names, entry)
         except ValueError as error:
             self.report.mistake(path, str(error), self.report.key_position(path))
-            return []
-        if len(self.by_name) + len(names) > ranges.MAX_NAMES:
-            self.report.mistake(path, f"makes more than {ranges.MAX_NAMES} hosts", self.report.key_position(path))
             return []
         return self._make(party, names, places, entry, path)
 
@@ -91,10 +92,10 @@ class Hosts:
         return made
 
     def _is_new(self, host: Host) -> bool:
-        """Whether neither the name nor one of the addresses is another host's already."""
-        other = self.by_name.get(host.name)
-        if other is not None:
-            message = f"there is a host '{shorten(host.name)}' already ({self.report.where(other.path)})"
+        """Whether neither the name, in whatever case, nor one of the addresses is another host's already."""
+        other = self._names.setdefault(host.name.lower(), host)
+        if other is not host:
+            message = f"there is a host '{shorten(other.name)}' already ({self.report.where(other.path)})"
             self.report.mistake(host.path, message, self.report.key_position(host.path))
             return False
         if host.state == "absent":
@@ -131,7 +132,8 @@ def _count_up(
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """So many addresses from each first one on; ssh uses the one written first."""
     for first in firsts:
-        if int(first) + number - 1 >= 2**first.max_prefixlen:
+        last = int(first) + number - 1
+        if last >= 2**first.max_prefixlen or not formats.is_of_a_host(type(first)(last)):
             raise ValueError(f"{number} hosts from {first} on go beyond the last address")
     return _counted(firsts, number)
 

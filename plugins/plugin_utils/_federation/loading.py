@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os.path
 import pathlib
@@ -17,7 +18,7 @@ from .grammar import VIEWPOINT, document_section
 from .hosts import Hosts, known_names
 from .kinds import kinds
 from .model import Cluster, Component, Expansion, Federation, Host, Party, Path, Placement, Stack
-from .nodes import Mistake, Node, Report, did_you_mean, shorten
+from .nodes import Mistake, Node, Report, TooManyMistakesError, did_you_mean, shorten
 from .schema import WRONG, Checker, has_userinfo, looks_secret
 
 RESERVED_GROUPS = ("all", "ungrouped", "federation_hosts", "federation_clusters")
@@ -42,7 +43,9 @@ def load(file: str, *, state_directory: str | None = None) -> Federation:
     """
     report = Report()
     loader = _Loader(file, report)
-    federation = loader.load()
+    federation = None
+    with contextlib.suppress(TooManyMistakesError):
+        federation = loader.load()
     if federation is None or len(report):
         raise WrongDocumentError(report.mistakes)
     directory = _absolute(state_directory) if state_directory else federation.directory
@@ -62,6 +65,7 @@ class _Loader:
         self.directory = str(pathlib.PurePath(self.file).parent)
         self.report = report
         self.viewpoint: Node | None = None
+        self.sources = [self.file]
 
     def load(self) -> Federation | None:
         """All steps; None when there is nothing to go on with."""
@@ -72,6 +76,7 @@ class _Loader:
         self.checker = Checker(self.report, known_names(root))
         values = self.checker.check(document_section(), root, ())
         _find_secrets(root, self.report, self.checker.exempt)
+        self._look_at_files()
         if values is WRONG:
             return None
         federation = self._federation(values)
@@ -91,6 +96,7 @@ class _Loader:
         if len(self.report):
             return None
         source = self._beside(values["document"])
+        self.sources.append(source)
         base = document.read(source, _label(source), self.report)
         if base is None or "overlay" not in values:
             return base
@@ -102,6 +108,19 @@ class _Loader:
             self.report.mistake((), "an overlay is a mapping", over.position)
             return None
         return document.overlay(base, over, self.report)
+
+    def _look_at_files(self) -> None:
+        """Note what the document names and is no file, or lies elsewhere: reading that could hang, or give away what is
+        no business of the document's."""
+        homes = {os.path.realpath(pathlib.PurePath(path).parent) for path in self.sources}
+        homes |= {str(pathlib.PurePath(os.path.realpath(path)).parent) for path in self.sources}
+        for path, text in self.checker.files.items():
+            file = pathlib.Path(os.path.realpath(self._beside(text)))
+            if not any(file.is_relative_to(home) for home in homes):
+                message = f"'{shorten(text)}' is a link that leads away from the document: copy what it names"
+                self.report.mistake(path, message)
+            elif file.exists() and not (file.is_file() or file.is_dir()):
+                self.report.mistake(path, f"'{shorten(text)}' is neither a file nor a folder")
 
     def _beside(self, path: str) -> str:
         return os.path.normpath(pathlib.PurePath(self.directory, path))

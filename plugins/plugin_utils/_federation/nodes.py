@@ -9,7 +9,7 @@ from __future__ import annotations
 import decimal
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,8 +20,9 @@ Scalar = str | int | float | bool | None
 _PLAIN_STEP = re.compile(r"[A-Za-z0-9_-]+")
 _MAX_SHOWN = 60
 MAX_MISTAKES = 1000
-"""A hostile file can have millions; nobody reads more than these."""
-_MAX_CANDIDATES = 5000
+"""A hostile file can have millions; nobody reads more than these, and looking for more would take its time."""
+_MAX_COMPARED = 50_000
+"""So many names a report compares with misspelt ones: half a second's work."""
 
 
 @dataclass(slots=True)
@@ -52,6 +53,10 @@ class Mistake:
         return ": ".join(part for part in (place, self.path, self.message) if part)
 
 
+class TooManyMistakesError(Exception):
+    """A report has all the mistakes it takes: whatever looks for more is to end."""
+
+
 class Report:
     """Where mistakes are collected. ``root`` is the whole document, in which paths are looked up."""
 
@@ -59,6 +64,7 @@ class Report:
         self.root = root if root is not None else Node(None)
         self._mistakes: dict[Mistake, None] = {}
         self._places: set[tuple[str, int, int]] = set()
+        self._compared = 0
 
     def __len__(self) -> int:
         return len(self._mistakes)
@@ -72,10 +78,11 @@ class Report:
         return found
 
     def add(self, mistake: Mistake) -> None:
-        """Note a mistake that is already made up."""
-        if len(self._mistakes) < MAX_MISTAKES:
-            self._mistakes[mistake] = None
+        """Note a mistake that is already made up. Raises TooManyMistakesError with the last one that is taken."""
+        self._mistakes[mistake] = None
         self._places.add((mistake.file, mistake.line, mistake.column))
+        if len(self._mistakes) == MAX_MISTAKES:
+            raise TooManyMistakesError
 
     def mistake(self, path: Path, message: str, position: Position | None = None) -> None:
         """Note a mistake at a path of the document, such as ``stack.path + ("servers", "port")``.
@@ -85,6 +92,11 @@ class Report:
         """
         where = position or self.position(path) or Position("", 0, 0)
         self.add(Mistake(where.file, where.line, where.column, path_text(path), message))
+
+    def did_you_mean(self, word: str, known: Collection[str]) -> str:
+        """What :func:`did_you_mean` says, unless that took too long already."""
+        self._compared += len(known)
+        return did_you_mean(word, known) if self._compared <= _MAX_COMPARED else ""
 
     def position(self, path: Path) -> Position | None:
         """Where the value at the path stands, or the nearest above it."""
@@ -152,8 +164,7 @@ def decimal_text(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` with the known word nearest to this one, or nothing."""
-    candidates = list(known)[:_MAX_CANDIDATES]
-    near = difflib.get_close_matches(word[:_MAX_SHOWN], candidates, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word[:_MAX_SHOWN], list(known), n=1, cutoff=0.5)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 import re
 
+from .nodes import shorten
+
 MAX_NAMES = 100_000
 """As many names may one range stand for, and as many hosts may a document have."""
 
@@ -21,32 +23,43 @@ def is_range(text: str) -> bool:
     return "[" in text or "]" in text
 
 
+def size(text: str) -> int:
+    """How many names a range stands for. ValueError says what is wrong."""
+    names = 1
+    for piece in _pieces(text)[1::2]:
+        first, last, _width = _bounds(piece)
+        names *= last - first + 1
+        if names > MAX_NAMES:
+            raise ValueError(f"'{shorten(text)}' stands for more than {MAX_NAMES} names")
+    return names
+
+
 def expand(text: str) -> list[str]:
     """All names a range stands for; a name without one stands for itself.
 
     Numbers are padded with zeros where the first bound is. ValueError says what is wrong.
     """
-    if not is_range(text):
-        return [text]
-    pieces = _RANGE.split(text)
-    if any("[" in piece or "]" in piece for piece in pieces):
-        raise ValueError(f"'{text}' has a bracket without its other half")
+    size(text)
     choices: list[list[str]] = []
-    names = 1
-    for index, piece in enumerate(pieces):
+    for index, piece in enumerate(_pieces(text)):
         first, last, width = _bounds(piece) if index % 2 else (0, 0, 0)
-        names *= last - first + 1
-        if names > MAX_NAMES:
-            raise ValueError(f"'{text}' stands for more than {MAX_NAMES} names")
         choices.append([str(number).zfill(width) for number in range(first, last + 1)] if index % 2 else [piece])
     return ["".join(parts) for parts in itertools.product(*choices)]
+
+
+def _pieces(text: str) -> list[str]:
+    """The text between ranges, and at every odd place what is in the brackets of one."""
+    pieces = _RANGE.split(text)
+    if any("[" in piece or "]" in piece for piece in pieces):
+        raise ValueError(f"'{shorten(text)}' has a bracket without its other half")
+    return pieces
 
 
 def _bounds(text: str) -> tuple[int, int, int]:
     """First number, last number and width to pad to (0: none) of ``01:40``."""
     match = _BOUNDS.fullmatch(text)
     if match is None:
-        raise ValueError(f"[{text}] is no range of numbers such as [01:40]")
+        raise ValueError(f"[{shorten(text)}] is no range of numbers such as [01:40]")
     low, high = match.groups()
     if int(low) > int(high):
         raise ValueError(f"[{text}] counts down: write the lower number first")

@@ -10,17 +10,18 @@ values that a role was given (the ``settings`` filter), docs/federation.md and d
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from . import ranges
 from .formats import FORMATS
 from .model import Cluster, Host, Party, Path, Placement, Position
-from .nodes import Mistake, Node, Report, decimal_text, did_you_mean, node_of, plain, shorten
+from .nodes import Mistake, Node, Report, TooManyMistakesError, decimal_text, node_of, plain, shorten
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,18 +182,22 @@ class Rule:
     check: Callable[[Mapping[str, Any]], list[tuple[Path, str]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Names:
-    """What references may name."""
+    """What references may name. ``looked_at`` counts the hosts that ranges and patterns were compared with so far."""
 
     hosts: Mapping[str, Host] = field(default_factory=dict)
     parties: Mapping[str, Party] = field(default_factory=dict)
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
+    looked_at: int = 0
 
     def known(self, to: str) -> Mapping[str, Any]:
         """What a reference to 'host', 'party' or 'cluster' may name."""
         return {"host": self.hosts, "party": self.parties, "cluster": self.clusters}[to]
 
+
+MAX_LOOKED_AT = 2_000_000
+"""Hosts that all ranges and patterns of a document may be compared with: half a second's work."""
 
 WRONG: Final = object()
 """What a check gives for a value with a mistake in it."""
@@ -210,7 +215,9 @@ def check_values(type_: Type, value: Any, *, where: str = "") -> tuple[Any, list
     ``where`` stands in front of each mistake in a file's place. With mistakes the values lack what is wrong.
     """
     report = Report()
-    result = Checker(report).check(type_, node_of(value), ())
+    result = WRONG
+    with contextlib.suppress(TooManyMistakesError):
+        result = Checker(report).check(type_, node_of(value), ())
     return result, [Mistake(where, 0, 0, mistake.path, mistake.message) for mistake in report.mistakes]
 
 
@@ -238,7 +245,8 @@ class Checker:
 
     ``partial``: values that will be merged over others, so no defaults, no required keys, no rules across keys.
     ``exempt`` are the paths whose value is no secret, whatever its key is called. ``faulty`` are the paths of the
-    entries of tables that have a mistake in them; their values lack what is wrong.
+    entries of tables that have a mistake in them; their values lack what is wrong. ``files`` are the files beside the
+    document that it names.
     """
 
     def __init__(self, report: Report, names: Names | None = None, *, partial: bool = False) -> None:
@@ -248,6 +256,7 @@ class Checker:
         self.faults = 0
         self.exempt: set[Path] = set()
         self.faulty: set[Path] = set()
+        self.files: dict[Path, str] = {}
 
     def check(self, type_: Type, node: Node, path: Path) -> Any:
         """The node's value as the type wants it, without what is wrong in it; WRONG when nothing is left."""
@@ -289,9 +298,12 @@ class Checker:
             return value
         self.exempt.add(path)
         try:
-            return FORMATS[type_.format].check(value)
+            normal = FORMATS[type_.format].check(value)
         except ValueError as error:
             return self.wrong(node, path, f"{shown} {error}")
+        if type_.format == "path":
+            self.files[path] = normal
+        return normal
 
     def integer(self, type_: Integer, node: Node, path: Path) -> Any:
         """A whole number within its bounds."""
@@ -330,7 +342,7 @@ class Checker:
         self.exempt.add(path)
         if isinstance(node.value, str) and node.value in type_.words:
             return node.value
-        return self.unexpected(type_, node, path, did_you_mean(str(node.value), type_.words))
+        return self.unexpected(type_, node, path, self.report.did_you_mean(str(node.value), type_.words))
 
     def items(self, type_: Items, node: Node, path: Path) -> Any:
         """A list, each item checked."""
@@ -385,7 +397,7 @@ class Checker:
         if word.broken:
             return self.check(Anything(), word, path)
         shown = f"'{shorten(word.value)}'" if isinstance(word.value, str) else _found(word, False)
-        near = did_you_mean(str(word.value), type_.of)
+        near = self.report.did_you_mean(str(word.value), type_.of)
         message = f"unknown {type_.what} {shown}{near} (known are {', '.join(type_.of)})"
         return self.wrong(word, (*path, type_.key), message)
 
@@ -393,7 +405,7 @@ class Checker:
         key = type_.keys.get(name)
         if key is None:
             known = [known for known in type_.keys if known not in (node.value if isinstance(node.value, dict) else ())]
-            hint = f": {type_.hint}" if type_.hint else _known(name, known)
+            hint = f": {type_.hint}" if type_.hint else self._known(name, known)
             self.note(path, f"unknown key '{shorten(name)}'{hint}", node.keys.get(name))
             return
         target = key.alias_of or name
@@ -417,6 +429,13 @@ class Checker:
                 values[name] = self.check(key.type, node_of(key.default), (*path, name))
             elif key.default is not None:
                 values[name] = key.default
+
+    def _known(self, name: str, known: list[str]) -> str:
+        """The nearest known key, or all of them when they are few."""
+        near = self.report.did_you_mean(name, known)
+        if near or not known or len(known) > 15:
+            return near
+        return f" (known are {', '.join(known)})"
 
     def rules(self, rules: Iterable[Rule], values: Mapping[str, Any], node: Node, path: Path) -> None:
         """Note each breach of a rule where the value it names stands."""
@@ -462,6 +481,7 @@ class Checker:
         self.faults += other.faults
         self.exempt |= other.exempt
         self.faulty |= other.faulty
+        self.files |= other.files
 
     def reference(self, type_: Reference, node: Node, path: Path) -> Any:
         """The name of something; without names to know, only that it is one."""
@@ -477,7 +497,15 @@ class Checker:
             return node.value
         if type_.to == "host" and (ranges.is_range(node.value) or _is_glob(node.value)):
             return self.wrong(node, path, "this runs on one host: write its name, not a range or a pattern")
-        return self.wrong(node, path, _unknown_name(type_.to, node.value, known))
+        return self.wrong(node, path, self._unknown(type_.to, node.value, known))
+
+    def _unknown(self, to: str, name: str, known: Collection[str]) -> str:
+        what = {
+            "host": "no party has a host named",
+            "party": "there is no party named",
+            "cluster": "there is no cluster named",
+        }[to]
+        return f"{what} '{shorten(name)}'{self.report.did_you_mean(name, known)}"
 
     def _hosts(self, node: Node, path: Path) -> Any:
         """Names of hosts from names, ranges and globs, each once, in the order given."""
@@ -501,26 +529,37 @@ class Checker:
             self.unexpected(Reference("host"), node, path)
             return None
         try:
+            self._look_at(ranges.size(node.value))
             names = ranges.expand(node.value)
+            if self.names is not None and _is_glob(node.value):
+                return self._glob(node, path, names)
         except ValueError as error:
             self.wrong(node, path, str(error))
             return None
         if self.names is None:
             return names
-        if _is_glob(node.value):
-            return self._glob(node, path, names)
         missing = [name for name in names if name not in self.names.hosts]
         if missing:
             more = f" (nor {len(missing) - 1} more of this range)" if len(missing) > 1 else ""
-            self.wrong(node, path, _unknown_name("host", missing[0], self.names.hosts) + more)
+            self.wrong(node, path, self._unknown("host", missing[0], self.names.hosts) + more)
             return None
         return names
+
+    def _look_at(self, hosts: int) -> None:
+        """ValueError when a document has the time for no more."""
+        if self.names is not None:
+            self.names.looked_at += hosts
+            if self.names.looked_at > MAX_LOOKED_AT:
+                raise ValueError(
+                    "the document's ranges and patterns stand for too many hosts: name fewer, or less often"
+                )
 
     def _glob(self, node: Node, path: Path, patterns: list[str]) -> list[str] | None:
         assert self.names is not None
         if len(patterns) > 1:
             self.wrong(node, path, "a range and a pattern ('*' or '?') in one name: write them as two")
             return None
+        self._look_at(len(self.names.hosts))
         names = fnmatch.filter(self.names.hosts, patterns[0])
         if not names:
             self.wrong(node, path, f"no party has a host whose name fits '{shorten(patterns[0])}'")
@@ -725,23 +764,6 @@ def _length_message(type_: Text, length: int) -> str:
     if length < type_.min_length:
         return "is empty" if length == 0 else f"is shorter than {type_.min_length} characters"
     return f"is longer than {type_.max_length} characters"
-
-
-def _known(name: str, known: list[str]) -> str:
-    """The nearest known key, or all of them when they are few."""
-    near = did_you_mean(name, known)
-    if near or not known or len(known) > 15:
-        return near
-    return f" (known are {', '.join(known)})"
-
-
-def _unknown_name(to: str, name: str, known: Iterable[str]) -> str:
-    what = {
-        "host": "no party has a host named",
-        "party": "there is no party named",
-        "cluster": "there is no cluster named",
-    }[to]
-    return f"{what} '{shorten(name)}'{did_you_mean(name, known)}"
 
 
 def _is_glob(text: str) -> bool:

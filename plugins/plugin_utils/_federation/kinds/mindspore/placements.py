@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...schema import Anything, Choice, Integer, Items, Key, OneOf, Place, Rule, Section, Table, Text
-from .settings import HOST_PATH, OBSERVED, SEED, STATE_PATH, UINT32_MAX, Breaches
+from .settings import HOST_PATH, OBSERVED, SEED, UINT32_MAX, Breaches
 
 VERIFY_PORT_SHIFT = 2000
 DEFAULT_APPLICATION = "fedlearn_mindspore.linear:train"
+_FILE = Text(format="path")
 
 REDIS_SETTINGS = Section(
     {
@@ -48,7 +49,7 @@ _EXTERNAL_REDIS = Section(
     {
         "address": Key(Text(format="address"), "Numeric address of the Redis.", required=True),
         "port": Key(Integer(1, 65535), "Its port.", default=6379),
-        "ca": Key(STATE_PATH, "File beside the document with the certificate of its CA; needed with `tls`."),
+        "ca": Key(_FILE, "File beside the document with the certificate of its CA; needed with `tls`."),
         "password": Key(Anything(), "Refused: MindSpore Federated cannot give a password."),
     },
     rules=(Rule("No password.", _external_password),),
@@ -103,9 +104,7 @@ _RUNTIME = Section(
             "The Python 3.9 that programs run on.",
             default={},
         ),
-        "wheels": Key(
-            STATE_PATH, "Folder beside the document with the wheels to install from, for hosts without an index."
-        ),
+        "wheels": Key(_FILE, "Folder beside the document with the wheels to install from, for hosts without an index."),
         "index_url": Key(Text(format="url"), "The package index to install from, when not the hosts' own."),
     }
 )
@@ -140,7 +139,7 @@ _APPLICATION = Section(
             default=DEFAULT_APPLICATION,
             example="myapp.worker:train",
         ),
-        "source": Key(STATE_PATH, "Its package or file, beside the document."),
+        "source": Key(_FILE, "Its package or file, beside the document."),
         "settings": Key(Anything(), "What the function is given; JSON data."),
     }
 )

@@ -32,7 +32,7 @@ _COUNT = Integer(1, UINT32_MAX)
 _RATIO = Number(above=0, maximum=1)
 _POSITIVE = Number(above=0)
 HOST_PATH = Text(format="absolute_path")
-STATE_PATH = Text(format="path")
+_STATE_PATH = Text(format="state_path")
 _OPTIONAL_HOST_PATH = OneOf((Choice(("",)), HOST_PATH))
 
 _MODES = ("FEDERATED_LEARNING", "HYBRID_TRAINING", "CLOUD_TRAINING")
@@ -94,19 +94,19 @@ _ROUND = Section(
 _SUMMARY = Section(
     {
         "metrics_file": Key(
-            STATE_PATH,
+            _STATE_PATH,
             "Metrics of each iteration, in the server's state directory.",
             default="metrics.json",
             source=SEED,
         ),
         "failure_event_file": Key(
-            STATE_PATH, "Failures, in the server's state directory.", default="event.txt", source=SEED
+            _STATE_PATH, "Failures, in the server's state directory.", default="event.txt", source=SEED
         ),
         "continuous_failure_times": Key(
             _COUNT, "So many failed iterations one after the other are an event.", default=10, source=SEED
         ),
         "data_rate_dir": Key(
-            STATE_PATH,
+            _STATE_PATH,
             "Where traffic is recorded, in the server's state directory. Without it a server stops in 1 s, not in 60.",
             source=OBSERVED,
         ),

@@ -21,13 +21,10 @@ from .settings import SETTINGS, Breaches, release
 
 def _usable(address: str) -> bool:
     """Whether the program takes the address: IPv4, first and last number 1 to 254 (ccsrc/common/core/comm_util.cc)."""
-    numbers = address.split(".")
-    return (
-        network.is_numeric(address)
-        and len(numbers) == 4
-        and 1 <= int(numbers[0]) <= 254
-        and 1 <= int(numbers[3]) <= 254
-    )
+    if not network.is_numeric(address) or ":" in address:
+        return False
+    first, *_middle, last = (int(number) for number in address.split("."))
+    return 1 <= first <= 254 and 1 <= last <= 254
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,7 +88,8 @@ FILES = [
     (
         "metrics_file: metrics.json",
         "metrics_file: ../../etc/x",
-        f"19:40: {LENET}.settings.summary.metrics_file: '../../etc/x' {UPWARDS}",
+        f"19:40: {LENET}.settings.summary.metrics_file: '../../etc/x' leads upwards ('..'): "
+        "the program writes it into its state directory",
     ),
     (
         "federation: demo",
@@ -213,12 +216,110 @@ TAGS = [
 ]
 
 
+MS3 = "ms2: 10.20.0.12\n      "
+
+
+def host(line: str, message: str) -> tuple[str, str, str]:
+    """One more host, and the mistake in its line."""
+    return ("ms2: 10.20.0.12", f"{MS3}{line}", f"9:{message}")
+
+
+ADDRESSES = [
+    host(
+        "ms3: 169148429",
+        "12: parties.lab.hosts.ms3: expected an address or a DNS name, found the number 169148429: write it in quotes",
+    ),
+    *(
+        host(f"ms3: '{text}'", f"12: parties.lab.hosts.ms3: '{text}' {message}")
+        for text, message in {
+            "169148429": "is no numeric address",
+            "012.024.0.13": "is no numeric address",
+            "10.20.13": "is no numeric address",
+            "0x0a14000d": "is no DNS name but looks like an address",
+            "0x0a.0x14.0.0xd": "is no DNS name but looks like an address",
+            "240.0.0.1": "is no address of one host",
+            "0.1.2.3": "is no address of one host",
+            "fe80::1": "is no address of one host",
+            "fe80::1%eth0": "names an interface ('%'), which only means something on one host",
+            "::ffff:10.20.0.12": "is an IPv4 address written as IPv6: write 10.20.0.12",
+            "::ffff:a14:c": "is an IPv4 address written as IPv6: write 10.20.0.12",
+        }.items()
+    ),
+    (
+        "redis: {host: ms1}",
+        "redis: {host: ms1, bind: '::ffff:0.0.0.0'}",
+        f"15:30: {LENET}.redis.bind: '::ffff:0.0.0.0' is an IPv4 address written as IPv6: write 0.0.0.0",
+    ),
+    *(
+        (
+            "scheduler: {",
+            f"scheduler: {{public_url: '{text}', ",
+            f"16:29: {LENET}.scheduler.public_url: '{text}' {message}",
+        )
+        for text, message in {
+            "https://[v1.a]": "is no numeric address",
+            "https://0x7f.1": "is no DNS name but looks like an address",
+            "https://169148429": "is no numeric address",
+            "https://ex%61mple.com": "is no DNS name",
+            "https://\u0435xample.com": "is no DNS name",
+            "https://LEADER.example": "has upper-case letters before its path: "
+            "URLs are compared letter by letter, write small ones",
+        }.items()
+    ),
+]
+
+HIDDEN = "has a character that is not shown"
+NAMES = [
+    host(
+        "no: 10.20.0.13",
+        "7: parties.lab.hosts: no is a truth value for some YAML readers and text for others: "
+        "write false, or 'no' in quotes",
+    ),
+    host(
+        "2026-01-01: 10.20.0.13",
+        "7: parties.lab.hosts: 2026-01-01 is a date for some YAML readers and text for others: write it in quotes",
+    ),
+    host("null: 10.20.0.13", "7: parties.lab.hosts.null: a key is a text: write it in quotes"),
+    host("1.5: 10.20.0.13", "7: parties.lab.hosts.'1.5': a key is a text: write it in quotes"),
+    host("'': 10.20.0.13", "7: parties.lab.hosts.'': is empty"),
+    host("MS2: 10.20.0.13", "7: parties.lab.hosts.MS2: there is a host 'ms2' already (federation.yml:8:12)"),
+    host("'ms\u200b3': 10.20.0.13", f"7: parties.lab.hosts.'ms?3': {HOST_NAME}"),
+    host("'\u212ams': 10.20.0.13", f"7: parties.lab.hosts.'\u212ams': {HOST_NAME}"),
+    host("'ms\u202e3': 10.20.0.13", f"10: {HIDDEN} (U+202E): what is read must be what is seen"),
+    (
+        "word: x",
+        'word: "\\x1b[31m"',
+        f"18:96: {APPLICATION}.settings.word: {HIDDEN} (U+001B): what is read must be what is seen",
+    ),
+    (
+        "word: x",
+        'word: "a\\0b"',
+        f"18:96: {APPLICATION}.settings.word: {HIDDEN} (U+0000): what is read must be what is seen",
+    ),
+    ("federation: demo", "federation: demo\u0085x: y", f"3:17: {HIDDEN} (U+0085): what is read must be what is seen"),
+    ("federation: demo", "federation: demo\u2028x: y", f"3:17: {HIDDEN} (U+2028): what is read must be what is seen"),
+    ("plugin:", "# \u202e nigulp\nplugin:", f"1:3: {HIDDEN} (U+202E): what is read must be what is seen"),
+    ("plugin:", "# \0\nplugin:", "1:3: is no YAML: control characters are not allowed"),
+    (
+        "word: x",
+        "word: 1e400",
+        f"18:96: {APPLICATION}.settings.word: 1e400 is read differently by different YAML readers: "
+        "write a decimal number, or the text in quotes",
+    ),
+    (
+        "version: 1",
+        "version: \u0661",
+        "2:10: version: expected a whole number: 1, found the text '\u0661': leave out the quotes",
+    ),
+]
+
+
 def replaced(old: str, new: str) -> str:
     assert DOCUMENT.count(old) >= 1, old
     return DOCUMENT.replace(old, new, 1)
 
 
-@pytest.mark.parametrize(("old", "new", "line"), [*FILES, *SECRETS, *CONNECTION, *TAGS])
+@pytest.mark.parametrize(("old", "new", "line"), [*FILES, *SECRETS, *CONNECTION, *TAGS, *ADDRESSES, *NAMES])
 def test_an_attack_is_a_mistake(mistakes: Mistakes, old: str, new: str, line: str) -> None:
     lines = mistakes(replaced(old, new))
     assert f"federation.yml:{line}" in lines
@@ -236,6 +337,36 @@ def positions(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
             yield from positions(child, (*path, index))
     elif isinstance(value, str):
         yield path
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_a_line_s_end_and_a_mark_at_the_beginning_change_nothing(load: Load, end: str) -> None:
+    assert load("\ufeff" + DOCUMENT.replace("\n", end)).stacks == load(DOCUMENT).stacks
+
+
+def test_a_file_that_is_none_or_lies_elsewhere_is_not_read(mistakes: Mistakes, tmp_path: Path) -> None:
+    """A pipe would hang whoever reads it; a link that came with a partner's files gives away what it leads to."""
+    (tmp_path / "public").mkdir()
+    os.mkfifo(tmp_path / "public/ca.pem")
+    (tmp_path / "app").symlink_to("/etc")
+    assert mistakes(DOCUMENT) == [
+        "federation.yml:9:33: parties.partner.ca: 'public/ca.pem' is neither a file nor a folder",
+        f"federation.yml:18:74: {APPLICATION}.source: 'app' is a link that leads away from the document: "
+        "copy what it names",
+    ]
+
+
+def test_a_link_within_the_document_s_folder_is_followed(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "app").symlink_to("there")
+    assert load(DOCUMENT).stacks
+
+
+def test_an_overlay_cannot_take_away_what_is_needed(mistakes: Mistakes) -> None:
+    view = "plugin: fedlearn.infra.federation\ndocument: federation.yml\noverlay: over.yml\n"
+    assert mistakes(DOCUMENT, source="view.yml", view=view, over="stacks: {lenet: {redis: null}}\n") == [
+        "over.yml:1:17: stacks.lenet: the key 'redis' is missing (a mapping)"
+    ]
 
 
 PLAIN = yaml.safe_load(DOCUMENT)
@@ -278,8 +409,34 @@ def lists_of_lists(levels: int) -> str:
         (DOCUMENT.replace("ms2: 10.20.0.12", "ms2: 10.20.0.12\n      " + "'[1:99]" * 30 + "': {}"), "is no YAML"),
         (DOCUMENT.replace("ms2: 10.20.0.12", "ms2: 10.20.0.12\n      '" + "[1:99]" * 30 + "': {}"), "100000 names"),
         (DOCUMENT.replace("hosts: [ms2]", f"hosts: ['{'*?' * 2000}x']"), "no party has a host whose name fits"),
+        (
+            DOCUMENT.replace(
+                "ms2: 10", "\n      ".join(f"'w{n}-[0:99999]': {{}}" for n in range(2000)) + "\n      ms2: 10"
+            ),
+            "makes more than 100000 hosts",
+        ),
+        (
+            DOCUMENT.replace("hosts: [ms2]", f"hosts: [{', '.join(['w[0:99999]'.join(chr(39) * 2)] * 9000)}]"),
+            "nor 99999 more of this range",
+        ),
+        (
+            DOCUMENT.replace("ms2: 10", "'w[0:99990]': {}\n      ms2: 10").replace(
+                "hosts: [ms2]", "hosts: [" + ", ".join(f"'{'*?' * n}z'" for n in range(1, 500)) + "]"
+            ),
+            "the document's ranges and patterns stand for too many hosts",
+        ),
+        (
+            DOCUMENT.replace("ms2: 10", "'w[0:99990]': {}\n      ms2: 10").replace(
+                "hosts: [ms2]", "hosts: [" + ", ".join(f"x{n}" for n in range(9999)) + "]"
+            ),
+            "has more mistakes than these 1000",
+        ),
+        (DOCUMENT + "\n".join(f"k{n}: 1" for n in range(100_000)), "has more mistakes than these 1000"),
     ],
-    ids=["laughs", "deep", "text", "key", "file", "range", "quotes", "ranges", "pattern"],
+    ids=[
+        *("laughs", "deep", "text", "key", "file", "range", "quotes", "ranges", "pattern"),
+        *("many ranges", "ranges named", "patterns", "names near none", "unknown keys"),
+    ],
 )
 def test_what_would_hold_the_controller_up_is_refused_at_once(mistakes: Mistakes, text: str, line: str) -> None:
     before = time.process_time()

@@ -67,20 +67,20 @@ TABLE = [
         "summary.metrics_file",
         "m/a.json",
         "/var/m.json",
-        "'/var/m.json' is an absolute path: files that a document names lie beside it",
+        "'/var/m.json' is an absolute path: the program writes it into its state directory",
     ),
     Row(
         "summary.failure_event_file",
         "f.txt",
         "../f.txt",
-        "'../f.txt' leads upwards ('..'): files that a document names lie beside it",
+        "'../f.txt' leads upwards ('..'): the program writes it into its state directory",
     ),
     Row("summary.continuous_failure_times", 1, 1.5, COUNT + " found the number 1.5"),
     Row(
         "summary.data_rate_dir",
         "rates",
         "../rates",
-        "'../rates' leads upwards ('..'): files that a document names lie beside it",
+        "'../rates' leads upwards ('..'): the program writes it into its state directory",
     ),
     Row(
         "summary.participation_time_level",

@@ -150,8 +150,8 @@ ROWS = {
     ),
     "addresses beyond the last": (
         "10.20.1.1",
-        "255.255.255.254",
-        "9:7: parties.lab.hosts.'w[01:03]': 3 hosts from 255.255.255.254 on go beyond the last address",
+        "223.255.255.254",
+        "9:7: parties.lab.hosts.'w[01:03]': 3 hosts from 223.255.255.254 on go beyond the last address",
     ),
     "range that counts down": (
         '"w[01:03]"',

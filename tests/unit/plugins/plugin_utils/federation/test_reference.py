@@ -66,6 +66,19 @@ def test_an_example_is_right_for_the_schema_and_for_the_library(
     assert list(federation.expansions) == list(DOCUMENTS[name]["stacks"])
 
 
+def test_of_the_design_s_example_nothing_is_missing_but_kinds() -> None:
+    """Whole, it loads as soon as its last kind exists."""
+    example = yaml.safe_load(EXAMPLE.read_text())
+    missing = [name for name, stack in example["stacks"].items() if stack["kind"] not in kinds()]
+    mistakes = []
+    try:
+        assert list(loading.load(str(EXAMPLE)).expansions) == list(example["stacks"])
+    except loading.WrongDocumentError as error:
+        mistakes = error.mistakes
+    assert [mistake.path for mistake in mistakes] == [f"stacks.{name}.kind" for name in missing]
+    assert all(mistake.message.startswith("unknown kind ") for mistake in mistakes)
+
+
 def test_every_inventory_has_its_document() -> None:
     assert {path.relative_to(CHECKOUT / "inventories").parts[0] for path in INVENTORIES} == {
         path.name for path in (CHECKOUT / "inventories").iterdir() if path.is_dir()
