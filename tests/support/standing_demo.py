@@ -55,18 +55,26 @@ class Demo:
 
     inventory: Path = CHECKOUT / "inventories" / "demo"
     hosts: tuple[str, ...] = ("ms1", "ms2", "ms3")
+    host_set: str = "demo"
+    vault_password: Path = CHECKOUT / "build" / "vault-pass"
     environment: dict[str, str] = field(default_factory=lambda: {**os.environ, "NO_COLOR": "1"})
+
+    @property
+    def ssh_config(self) -> Path:
+        """How OpenSSH reaches the hosts."""
+        return CHECKOUT / "build" / "hosts" / self.host_set / "ssh_config"
 
     def playbook(self, name: str, *arguments: str, inventory: Path | None = None) -> counting.Counted:
         """A playbook of the collection on the demo's hosts, its remote executions counted."""
-        command = [str(CHECKOUT / ".venv" / "bin" / "ansible-playbook"), "-i", str(inventory or self.inventory)]
-        command += ["--vault-password-file", str(CHECKOUT / "build" / "vault-pass"), name, *arguments]
+        document = str(inventory or self.inventory / "federation.yml")
+        command = [str(CHECKOUT / ".venv" / "bin" / "ansible-playbook"), "-i", document]
+        command += ["--vault-password-file", str(self.vault_password), name, *arguments]
         return counting.run(command, self.environment)
 
     def start(self, name: str, inventory: Path, log: Path) -> subprocess.Popen[bytes]:
         """The same, begun and not waited for; what it says goes to a file."""
         command = [str(CHECKOUT / ".venv" / "bin" / "ansible-playbook"), "-i", str(inventory)]
-        command += ["--vault-password-file", str(CHECKOUT / "build" / "vault-pass"), name]
+        command += ["--vault-password-file", str(self.vault_password), name]
         with log.open("w") as output:
             return subprocess.Popen(command, env=self.environment, cwd=CHECKOUT, stdout=output, stderr=output)
 
@@ -78,7 +86,7 @@ class Demo:
 
     def ssh(self) -> dict[str, str]:
         """The connection variables that the demo's group_vars give, for inventories that lie elsewhere."""
-        return {"ansible_ssh_common_args": f'-F "{CHECKOUT / "build" / "hosts" / "demo" / "ssh_config"}"'}
+        return {"ansible_ssh_common_args": f'-F "{self.ssh_config}"'}
 
     def beside(self, folder: Path, *, state: bool = True) -> None:
         """Lay beside another document what lies beside the demo's: how to connect and, with ``state``, its state."""
@@ -92,9 +100,8 @@ class Demo:
 
         It goes there by standard input: sudo writes command lines to the journal, where secrets are looked for.
         """
-        room = CHECKOUT / "build" / "hosts" / "demo"
         done = subprocess.run(
-            ["ssh", "-F", str(room / "ssh_config"), host, "sudo sh"],
+            ["ssh", "-F", str(self.ssh_config), host, "sudo sh"],
             input=command,
             check=False,
             capture_output=True,
@@ -184,7 +191,7 @@ class Demo:
     def secrets(self) -> dict[str, str]:
         """Every secret of the demo's party."""
         view = [str(CHECKOUT / ".venv" / "bin" / "ansible-vault"), "view"]
-        view += ["--vault-password-file", str(CHECKOUT / "build" / "vault-pass")]
+        view += ["--vault-password-file", str(self.vault_password)]
         file = self.inventory / ".secrets" / "lab.yml"
         shown = subprocess.run([*view, str(file)], check=True, capture_output=True, text=True).stdout
         pairs = (line.partition(": ") for line in shown.splitlines() if ": " in line)
