@@ -12,11 +12,10 @@ import json
 import secrets
 import shutil
 import struct
-import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from device import Device
@@ -28,7 +27,6 @@ INITIAL = {"fc.weight": [4.0, 5.0, 6.0], "fc.bias": [7.0]}
 """The model that both stacks begin with."""
 
 Document = dict[str, Any]
-Found = TypeVar("Found")
 
 
 class Modes(Demo):
@@ -48,9 +46,9 @@ class Modes(Demo):
         shutil.rmtree(ROOM / "group_vars", ignore_errors=True)
         self.beside(ROOM, state=False)
         self.write()
-        for verb in ("fedlearn.infra.secrets", "site.yml"):
-            done = self.playbook(verb)
-            assert done.returncode == 0, done.output[-5000:]
+        made = self.playbook("fedlearn.infra.secrets")
+        assert made.returncode == 0, made.output[-3000:]
+        self.site()
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with a change."""
@@ -64,20 +62,11 @@ class Modes(Demo):
     def deploy_devices(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The stack `device`, with a change to it."""
         self.write(lambda document: change(document["stacks"]["device"]))
-        done = self.playbook("site.yml", "-e", "stack=device")
-        assert done.returncode == 0, done.output[-5000:]
+        self.site("-e", "stack=device")
 
     def device(self, name: str, job: str = "device", place: tuple[str, int] = ("10.98.13.12", 16666)) -> Device:
         """A device that knows a server, by default the one of the stack `device`."""
         return Device(place, str(ROOM / "public" / "lab" / "lab.pem"), job, name)
-
-    def pids(self, host: str, units: str) -> str:
-        """Main process of each unit that matches."""
-        return self.run(
-            host,
-            f"for unit in $(systemctl list-units --plain --no-legend '{units}' | cut -d' ' -f1); do"
-            ' echo "$unit $(systemctl show -p MainPID --value $unit)"; done',
-        )
 
 
 def lay(name: str, content: bytes) -> dict[str, str]:
@@ -96,16 +85,6 @@ def npz(weights: Mapping[str, Sequence[float]]) -> bytes:
             array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
             archive.writestr(f"{name}.npy", array + struct.pack(f"<{len(values)}f", *values))
     return packed.getvalue()
-
-
-def until(seconds: float, what: Callable[[], Found], wanted: Callable[[Found], bool]) -> Found:
-    """The first answer that is as wanted; the last one when none is within the time."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = what()
-        if wanted(found) or time.monotonic() > deadline:
-            return found
-        time.sleep(1)
 
 
 # --- what a host can reach --------------------------------------------------------------------------------------------

@@ -11,13 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from deployment import HOSTS, INITIAL, Document, Modes, lay, npz, until
+from deployment import INITIAL, Document, Modes, lay, npz
 from device import SUCCEED
-
-FILES = r"""
-find /etc/fedlearn /opt/fedlearn /etc/systemd/system/fedlearn-* -type f ! -name '*.lock' -printf '%p %m %T@ ' \
-    -exec sha256sum {} \; | sort
-"""
+from standing_demo import until
 
 
 def begins_with(modes: Modes, job: str, model: Mapping[str, str]) -> dict[str, list[float]]:
@@ -61,10 +57,10 @@ def another(document: Document) -> None:
 
 @pytest.mark.parametrize(("change", "said"), [(absent, "nowhere.npz"), (another, "initial.npz")])
 def test_another_file_is_refused_before_anything_changes(modes: Modes, change: Any, said: str) -> None:
-    before = [modes.run(host, FILES) + modes.pids(host, "fedlearn-*") for host in HOSTS]
+    before = modes.files(), modes.processes()
     modes.write(change)
     refused = modes.playbook("site.yml")
     modes.write()
     assert refused.returncode != 0
     assert said in refused.output
-    assert [modes.run(host, FILES) + modes.pids(host, "fedlearn-*") for host in HOSTS] == before
+    assert (modes.files(), modes.processes()) == before

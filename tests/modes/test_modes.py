@@ -10,8 +10,9 @@ import json
 from typing import Any
 
 import pytest
-from deployment import INITIAL, Modes, get, look, until
+from deployment import INITIAL, Modes, get, look
 from device import NOT_READY, SUCCEED, Answer, Device
+from standing_demo import until
 
 REST = "10.98.13.11:21202"
 SCHEDULER = "modes/pki/modes-device-scheduler"
@@ -28,7 +29,8 @@ def begin(*devices: tuple[Device, int]) -> list[Answer]:
     """All take part in one iteration, each with its number of samples."""
 
     def take_part(device: Device, samples: int) -> Answer:
-        return until(90, lambda: device.start(samples), lambda found: found.code == SUCCEED)
+        answer: Answer = until(90, lambda: device.start(samples), lambda found: found.code == SUCCEED)
+        return answer
 
     answers = [take_part(device, samples) for device, samples in devices]
     assert [answer.code for answer in answers] == [SUCCEED] * len(devices), answers

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from deployment import HOSTS, Modes, get, look
+from deployment import Modes, get, look
 
 REDIS, REST, PROXY = "10.98.13.11:23456", "10.98.13.11:11202", "10.98.13.11:6666"
 SERVER, EXCHANGE = "10.98.13.12:6666", "10.98.13.12:7666"
@@ -30,9 +30,11 @@ def other(modes: Modes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     for verb, *options in (("fedlearn.infra.secrets",), ("site.yml", "--tags", "pki")):
         done = modes.playbook(verb, *options, inventory=folder / "federation.yml")
         assert done.returncode == 0, done.output[-3000:]
+    assert modes.run("m1", "ls /etc/fedlearn/other").split() == ["pki"]
     yield
-    for host in HOSTS:
-        modes.run(host, "rm -rf /etc/fedlearn/other /var/lib/fedlearn/other")
+    options = ("-e", "fedlearn_stage=base", "-e", "fedlearn_instance_state=absent", "-e", "fedlearn_source=deployed")
+    done = modes.playbook("fedlearn.infra.stage", *options, "--tags", "pki", inventory=folder / "federation.yml")
+    assert done.returncode == 0, done.output[-3000:]
 
 
 @pytest.fixture(scope="module")

@@ -209,7 +209,7 @@ def recap(output: str) -> dict[str, dict[str, int]]:
     return {host: {word: int(count) for word, count in re.findall(r"(\w+)=(\d+)", counts)} for host, counts in rows}
 
 
-def until(seconds: float, what: Callable[[], object], wanted: Callable[[object], bool]) -> object:
+def until(seconds: float, what: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
     """The first answer that is as wanted; the last one when none is within the time."""
     deadline = time.monotonic() + seconds
     while True:
