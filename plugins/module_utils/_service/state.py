@@ -15,6 +15,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import stat
 import time
@@ -28,6 +29,7 @@ ROOT = "/var/lib/fedlearn"
 LOCK = "/run/fedlearn/lock"
 TEST_HOOK = "/run/fedlearn-test-kill"
 VERSION = 1
+_UNIT = re.compile(r"[A-Za-z0-9_\\][A-Za-z0-9_.@\\-]*")
 _NOBODYS_DATA = ("/var/lib", "/var/lib/private", "/usr/lib", "/usr/share", "/etc/systemd", "/var/log")
 
 
@@ -88,18 +90,20 @@ class Lock:
 
 
 def load(path: str) -> dict[str, Any] | None:
+    """What we once wrote there, None where nothing is. Refuses what is damaged: taken for nothing, it would be lost."""
     content = files.read(path)
-    if not content:
+    if not content and not os.path.lexists(path):
         return None
     try:
         value = json.loads(content)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict) or value.get("version") != VERSION:
-        raise ServiceError(
-            f"{path}: is not what this release writes; restore it, or move it away and run again"
-        ) from None
-    return value
+        version = value["version"]
+    except (ValueError, LookupError, TypeError):
+        version = None
+    if isinstance(version, int) and version > VERSION:
+        raise ServiceError(f"{path}: was written by a newer release (version {version}): run that one")
+    if version != VERSION:
+        raise ServiceError(f"{path}: is damaged; restore it, or move it away and run again")
+    return dict(value)
 
 
 def _store(path: str, value: dict[str, Any], mode: int) -> None:
@@ -115,6 +119,11 @@ class Owned:
         self._content = load(self.path) or {"version": VERSION, "federation": federation}
         self.services: dict[str, Any] = self._content.setdefault("services", {})
         self.left_data: dict[str, Any] = self._content.setdefault("left_data", {})
+        for key in ("services", "left_data"):
+            entries = self._content[key]
+            for name, entry in entries.items() if isinstance(entries, dict) else [(key, None)]:
+                if not _is_sound(entry):
+                    raise ServiceError(f"{self.path}: what it says of {name} is damaged; restore it, or take that out")
 
     def save(self) -> None:
         """Writes the file; removes it, and the directories of ours, when nothing is owned any more."""
@@ -125,6 +134,19 @@ class Owned:
                 files.remove_empty(directory)
             return
         _store(self.path, self._content, 0o644)
+
+
+def _is_sound(entry: Any) -> bool:
+    """Whether an entry names what a service can own: it is what removal goes by, and root may have edited it."""
+    if not isinstance(entry, dict):
+        return False
+    lists = {key: entry.get(key, []) for key in ("units", "files", "data", "directories")}
+    if not all(isinstance(values, list) and all(isinstance(one, str) for one in values) for values in lists.values()):
+        return False
+    paths = lists["files"] + lists["data"] + lists["directories"]
+    return all(_UNIT.fullmatch(name) for name in lists["units"]) and all(
+        path.startswith("/") and os.path.normpath(path) == path for path in paths
+    )
 
 
 def federations() -> list[str]:
