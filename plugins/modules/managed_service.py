@@ -52,7 +52,8 @@ options:
       - "C(watch): list of C(path) and C(change); files and directories that something else writes."
       - "C(health): C(timeout) in seconds, C(restarts) (how many are borne while waiting) and C(checks), a list of
         C(http) (C(url), C(status), C(ca), C(certificate), C(key)), C(tcp) (C(address), C(port)) or C(command) (a
-        list)."
+        list). A port of C(ports) has to be answered by the unit itself. Without checks its process has to stay up for
+        five seconds."
       - "C(ports): list of C(address), C(port), C(protocol). C(data): list of paths."
       - "Files below C(sysusers.d) and C(tmpfiles.d) are placed and applied before all others."
     type: str
@@ -262,14 +263,16 @@ def converge(services: list) -> None:
 
 
 def start_together(services: list) -> None:
-    """Starts what doesn't run with one call; systemd starts them side by side. Jobs aren't waited for, so not here."""
-    starting = [one for one in services if not one.failed and one.action == "start" and one.wanted["type"] != "job"]
-    names = list(dict.fromkeys(name for service in starting for name in service.acting_units))
+    """Starts what doesn't run; systemd starts them side by side. For jobs, which may take days, it doesn't wait."""
+    starting = [one for one in services if not one.failed and one.action == "start"]
     for service in starting:
         service.begin_acting()
-    if names:
-        units.verb("reset-failed", *names)
-        units.verb("start", *names)
+    for words in (["start"], ["--no-block", "start"]):
+        those = [one for one in starting if (one.wanted["type"] == "job") == ("--no-block" in words)]
+        names = list(dict.fromkeys(name for service in those for name in service.acting_units))
+        if names:
+            units.verb("reset-failed", *names)
+            units.verb(*words, *names)
     for service in starting:
         state.point("acted", service.name)
 

@@ -11,11 +11,11 @@ import socket
 import time
 from typing import Any
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._service import units
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import listeners, units
 
 _CHECK_SECONDS = 5.0
 _COMMAND_SECONDS = 20.0
-_STEADY_SECONDS = 1.0  # how long a unit without checks has to stay up
+_SETTLE_SECONDS = 5.0  # how long a process without checks has to stay up: what can't work mostly ends within seconds
 
 
 def _http(check: dict[str, Any], seconds: float) -> str | None:
@@ -99,45 +99,49 @@ def try_checks(checks: list[dict[str, Any]], seconds: float = _CHECK_SECONDS) ->
 
 def describe(unit: units.Unit) -> str:
     text = f"{unit.name} is {unit.active} ({unit.sub})"
-    return text + (f", result {unit.result}, exit status {unit.status}" if unit.result not in ("", "success") else "")
+    text += f", result {unit.result}, exit status {unit.status}" if unit.result not in ("", "success") else ""
+    return text + (f", restarted {unit.restarts} times" if unit.restarts else "")
 
 
-def wait(name: str, spec: dict[str, Any], finished: str | None, restarts: int, proving: bool) -> str | None:
-    """Waits until the unit is up and its checks pass. Returns None then, else the reason at the end of the time.
+def wrong_now(unit: units.Unit, wanted: dict[str, Any], seconds: float = _CHECK_SECONDS) -> str | None:
+    """What keeps a service from being called well at this moment; None when nothing does."""
+    spec = wanted["health"]
+    # between two restarts a unit is "activating" as well: that is no job at work
+    at_work = wanted["type"] == "job" and (unit.active, unit.sub) == ("activating", "start")
+    if unit.active not in ("active", "reloading") and not at_work:
+        return describe(unit)
+    if not spec["checks"] and unit.restarts and unit.up < _settling(spec):
+        return f"{describe(unit)}, the last time {unit.up:.0f} s ago"
+    return try_checks(spec["checks"], seconds) or listeners.others(unit.name, spec["checks"], wanted["ports"])
 
-    `finished` is the file that says a job is done (None: no job), `restarts` how often the unit had been restarted when
-    it was last left, `proving` whether it was started just now and has to show that it stays up.
+
+def _settling(spec: dict[str, Any]) -> float:
+    """How long a process has to stay up: one with checks only while they run."""
+    return 0.0 if spec["checks"] else min(_SETTLE_SECONDS, float(spec["timeout"]) / 2)
+
+
+def wait(name: str, wanted: dict[str, Any], restarts: int) -> str | None:
+    """Waits until the unit is up, stays up, and its checks pass. Returns None then, else the reason at the time's end.
+
+    `restarts` is how often the unit had been restarted when it was last left.
     """
-    limit = time.monotonic() + float(spec["timeout"])
-    restarts += int(spec["restarts"])
-    steady, pause = _Steady(0.0 if spec["checks"] or not proving else _STEADY_SECONDS), 0.05
+    spec = wanted["health"]
+    limit, pause = time.monotonic() + float(spec["timeout"]), 0.05
     while True:
         unit = units.show([name])[name]
-        verdict = _verdict(unit, finished, restarts)
+        verdict = _verdict(unit, wanted["finished"], restarts + int(spec["restarts"]))
         if verdict is not None:
             return verdict or None
-        wrong: str | None = describe(unit)
-        if unit.active == "active" or (finished and unit.active == "activating"):
-            wrong = try_checks(spec["checks"], min(_CHECK_SECONDS, max(0.5, limit - time.monotonic())))
-            if wrong is None and steady.lasts(unit, units.show([name])[name]):
+        wrong = wrong_now(unit, wanted, min(_CHECK_SECONDS, max(0.5, limit - time.monotonic())))
+        if wrong is None:
+            wrong = describe(unit)
+            after = units.show([name])[name]
+            if (after.active, after.pid) == (unit.active, unit.pid) and after.up >= _settling(spec):
                 return None
         if time.monotonic() >= limit:
-            return f"not healthy within {spec['timeout']} s: {wrong or describe(unit)}"
+            return f"not healthy within {spec['timeout']} s: {wrong}"
         time.sleep(pause)
         pause = min(pause * 1.5, 0.5)
-
-
-class _Steady:
-    """Whether one and the same process has been up for long enough."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._pid, self._since = seconds, -1, 0.0
-
-    def lasts(self, before: units.Unit, after: units.Unit) -> bool:
-        if before.pid != self._pid:
-            self._pid, self._since = before.pid, time.monotonic()
-        same = (before.active, before.pid) == (after.active, after.pid)
-        return same and time.monotonic() - self._since >= self._seconds
 
 
 def _verdict(unit: units.Unit, finished: str | None, restarts: int) -> str | None:
@@ -147,8 +151,5 @@ def _verdict(unit: units.Unit, finished: str | None, restarts: int) -> str | Non
         os.path.exists(finished) or (unit.active == "inactive" and unit.result == "success" and not queued)
     ):
         return ""
-    if unit.active == "failed" or (unit.active == "inactive" and not queued):
-        return describe(unit)
-    if unit.restarts > restarts:
-        return f"{describe(unit)}; it was restarted {unit.restarts} times"
-    return None
+    lost = unit.active == "failed" or (unit.active == "inactive" and not queued) or unit.restarts > restarts
+    return describe(unit) if lost else None

@@ -61,7 +61,7 @@ def _attributes(found: files.Found) -> str:
 def _content(file: files.File, found: files.Found, mask: Mask) -> dict[str, str]:
     if found.kind == "file" and found.sha256 == file.sha256:
         return _entry(file.path, "", "")
-    if file.secret or (found.kind == "file" and not found.mode & 0o004):
+    if file.secret or not file.mode & 0o004 or (found.kind == "file" and not found.mode & 0o004):
         before = "" if found.kind == "absent" else "(former content, not shown)\n"
         return _entry(file.path, before, "(new content, not shown)\n")
     before = f"(a link to {found.sha256})\n"
@@ -87,7 +87,9 @@ def foresee(services: Sequence[Service]) -> None:
         service.outcome.changed = service.differs
         service.outcome.action = "removed" if service.absent and service.differs else PAST[service.action]
         if isinstance(service, Present) and service.action == "none" and service.wanted["state"] == "started":
-            service.outcome.healthy = service.finished or not health.try_checks(service.wanted["health"]["checks"])
+            service.outcome.healthy = service.finished or not health.wrong_now(
+                service.shown[service.main], service.wanted
+            )
 
 
 def result(services: Sequence[Service], diff: list[dict[str, str]] | None, foreseen: bool) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def result(services: Sequence[Service], diff: list[dict[str, str]] | None, fores
     for service in services:
         outcome = service.outcome
         outcome.reason = mask(outcome.reason)
-        outcome.journal = [mask(line) for line in outcome.journal]
+        outcome.journal = mask.lines(outcome.journal)
         if outcome.changed or foreseen:
             outcome.files = sorted({file.path for file, _found in service.changes} | set(service.obsolete))
     value: dict[str, Any] = {

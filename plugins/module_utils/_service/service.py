@@ -72,7 +72,9 @@ class Service:
     def compare(self, shown: dict[str, units.Unit]) -> None:
         """Finds all that differs."""
         self.shown = shown
-        self.outcome.overrides = [path for name in self.unit_names for path in shown[name].dropins]
+        ours = {file.path for file in self.files} | set(self.entry.get("files", []))
+        found = [path for name in self.unit_names for path in shown[name].dropins]
+        self.outcome.overrides = [path for path in dict.fromkeys(found) if path not in ours]
 
     @property
     def missing_uploads(self) -> list[str]:

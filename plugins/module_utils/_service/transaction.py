@@ -197,17 +197,11 @@ class Transaction(Present):
 
     def _await_health(self) -> None:
         unit = self.shown[self.main]
-        if not self.acted and unit.active == "active" and not health.try_checks(self.wanted["health"]["checks"]):
+        if self.finished or not (self.acted or health.wrong_now(unit, self.wanted)):
             return
-        proving = self.action in ("start", "restart")
-        reason = self._wait(self.wanted["health"], 0 if proving else unit.restarts, proving)
+        reason = health.wait(self.main, self.wanted, 0 if self.action in ("start", "restart") else unit.restarts)
         if reason:
             raise ServiceError(reason)
-
-    def _wait(self, spec: dict[str, Any], restarts: int, proving: bool) -> str | None:
-        if self.finished:
-            return None
-        return health.wait(self.main, spec, self.wanted["finished"], restarts, proving)
 
     # -- undo ----------------------------------------------------------------------------------------------------------
 
@@ -289,6 +283,7 @@ class Transaction(Present):
     def _restart_former(self, record: dict[str, Any]) -> str | None:
         units.verb("reset-failed", self.main)
         units.verb("reload" if self.action == "reload" else "restart", self.main)
-        wrong = self._wait(record.get("health") or self.wanted["health"], 0, True)
+        former = {**self.wanted, "health": record.get("health") or self.wanted["health"]}
+        wrong = None if self.finished else health.wait(self.main, former, 0)
         record["invocation"] = units.show([self.main])[self.main].invocation
         return wrong

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ _PROPERTIES = (
     "NRestarts,Result,ExecMainStatus,ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic,CanReload,Job"
 )
 VALIDATE_SECONDS = 60
+_LINE_SHOWN = 300  # characters
 _SYSTEMCTL_SECONDS = 200  # above systemd's own 90 s for stopping and 90 s for starting
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -46,6 +48,7 @@ class Unit:
     result: str = ""
     status: str = ""
     started: float = 0.0  # seconds since the epoch; 0: never
+    up: float = 0.0  # seconds since then, whatever became of the clock
     can_reload: bool = False
     job: str = ""
 
@@ -60,29 +63,40 @@ class Unit:
 
 
 def run(argv: list[str], seconds: float) -> tuple[int, str]:
-    """Runs a command, without a shell. Returns its status (124: timed out, 127: cannot be run) and both outputs."""
+    """Runs a command, without a shell. Returns its status (124: timed out, 127: cannot be run) and both outputs.
+
+    At the limit all it started ends with it, unless that made a session of its own.
+    """
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=seconds,
             cwd="/",
             env=_ENVIRONMENT,
-            check=False,
             start_new_session=True,
         )
-    except subprocess.TimeoutExpired as expired:
-        return 124, (expired.stdout or b"").decode("utf-8", "replace") + f"\n(no answer within {seconds:.0f} s)"
     except OSError as error:
         return 127, f"{argv[0]}: {os.strerror(error.errno or 0)}"
-    return done.returncode, done.stdout.decode("utf-8", "replace")
+    try:
+        output, late = process.communicate(timeout=seconds)[0], ""
+    except subprocess.TimeoutExpired as expired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        output, late = expired.stdout or b"", f"\n(no answer within {seconds:.0f} s)"
+    return 124 if late else process.returncode, output.decode("utf-8", "replace") + late
 
 
 def ending(output: str) -> str:
-    """The last lines of what a command said."""
-    return "\n".join(output.strip().splitlines()[-8:])[-1000:]
+    """The last lines of what a command said. Long ones are cut between words: half a secret would not be masked."""
+    return "\n".join(_shortened(line) for line in output.strip().splitlines()[-8:])
+
+
+def _shortened(line: str) -> str:
+    if len(line) <= _LINE_SHOWN:
+        return line
+    return f"{line[: max(line.rfind(' ', 0, _LINE_SHOWN), 0)]} ({len(line)} characters in all)".strip()
 
 
 def show(names: list[str]) -> dict[str, Unit]:
@@ -93,7 +107,7 @@ def show(names: list[str]) -> dict[str, Unit]:
     code, output = run(argv, _SYSTEMCTL_SECONDS)
     blocks = output.strip("\n").split("\n\n")
     if code != 0 or len(blocks) != len(names):
-        raise ServiceError(f"systemctl show failed: {output.strip()[-300:]}")
+        raise ServiceError(f"systemctl show failed: {ending(output)}")
     return {name: _parse(name, block) for name, block in zip(names, blocks)}
 
 
@@ -101,6 +115,7 @@ def _parse(name: str, block: str) -> Unit:
     value = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
     stamp = value.get("ExecMainStartTimestampMonotonic", "0")
     started = int(stamp if stamp not in ("", "0") else value.get("InactiveExitTimestampMonotonic") or 0) / 1e6
+    up = time.clock_gettime(time.CLOCK_MONOTONIC) - started if started else 0.0
     return Unit(
         name=name,
         load=value.get("LoadState", ""),
@@ -108,7 +123,7 @@ def _parse(name: str, block: str) -> Unit:
         sub=value.get("SubState", ""),
         enabled=value.get("UnitFileState", ""),
         fragment=value.get("FragmentPath", ""),
-        dropins=tuple(path for path in value.get("DropInPaths", "").split() if f"/{name}.d/" in path),
+        dropins=tuple(value.get("DropInPaths", "").split()),
         needs_reload=value.get("NeedDaemonReload") == "yes",
         pid=int(value.get("MainPID") or 0),
         invocation=value.get("InvocationID", ""),
@@ -117,7 +132,8 @@ def _parse(name: str, block: str) -> Unit:
         status=value.get("ExecMainStatus", ""),
         can_reload=value.get("CanReload") == "yes",
         job=value.get("Job", ""),
-        started=time.time() - (time.clock_gettime(time.CLOCK_MONOTONIC) - started) if started else 0.0,
+        started=time.time() - up if started else 0.0,
+        up=up,
     )
 
 
@@ -131,7 +147,7 @@ def must(*words: str) -> None:
     """`systemctl <words>`, or a ServiceError with what it said."""
     code, output = verb(*words)
     if code != 0:
-        raise ServiceError(f"systemctl {' '.join(words)} failed: {output[-500:] or code}")
+        raise ServiceError(f"systemctl {' '.join(words)} failed: {ending(output) or code}")
 
 
 def spoken(argv: list[str]) -> str:

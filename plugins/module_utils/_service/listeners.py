@@ -1,0 +1,72 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whose process answers on a port: a check that another program answered says nothing of the service."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any
+
+
+def others(unit: str, checks: list[dict[str, Any]], ports: list[dict[str, Any]]) -> str | None:
+    """In words, who listens in the unit's stead on a port of its own that its checks just reached; None: nobody."""
+    own = {port["port"] for port in ports if port["protocol"] == "tcp"}
+    for port in own & {_port(check) for check in checks}:
+        sockets = _listening(port)
+        if not sockets or any(sockets & _sockets(pid) for pid in _processes() if _belongs(pid, unit)):
+            continue
+        stranger = next((pid for pid in _processes() if sockets & _sockets(pid)), None)
+        who = f" ({_read(f'/proc/{stranger}/comm').strip()}, process {stranger})" if stranger else ""
+        return f"port {port} is answered by another program{who} and not by {unit}"
+    return None
+
+
+def _port(check: dict[str, Any]) -> int | None:
+    if "http" in check:
+        url = urllib.parse.urlsplit(check["http"]["url"])
+        return url.port or (443 if url.scheme == "https" else 80)
+    return int(check["tcp"]["port"]) if "tcp" in check else None
+
+
+def _listening(port: int) -> set[str]:
+    """The sockets that listen on a port, on any address, as /proc/<pid>/fd names them."""
+    found = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(table, encoding="ascii") as stream:
+                rows = [line.split() for line in stream]
+        except OSError:  # no IPv6 here
+            continue
+        found |= {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].split(":")[1], 16) == port}
+    return found
+
+
+def _processes() -> Iterator[str]:
+    return (name for name in os.listdir("/proc") if name.isdigit())
+
+
+def _sockets(pid: str) -> set[str]:
+    found = set()
+    try:
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            found.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    except OSError:  # it ended, or closed that one just now
+        pass
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def _belongs(pid: str, unit: str) -> bool:
+    """Whether systemd counts a process to a unit, by its control group (of version 1 or 2)."""
+    return any(unit in line.split("/") for line in _read(f"/proc/{pid}/cgroup").splitlines())
