@@ -22,6 +22,7 @@ from ansible.plugins.action import ActionBase
 from ansible.template import trust_as_template
 from jinja2.exceptions import TemplateError
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.redact import MASK
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.settings import WrongSettingsError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._service import description
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._service.description import DescriptionError
@@ -172,7 +173,8 @@ class _Renderer:
             if wrong is not None:
                 who = f"{self._role}/{extra['instance']['name']}"
                 raise DescriptionError("\n".join(f"{who}: {line}" for line in str(wrong).splitlines())) from None
-            raise DescriptionError(f"{extra['instance']['name']}: {name}: {_without_values(error)}") from None
+            told = _without_values(error, extra["instance"], source)
+            raise DescriptionError(f"{extra['instance']['name']}: {name}: {told}") from None
         if isinstance(text, (dict, list)) or text is None:
             raise DescriptionError(
                 f"{extra['instance']['name']}: {name}: renders to {type(text).__name__} and not to text"
@@ -217,13 +219,19 @@ def _wrong_settings(error: BaseException) -> WrongSettingsError | None:
     return cause
 
 
-def _without_values(error: BaseException) -> str:
-    """A template's error: what Ansible's own plugins say, never what Python says of a value, which may be a secret."""
+def _without_values(error: BaseException, instance: dict[str, Any], source: str) -> str:
+    """A template's error: what Ansible's own plugins say, but not what Python says of a value, which may be a secret.
+
+    Nor the instance's own strings, as where one of them was taken for a key: the template's words say enough.
+    """
     text, cause = str(error), error.__cause__ or error.__context__
     while cause is not None:
         if not isinstance(cause, (AnsibleError, TemplateError)) and str(cause):
             text = text.replace(str(cause), type(cause).__name__)
         cause = cause.__cause__ or cause.__context__
+    values = {one for one in _strings([*instance.values()]) if len(one) >= _SHORTEST_SECRET and one not in source}
+    for value in sorted(values - {instance["name"], instance["federation"]}, key=len, reverse=True):
+        text = text.replace(value, MASK)
     return text
 
 
