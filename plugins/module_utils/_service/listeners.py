@@ -68,5 +68,5 @@ def _read(path: str) -> str:
 
 
 def _belongs(pid: str, unit: str) -> bool:
-    """Whether systemd counts a process to a unit, by its control group (of version 1 or 2)."""
-    return any(unit in line.split("/") for line in _read(f"/proc/{pid}/cgroup").splitlines())
+    """Whether systemd counts a process to a unit, by its control group (version 1 or 2). It itself listens for any."""
+    return pid == "1" or any(unit in line.split("/") for line in _read(f"/proc/{pid}/cgroup").splitlines())
