@@ -64,11 +64,19 @@ def test_check_mode_reports_nothing(demo: Demo) -> None:
     assert {row["changed"] for row in recap(checked.output).values()} == {0}
 
 
-def test_status_says_ok_in_its_last_line(demo: Demo) -> None:
-    status = demo.playbook("fedlearn.infra.status")
+def test_status_says_ok_in_its_last_line_and_tells_overrides(demo: Demo) -> None:
+    dropin = "/etc/systemd/system/fedlearn-demo-lenet-redis.service.d/note.conf"
+    lay = f"mkdir {Path(dropin).parent}; printf '[Unit]\\nDocumentation=man:redis-server\\n' > {dropin}"
+    demo.run("ms1", f"{lay}; systemctl daemon-reload")
+    try:
+        status = demo.playbook("fedlearn.infra.status")
+    finally:
+        demo.run("ms1", f"rm -r {Path(dropin).parent}; systemctl daemon-reload")
     assert status.returncode == 0, status.output
-    last = [line for line in status.output.splitlines() if line.strip()][-1]
-    assert json.loads(last)["verdict"] == "ok"
+    last = json.loads([line for line in status.output.splitlines() if line.strip()][-1])
+    assert last["verdict"] == "ok"
+    overrides = {host: row["overrides"] for host, row in last["stacks"]["lenet"]["hosts"].items()}
+    assert overrides == {"ms1": [dropin], "ms2": [], "ms3": []}
 
 
 def test_precheck_finds_nothing(demo: Demo) -> None:

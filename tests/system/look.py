@@ -9,8 +9,8 @@ import hashlib
 import json
 import pathlib
 import pwd
+import socket
 import subprocess
-import urllib.request
 
 ROOTS = (
     "etc/fedlearn",
@@ -62,7 +62,9 @@ def show(unit):
 def answer(config):
     port = json.loads(config.read_text().split("}")[0] + "}")["port"]
     try:
-        return urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=2).read().decode()
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return b"".join(iter(lambda: connection.recv(4096), b"")).decode().partition("\r\n\r\n")[2]
     except (OSError, ValueError):
         return None
 

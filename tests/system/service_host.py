@@ -10,17 +10,29 @@ import copy
 import json
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import playbooks
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 ROOM = CHECKOUT / "build" / "hosts" / os.environ.get("FEDLEARN_SERVICE_SET", "service")
-HOST = "h1"
+HOST = os.environ.get("FEDLEARN_SERVICE_HOST", "h1")
 FEDERATION = "tests"
 HOOK = "/run/fedlearn-test-kill"
-PLAY = "[{hosts: h1, gather_facts: false, roles: [thing]}]\n"
+PLAY = f"[{{hosts: {HOST}, gather_facts: false, roles: [thing]}}]\n"
+ANSIBLE = {
+    "NO_COLOR": "1",
+    "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+    "ANSIBLE_ROLES_PATH": str(HERE / "roles"),
+    "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"),
+    "ANSIBLE_CALLBACKS_ENABLED": "results",
+    "ANSIBLE_INJECT_FACT_VARS": "false",
+}
 WIPE = """
 systemctl stop 'fedlearn-*'
 rm -rf /etc/systemd/system/fedlearn-* /etc/systemd/system/*.wants/fedlearn-* /run/systemd/system/fedlearn-*
@@ -47,13 +59,14 @@ class Ran:
 class Running:
     """A run in the background."""
 
-    def __init__(self, process: subprocess.Popen[str], result: Path) -> None:
-        self._process, self._result = process, result
+    def __init__(self, process: BaseProcess, output: Path, result: Path) -> None:
+        self._process, self._output, self._result = process, output, result
 
     def wait(self) -> Ran:
-        output = self._process.communicate()[0]
+        self._process.join()
+        assert self._process.exitcode is not None
         result = json.loads(self._result.read_text()) if self._result.exists() else {}
-        return Ran(self._process.returncode, output, result)
+        return Ran(self._process.exitcode, self._output.read_text(), result)
 
 
 @dataclass
@@ -108,34 +121,23 @@ class ServiceHost:
 
     def __init__(self, room: Path) -> None:
         self._room, self._count = room, 0
+        self._socket = tempfile.mkdtemp(prefix="fl-")  # a socket's path is short
         (room / "play.yml").write_text(PLAY)
+        os.environ.update(ANSIBLE)
 
     def begin(
         self, *instances: dict[str, Any], arguments: tuple[str, ...] = (), kill: str = "", **values: Any
     ) -> Running:
         """Starts a run; `kill` names the step at which its controller is killed, `values` are the role's."""
         self._count += 1
-        variables, result = self._room / f"{self._count}.json", self._room / f"{self._count}.result.json"
+        variables, result, output = (self._room / f"{self._count}.{kind}" for kind in ("json", "result", "output"))
         settings = {"ansible_python_interpreter": "/usr/bin/python3", "fedlearn_federation": FEDERATION}
         variables.write_text(
             json.dumps({"thing_instances": instances, **settings, **{f"thing_{k}": v for k, v in values.items()}})
         )
-        environment = {
-            **os.environ,
-            "NO_COLOR": "1",
-            "ANSIBLE_ROLES_PATH": str(HERE / "roles"),
-            "ANSIBLE_CALLBACK_PLUGINS": str(HERE / "callback_plugins"),
-            "ANSIBLE_CALLBACKS_ENABLED": "results",
-            "ANSIBLE_INJECT_FACT_VARS": "false",
-            "FEDLEARN_RESULT": str(result),
-            "FEDLEARN_TEST_KILL": kill,
-        }
-        command = [str(CHECKOUT / ".venv" / "bin" / "ansible-playbook"), "-i", str(ROOM / "hosts.yml")]
-        command += [str(self._room / "play.yml"), "-e", f"@{variables}", *arguments]
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=CHECKOUT, env=environment
-        )
-        return Running(process, result)
+        environment = {"FEDLEARN_RESULT": str(result), "FEDLEARN_TEST_KILL": kill}
+        command = ["-i", str(ROOM / "hosts.yml"), str(self._room / "play.yml"), "-e", f"@{variables}", *arguments]
+        return Running(playbooks.start(command, environment, output), output, result)
 
     def run(self, *instances: dict[str, Any], **how: Any) -> Ran:
         """A run to its end, whatever that is."""
@@ -156,9 +158,12 @@ class ServiceHost:
 
     def shell(self, script: str, interpreter: str = "sh -e") -> str:
         """What a script prints, as root on the host; a failing one fails the test."""
-        command = ["ssh", "-F", str(ROOM / "ssh_config"), HOST, f"sudo {interpreter}"]
-        done = subprocess.run(command, input=script, check=False, capture_output=True, text=True)
-        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        shared = ["-o", "ControlMaster=auto", "-o", "ControlPersist=20", "-S", f"{self._socket}/%C"]
+        command = ["ssh", "-F", str(ROOM / "ssh_config"), *shared, HOST, f"sudo {interpreter}"]
+        with tempfile.TemporaryFile("w+") as errors:  # not a pipe: the shared connection would hold it open
+            done = subprocess.run(command, input=script, check=False, stdout=subprocess.PIPE, stderr=errors, text=True)
+            errors.seek(0)
+            assert done.returncode == 0, f"{script}\n{done.stdout}{errors.read()}"
         return done.stdout
 
     def look(self) -> Seen:
