@@ -99,10 +99,12 @@ def passed_before(part: Part, digest: str, room: Path) -> bool:
     return bool(result["passed"]) and result["tree"] == digest
 
 
-def tell(result: Result) -> None:
-    """One line a part, as soon as it has ended."""
+def tell(result: Result, room: Path) -> None:
+    """One line a part, as soon as it has ended, and what it says that it skipped."""
     word, reason = ("ok", "") if result.passed else ("FAILED", f"  {result.reason}")
     print(f"{word:<7} {result.part:<24} {result.seconds:>5} s{reason}", flush=True)
+    lines = (room / f"{result.part}.log").read_text(errors="replace").splitlines()
+    print("".join(f"        {line}\n" for line in lines if line.startswith("SKIPPED")), end="", flush=True)
 
 
 def tell_why(part: str, room: Path) -> None:
@@ -123,7 +125,7 @@ def run_all(suite: str, parts: list[Part], room: Path, *, again: bool) -> bool:
             print(f"passed  {part.name:<24} for this tree already", flush=True)
             continue
         result = run(part, digest, room)
-        tell(result)
+        tell(result, room)
         if not result.passed:
             failed.append(part.name)
     for name in failed:

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Every role's Molecule scenario on one Debian, one after the other: roles.sh SUITE
+# Roles' Molecule scenarios on one Debian, one after the other: roles.sh SUITE NAME...
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-suite=${1:?roles.sh SUITE: bullseye, bookworm or trixie}
-for scenario in molecule/*/molecule.yml; do
-    name=$(basename "$(dirname "$scenario")")
+suite=${1:?roles.sh SUITE NAME...; SUITE is bullseye, bookworm or trixie, NAME a folder of molecule/}
+shift
+for name in "$@"; do
     echo "=== $name on $suite"
     tests/tools/scenario.sh "$name" "$suite"
 done

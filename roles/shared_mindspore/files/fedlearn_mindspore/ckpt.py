@@ -11,7 +11,7 @@ A checkpoint is one protocol buffers message, a list of named tensors:
     Tensor     { repeated int64 dims = 1; string tensor_type = 2; bytes tensor_content = 3; }
 
 A large tensor is cut into several values of the same tag, one after the other. Seen on files that mindspore 2.0.0
-wrote; tests/unit/launcher proves both directions against its load_checkpoint and save_checkpoint.
+wrote; molecule/mindspore_full proves both directions against its load_checkpoint and save_checkpoint.
 """
 
 from __future__ import annotations
