@@ -96,15 +96,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return answer
 
     def _install(self, packages: list[str]) -> None:
-        result = self._module(
-            "ansible.builtin.apt",
-            {
-                "name": packages,
-                "install_recommends": False,
-                "update_cache": True,
-                "policy_rc_d": 101,
-            },
-        )
+        result = self._module("fedlearn.infra.packages", {"names": packages})
         if result.get("failed"):
             raise AnsibleActionFail(
                 f"{', '.join(packages)} can't be installed here (Debian 12 and later have no Python 3.9: "

@@ -95,7 +95,7 @@ options:
         default: 2
   packages:
     description: Packages of the distribution the artifacts need; missing ones are installed with
-      M(ansible.builtin.apt).
+      M(fedlearn.infra.packages).
     type: list
     elements: str
     default: []

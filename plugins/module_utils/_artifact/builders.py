@@ -74,7 +74,7 @@ def build_environment(item: dict[str, Any], folder: str, python: str, wheels: st
         "install",
         "--quiet",
         "--no-input",
-        "--no-cache-dir",
+        *_cache_options(),
         "--only-binary=:all:",
         "--require-hashes",
         "--no-deps",
@@ -105,6 +105,11 @@ def build_environment(item: dict[str, Any], folder: str, python: str, wheels: st
             os.unlink(os.path.join(folder, "bin", program))
     if item.get("check"):
         run([own, "-c", item["check"]], f"{item['program']}: the built environment", python)
+
+
+def _cache_options() -> list[str]:
+    """A cache that the administrator keeps is used; none is begun."""
+    return [] if os.path.isdir(os.path.expanduser("~/.cache/pip")) else ["--no-cache-dir"]
 
 
 def _drop(folder: str, patterns: list[str]) -> None:
