@@ -46,6 +46,6 @@ test-all: venv ## everything else, in parts (PART=name for one); done parts of t
 scenario: venv ## one Molecule scenario: make scenario NAME=redis
 	@$(TOOLS)/scenario.sh "$(NAME)"
 
-bench: venv ## benchmarks, as ratios, into build/bench/
+bench: venv ## benchmarks, as ratios, into build/bench/ (NAME=fresh for one)
 	@$(TOOLS)/venv.sh .venv requirements-bench.txt
-	@$(PYTHON) -m tests.benchmarks
+	@$(PYTHON) -m tests.benchmarks $(NAME)

@@ -2,18 +2,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""`make bench`: every benchmark, or those named; each writes build/bench/NAME.json and prints its ratios."""
+"""`make bench`: every benchmark, or those named; each writes build/bench/NAME.json, and a table ends the run."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
-from pathlib import Path
+from typing import Any
 
-from tests.benchmarks import inventory
+from tests.benchmarks import again, demo, fresh, inventory
+from tests.benchmarks.hosts import ROOM, BenchError
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-BENCHMARKS = {"inventory": inventory.measure}
+BENCHMARKS = {
+    "inventory": inventory.measure,
+    "fresh": fresh.measure,
+    "again": again.measure,
+    "demo": demo.measure,
+}
 
 
 def main(names: list[str]) -> int:
@@ -22,14 +29,40 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"no benchmark {', '.join(sorted(unknown))}: there are {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    room = CHECKOUT / "build" / "bench"
-    room.mkdir(parents=True, exist_ok=True)
+    ROOM.mkdir(parents=True, exist_ok=True)
+    results, failed = {}, False
     for name in names or BENCHMARKS:
-        result = BENCHMARKS[name]()
-        (room / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
-        for figure, value in result["ratios"].items():
-            print(f"{name}: {figure}: {value:.2f} (goal: at most {result['goals'][figure]})", flush=True)
-    return 0
+        print(f"{name} ...", flush=True)
+        try:
+            results[name] = measured(name)
+        except (BenchError, subprocess.CalledProcessError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            failed = True
+    print(table(results))
+    return int(failed)
+
+
+def measured(name: str) -> dict[str, Any]:
+    """A benchmark's result, as it is kept; the load says whether seconds mean anything, ratios mean more."""
+    before = os.getloadavg()[0]
+    result = {
+        **BENCHMARKS[name](),
+        "load": {"before": before, "after": os.getloadavg()[0]},
+        "processors": os.cpu_count(),
+    }
+    (ROOM / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Each figure beside its goal."""
+    rows = [f"{'benchmark':<10} {'figure':<36} {'measured':>9} {'at most':>9}"]
+    for name, result in results.items():
+        for figure, value in result["figures"].items():
+            goal = result["goals"][figure]
+            verdict = "met" if value <= goal else "not met"
+            rows.append(f"{name:<10} {figure:<36} {value:>9.2f} {goal:>9} {verdict}")
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def tell(times: dict[str, float]) -> None:
         verdict = "passed" if stack["passed"] else "FAILED"
         print(f"  {name}: {verdict}, expected {stack['expected']}, observed {stack['observed']}")
         print(f"  {'':{len(name)}}  largest error {stack['max_error']}, {stack['seconds']} s")
+    (BUILD / "demo" / "times.json").write_text(json.dumps(times, indent=2) + "\n")
     print("\nTime")
     for title, seconds in times.items():
         print(f"  {title:<24} {seconds:6.1f} s")
