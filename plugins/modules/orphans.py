@@ -6,12 +6,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: orphans
-short_description: Find, and where asked to remove, services that the document no longer names
+short_description: Find, and where asked to remove, services and certificates that the document no longer names
 description:
-  - Compares what C(/var/lib/fedlearn/<federation>/owned.json) says is ours on a host with the names that the
-    inventory expects there.
+  - Compares what C(/var/lib/fedlearn/<federation>) says is ours on a host (services in C(owned.json), certificates in
+    C(certificates)) with the names that the inventory expects there.
   - A service that is ours and isn't expected is an orphan. It is reported and, with O(prune=true), stopped,
     disabled and removed with its files. Its data stay unless O(remove_data=true).
+  - So is a certificate, which O(prune=true) removes with its key. They are looked at only where O(expected) lists
+    C(certificates).
   - Other federations on the host are left alone.
 version_added: 0.1.0
 author:
@@ -23,8 +25,8 @@ options:
     required: true
   expected:
     description:
-      - The names that belong on this host, lists by kind (C(services), C(sites), ...); all lists together are what
-        is expected.
+      - The names that belong on this host, lists by kind. C(certificates) are those of certificates; all other
+        lists (C(services), C(sites), ...) together are those of services.
     type: dict
     required: true
   prune:
@@ -68,7 +70,8 @@ orphans:
   type: list
   elements: dict
   contains:
-    name: {description: Name of the instance., type: str}
+    kind: {description: "V(service) or V(certificate).", type: str}
+    name: {description: Name of the instance or certificate., type: str}
     units: {description: Its units., type: list, elements: str}
     files: {description: Its files., type: list, elements: str}
     ports: {description: Where it listens., type: list, elements: dict}
@@ -89,29 +92,55 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import Description
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.removal import Removal
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import Options
 
 
-def expected_names(expected: dict) -> set:
-    """All names of all lists."""
-    return {name for names in expected.values() if isinstance(names, list) for name in names}
+LAYOUT = converge.Layout()
+
+
+def expected_services(expected: dict) -> set:
+    """All names of all lists but the certificates'."""
+    lists = [names for kind, names in expected.items() if kind != "certificates" and isinstance(names, list)]
+    return {name for names in lists for name in names}
 
 
 def describe(name: str, entry: dict, shown: dict) -> dict:
     told = {key: entry.get(key, []) for key in ("units", "files", "ports", "data")}
-    return {"name": name, **told, "running": any(shown[unit].running for unit in entry["units"])}
+    running = any(shown[unit].running for unit in entry["units"])
+    return {"kind": "service", "name": name, **told, "running": running}
 
 
-def find(owned: state.Owned, expected: set) -> list:
+def find_services(owned: state.Owned, expected: set) -> list:
     orphans = {name: entry for name, entry in sorted(owned.services.items()) if name not in expected}
     shown = units.show([unit for entry in orphans.values() for unit in entry["units"]])
     return [describe(name, entry, shown) for name, entry in orphans.items()]
 
 
-def remove(owned: state.Owned, names: list, remove_data: bool) -> list:
+def find_certificates(federation: str, expected: "list | None") -> list:
+    """Certificates that we installed and nobody expects."""
+    if expected is None:
+        return []
+    nothing = {"units": [], "ports": [], "data": [], "running": False}
+    found = []
+    for name in sorted(set(converge.recorded(LAYOUT, federation)) - set(expected)):
+        outcome = converge.remove(LAYOUT, Description(name, federation, "absent"), check=True)
+        found.append({"kind": "certificate", "name": name, "files": outcome.files, **nothing})
+    return found
+
+
+def remove_certificates(federation: str, names: list) -> None:
+    with converge.locked(LAYOUT):
+        for name in names:
+            converge.remove(LAYOUT, Description(name, federation, "absent"))
+
+
+def remove_services(owned: state.Owned, names: list, remove_data: bool) -> list:
     """Removes services; returns what went wrong with which."""
     wrong = []
     for name in names:
@@ -128,21 +157,30 @@ def remove(owned: state.Owned, names: list, remove_data: bool) -> list:
 
 def run(module: AnsibleModule) -> dict:
     params = module.params
-    owned = state.Owned(params["federation"])
-    expected = expected_names(params["expected"])
-    found = find(owned, expected)
-    names = [orphan["name"] for orphan in found] if params["prune"] else []
+    federation, owned = params["federation"], state.Owned(params["federation"])
+    expected = expected_services(params["expected"])
+    services = find_services(owned, expected)
+    certificates = find_certificates(federation, params["expected"].get("certificates"))
+    names = [orphan["name"] for orphan in services] if params["prune"] else []
+    unused = [orphan["name"] for orphan in certificates] if params["prune"] else []
     if params["prune"] and params["remove_data"]:
         names += [name for name in sorted(owned.left_data) if name not in expected and name not in names]
-    result = {"changed": bool(names), "orphans": found, "left_data": dict(owned.left_data), "removed": names}
+    result = {
+        "changed": bool(names or unused),
+        "orphans": services + certificates,
+        "left_data": dict(owned.left_data),
+        "removed": names + unused,
+    }
     if module._diff:
-        lines = [path for orphan in found if orphan["name"] in names for path in orphan["files"]]
+        lines = [path for orphan in result["orphans"] if params["prune"] for path in orphan["files"]]
         result["diff"] = {"before": "".join(f"{line}\n" for line in lines), "after": ""}
-    if names and not module.check_mode:
-        wrong = remove(owned, names, params["remove_data"])
+    if result["changed"] and not module.check_mode:
+        wrong = remove_services(owned, names, params["remove_data"])
         result["left_data"] = dict(owned.left_data)
         if wrong:
             result["msg"] = "\n".join(wrong)
+        else:  # what a service still reads stays with it
+            remove_certificates(federation, unused)
     return result
 
 
@@ -167,7 +205,7 @@ def main() -> None:
         else:
             with state.Lock("started to remove orphans", module.params["lock_timeout"]):
                 result = run(module)
-    except (ServiceError, OSError) as error:
+    except (ServiceError, FileTroubleError, OSError) as error:
         module.fail_json(msg=str(error))
     if "msg" in result:
         module.fail_json(**result)

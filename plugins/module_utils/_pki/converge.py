@@ -209,6 +209,12 @@ def install(layout: Layout, description: Description, anchors: Anchors, certific
     return outcome
 
 
+def recorded(layout: Layout, federation: str) -> list[str]:
+    """Names of the certificates that were installed for a federation, by their records."""
+    place = files.directory(layout.state, "fedlearn", federation, "certificates", create=False)
+    return sorted(name[: -len(".json")] for name in os.listdir(place) if name.endswith(".json")) if place else []
+
+
 def remove(layout: Layout, description: Description, check: bool = False) -> Outcome:
     """Take away all that was ever written for a certificate; a directory that holds others' files stays."""
     installed = Installed(layout, description, create=False)

@@ -112,10 +112,11 @@ def test_an_orphan_is_reported_and_pruned_and_its_data_stay(demo: Demo, document
     assert status.returncode == 2
     last = json.loads([line for line in status.output.splitlines() if line.strip()][-1])
     hosts = last["stacks"]["lenet"]["hosts"]
-    assert [orphan["name"] for orphan in hosts["ms3"]["orphans"]] == ["demo-lenet-worker-1"]
+    orphans = {(orphan["kind"], orphan["name"]) for orphan in hosts["ms3"]["orphans"]}
+    assert orphans == {("service", "demo-lenet-worker-1"), ("certificate", "demo-lenet-worker")}
     assert hosts["ms1"]["orphans"] == hosts["ms2"]["orphans"] == []
     demo.site("-e", "fedlearn_prune=true", inventory=changed)
-    assert "demo-lenet-worker-1" not in demo.run("ms3", "ls /etc/systemd/system /etc/fedlearn/demo")
+    assert "demo-lenet-worker" not in demo.run("ms3", "ls /etc/systemd/system /etc/fedlearn/demo /etc/fedlearn/demo/pki")
     assert "result.json" in demo.run("ms3", "ls /var/lib/private/fedlearn-demo-lenet-worker-1")
     # and back: its data are taken up again, so nothing is trained a second time
     demo.site("-e", "fedlearn_prune=true")
