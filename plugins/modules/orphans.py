@@ -100,7 +100,6 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service.files impo
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.removal import Removal
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import Options
 
-
 LAYOUT = converge.Layout()
 
 
@@ -122,7 +121,7 @@ def find_services(owned: state.Owned, expected: set) -> list:
     return [describe(name, entry, shown) for name, entry in orphans.items()]
 
 
-def find_certificates(federation: str, expected: "list | None") -> list:
+def find_certificates(federation: str, expected: list | None) -> list:
     """Certificates that we installed and nobody expects."""
     if expected is None:
         return []
