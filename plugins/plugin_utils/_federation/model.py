@@ -89,7 +89,8 @@ class Placement:
     @property
     def listening_port(self) -> int:
         """The port, of a role that has one: then there is a default."""
-        assert self.port is not None
+        if self.port is None:
+            raise AssertionError(f"{'.'.join(map(str, self.path))}: a placement of this role has no port")
         return self.port
 
 

@@ -141,7 +141,7 @@ def test_what_a_command_started_ends_with_its_time(tmp_path: Path) -> None:
     script = f"sleep 300 & echo $! > {tmp_path}/pid; echo begun; wait"
     assert units.run(["/bin/sh", "-c", script], 1) == (124, "begun\n\n(no answer within 1 s)")
     child = Path("/proc", (tmp_path / "pid").read_text().strip(), "cmdline")
-    for _ in range(100):
+    for _attempt in range(100):
         if not child.exists() or not child.read_bytes():
             break
         time.sleep(0.1)
