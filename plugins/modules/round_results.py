@@ -90,24 +90,12 @@ results:
       type: float
       returned: always
     content:
-      description: What the participant wrote; it may say more than this.
+      description:
+        - What the participant wrote. C(values), a list of numbers, is what it ended with and is compared with the
+          known numbers; where the participant knows them, C(own) is what its own data alone would have given and
+          C(samples) how many it trained on. It may say more.
       type: dict
       returned: when it finished
-      contains:
-        values:
-          description: What it ended with, which is compared with the known numbers.
-          type: list
-          elements: float
-          returned: always
-        own:
-          description: What its own data alone would have given.
-          type: list
-          elements: float
-          returned: when it knows
-        samples:
-          description: How many samples it trained on.
-          type: int
-          returned: when it knows
 """
 
 import json
