@@ -102,25 +102,26 @@ def test_a_model_that_is_none_is_rolled_back(demo: Demo, document: Changed) -> N
     demo.becomes_healthy()
 
 
-def test_an_orphan_is_reported_and_pruned_and_its_data_stay(demo: Demo, document: Changed) -> None:
-    """A worker that moved to another host."""
-    changed = document(("workers: {hosts: [ms2, ms3]}", "workers: {hosts: [ms2, ms1]}"))
-    moved = demo.site(inventory=changed)
-    assert "demo-lenet-worker-1" in demo.run("ms1", "ls /etc/systemd/system")
-    assert "demo-lenet-worker-1" in demo.run("ms3", "ls /etc/systemd/system"), moved.output
-    status = demo.playbook("fedlearn.infra.status", inventory=changed)
-    assert status.returncode == 2
-    last = json.loads([line for line in status.output.splitlines() if line.strip()][-1])
-    hosts = last["stacks"]["lenet"]["hosts"]
-    orphans = {(orphan["kind"], orphan["name"]) for orphan in hosts["ms3"]["orphans"]}
-    assert orphans == {("service", "demo-lenet-worker-1"), ("certificate", "demo-lenet-worker")}
-    assert hosts["ms1"]["orphans"] == hosts["ms2"]["orphans"] == []
-    demo.site("-e", "fedlearn_prune=true", inventory=changed)
-    assert "demo-lenet-worker" not in demo.run("ms3", "ls /etc/systemd/system; ls -R /etc/fedlearn/demo")
-    assert "result.json" in demo.run("ms3", "ls /var/lib/private/fedlearn-demo-lenet-worker-1")
-    # and back: its data are taken up again, so nothing is trained a second time
-    demo.site("-e", "fedlearn_prune=true")
-    demo.becomes_healthy()
+def test_an_orphan_is_reported_and_pruned_and_its_data_stay(demo: Demo, tmp_path: Path) -> None:
+    """A worker that moved to another host; coming back it gets a new key, since an orphan's is removed."""
+    with demo.changing(tmp_path, made_anew="/etc/fedlearn/demo/pki/demo-lenet-worker/") as document:
+        changed = document(("workers: {hosts: [ms2, ms3]}", "workers: {hosts: [ms2, ms1]}"))
+        moved = demo.site(inventory=changed)
+        assert "demo-lenet-worker-1" in demo.run("ms1", "ls /etc/systemd/system")
+        assert "demo-lenet-worker-1" in demo.run("ms3", "ls /etc/systemd/system"), moved.output
+        status = demo.playbook("fedlearn.infra.status", inventory=changed)
+        assert status.returncode == 2
+        last = json.loads([line for line in status.output.splitlines() if line.strip()][-1])
+        hosts = last["stacks"]["lenet"]["hosts"]
+        orphans = {(orphan["kind"], orphan["name"]) for orphan in hosts["ms3"]["orphans"]}
+        assert orphans == {("service", "demo-lenet-worker-1"), ("certificate", "demo-lenet-worker")}
+        assert hosts["ms1"]["orphans"] == hosts["ms2"]["orphans"] == []
+        demo.site("-e", "fedlearn_prune=true", inventory=changed)
+        assert "demo-lenet-worker" not in demo.run("ms3", "ls /etc/systemd/system; ls -R /etc/fedlearn/demo")
+        assert "result.json" in demo.run("ms3", "ls /var/lib/private/fedlearn-demo-lenet-worker-1")
+        # and back: its data are taken up again, so nothing is trained a second time
+        demo.site("-e", "fedlearn_prune=true")
+        demo.becomes_healthy()
 
 
 def test_limit_and_stack_leave_others_alone(demo: Demo, document: Changed) -> None:
