@@ -17,7 +17,7 @@ from tests.benchmarks.hosts import LAID, NAMES, ROOM, Hosts, State, unpack
 
 SCRIPT = Path(__file__).with_name("baseline") / "converge.sh"
 BUNDLES = ROOM / "bundles"
-ON_HOST = "/root/baseline"
+ON_HOST = "/srv/baseline"
 MANAGED = (
     "/etc/fedlearn*",
     "/etc/systemd/system/fedlearn-*.service",

@@ -70,23 +70,12 @@ def fetch(role: RoleHost, url: str) -> Any:
     return json.loads(role.sh(f'python3 -c "{code}" {url}'))
 
 
-def finished(role: RoleHost, name: str) -> dict[str, Any]:
-    """A worker's result, waited for."""
-    path = f"/var/lib/fedlearn-{name}/result.json"
-    deadline = time.monotonic() + 300
-    while role.try_sh(f"test -e {path}")[0] != 0:
-        assert time.monotonic() < deadline, role.try_sh(f"journalctl -u fedlearn-{name} -n 30 --no-pager")[1]
-        time.sleep(2)
-    result: dict[str, Any] = json.loads(role.sh(f"cat {path}"))
-    return result
-
-
 # --- what it is for ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", names(WORKER))
 def test_training_ends_with_the_right_numbers_which_no_worker_had_alone(roles: dict[str, RoleHost], name: str) -> None:
-    result = finished(roles[WORKER], name)
+    result = roles[WORKER].result(name)
     assert result["values"] == pytest.approx(TRUTH, abs=0.05)
     for own, right in zip(result["own"], TRUTH, strict=True):
         assert abs(own - right) == pytest.approx(0.5, abs=0.01)
@@ -196,7 +185,7 @@ def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost, damage
 def test_what_was_trained_is_not_trained_again(roles: dict[str, RoleHost]) -> None:
     for name in names(WORKER):
         assert roles[WORKER].sh(f"systemctl show -p ActiveState --value fedlearn-{name}").strip() == "inactive"
-        assert finished(roles[WORKER], name)["values"] == pytest.approx(TRUTH, abs=0.05)
+        assert roles[WORKER].result(name)["values"] == pytest.approx(TRUTH, abs=0.05)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,6 @@ def role(host: Any) -> RoleHost:
     return RoleHost(host, "mindspore_worker", VARIABLES)
 
 
-def result(role: RoleHost, worker: str) -> dict[str, Any]:
-    """A worker's result, waited for."""
-    path = f"/var/lib/fedlearn-{worker}/result.json"
-    deadline = time.monotonic() + 300
-    while role.try_sh(f"test -e {path}")[0] != 0:
-        assert time.monotonic() < deadline, role.try_sh(f"journalctl -u fedlearn-{worker} -n 40 --no-pager")[1]
-        time.sleep(2)
-    found: dict[str, Any] = json.loads(role.sh(f"cat {path}"))
-    return found
-
-
 def environment(role: RoleHost, unit: str) -> str:
     """The interpreter of a unit."""
     return role.sh(f"systemctl cat fedlearn-{unit} | grep -o '/opt/fedlearn/mindspore-[^ ]*/bin/python'").strip()
@@ -44,18 +32,18 @@ def environment(role: RoleHost, unit: str) -> str:
 
 @pytest.mark.parametrize("worker", ["worker-light", "worker-full"])
 def test_both_learn_what_neither_had_alone(role: RoleHost, worker: str) -> None:
-    found = result(role, worker)
+    found = role.result(worker)
     assert found["values"] == pytest.approx(TRUTH, abs=0.05)
     for own, right in zip(found["own"], TRUTH, strict=True):
         assert abs(own - right) == pytest.approx(0.5, abs=0.01)
 
 
 def test_they_end_with_the_same_weights(role: RoleHost) -> None:
-    assert result(role, "worker-light")["values"] == pytest.approx(result(role, "worker-full")["values"], abs=1e-5)
+    assert role.result("worker-light")["values"] == pytest.approx(role.result("worker-full")["values"], abs=1e-5)
 
 
 def test_the_full_worker_trained_with_mindspore_itself(role: RoleHost) -> None:
-    assert result(role, "worker-full")["mindspore"] == "2.0.0"
+    assert role.result("worker-full")["mindspore"] == "2.0.0"
     assert "/mindspore-full/" in environment(role, "worker-full")
     assert "/mindspore-full/" in environment(role, "server-full")
     assert "/mindspore-light/" in environment(role, "server-light")

@@ -211,6 +211,7 @@ def aged(role: RoleHost, folder: str) -> str:
     )
     for extension in present.extensions:
         builder = builder.add_extension(extension.value, extension.critical)
+    # what is read may be any key; a CA of ours has one that can sign
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()  # type: ignore[arg-type]
 
 

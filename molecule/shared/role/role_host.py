@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,16 @@ class RoleHost:
         for unit in units:
             text += self.sh(f"systemctl show -p MainPID -p ExecMainStartTimestampMonotonic -p ActiveState {unit}")
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def result(self, instance: str) -> dict[str, Any]:
+        """What a participant ended with, waited for; after five minutes the test fails with its journal."""
+        path = f"/var/lib/fedlearn-{instance}/result.json"
+        deadline = time.monotonic() + 300
+        while self.try_sh(f"test -e {path}")[0] != 0:
+            assert time.monotonic() < deadline, self.try_sh(f"journalctl -u fedlearn-{instance} -n 40 --no-pager")[1]
+            time.sleep(2)
+        found: dict[str, Any] = json.loads(self.sh(f"cat {path}"))
+        return found
 
     def exposure(self, unit: str) -> float:
         """What systemd-analyze says of a unit."""

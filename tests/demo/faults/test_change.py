@@ -74,14 +74,22 @@ def test_a_program_that_ends_at_once_is_rolled_back_with_its_last_words(demo: De
     demo.becomes_healthy()
 
 
-def test_a_model_of_another_sum_is_refused_before_anything_starts(demo: Demo, document: Changed) -> None:
-    before, processes = demo.files(), demo.processes()
-    told = hashlib.sha256(b"another").hexdigest()
+NO_MODEL = b"no model at all"
+
+
+def with_no_model(document: Changed, sum_of: bytes) -> Path:
+    """The document with an initial model that is none, told with the sum of some bytes."""
+    told = hashlib.sha256(sum_of).hexdigest()
     changed = document(
         (SERVERS, f"servers: {{hosts: [ms2, ms3], initial_model: {{source: model.npz, sha256: {told}}}}}")
     )
-    (changed.parent / "model.npz").write_bytes(b"no model at all")
-    failed = demo.playbook("site.yml", inventory=changed)
+    (changed.parent / "model.npz").write_bytes(NO_MODEL)
+    return changed
+
+
+def test_a_model_of_another_sum_is_refused_before_anything_starts(demo: Demo, document: Changed) -> None:
+    before, processes = demo.files(), demo.processes()
+    failed = demo.playbook("site.yml", inventory=with_no_model(document, sum_of=b"another"))
     assert failed.returncode == 2, failed.output[-3000:]
     assert "model.npz" in failed.output
     assert demo.files() == before
@@ -90,12 +98,7 @@ def test_a_model_of_another_sum_is_refused_before_anything_starts(demo: Demo, do
 
 def test_a_model_that_is_none_is_rolled_back(demo: Demo, document: Changed) -> None:
     before = demo.files()
-    told = hashlib.sha256(b"no model at all").hexdigest()
-    changed = document(
-        (SERVERS, f"servers: {{hosts: [ms2, ms3], initial_model: {{source: model.npz, sha256: {told}}}}}")
-    )
-    (changed.parent / "model.npz").write_bytes(b"no model at all")
-    failed = demo.playbook("site.yml", inventory=changed)
+    failed = demo.playbook("site.yml", inventory=with_no_model(document, sum_of=NO_MODEL))
     assert failed.returncode == 2, failed.output[-3000:]
     assert "rolled back, the former service is running" in failed.output
     assert demo.files() == before
