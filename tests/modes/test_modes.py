@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -23,6 +24,13 @@ def cluster_state(modes: Modes) -> str:
     if not said.startswith("HTTP/1.1 200 "):
         return said
     return str(json.JSONDecoder().raw_decode(said[said.index("{") :])[0]["cluster_state"])
+
+
+def window(modes: Modes) -> int:
+    """How long an iteration waits for participants, as the cluster has it in force."""
+    said = look(modes, "m1", REST, get("/queryInstance"), authority=SCHEDULER, certificate=SCHEDULER)
+    assert said.startswith("HTTP/1.1 200 "), said
+    return int(re.findall(r'start_fl_job_time_window\\*"?:? *(\d+)', said)[0])
 
 
 def begin(*devices: tuple[Device, int]) -> list[Answer]:
@@ -66,6 +74,27 @@ def test_a_round_of_known_numbers_beside_each_stack(modes: Modes, stack: str) ->
 
 def test_a_cluster_for_devices_is_ready(modes: Modes) -> None:
     assert until(60, lambda: cluster_state(modes), lambda state: state == "CLUSTER_READY") == "CLUSTER_READY"
+
+
+def test_a_changed_setting_is_in_force_and_an_operators_outlives_a_restart(modes: Modes) -> None:
+    """The program itself would go on with what Redis remembers, and with the file once Redis forgets."""
+
+    def longer(stack: dict[str, Any]) -> None:
+        stack["settings"]["round"]["start_fl_job_time_window"] = 31000
+
+    modes.deploy_devices(longer)
+    assert window(modes) == 31000
+    body = json.dumps({"start_fl_job_time_window": 29000})
+    request = (
+        f"POST /newInstance HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    )
+    said = look(modes, "m1", REST, request, authority=SCHEDULER, certificate=SCHEDULER)
+    assert said.startswith("HTTP/1.1 200 "), said
+    modes.run("m2", "systemctl restart fedlearn-modes-device-server-1.service")
+    assert until(60, lambda: cluster_state(modes), lambda state: state == "CLUSTER_READY") == "CLUSTER_READY"
+    assert window(modes) == 29000
+    modes.deploy_devices()
+    assert window(modes) == 30000
 
 
 def test_a_server_refuses_what_is_no_request_of_a_device(modes: Modes) -> None:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from fedlearn_mindspore.checkpoints import split
+from fedlearn_mindspore import config
 
 TIMEOUT_SECONDS = 10.0
 
@@ -25,7 +25,7 @@ class Redis:
     """A connection to one Redis, with the client certificate that MindSpore's configuration names."""
 
     def __init__(self, settings: Mapping[str, Any], tls: bool) -> None:
-        host, port = split(settings["address"])
+        host, port = config.split(settings["address"])
         self._socket: Any = socket.create_connection((host, port), timeout=TIMEOUT_SECONDS)
         if tls:
             context = ssl.create_default_context(cafile=settings["cacert_filename"])

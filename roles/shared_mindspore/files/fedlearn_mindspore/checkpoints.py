@@ -211,7 +211,7 @@ class Puller:
         return content
 
     def _connect(self, peer: Peer) -> http.client.HTTPConnection:
-        host, port = split(peer.endpoint)
+        host, port = config.split(peer.endpoint)
         tls = self._exchange.tls
         if tls is None:
             return http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
@@ -249,12 +249,6 @@ def common_name(connection: Any) -> str:
     subject = (connection.getpeercert() or {}).get("subject", ())
     names = [value for part in subject for key, value in part if key == "commonName"]
     return names[0] if len(names) == 1 else ""
-
-
-def split(endpoint: str) -> tuple[str, int]:
-    """Host and port of "address:port" or "[address]:port"."""
-    host, _colon, port = endpoint.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -319,7 +313,7 @@ class Listener(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self, exchange: config.Exchange, store: Store) -> None:
-        host, port = split(exchange.listen)
+        host, port = config.split(exchange.listen)
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.store = store
         self.peers = Path(exchange.peers)

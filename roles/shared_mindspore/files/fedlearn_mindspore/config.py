@@ -144,6 +144,12 @@ def mindspore_settings(path: str) -> dict[str, Any]:
     return content
 
 
+def split(endpoint: str) -> tuple[str, int]:
+    """Host and port of "address:port" or "[address]:port"."""
+    host, _colon, port = endpoint.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def _build(kind: type[Configuration], data: Any, where: str) -> Configuration:
     if not isinstance(data, dict):
         raise SystemExit(f"{where}: not a mapping")

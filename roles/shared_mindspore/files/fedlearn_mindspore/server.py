@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedlearn_mindspore import config, models, runtime
+from fedlearn_mindspore import config, hyperparameters, models, runtime
 from fedlearn_mindspore.checkpoints import Checkpoint, Puller, Store
 from fedlearn_mindspore.runtime import LOG
 
@@ -98,6 +98,7 @@ def main() -> None:
     store = Store(Path(server.exchange.directory), str(config.mindspore_settings(server.yaml)["fl_name"]))
     store.directory.mkdir(parents=True, exist_ok=True)
     settle(server, store, initial)
+    hyperparameters.bring(server.yaml)
     job = job_class(store)(
         server.yaml, server.http, server.tcp_address, server.exchange.directory, runtime.ssl_config(server.passwords)
     )
