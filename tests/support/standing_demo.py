@@ -154,11 +154,11 @@ class Demo:
 
         assert until(90, code, lambda found: found == 0) == 0
 
-    def trained(self, host: str) -> dict[str, Any]:
+    def trained(self, host: str, worker: str = WORKER) -> dict[str, Any]:
         """What the deployed worker of a host ends with, right as it has to be, once its training is over."""
-        state = until(600, lambda: self.run(host, f"systemctl is-active {WORKER} || true"), "inactive\n".__eq__)
+        state = until(600, lambda: self.run(host, f"systemctl is-active {worker} || true"), "inactive\n".__eq__)
         assert state == "inactive\n"
-        result: dict[str, Any] = json.loads(self.run(host, f"cat /var/lib/private/{WORKER}/result.json"))
+        result: dict[str, Any] = json.loads(self.run(host, f"cat /var/lib/private/{worker}/result.json"))
         assert max(abs(value - want) for value, want in zip(result["values"], TRUTH, strict=True)) <= 0.05
         return result
 

@@ -74,6 +74,22 @@ def test_a_program_that_ends_at_once_is_rolled_back_with_its_last_words(demo: De
     demo.becomes_healthy()
 
 
+def test_a_full_disk_leaves_what_runs(demo: Demo) -> None:
+    """Nothing more fits where programs are installed, and they have to be: what is there can't be seen."""
+    before, pid = demo.run("ms2", FILES), demo.run("ms2", PID)
+    demo.run("ms2", "mount -t tmpfs -o size=1m,mode=0755 none /opt/fedlearn")
+    try:
+        failed = demo.playbook("site.yml", "--limit", "ms2")
+    finally:
+        demo.run("ms2", "umount /opt/fedlearn")
+    assert failed.returncode == 2, failed.output[-3000:]
+    assert "No space left on device" in failed.output
+    assert "/opt/fedlearn" in failed.output
+    assert demo.run("ms2", FILES) == before
+    assert demo.run("ms2", PID) == pid
+    assert recap(demo.site("--limit", "ms2").output)["ms2"]["changed"] == 0
+
+
 NO_MODEL = b"no model at all"
 
 

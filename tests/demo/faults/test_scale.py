@@ -78,8 +78,8 @@ def test_a_worker_host_more_costs_the_others_nothing(demo: Demo, document: Chang
     assert demo.run("ms4", f"{left} || true") == ""
 
 
-def test_two_federations_share_hosts(demo: Demo, tmp_path: Path) -> None:
-    before, processes = demo.files(), demo.processes()
+def another_federation(demo: Demo, folder: Path) -> Path:
+    """The demo's document for a federation beside it, on the same hosts and other ports."""
     text = (demo.inventory / "federation.yml").read_text().replace("federation: demo", "federation: other")
     for old, new in (
         ("redis: {host: ms1}", "redis: {host: ms1, port: 33456}"),
@@ -89,19 +89,46 @@ def test_two_federations_share_hosts(demo: Demo, tmp_path: Path) -> None:
     ):
         assert old in text
         text = text.replace(old, new)
-    demo.beside(tmp_path, state=False)
-    (tmp_path / "federation.yml").write_text(text)
-    other = tmp_path / "federation.yml"
-    for verb, *options in (
-        ("fedlearn.infra.secrets",),
-        ("site.yml",),
-        ("site.yml", "-e", "mindspore_server_log_level=2"),
-        ("fedlearn.infra.verify", "-e", "verify=round", "-e", f"fedlearn_build={tmp_path / 'build'}"),
-        ("fedlearn.infra.remove", "-e", "fedlearn_remove_data=true"),
-    ):
+    demo.beside(folder, state=False)
+    (folder / "federation.yml").write_text(text)
+    return folder / "federation.yml"
+
+
+def test_a_federation_beside_another_comes_changes_stops_and_goes_unnoticed(demo: Demo, tmp_path: Path) -> None:
+    before, processes = demo.files(), demo.processes()
+    other, worker = another_federation(demo, tmp_path), WORKER.replace("-demo-", "-other-")
+    units = "systemctl list-units --plain --no-legend 'fedlearn-other-*'"
+    data = "ls /var/lib/private | grep fedlearn-other- || true"
+
+    def does(verb: str, *options: str) -> None:
         done = demo.playbook(verb, *options, inventory=other)
         assert done.returncode == 0, f"{verb}: {done.output[-3000:]}"
         assert unchanged(processes, demo.processes()), verb
+
+    does("fedlearn.infra.secrets")
+    does("site.yml")
+    does("site.yml", "-e", "mindspore_server_log_level=2")
+    does("fedlearn.infra.verify", "-e", "verify=round", "-e", f"fedlearn_build={tmp_path / 'build'}")
+    trained = demo.trained("ms2", worker)
+
+    does("fedlearn.infra.stop")
+    assert demo.run("ms2", units) == ""
+    assert demo.playbook("fedlearn.infra.status", inventory=other).returncode == 2
+    does("site.yml")
+    demo.becomes_healthy(other)
+
+    kept = demo.run("ms2", data)
+    assert "server-1" in kept
+    does("fedlearn.infra.remove")
+    assert demo.processes() == processes
+    assert demo.files() == before
+    assert demo.run("ms2", data) == kept
+    does("site.yml")
+    assert demo.trained("ms2", worker) == trained, "it was trained a second time"
+
+    does("fedlearn.infra.remove", "-e", "stack=lenet", "-e", "fedlearn_remove_data=true")
+    assert demo.run("ms2", data) == ""
+    does("fedlearn.infra.remove", "-e", "fedlearn_remove_data=true")
     assert demo.processes() == processes
     assert demo.files() == before
     assert demo.run("ms2", "ls /etc/fedlearn").split() == ["demo"]
