@@ -188,17 +188,17 @@ def _stack_section(kind: Kind) -> Section:
 def _settings_lines(section: Section) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "|---|---|---|---|"
-    for path, key in _flat(section, ""):
+    for path, key in flat(section):
         yield _row(path, key)
     yield ""
     yield from _rules_lines(section)
 
 
-def _flat(section: Section, prefix: str) -> Iterator[tuple[str, Key]]:
+def flat(section: Section, prefix: str = "") -> Iterator[tuple[str, Key]]:
     """Every key of a section and of the sections in it, under its dotted path."""
     for name, key in section.keys.items():
         if isinstance(key.type, Section):
-            yield from _flat(key.type, f"{prefix}{name}.")
+            yield from flat(key.type, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", key
 

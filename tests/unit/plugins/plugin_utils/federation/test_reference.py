@@ -52,7 +52,7 @@ def test_the_reference_is_as_generated(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("kind", kinds())
 def test_every_key_of_a_kind_is_in_the_reference(kind: str) -> None:
     text = reference.markdown()
-    for key in (*kinds()[kind].PLACEMENTS, *(path for path, _key in reference._flat(kinds()[kind].SETTINGS, ""))):
+    for key in (*kinds()[kind].PLACEMENTS, *(path for path, _key in reference.flat(kinds()[kind].SETTINGS))):
         assert f"| `{key}` |" in text
 
 
