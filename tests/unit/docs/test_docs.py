@@ -154,3 +154,10 @@ def test_what_a_guide_tells_begins_a_row(guide: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_links_and_paths_lead_somewhere(page: Path) -> None:
     assert missing(page.read_text(), page.parent) == []
+
+
+def test_the_architecture_names_every_file_of_the_library_and_every_folder_of_tests() -> None:
+    named = {word.rstrip("/") for word in CODE.findall((CHECKOUT / "docs" / "architecture.md").read_text())}
+    library = (CHECKOUT / "plugins" / "plugin_utils" / "_federation").glob("*.py")
+    tests = {f"tests/{path.relative_to(CHECKOUT).parts[1]}" for path in (CHECKOUT / "tests").rglob("*.*")}
+    assert ({path.name for path in library} - {"__init__.py"} | tests) - named == set()
