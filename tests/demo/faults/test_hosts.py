@@ -53,18 +53,18 @@ def test_all_lost_but_one_disk(demo: Demo) -> None:
         demo.run(host, "systemctl start fedlearn-demo-lenet-server-1-checkpoints")
     for host in ("ms2", "ms3"):
         demo.run(host, "systemctl start --no-block fedlearn-demo-lenet-server-1")
-    journal = "journalctl --no-pager -o cat -b -u fedlearn-demo-lenet-server-1 | tail -300"
-    begins = "checkpoint"
+    unit = "fedlearn-demo-lenet-server-1"
+    said = f"journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -p InvocationID --value {unit})"
     for host in ("ms2", "ms3"):
-        said = until(60, lambda host=host: demo.run(host, journal), lambda text: begins in str(text))
-        assert begins in str(said)
+        began = until(120, lambda host=host: demo.run(host, said), lambda text: "going on from" in str(text))
+        assert "going on from lenet_recovery_iteration_" in str(began)
         assert int(demo.run(host, CHECKPOINTS)) > 0
     demo.becomes_healthy()
 
 
 def test_a_server_that_dies_in_a_round_costs_no_worker(demo: Demo, tmp_path: Path) -> None:
     killer = (
-        "for turn in $(seq 300); do if systemctl -q is-active fedlearn-demo-verify-lenet-worker-1; then "
+        "for turn in $(seq 3000); do if systemctl -q is-active fedlearn-demo-verify-lenet-worker-1; then "
         "systemctl kill -s KILL fedlearn-demo-verify-lenet-server-1; echo killed; exit 0; fi; sleep 0.2; done; exit 1"
     )
     room = CHECKOUT / "build/hosts/demo/ssh_config"
@@ -72,7 +72,7 @@ def test_a_server_that_dies_in_a_round_costs_no_worker(demo: Demo, tmp_path: Pat
         ["ssh", "-F", str(room), "ms3", "sudo", "sh", "-c", f"'{killer}'"], stdout=subprocess.PIPE
     ) as process:
         judged = demo.playbook("fedlearn.infra.verify", "-e", "verify=round", "-e", f"fedlearn_build={tmp_path}")
-        assert process.communicate(timeout=120)[0].strip() == b"killed"
+        assert process.communicate(timeout=700)[0].strip() == b"killed"
     entry = json.loads((tmp_path / "demo/verify.json").read_text())["stacks"]["lenet"]
     assert judged.returncode == 0, judged.output
     assert entry["max_error"] <= 0.05
@@ -107,7 +107,7 @@ NEWEST = (
 
 def test_training_goes_on_from_the_newest_checkpoint_after_power_loss(demo: Demo, document: Changed) -> None:
     demo.site(inventory=document((ITERATIONS, "fl_iteration_num: 40")))
-    reached = until(120, lambda: int(demo.run("ms2", REACHED)), lambda count: isinstance(count, int) and count >= 3)
+    reached = until(300, lambda: int(demo.run("ms2", REACHED)), lambda count: isinstance(count, int) and count >= 3)
     assert isinstance(reached, int)
     assert 3 <= reached < 40, "it was not interrupted"
     subprocess.run([*HOSTS_PY, "restart", "--hard", "demo"], check=True)
