@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the parts of `make test` or `make test-all` (parts.toml), one after the other.
+"""Run the parts of `make test` or `make test-all` (parts.toml), two lanes side by side.
+
+What uses hosts waits for them much of the time, so what only reads the tree runs beside it. Within a lane parts run one
+after the other: they share environments and host sets.
 
     parts.py test            every part, again each time
     parts.py test-all        what has not passed for this very tree yet
@@ -20,8 +23,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,9 +42,10 @@ DRAWING = re.compile(r"\x1b\[[0-9;]*m|^[\s│┌└─]+")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A command and its time limit."""
+    """A command, its time limit, and the lane it runs in."""
 
     name: str
+    lane: str
     command: str
     minutes: int
 
@@ -59,6 +66,10 @@ def read(suite: str) -> list[Part]:
     return [Part(**part) for part in tomllib.loads(PARTS.read_text())[suite]["parts"]]
 
 
+running: set[subprocess.Popen[bytes]] = set()
+"""Processes of the parts that run now: an interrupt ends them all."""
+
+
 def run(part: Part, digest: str, room: Path) -> Result:
     """Run one part within its limit; at the limit its whole process group ends, by SIGTERM so that traps run."""
     began = time.monotonic()
@@ -67,15 +78,15 @@ def run(part: Part, digest: str, room: Path) -> Result:
         process = subprocess.Popen(
             ["bash", "-c", part.command], cwd=CHECKOUT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
+        running.add(process)
         try:
             code = process.wait(timeout=part.minutes * 60)
             reason = "" if code == 0 else f"exit code {code}"
         except subprocess.TimeoutExpired:
             reason = f"not done within {part.minutes} minutes"
             _end(process)
-        except KeyboardInterrupt:
-            _end(process)
-            raise
+        finally:
+            running.discard(process)
     result = Result(part.name, digest, not reason, round(time.monotonic() - began), reason)
     (room / f"{part.name}.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
     return result
@@ -115,19 +126,40 @@ def tell_why(part: str, room: Path) -> None:
     print(f"--- {part}: the end of {log}\n{end}", flush=True)
 
 
+def run_lanes(parts: list[Part], digest: str, room: Path) -> list[Result]:
+    """Run the parts, each lane in order and beside the others; an interrupt ends what runs and begins nothing more."""
+    lanes: defaultdict[str, list[Part]] = defaultdict(list)
+    for part in parts:
+        lanes[part.lane].append(part)
+    interrupted = threading.Event()
+
+    def follow(lane: list[Part]) -> list[Result]:
+        results = []
+        for part in lane:
+            if not interrupted.is_set():
+                results.append(run(part, digest, room))
+                tell(results[-1], room)
+        return results
+
+    with ThreadPoolExecutor(len(lanes) or 1) as pool:
+        try:
+            return [result for results in pool.map(follow, lanes.values()) for result in results]
+        except KeyboardInterrupt:
+            interrupted.set()
+            for process in list(running):
+                _end(process)
+            raise
+
+
 def run_all(suite: str, parts: list[Part], room: Path, *, again: bool) -> bool:
     """Run the parts (``again``: also those that passed for this tree) and print the sum; True when all have passed."""
     digest = tree.digest()
     began = time.monotonic()
-    failed = []
+    due = [part for part in parts if again or not passed_before(part, digest, room)]
     for part in parts:
-        if not again and passed_before(part, digest, room):
+        if part not in due:
             print(f"passed  {part.name:<24} for this tree already", flush=True)
-            continue
-        result = run(part, digest, room)
-        tell(result, room)
-        if not result.passed:
-            failed.append(part.name)
+    failed = [result.part for result in run_lanes(due, digest, room) if not result.passed]
     for name in failed:
         tell_why(name, room)
     if tree.digest() != digest:
