@@ -48,7 +48,8 @@ NEEDS = {"index": ["requirements"], "archive": ["archive", "sha256"], "files": [
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 SUM = re.compile(r"[0-9a-f]{64}")
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?")
-LEFT_OUT = ("__pycache__", ".pyc", ".mypy_cache", ".ruff_cache")
+LEFT_OUT = ("__pycache__", ".pyc", ".mypy_cache", ".ruff_cache", ".git", ".secrets", ".ca", ".vault-pass")
+"""What no host gets of a folder: caches, and the control node's own keys and secrets."""
 
 
 class MistakeError(Exception):
@@ -219,6 +220,7 @@ def _files(item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict
         for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
             if path.is_file() and not path.name.endswith(LEFT_OUT) and not set(path.parts) & set(LEFT_OUT):
                 name = f"{relative}/{path.relative_to(source).as_posix()}" if source.is_dir() else relative
+                _refuse_link(path, source, item)
                 found[_relative(name, item)] = _file(path, ready, sources)
     if not found:
         raise MistakeError(f"'{item['name']}': there is no file in {', '.join(map(str, item['files'].values()))}")
@@ -229,6 +231,12 @@ def _files(item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict
             f"{actual}, not {item['sha256']}"
         )
     return found
+
+
+def _refuse_link(path: Path, source: Path, item: dict[str, Any]) -> None:
+    """A folder may come from a partner: a link in it would send a host any file that the control node can read."""
+    if path != source and not path.resolve().is_relative_to(source.resolve()):
+        raise MistakeError(f"'{item['name']}': {path} is a link that leads out of {source}: copy what it names")
 
 
 def _relative(name: str, item: dict[str, Any]) -> str:
