@@ -115,7 +115,7 @@ WRONG_DOCUMENT = 4
 
 _TOP = 1_048_576
 _OURS = re.compile(
-    r"""(?P<indent>\s*)\{?\s*["']?plugin["']?\s*:\s*["']?fedlearn\.infra\.federation["']?\s*(?:[,}#]|$)"""
+    r"""(?P<indent>\s*+)(?:\{\s*+)?["']?plugin["']?\s*:\s*["']?fedlearn\.infra\.federation["']?\s*(?:[,}#]|$)"""
 )
 
 display = Display()
@@ -146,9 +146,10 @@ class InventoryModule(BaseInventoryPlugin):
 
 def _is_ours(path: str) -> bool:
     try:
-        with Path(path).open(encoding="utf-8-sig") as stream:
+        # what is no UTF-8 further down is the library's to tell
+        with Path(path).open(encoding="utf-8-sig", errors="replace") as stream:
             lines = stream.read(_TOP).splitlines()
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return False
     content = (line for line in lines if line.strip() and not line.lstrip().startswith(("#", "---", "%")))
     flow = next(content, "").lstrip().startswith("{")

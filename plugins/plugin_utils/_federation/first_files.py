@@ -65,8 +65,9 @@ forks = 20
 # a document with a mistake ends the command, instead of being read by another plugin
 enable_plugins = fedlearn.infra.federation, auto, yaml, ini
 any_unparsed_is_failed = true
-# what lies beside a document and is no inventory source, when a directory is given with -i
-ignore_patterns = ^public$, ^files$, ^parties$, ^build$
+# of a directory given with -i only these files are sources; folders and other files (public/, models, applications)
+# are what documents name and partners send: Ansible would read any of them as a list of hosts
+ignore_patterns = ^(?!.*\\.(yml|yaml|ini)$)
 
 [ssh_connection]
 pipelining = true

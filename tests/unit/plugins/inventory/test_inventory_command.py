@@ -10,10 +10,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.fedlearn.infra.plugins.inventory.federation import InventoryModule
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 BIN = Path(sys.executable).parent
@@ -164,6 +168,40 @@ def test_a_right_document_is_an_inventory(room: Path, source: str) -> None:
     assert (played.returncode, played.stderr) == (0, "")
     assert "went on with ms2" in played.stdout
     assert "went on with ms1" not in played.stdout
+
+
+HOST_LINE = "planted ansible_connection=local x={{ lookup('ansible.builtin.pipe', 'touch planted') }}\n"
+BESIDE = ("model.npz", "model.ckpt", "data.csv", "app/train.py", "app/hosts", "wheels/a.whl", "public/ca.pem", "README")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ["shipped", "of init"])
+def test_what_documents_name_and_partners_send_is_no_source_of_a_directory(room: Path, config: str) -> None:
+    """A model is not text; what is would be read as hosts, with templates and connections of its own."""
+    (room / "init.cfg").write_text(first_files("mindspore")["ansible.cfg"])
+    for name in BESIDE:
+        (room / "right" / name).parent.mkdir(exist_ok=True)
+        (room / "right" / name).write_bytes(b"PK\x03\x04\xff\x00" if "model" in name else HOST_LINE.encode())
+    file = CHECKOUT / "ansible.cfg" if config == "shipped" else room / "init.cfg"
+    played = run(room, *COMMANDS["ansible-playbook"], "-i", "right", config=file)
+    assert (played.returncode, played.stderr) == (0, "")
+    assert "went on with ms2" in played.stdout
+    assert "planted" not in played.stdout
+
+
+@pytest.mark.slow
+def test_a_document_that_is_no_utf_8_ends_the_command_too(room: Path) -> None:
+    (room / "wrong/federation.yml").write_bytes(RIGHT.replace("demo", "demo  # \xe9t\xe9").encode("latin-1"))
+    ended = run(room, *COMMANDS["ansible-inventory"], "-i", "wrong")
+    assert_refused(ended, "wrong/federation.yml", [":3:21: is no UTF-8 from here on"])
+
+
+@pytest.mark.parametrize("line", [" " * 2**20, "{" + " " * 2**20, "plugin" + " " * 2**20], ids=["blank", "flow", "key"])
+def test_whether_a_file_is_a_document_is_seen_at_once(tmp_path: Path, line: str) -> None:
+    (tmp_path / "federation.yml").write_text(line)
+    before = time.process_time()
+    assert not InventoryModule().verify_file(str(tmp_path / "federation.yml"))
+    assert time.process_time() - before < 5
 
 
 @pytest.mark.slow
