@@ -23,6 +23,7 @@ _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _SECRET = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_OWN_FOLDERS = ("group_vars", "host_vars")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
@@ -40,6 +41,11 @@ def host_name(text: str) -> str:
     if text.lower() == "localhost" or text.startswith("127."):
         raise ValueError("is Ansible's name for the control node: choose another, with this as its address")
     return text
+
+
+def reached_name(text: str) -> str:
+    """The name of a host without an address, which ssh is given: one it would take for an address has to be one."""
+    return address(text) if _NUMBER.fullmatch(text.rpartition(".")[2]) else text
 
 
 def dns_name(text: str) -> str:
@@ -158,8 +164,18 @@ def split_url(text: str) -> SplitResult:
 
 
 def path(text: str) -> str:
-    """A path of a file beside the document: relative, and never upwards."""
-    return _relative(text, "files that a document names lie beside it")
+    """A path of a file beside the document: relative, never upwards, and never to what is the control node's own."""
+    normal = _relative(text, "files that a document names lie beside it")
+    if is_private(normal):
+        raise ValueError(
+            "is hidden or Ansible's own, where keys, secrets and variables lie: no document sends them to a host"
+        )
+    return normal
+
+
+def is_private(text: str) -> bool:
+    """Whether a path leads to a hidden file (``.secrets``, ``.ca``, ``.vault-pass``, ``.git``) or to variables."""
+    return any(step.startswith(".") or step in _OWN_FOLDERS for step in text.split("/"))
 
 
 def state_path(text: str) -> str:
@@ -168,7 +184,7 @@ def state_path(text: str) -> str:
 
 
 def _relative(text: str, where: str) -> str:
-    if _CONTROL.search(text) or "\\" in text:
+    if _CONTROL.search(text) or "\\" in text or "$" in text:  # Ansible puts environment variables into paths
         raise ValueError("is no path: it has a character that no path of ours has")
     if "://" in text:
         raise ValueError(f"is a URL, and a path is wanted: {where}")

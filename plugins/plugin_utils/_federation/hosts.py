@@ -124,6 +124,11 @@ def _places(names: list[str], entry: Mapping[str, Any]) -> Iterator[tuple[str, t
         return iter([(entry["addresses"]["ssh"], tuple(internal))])
     if "address" in entry:
         return iter([(entry["address"], _numeric(entry["address"]))])
+    for name in (names[0], names[-1]):
+        try:
+            formats.reached_name(name)
+        except ValueError as error:
+            raise ValueError(f"has no address, and '{shorten(name)}' {error}: write address") from None
     return ((name, _numeric(name)) for name in names)
 
 

@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from . import document, network
+from . import document, formats, network, stages
 from .grammar import VIEWPOINT, document_section
 from .hosts import Hosts, known_names
 from .kinds import kinds
@@ -22,6 +22,9 @@ from .nodes import Mistake, Node, Report, TooManyMistakesError, did_you_mean, sh
 from .schema import WRONG, Checker, has_userinfo, looks_secret
 
 RESERVED_GROUPS = ("all", "ungrouped", "federation_hosts", "federation_clusters")
+
+MAX_COMPONENTS = 200_000
+"""So many a document may make: a few words (64 on each of 100000 hosts) would take all of the control node's memory."""
 
 MAX_STACK_NAME = 46
 """Characters of federation and stack together: an instance's name has room for 64."""
@@ -116,7 +119,8 @@ class _Loader:
         homes |= {str(pathlib.PurePath(os.path.realpath(path)).parent) for path in self.sources}
         for path, text in self.checker.files.items():
             file = pathlib.Path(os.path.realpath(self._beside(text)))
-            if not any(file.is_relative_to(home) for home in homes):
+            within = [file.relative_to(home).as_posix() for home in homes if file.is_relative_to(home)]
+            if all(formats.is_private(one) for one in within):
                 message = f"'{shorten(text)}' is a link that leads away from the document: copy what it names"
                 self.report.mistake(path, message)
             elif file.exists() and not (file.is_file() or file.is_dir()):
@@ -186,10 +190,15 @@ class _Loader:
 
     def _expand(self, federation: Federation) -> Iterator[tuple[Stack, Expansion]]:
         """What each stack becomes, by its kind."""
+        components = 0
         for stack in federation.stacks.values():
             before = len(self.report)
             self._check_name(stack, federation)
             expansion = kinds()[stack.kind].expand(stack, federation, self.report)
+            components += len(expansion.components)
+            if components > MAX_COMPONENTS:
+                self.report.mistake(stack.path, f"with it the document makes more than {MAX_COMPONENTS} components")
+                return
             if len(self.report) == before:
                 yield stack, expansion
 
@@ -205,7 +214,7 @@ class _Loader:
 
     def _names_meet(self, federation: Federation, expansions: Mapping[str, Expansion]) -> None:
         """Note groups that would be one, and hosts that are called like a group or a cluster's host."""
-        groups: dict[str, str] = dict.fromkeys(RESERVED_GROUPS, "a group of Ansible's or of ours")
+        groups = {**dict.fromkeys(RESERVED_GROUPS, "a group of Ansible's or of ours"), **stages.groups()}
         for what, word, path in _groups(federation, expansions):
             name, origin = group_name(what), f"the group of {word}"
             if groups.setdefault(name, origin) != origin:

@@ -22,24 +22,7 @@ from . import certificates, network
 from .kinds import kinds
 from .loading import group_name
 from .model import Authority, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Stack
-
-STAGES = ("base", "data", "front", "coordinator", "service", "participant")
-"""The order in which stages need each other."""
-
-INFRASTRUCTURE: Mapping[str, str] = {
-    "limits": "base",
-    "time_sync": "base",
-    "firewall": "base",
-    "pki": "base",
-    "postgresql": "data",
-    "mongodb": "data",
-    "redis": "data",
-    "minio": "data",
-    "s3fs": "data",
-    "registry": "data",
-    "nginx": "front",
-}
-"""Stage of each infrastructure role, in the order of a stage; a kind's own roles come after them."""
+from .stages import INFRASTRUCTURE, STAGES, stage_of
 
 SITES = frozenset({"nginx"})
 """Roles whose instances are no services of their own, but sites of the host's one."""
@@ -97,13 +80,6 @@ def _hosts(federation: Federation) -> Iterator[Host]:
     for party in federation.parties.values():
         if federation.viewpoint in (None, party.name):
             yield from party.hosts.values()
-
-
-def stage_of(role: str) -> str:
-    """The stage a role converges in. KeyError for a role that neither a kind nor the infrastructure has."""
-    if role in INFRASTRUCTURE:
-        return INFRASTRUCTURE[role]
-    return next(kind.ROLES[role] for kind in kinds().values() if role in kind.ROLES)
 
 
 def _role_order() -> dict[str, int]:

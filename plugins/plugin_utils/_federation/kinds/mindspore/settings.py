@@ -29,6 +29,8 @@ _ECDHE_MORE = (
 CIPHERS = ":".join(f"ECDHE-{suite}" for suite in (*_ECDHE, *_ECDHE_MORE))
 
 _COUNT = Integer(1, UINT32_MAX)
+_CONNECTIONS = Integer(1, 1_048_064)
+"""Each is an open file, of which Linux gives a process 1048576; 512 are left for others."""
 _RATIO = Number(above=0, maximum=1)
 _POSITIVE = Number(above=0)
 HOST_PATH = Text(format="absolute_path")
@@ -284,7 +286,7 @@ _CLIENT = Section(
         "client_epoch_num": Key(_COUNT, "Epochs a participant trains in an iteration.", default=20, source=SEED),
         "client_batch_size": Key(_COUNT, "Samples in a batch.", default=32, source=SEED),
         "client_learning_rate": Key(_POSITIVE, "Learning rate of the participants.", default=0.01, source=SEED),
-        "connection_num": Key(_COUNT, "Connections a server takes at once.", default=10000, source=SEED),
+        "connection_num": Key(_CONNECTIONS, "Connections a server takes at once.", default=10000, source=SEED),
     }
 )
 

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ... import network
+from ... import network, ranges
 from ...model import Federation, Party, Path, Placement, Stack
 from ...nodes import Report
 from ...schema import complete, merge
 from .placements import DEFAULT_APPLICATION
 from .settings import SETTINGS, Breaches, release
+
+MAX_PROCESSES = {"servers": 1000, "workers": ranges.MAX_NAMES}
+"""Each server is told of all others, so that more of them would be their square in the inventory."""
 
 
 def _usable(address: str) -> bool:
@@ -163,6 +166,7 @@ class Topology:
         """What must run, and where it can't."""
         before = len(self.report)
         self._check_required()
+        self._check_number()
         self._check_urls()
         self._check_bind()
         self._check_parties()
@@ -187,6 +191,14 @@ class Topology:
                     placement.path,
                     f"'{role}' is absent everywhere, and other roles need it: name a host, or make the stack absent",
                 )
+
+    def _check_number(self) -> None:
+        for role, most in MAX_PROCESSES.items():
+            placement = self.stack.placements.get(role, Placement())
+            number = len(placement.hosts) * int(placement.options.get("per_host", 1))
+            if number > most:
+                path = (*placement.path, "per_host")
+                self.report.mistake(path, f"{number} processes on {len(placement.hosts)} hosts: at most {most}")
 
     def _check_urls(self) -> None:
         for role, placement in self.stack.placements.items():

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import document
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import document, loading
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
 SUM = "5" * 64
@@ -48,6 +48,7 @@ def test_the_document_that_is_attacked_is_right(load: Load) -> None:
     assert load(DOCUMENT).stacks["lenet"].settings == {"summary": {"metrics_file": "metrics.json"}}
 
 
+PRIVATE = "is hidden or Ansible's own, where keys, secrets and variables lie: no document sends them to a host"
 UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
 ABSOLUTE = "is an absolute path: files that a document names lie beside it"
 CLEAR = "a secret in clear: a document only names secrets, their values go into the vault"
@@ -68,6 +69,22 @@ FILES = [
         "kubeconfig: files/kc",
         "kubeconfig: ~/.kube/config",
         f"11:32: clusters.kc.kubeconfig: '~/.kube/config' {ABSOLUTE}",
+    ),
+    *(
+        ("source: app", f"source: {path}", f"18:74: {APPLICATION}.source: '{path}' {PRIVATE}")
+        for path in (
+            ".secrets",
+            "./.ca/lab/lab.key",
+            "parties/lab/.secrets",
+            ".vault-pass",
+            "group_vars",
+            "x/host_vars/ms1.yml",
+        )
+    ),
+    (
+        "source: app",
+        "source: app/$HOME",
+        f"18:74: {APPLICATION}.source: 'app/$HOME' is no path: it has a character that no path of ours has",
     ),
     ("source: app", "source: ../app", f"18:74: {APPLICATION}.source: '../app' {UPWARDS}"),
     ("source: app", "source: /etc", f"18:74: {APPLICATION}.source: '/etc' {ABSOLUTE}"),
@@ -166,6 +183,20 @@ CONNECTION = [
         "ms2: 10.20.0.12",
         "ms2: 10.20.0.12\n      all: 10.20.0.13",
         "9:7: parties.lab.hosts.all: 'all' is a group of Ansible's or of ours too: choose another name",
+    ),
+    *(
+        (
+            "ms2: 10.20.0.12",
+            f"ms2: 10.20.0.12\n      {name}: 10.20.0.13",
+            f"9:7: parties.lab.hosts.{name}: '{name}' is the group of {what} '{of}' too: choose another name",
+        )
+        for name, what, of in (
+            ("pki", "role", "pki"),
+            ("limits", "role", "limits"),
+            ("firewall", "role", "firewall"),
+            ("stage_base", "stage", "base"),
+            ("stage_participant", "stage", "participant"),
+        )
     ),
     (
         'callable: "app:train"',
@@ -268,6 +299,25 @@ ADDRESSES = [
     ),
 ]
 
+NUMBERS = [
+    host(f"'{name}': {{}}", f"7: parties.lab.hosts.{shown}: has no address, and '{last}' {why}: write address")
+    for name, shown, last, why in (
+        ("2130706433", "2130706433", "2130706433", "is no numeric address"),
+        ("0x7f000001", "0x7f000001", "0x7f000001", "is no numeric address"),
+        ("0.0.0.0", "'0.0.0.0'", "0.0.0.0", "is no address of one host"),
+        ("10.20.0.[250:256]", "'10.20.0.[250:256]'", "10.20.0.256", "is no numeric address"),
+    )
+]
+
+BEYOND = [
+    (
+        "settings: {summary",
+        "settings: {client: {connection_num: 1048065}, summary",
+        f"19:41: {LENET}.settings.client.connection_num: "
+        "expected a whole number from 1 to 1048064, found the number 1048065",
+    ),
+]
+
 HIDDEN = "has a character that is not shown"
 NAMES = [
     host(
@@ -319,11 +369,25 @@ def replaced(old: str, new: str) -> str:
     return DOCUMENT.replace(old, new, 1)
 
 
-@pytest.mark.parametrize(("old", "new", "line"), [*FILES, *SECRETS, *CONNECTION, *TAGS, *ADDRESSES, *NAMES])
+@pytest.mark.parametrize(
+    ("old", "new", "line"), [*FILES, *SECRETS, *CONNECTION, *TAGS, *ADDRESSES, *NUMBERS, *BEYOND, *NAMES]
+)
 def test_an_attack_is_a_mistake(mistakes: Mistakes, old: str, new: str, line: str) -> None:
     lines = mistakes(replaced(old, new))
     assert f"federation.yml:{line}" in lines
     assert "hunter2" not in "".join(lines)
+
+
+def test_a_document_makes_no_more_components_than_the_control_node_holds(
+    load: Load, mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = len(load(DOCUMENT).expansions["lenet"].components)
+    monkeypatch.setattr(loading, "MAX_COMPONENTS", made)
+    assert load(DOCUMENT).stacks
+    monkeypatch.setattr(loading, "MAX_COMPONENTS", made - 1)
+    assert mistakes(DOCUMENT) == [
+        f"federation.yml:14:5: {LENET}: with it the document makes more than {made - 1} components"
+    ]
 
 
 def positions(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -351,6 +415,16 @@ def test_a_file_that_is_none_or_lies_elsewhere_is_not_read(mistakes: Mistakes, t
     (tmp_path / "app").symlink_to("/etc")
     assert mistakes(DOCUMENT) == [
         "federation.yml:9:33: parties.partner.ca: 'public/ca.pem' is neither a file nor a folder",
+        f"federation.yml:18:74: {APPLICATION}.source: 'app' is a link that leads away from the document: "
+        "copy what it names",
+    ]
+
+
+@pytest.mark.parametrize("target", [".secrets", ".", "group_vars"])
+def test_a_link_to_what_no_document_may_name_is_not_followed(mistakes: Mistakes, tmp_path: Path, target: str) -> None:
+    (tmp_path / target).mkdir(exist_ok=True)
+    (tmp_path / "app").symlink_to(target)
+    assert mistakes(DOCUMENT) == [
         f"federation.yml:18:74: {APPLICATION}.source: 'app' is a link that leads away from the document: "
         "copy what it names",
     ]
@@ -431,11 +505,24 @@ def lists_of_lists(levels: int) -> str:
             ),
             "has more mistakes than these 1000",
         ),
+        (
+            DOCUMENT.replace("ms2: 10", "'w[00000:99990]': {}\n      ms2: 10").replace(
+                "workers: {hosts: [ms2]", "workers: {per_host: 64, hosts: ['w*']"
+            ),
+            "workers.per_host: 6399424 processes on 99991 hosts: at most 100000",
+        ),
+        (
+            DOCUMENT.replace("ms2: 10", "'w[00000:99990]': {first_address: 10.40.0.1}\n      ms2: 10").replace(
+                "servers: {hosts: [ms2]", "servers: {hosts: ['w*']"
+            ),
+            "servers.per_host: 99991 processes on 99991 hosts: at most 1000",
+        ),
         (DOCUMENT + "\n".join(f"k{n}: 1" for n in range(100_000)), "has more mistakes than these 1000"),
     ],
     ids=[
         *("laughs", "deep", "text", "key", "file", "range", "quotes", "ranges", "pattern"),
-        *("many ranges", "ranges named", "patterns", "names near none", "unknown keys"),
+        *("many ranges", "ranges named", "patterns", "names near none", "workers", "servers"),
+        "unknown keys",
     ],
 )
 def test_what_would_hold_the_controller_up_is_refused_at_once(mistakes: Mistakes, text: str, line: str) -> None:

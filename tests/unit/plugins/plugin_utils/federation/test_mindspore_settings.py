@@ -195,7 +195,7 @@ TABLE = [
         "1e-3",
         "expected a number above 0, found the text '1e-3': YAML takes this notation for text, write 0.001",
     ),
-    Row("client.connection_num", 1, 0, COUNT + " found the number 0"),
+    Row("client.connection_num", 1, 0, "expected a whole number from 1 to 1048064, found the number 0"),
 ]
 
 DERIVED = {
