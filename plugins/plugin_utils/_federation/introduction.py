@@ -44,7 +44,8 @@ gives editors completion, with `# yaml-language-server: $schema=<its path>` as t
   `12:30`) is refused with the way to write it.
 - **Secrets never stand in it.** A key called password, token, secret or key, or ending so (`db_password`), takes no
   literal, and a URL no user or password. Components name their secrets; the values are in the vault.
-- **Paths** are relative, lie beside the file given with `-i`, and lead neither upwards nor to what is hidden, `group_vars` or `host_vars`.
+- **Paths** are relative, lie beside the file given with `-i`, and lead neither upwards nor to
+  what is hidden, `group_vars` or `host_vars`.
 - **Every mistake** is one line, `file:line:column: path: what is wrong`, and all are shown in one run. A wrong document
   ends every command with exit code 4, before any host is touched.
 
