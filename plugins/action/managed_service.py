@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -213,10 +214,15 @@ class _Renderer:
 
 def _wrong_settings(error: BaseException) -> WrongSettingsError | None:
     """What the filter `settings` said, if that is what the template failed on."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, WrongSettingsError):
-        cause = cause.__cause__ or cause.__context__
-    return cause
+    return next((cause for cause in (error, *_causes(error)) if isinstance(cause, WrongSettingsError)), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What led to an error, as Python shows it: `raise ... from None` says that it was told in words of one's own."""
+    cause = error.__cause__ if error.__suppress_context__ else error.__context__
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ if cause.__suppress_context__ else cause.__context__
 
 
 def _without_values(error: BaseException, instance: dict[str, Any], source: str) -> str:
@@ -224,11 +230,10 @@ def _without_values(error: BaseException, instance: dict[str, Any], source: str)
 
     Nor the instance's own strings, as where one of them was taken for a key: the template's words say enough.
     """
-    text, cause = str(error), error.__cause__ or error.__context__
-    while cause is not None:
+    text = str(error)
+    for cause in _causes(error):
         if not isinstance(cause, (AnsibleError, TemplateError)) and str(cause):
             text = text.replace(str(cause), type(cause).__name__)
-        cause = cause.__cause__ or cause.__context__
     values = {one for one in _strings([*instance.values()]) if len(one) >= _SHORTEST_SECRET and one not in source}
     for value in sorted(values - {instance["name"], instance["federation"]}, key=len, reverse=True):
         text = text.replace(value, MASK)

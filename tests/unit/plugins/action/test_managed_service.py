@@ -62,3 +62,13 @@ def test_mistakes_in_settings_are_told_by_role_and_instance(tmp_path: Path) -> N
 def test_what_python_says_of_a_value_is_not_told(tmp_path: Path) -> None:
     said = converge(tmp_path, "{{ instance.word | ansible.builtin.to_datetime }}", {"name": "alpha", "word": "hunter2"})
     assert said == "alpha: x.json.j2: The filter plugin 'ansible.builtin.to_datetime' failed: ValueError"
+
+
+def test_what_the_lookup_secret_says_is_told_with_its_way_out(tmp_path: Path) -> None:
+    vault = tmp_path / ".secrets" / "lab.yml"
+    vault.parent.mkdir()
+    vault.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+    template = f"{{{{ lookup('fedlearn.infra.secret', 'token', party='lab', state_directory='{tmp_path}') }}}}"
+    said = converge(tmp_path, template, {"name": "alpha"})
+    assert f"{vault} " in said, said
+    assert "give --vault-password-file FILE or --vault-id" in said, said
