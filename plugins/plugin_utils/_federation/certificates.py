@@ -45,14 +45,18 @@ def common_name(name: str, host: str) -> str:
 
 
 def party_authority(federation: Federation, party: Party) -> Authority:
-    """The party's own CA."""
-    return Authority(party.name, party.name, party.pki_mode, _title(f"{federation.name} {party.name} CA"))
+    """The party's own CA; of an external party the one it gave us the certificate of."""
+    return _authority(federation, party, party.name)
 
 
 def store_authority(federation: Federation, party: Party, stack: str) -> Authority:
     """The CA that issues for one stack's store only, since a store takes every certificate of the CA it trusts."""
-    name = f"{party.name}-{stack}-store"
-    return Authority(name, party.name, party.pki_mode, _title(f"{federation.name} {name} CA"))
+    return _authority(federation, party, f"{party.name}-{stack}-store")
+
+
+def _authority(federation: Federation, party: Party, name: str) -> Authority:
+    mode = "external" if party.external else party.pki_mode
+    return Authority(name, party.name, mode, _title(f"{federation.name} {name} CA"), party.ca)
 
 
 def _title(text: str) -> str:
@@ -62,16 +66,17 @@ def _title(text: str) -> str:
     return f"{text[: MAX_COMMON_NAME - 13]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def describe(certificate: Certificate, federation: str, stack: str) -> dict[str, Any]:
+def describe(certificate: Certificate, federation: Federation, stack: str) -> dict[str, Any]:
     """The certificate as an entry of ``pki_certificates``; of an absent one only what finds it."""
     entry: dict[str, Any] = {
         "name": certificate.name,
         "state": certificate.state,
-        "federation": federation,
+        "federation": federation.name,
         "stack": stack,
     }
     if certificate.state == "absent":
         return entry
+    party = federation.parties[federation.host(certificate.host).party]
     return entry | {
         "authority": certificate.authority,
         "common_name": certificate.common_name,
@@ -79,7 +84,7 @@ def describe(certificate: Certificate, federation: str, stack: str) -> dict[str,
         "addresses": list(certificate.addresses),
         "usages": list(certificate.usages),
         "key_type": KEY_TYPE,
-        "lifetime_days": LIFETIME_DAYS,
+        "lifetime_days": party.pki.get("lifetime_days", LIFETIME_DAYS),
         "formats": list(certificate.formats),
         "trust": list(certificate.trust or (certificate.authority,)),
     }

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from .certificates import LIFETIME_DAYS
 from .kinds import Kind, kinds
 from .model import Path
 from .schema import (
@@ -97,7 +98,7 @@ PKI = Section(
             "Who signs: a CA of our own, whoever gets the requests, nobody (they are provided), or an ACME server.",
             default="ownca",
         ),
-        "lifetime_days": Key(Integer(1, 825), "How long a certificate is valid.", default=397, unit="days"),
+        "lifetime_days": Key(Integer(1, 825), "How long a certificate is valid.", default=LIFETIME_DAYS, unit="days"),
     }
 )
 

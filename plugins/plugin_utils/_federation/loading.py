@@ -294,8 +294,7 @@ def _stack(name: str, values: dict[str, Any]) -> Stack:
 def _retired(value: Any) -> Any:
     """The value with every placement in it absent from all its hosts."""
     if isinstance(value, Placement):
-        absent = tuple(dict.fromkeys((*value.hosts, *value.absent)))
-        return dataclasses.replace(value, hosts=(), absent=absent, options=_retired(value.options))
+        return dataclasses.replace(value.gone(), options=_retired(value.options))
     if isinstance(value, dict):
         return {key: _retired(child) for key, child in value.items()}
     if isinstance(value, list):

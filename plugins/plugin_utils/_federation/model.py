@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 State = Literal["present", "absent"]
@@ -69,13 +69,15 @@ class Placement:
     """Where a role of a stack runs: on ``hosts`` of ours, in a cluster, with an external party, or ``external`` to all.
 
     ``absent`` are the hosts it is to be removed from: named so, or the stack, the host or the placement is absent; no
-    host is in both. ``settings`` are those given in the document, no defaults among them; ``options`` are the kind's
-    other keys, with defaults.
+    host is in both. So ``absent_cluster`` is the one it is to be removed from; of an absent placement ``party`` and
+    ``external`` are None, since what others run is theirs to remove. ``settings`` are those given in the document, no
+    defaults among them; ``options`` are the kind's other keys, with defaults.
     """
 
     hosts: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     cluster: str | None = None
+    absent_cluster: str | None = None
     party: str | None = None
     external: Mapping[str, Any] | None = None
     port: int | None = None
@@ -85,6 +87,18 @@ class Placement:
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     path: Path = ()
+
+    def gone(self) -> Placement:
+        """The same, absent from everywhere."""
+        return replace(
+            self,
+            hosts=(),
+            absent=tuple(dict.fromkeys((*self.hosts, *self.absent))),
+            cluster=None,
+            absent_cluster=self.absent_cluster or self.cluster,
+            party=None,
+            external=None,
+        )
 
     @property
     def listening_port(self) -> int:

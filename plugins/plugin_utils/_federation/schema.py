@@ -606,10 +606,10 @@ class Checker:
         known = self.names.hosts if self.names else {}
         gone = values.pop("state", "present") == "absent"
         for name in hosts:
-            if gone or (name in known and known[name].state == "absent"):
+            if name in known and known[name].state == "absent":
                 removed[name] = None
         common = {name: values.pop(name, None) for name in _COMMON}
-        return Placement(
+        placement = Placement(
             hosts=tuple(name for name in hosts if name not in removed),
             absent=tuple(removed),
             settings=values.pop("settings", {}),
@@ -617,6 +617,7 @@ class Checker:
             path=path,
             **common,
         )
+        return placement.gone() if gone else placement
 
 
 _CHECKS: Mapping[type, Callable[[Checker, Any, Node, Path], Any]] = {

@@ -187,9 +187,7 @@ class _Inventory:
                 continue
             part.roles.add("pki")
             part.stacks[stack.name].add("pki")
-            part.instances["pki_certificates"].append(
-                certificates.describe(certificate, self.federation.name, stack.name)
-            )
+            part.instances["pki_certificates"].append(certificates.describe(certificate, self.federation, stack.name))
             if certificate.state == "present":
                 part.certificates.append(certificate.name)
                 part.authorities.update(dict.fromkeys((certificate.authority, *certificate.trust)))
@@ -264,10 +262,9 @@ class _Inventory:
             "mode": authority.mode,
             "common_name": authority.common_name,
         }
-        foreign = self.federation.viewpoint not in (None, authority.party)
-        if foreign:
+        if self.federation.viewpoint not in (None, authority.party):
             entry["mode"] = "external"
-        path = authority.ca or (self.federation.parties[authority.party].ca if foreign else None)
+        path = authority.ca
         return entry | {"ca": posixpath.join(self.federation.directory, path)} if path else entry
 
     def _host(self, host: Host, part: _Part) -> None:

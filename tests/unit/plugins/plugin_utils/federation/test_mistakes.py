@@ -210,6 +210,12 @@ ROWS = {
         "redis: {host: ms1, external: {address: 10.20.0.9, ca: ca.pem}}",
         "16:24: stacks.lenet.redis.external: 'host' is given too: only one of 'host' or 'external'",
     ),
+    "a store that others run, taken away": (
+        "redis: {host: ms1}",
+        "redis: {external: {address: 10.20.0.9, ca: ca.pem}, state: absent}",
+        "16:12: stacks.lenet.redis: 'redis' is absent everywhere, and other roles need it: name a host, or make the "
+        "stack absent",
+    ),
     "host named twice": (
         "hosts: [ms2]",
         "hosts: [ms2, ms2]",

@@ -1,0 +1,106 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every kind may count on: what its placements say, and what becomes of what it gives."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import certificates, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import (
+    Certificate,
+    Expansion,
+    Federation,
+    Placement,
+)
+from tests.unit.plugins.plugin_utils.federation.conftest import Load
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+DOCUMENT = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  lab: {pki: {lifetime_days: 30}, hosts: {h1: 10.20.0.11, h2: 10.20.0.12}}
+  partner: {external: true, ca: public/partner/ca.pem}
+clusters:
+  kc: {party: lab, kubeconfig: files/kc}
+stacks:
+  one:
+    kind: toy
+    server: {host: h1}
+"""
+
+
+def with_expansion(federation: Federation, **parts: object) -> Federation:
+    """The federation, its stack being expanded to these parts."""
+    return dataclasses.replace(federation, expansions={"one": Expansion(**parts)})
+
+
+def server(load: Load, text: str) -> Placement:
+    """The placement of the toy's server where it is written so."""
+    return load(DOCUMENT.replace("server: {host: h1}", f"server: {text}")).stacks["one"].placements["server"]
+
+
+def test_a_certificate_is_valid_as_long_as_its_party_says(load: Load) -> None:
+    federation = load(DOCUMENT)
+    lab = certificates.party_authority(federation, federation.parties["lab"])
+    leaf = Certificate("demo-one-server", "h1", "lab", "server.h1", ("server",))
+    found = variables.inventory(with_expansion(federation, authorities=(lab,), certificates=(leaf,)))
+    assert [each["lifetime_days"] for each in found.hosts["h1"]["pki_certificates"]] == [30]
+    plain = load(DOCUMENT.replace("pki: {lifetime_days: 30}, ", ""))
+    found = variables.inventory(with_expansion(plain, authorities=(lab,), certificates=(leaf,)))
+    assert [each["lifetime_days"] for each in found.hosts["h1"]["pki_certificates"]] == [397]
+
+
+def test_nobody_signs_in_an_external_party_s_name(load: Load) -> None:
+    federation = load(DOCUMENT)
+    partner = certificates.party_authority(federation, federation.parties["partner"])
+    lab = certificates.party_authority(federation, federation.parties["lab"])
+    leaf = Certificate("demo-one-server", "h1", "lab", "server.h1", ("server",), trust=("lab", "partner"))
+    found = variables.inventory(with_expansion(federation, authorities=(lab, partner), certificates=(leaf,)))
+    told = {each["name"]: each for each in found.hosts["h1"]["pki_authorities"]}
+    assert told["partner"]["mode"] == "external"
+    assert told["partner"]["ca"] == f"{federation.directory}/public/partner/ca.pem"
+    secrets = found.groups["federation_hosts"].variables["fedlearn_secrets"]
+    assert [each["name"] for each in secrets] == ["ca_lab"]
+
+
+@pytest.mark.parametrize(
+    ("text", "of_stack"),
+    [
+        ("{cluster: kc, state: absent}", ""),
+        ("{cluster: kc}", "state: absent\n    "),
+    ],
+    ids=["placement", "stack"],
+)
+def test_an_absent_cluster_is_left(load: Load, text: str, of_stack: str) -> None:
+    found = server(load, f"{text}\n    {of_stack}")
+    assert (found.cluster, found.absent_cluster) == (None, "kc")
+    assert (server(load, "{cluster: kc}").cluster, server(load, "{cluster: kc}").absent_cluster) == ("kc", None)
+
+
+PARTNER = "{party: partner, public_url: 'https://p.example'"
+
+
+@pytest.mark.parametrize(
+    ("text", "of_stack"),
+    [(f"{PARTNER}, state: absent}}", ""), (f"{PARTNER}}}", "state: absent\n    ")],
+    ids=["placement", "stack"],
+)
+def test_an_absent_part_of_an_external_party_runs_nowhere(load: Load, text: str, of_stack: str) -> None:
+    assert server(load, f"{PARTNER}}}").party == "partner"
+    assert server(load, f"{text}\n    {of_stack}").party is None
+
+
+def test_an_absent_external_store_runs_nowhere(load: Load) -> None:
+    store = "store: {external: {url: 'https://s.example'}"
+    text = DOCUMENT + f"    {store}}}\n"
+    assert load(text).stacks["one"].placements["store"].external is not None
+    absent = text.replace(f"{store}}}", f"{store}, state: absent}}")
+    assert load(absent).stacks["one"].placements["store"].external is None
