@@ -89,7 +89,7 @@ def test_precheck_finds_nothing(demo: Demo) -> None:
 def test_listens_only_where_the_document_says(demo: Demo, host: str) -> None:
     endpoints = demo.variables(host)["fedlearn_endpoints"]["lenet"]
     derived = {row["bind"] for rows in endpoints.values() for row in rows if row["host"] == host}
-    listening = {line.split()[3]: line for line in demo.run(host, "ss -ltnpH").splitlines()}
+    listening = {line.split()[4]: line for line in demo.run(host, "ss -ltnupH").splitlines()}
     # sshd and the container engine's resolver are the host's own; a MindSpore server's TCP port is the program's choice
     foreign = ("0.0.0.0:22", "[::]:22", "127.0.0.11:")
     ours = {place: line for place, line in listening.items() if not place.startswith(foreign)}
