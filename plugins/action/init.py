@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.loading import load
 
 
 class ActionModule(ActionBase):
@@ -39,6 +41,7 @@ class ActionModule(ActionBase):
         try:
             files = first_files(arguments["kind"], arguments["federation"])
             missing = {name: text for name, text in files.items() if not os.path.lexists(directory / name)}
+            verify = "fedlearn.infra.verify -e verify=round" if has_round(files) else "fedlearn.infra.verify"
             if not self._task.check_mode:
                 write(directory, missing)
         except (OSError, ValueError) as error:
@@ -48,7 +51,7 @@ class ActionModule(ActionBase):
             directory=str(directory),
             written=list(missing),
             kept=[name for name in files if name not in missing],
-            next_steps=next_steps(directory),
+            next_steps=next_steps(directory, verify),
             diff=[
                 {"before": "", "after": text, "before_header": "(not there)", "after_header": str(directory / name)}
                 for name, text in missing.items()
@@ -66,8 +69,16 @@ def write(directory: Path, files: Mapping[str, str]) -> None:
             stream.write(text)
 
 
-def next_steps(directory: Path) -> list[str]:
-    """The commands that make the document true; ansible.cfg and the playbooks' build/ are those of the directory."""
+def has_round(files: Mapping[str, str]) -> bool:
+    """Whether what runs by the first document can be proven by a round."""
+    with tempfile.TemporaryDirectory() as room:
+        write(Path(room), files)
+        expansions = load(str(Path(room, "federation.yml"))).expansions
+    return any(expansion.verify for expansion in expansions.values())
+
+
+def next_steps(directory: Path, verify: str) -> list[str]:
+    """The commands that make the document true, and prove it; ansible.cfg and build/ are those of the directory."""
     run = "ansible-playbook -i federation.yml"
     return [
         f"cd {directory}, and change federation.yml: your hosts, their addresses, what runs where",
@@ -76,5 +87,5 @@ def next_steps(directory: Path) -> list[str]:
         f"{run} fedlearn.infra.secrets",
         f"{run} fedlearn.infra.precheck",
         f"{run} fedlearn.infra.site",
-        f"{run} fedlearn.infra.verify -e verify=round",
+        f"{run} {verify}",
     ]

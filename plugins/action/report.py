@@ -76,7 +76,7 @@ def federation_name(hosts: Hosts) -> str:
 
 
 def stack_kinds(hosts: Hosts) -> dict[str, Mapping[str, Any]]:
-    """Every stack of the federation with what the inventory says of it (``kind``, ``real``)."""
+    """Every stack of the federation with what the inventory says of it (``kind``, ``state``, ``real``, ``round``)."""
     found: dict[str, Mapping[str, Any]] = {}
     for variables in hosts.values():
         found.update(variables.get("fedlearn_stacks", {}))
@@ -131,12 +131,12 @@ def verify_entries(hosts: Hosts, mode: str, stack: str) -> Iterator[tuple[str, d
             continue
         checks = checks_of(hosts, name)
         known = known_round(hosts, name, facts, "fedlearn_verify", "round") if mode == "round" else None
-        yield (
-            name,
-            judgement.judge_round(known, checks)
-            if known
-            else judgement.judge_probe(facts["kind"], facts["real"], checks),
-        )
+        if known:
+            yield name, judgement.judge_round(known, checks)
+        elif mode == "round" and facts["state"] == "present" and not facts["round"]:
+            yield name, judgement.judge_without_round(facts["kind"], checks)
+        else:
+            yield name, judgement.judge_probe(facts["kind"], facts["real"], checks)
         deployed = known_round(hosts, name, facts, "fedlearn_known", "deployed") if mode == "round" else None
         if deployed:
             yield f"{name} (deployed)", judgement.judge_round(deployed, [])

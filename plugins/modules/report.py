@@ -24,7 +24,9 @@ options:
     required: true
     choices: [verify, status]
   mode:
-    description: Whether a verify was a V(probe) of what runs, or a V(round) with known numbers beside it.
+    description:
+      - Whether a verify was a V(probe) of what runs, or a V(round) with known numbers beside it.
+      - With V(round) a stack whose kind has no round fails, since nothing proves that it works.
     type: str
     choices: [probe, round]
     default: probe

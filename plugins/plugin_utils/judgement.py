@@ -104,7 +104,7 @@ def judge_round(known: Round, checks: Iterable[Check]) -> dict[str, Any]:
     rows.append(
         check(
             "every participant answered",
-            len(known.rows) == known.participants,
+            len(known.rows) == known.participants > 0,
             f"{len(known.rows)} of {known.participants} participants reported",
         )
     )
@@ -144,6 +144,16 @@ def judge_probe(kind: str, real: bool, checks: Iterable[Check]) -> dict[str, Any
         "seconds": None,
         "checks": rows,
     }
+
+
+def judge_without_round(kind: str, checks: Iterable[Check]) -> dict[str, Any]:
+    """A stack's entry of verify.json when a round was asked for and its kind has none: nothing is proven."""
+    reason = (
+        f"the kind '{kind}' has no round, so nothing can prove that it works: verify it without -e verify=round, "
+        "or choose other stacks by -e stack=NAME"
+    )
+    entry = judge_probe(kind, False, [*checks, check("round", False, reason)])
+    return entry | {"mode": "round", "passed": False}
 
 
 def worst(verdicts: Iterable[str]) -> str:

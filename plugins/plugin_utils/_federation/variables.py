@@ -286,9 +286,15 @@ class _Inventory:
         self._join(host, part, variables["fedlearn_stages"])
 
     def _stack_facts(self, name: str, roles: Iterable[str]) -> dict[str, Any]:
-        real = self.federation.expansions[name].real
-        ordered = sorted(roles, key=self.order.__getitem__)
-        return {"kind": self.federation.stacks[name].kind, "real": real, "roles": ordered}
+        expansion = self.federation.expansions[name]
+        there = any(component.state == "present" for component in expansion.components)
+        return {
+            "kind": self.federation.stacks[name].kind,
+            "state": "present" if there else "absent",
+            "real": expansion.real,
+            "round": bool(expansion.verify),
+            "roles": sorted(roles, key=self.order.__getitem__),
+        }
 
     def _stages(self, roles: frozenset[str]) -> dict[str, list[str]]:
         """Stages in order, each with its roles in order; hosts with the same roles share it."""

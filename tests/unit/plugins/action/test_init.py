@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -52,6 +53,17 @@ def test_the_document_and_the_viewpoint_of_each_kind_load_without_a_mistake(tmp_
         federation = load(str(tmp_path / source))
         assert federation.name == "clinics"
         assert [stack.kind for stack in federation.stacks.values()] == [kind]
+
+
+def test_what_is_printed_is_what_the_kind_has(tmp_path, monkeypatch):
+    assert init(tmp_path / "one")["next_steps"][-1].endswith(" fedlearn.infra.verify -e verify=round")
+    expand = kinds()["mindspore"].expand
+
+    def without_round(*arguments):
+        return dataclasses.replace(expand(*arguments), verify={}, transient=())
+
+    monkeypatch.setattr(kinds()["mindspore"], "expand", without_round)
+    assert init(tmp_path / "two")["next_steps"][-1].endswith(" fedlearn.infra.verify")
 
 
 def test_a_second_run_writes_nothing_and_a_file_that_is_there_stays_as_it_is(tmp_path):

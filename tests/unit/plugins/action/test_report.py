@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What status tells of overrides."""
+"""What status tells of overrides, and what verify makes of a stack whose kind has no round."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible.inventory.manager import InventoryManager
@@ -14,7 +15,12 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
-from ansible_collections.fedlearn.infra.plugins.action.report import host_status, replaced_variables
+from ansible_collections.fedlearn.infra.plugins.action.report import (
+    failure_message,
+    host_status,
+    replaced_variables,
+    verify_entries,
+)
 from ansible_collections.fedlearn.infra.plugins.inventory.federation import _fill
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.loading import load
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.variables import inventory as inventory_of
@@ -73,3 +79,35 @@ def test_overrides_are_shown_and_are_no_drift() -> None:
     assert status["overrides"] == [dropin, "variable redis_instances"]
     assert status["verdict"] == "ok"
     assert host_status({"fedlearn_reached": True}, [])["overrides"] == []
+
+
+def verified(mode: str, **facts: object) -> dict[str, Any]:
+    """The entry of a stack on one host, whose checks pass."""
+    stack = {"kind": "relay", "real": True, "state": "present", "round": False, "roles": ["relay"], **facts}
+    check = {"name": "relay", "passed": True, "detail": "answers"}
+    hosts = {"h1": {"fedlearn_stacks": {"first": stack}, "fedlearn_checks": [check]}}
+    return dict(verify_entries(hosts, mode, ""))
+
+
+def test_without_a_round_nothing_is_proven_by_one() -> None:
+    entries = verified("round")
+    assert (entries["first"]["mode"], entries["first"]["passed"], entries["first"]["real"]) == ("round", False, False)
+    assert failure_message(entries, ["first"], "verify.json").splitlines() == [
+        "verify failed (verify.json):",
+        "first: round: the kind 'relay' has no round, so nothing can prove that it works: verify it without "
+        "-e verify=round, or choose other stacks by -e stack=NAME",
+    ]
+    assert (verified("probe")["first"]["mode"], verified("probe")["first"]["passed"]) == ("probe", True)
+
+
+def test_what_is_absent_needs_no_round() -> None:
+    assert verified("round", state="absent")["first"]["mode"] == "probe"
+
+
+def test_the_inventory_says_which_stacks_have_a_round(source: Path) -> None:
+    document = source / "federation.yml"
+    facts = inventory_of(load(str(document)), str(document)).hosts["ms1"]["fedlearn_stacks"]["lenet"]
+    assert (facts["state"], facts["round"]) == ("present", True)
+    document.write_text(DOCUMENT.replace("kind: mindspore", "kind: mindspore\n    state: absent"))
+    facts = inventory_of(load(str(document)), str(document)).hosts["ms1"]["fedlearn_stacks"]["lenet"]
+    assert (facts["state"], facts["round"]) == ("absent", False)

@@ -52,6 +52,14 @@ def test_right_numbers_pass():
     assert [each["final"] for each in entry["workers"]] == [TRUTH, [1.01, -2, 3, 0.5]]
 
 
+def test_a_round_without_a_participant_proves_nothing():
+    entry = judgement.judge_round(known(participants=0), [])
+    assert entry["passed"] is False
+    assert entry["checks"] == [
+        {"name": "every participant answered", "passed": False, "detail": "0 of 0 participants reported"}
+    ]
+
+
 def test_a_wrong_number_fails_by_the_number_it_shows():
     entry = judgement.judge_round(known(row("w1", TRUTH), row("w2", [2.0, -2.0, 3.0, 0.5])), [])
     assert entry["passed"] is False
