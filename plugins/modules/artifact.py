@@ -110,16 +110,18 @@ options:
     description: Set by the action plugin. Not for tasks.
     type: dict
     default: {}
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
 attributes:
   check_mode:
-    description: Reports what would be built; the paths returned are the ones a run would give.
     support: full
+    details: Reports what would be built; the paths returned are the ones a run would give.
   diff_mode:
-    description: Names versions that would come and go.
     support: full
+    details: Names versions that would come and go.
   idempotent:
-    description: A second run builds and touches nothing.
     support: full
+    details: A second run builds and touches nothing.
 notes:
   - Needs root. An action plugin of the same name reads the control node's files.
 """

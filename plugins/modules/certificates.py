@@ -156,19 +156,24 @@ options:
     default: {}
 requirements:
   - openssl 1.1.1 or later on the host
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
 attributes:
   check_mode:
-    description: Reports what would change without changing it, also on hosts that have nothing yet.
     support: full
+    details: Also on hosts that have nothing yet.
   diff_mode:
-    description: Shows what certificates say before and after, and which files change; never a key, password or
-      certificate.
     support: full
+    details: Shows what certificates say before and after, and which files change; never a key, password or
+      certificate.
+  idempotent:
+    support: full
+    details: A second run makes and signs nothing, until a third of a certificate's lifetime is left.
   action:
     description: The signing happens in an action plugin on the control node.
     support: full
   async:
-    description: Runs in the background.
+    description: Supports being used with the C(async) keyword.
     support: none
   platform:
     description: Where it runs.

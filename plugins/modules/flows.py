@@ -30,17 +30,16 @@ options:
     description: The CSV file to write on the control node.
     type: path
     required: true
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
+  - fedlearn.infra.attributes.control_node
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
     details: The CSV on the control node is written in check mode too, since it is what was asked for.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates
-      no change.
     support: full
 """
 

@@ -30,16 +30,15 @@ options:
     description: The directory to write into, made where it is missing.
     type: path
     required: true
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
+  - fedlearn.infra.attributes.control_node
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: full
   idempotent:
-    description:
-      - When run twice in a row outside check mode, with the same arguments, the second invocation indicates no change.
     support: full
 """
 

@@ -40,12 +40,16 @@ options:
     description: Measure new sessions also when nothing changes.
     type: bool
     default: false
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
 attributes:
   check_mode:
-    description: Reports what would be written. Kernel parameters are not tried.
     support: full
+    details: Kernel parameters are not tried.
   diff_mode:
-    description: Shows the files.
+    support: full
+    details: Shows the files.
+  idempotent:
     support: full
 """
 

@@ -84,16 +84,18 @@ options:
   payload:
     description: Set by the action plugin; what it rendered.
     type: str
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
 attributes:
   check_mode:
-    description: Reports what a run would change.
     support: full
+    details: Reports what a run would change.
   diff_mode:
-    description: Shows what changes in files and units. The content of secret files is never shown.
     support: full
+    details: Shows what changes in files and units. The content of secret files is never shown.
   idempotent:
-    description: A second run changes nothing, not even a modification time.
     support: full
+    details: A second run changes nothing, not even a modification time.
 notes:
   - The digest of each secret file is kept in C(/var/lib/fedlearn/<federation>/services/), readable by root only.
   - Drop-ins that an administrator laid are no drift; they are returned in C(overrides).

@@ -41,16 +41,18 @@ options:
     description: Seconds to wait for another run that works on this host.
     type: int
     default: 120
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
 attributes:
   check_mode:
-    description: Reports orphans and removes none.
     support: full
+    details: Reports orphans and removes none.
   diff_mode:
-    description: Lists what is removed.
     support: full
+    details: Lists what is removed.
   idempotent:
-    description: A second run finds nothing to remove.
     support: full
+    details: A second run finds nothing to remove.
 seealso:
   - module: fedlearn.infra.managed_service
 """

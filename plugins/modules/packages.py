@@ -47,13 +47,16 @@ options:
     description: Seconds to wait for another run of apt or dpkg.
     type: int
     default: 300
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
 attributes:
   check_mode:
-    description: Reports what would be installed and withdrawn, also where no package list was ever fetched.
     support: full
+    details: Reports what would be installed and withdrawn, also where no package list was ever fetched.
   diff_mode:
-    description: Shows no differences.
     support: none
+  idempotent:
+    support: full
 """
 
 EXAMPLES = r"""

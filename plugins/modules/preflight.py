@@ -38,13 +38,17 @@ options:
         description: The unit that may hold it already.
         type: str
         required: true
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
 attributes:
   check_mode:
-    description: Looks just the same.
     support: full
+    details: Looks just the same.
   diff_mode:
-    description: Nothing changes.
     support: none
+  idempotent:
+    support: full
+    details: It never changes anything.
 """
 
 EXAMPLES = r"""

@@ -41,18 +41,17 @@ options:
     description: Seconds to wait for all of them together.
     type: int
     default: 300
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
 attributes:
   check_mode:
-    description: Can run in check_mode and return changed status prediction without modifying target.
     support: full
     details: Returns what is there without waiting.
   diff_mode:
-    description: Will return details on what has changed (or possibly needs changing in check_mode), when in diff mode.
     support: none
   idempotent:
-    description: When run twice in a row outside check mode, with the same arguments, the second invocation indicates
-      no change.
     support: full
+    details: It never changes anything.
 """
 
 EXAMPLES = r"""

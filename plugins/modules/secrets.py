@@ -50,23 +50,19 @@ options:
     description: Directory on the control node below which C(.secrets/) lies.
     type: path
     required: true
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
+  - fedlearn.infra.attributes.control_node
 attributes:
   check_mode:
-    description: Returns the names of the secrets that would be made.
     support: full
+    details: Returns the names of the secrets that would be made.
   diff_mode:
-    description: Shows names, never values.
     support: full
-  action:
-    description: All of it happens in an action plugin on the control node; no connection is made to the host.
+    details: Shows names, never values.
+  idempotent:
     support: full
-  async:
-    description: Runs in the background.
-    support: none
-  platform:
-    description: Where it runs.
-    platforms: posix
-    support: full
+    details: A secret that is there is never changed.
 notes:
   - Needs a vault identity, for example C(--vault-password-file).
 seealso:
