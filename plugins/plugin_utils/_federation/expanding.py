@@ -53,7 +53,7 @@ def own_address(placement: Placement, host: Host, report: Report) -> str | None:
     if host.internal:
         return host.internal[0]
     way_out = "give it one under parties, addresses: {internal: [ADDRESS]}"
-    report.mistake((*placement.path, "host"), f"host '{host.name}' has no numeric address: {way_out}")
+    report.mistake((*placement.path, placement.where), f"host '{host.name}' has no numeric address: {way_out}")
     return None
 
 

@@ -194,6 +194,7 @@ class _Loader:
         for stack in federation.stacks.values():
             before = len(self.report)
             self._check_name(stack, federation)
+            self._check_urls(stack)
             expansion = kinds()[stack.kind].expand(stack, federation, self.report)
             components += len(expansion.components)
             if components > MAX_COMPONENTS:
@@ -211,6 +212,15 @@ class _Loader:
         if length > MAX_STACK_NAME:
             room = f"above {MAX_STACK_NAME} components have no room"
             self.report.mistake(stack.path, f"federation and stack have {length} characters together, {room}")
+
+    def _check_urls(self, stack: Stack) -> None:
+        """Note what leads to a stack that has TLS and would be reached without."""
+        for placement in placements(stack) if stack.tls else ():
+            for key, url in (("internal_url", placement.internal_url), ("public_url", placement.public_url)):
+                if url and url.startswith("http://"):
+                    way_out = f"write {url.replace('http', 'https', 1)}, or tls: false"
+                    message = f"leads there unencrypted, and the stack has tls: {way_out}"
+                    self.report.mistake((*placement.path, key), message)
 
     def _names_meet(self, federation: Federation, expansions: Mapping[str, Expansion]) -> None:
         """Note groups that would be one, and hosts that are called like a group or a cluster's host."""

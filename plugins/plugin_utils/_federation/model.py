@@ -71,7 +71,7 @@ class Placement:
     ``absent`` are the hosts it is to be removed from: named so, or the stack, the host or the placement is absent; no
     host is in both. So ``absent_cluster`` is the one it is to be removed from; of an absent placement ``party`` and
     ``external`` are None, since what others run is theirs to remove. ``settings`` are those given in the document, no
-    defaults among them; ``options`` are the kind's other keys, with defaults.
+    defaults among them; ``options`` are the kind's other keys, with defaults. ``where`` is the key that says where.
     """
 
     hosts: tuple[str, ...] = ()
@@ -86,6 +86,7 @@ class Placement:
     public_url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    where: str = "host"
     path: Path = ()
 
     def gone(self) -> Placement:

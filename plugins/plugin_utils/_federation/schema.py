@@ -601,6 +601,7 @@ class Checker:
             self.wrong(node, path, "another party's, so 'public_url' is needed: where it is reached")
 
     def _placement(self, values: dict[str, Any], path: Path) -> Placement:
+        where = next((target for target in _TARGETS if target in values), "host")
         hosts: tuple[str, ...] = (values.pop("host"),) if "host" in values else values.pop("hosts", ())
         removed = dict.fromkeys(values.pop("absent", ()))
         known = self.names.hosts if self.names else {}
@@ -614,6 +615,7 @@ class Checker:
             absent=tuple(removed),
             settings=values.pop("settings", {}),
             options=values,
+            where=where,
             path=path,
             **common,
         )
@@ -641,15 +643,13 @@ _CHECKS: Mapping[type, Callable[[Checker, Any, Node, Path], Any]] = {
 _COMMON = ("cluster", "party", "external", "port", "bind", "internal_url", "public_url")
 
 
+_TARGETS = ("host", "hosts", "cluster", "party", "external")
+
+
 def targets(type_: Place) -> tuple[str, ...]:
     """The keys that say where, of which a placement has one."""
-    return (
-        "host",
-        *(("hosts",) if type_.many else ()),
-        *(("cluster",) if type_.cluster else ()),
-        *(("party",) if type_.party else ()),
-        *(("external",) if type_.external else ()),
-    )
+    possible = (True, type_.many, type_.cluster, type_.party, type_.external)
+    return tuple(target for target, can in zip(_TARGETS, possible, strict=True) if can)
 
 
 def place_section(type_: Place) -> Section:

@@ -36,7 +36,8 @@ Likewise ``cluster`` and ``absent_cluster``; ``party`` and ``external`` are None
 Mistakes: ``report.mistake((*stack.path, "servers", "per_host"), "message")``. The path leads to the value in the
 document; the position is found by it (that of the nearest thing above when the path isn't written there). A message
 begins in lower case, names what is wrong and the way out, without the path. ``report.where(path)`` gives
-``file:line:column`` of a second place. Endpoints carry the ``path`` that put them there: collisions name both places.
+``file:line:column`` of a second place. What is wrong with a placement's hosts stands at ``placement.where``. Endpoints
+carry the ``path`` that put them there: collisions name both places.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class Topology:
                 f"has {', '.join(internal)}, and MindSpore Federated takes no address whose last number is 0 or 255"
             )
         way_out = "give it one under parties, addresses: {internal: [ADDRESS]}"
-        self.report.mistake((*placement.path, "hosts"), f"host '{host}' {reason}: {way_out}")
+        self.report.mistake((*placement.path, placement.where), f"host '{host}' {reason}: {way_out}")
         return ""
 
     def _bound_address(self, role: str, bind: str) -> str:
@@ -214,7 +214,7 @@ class Topology:
             self.report.mistake(path, message)
             return
         url = network.parse_url(text)
-        if url.scheme != self.scheme:
+        if url.scheme not in ("http", self.scheme):  # http to what has TLS is refused for every kind
             self.report.mistake(path, f"workers connect by {self.scheme}: {self.scheme}://ADDRESS:PORT")
         elif not _usable(url.host):
             self.report.mistake(path, f"workers take a numeric IPv4 address only, not '{url.host}'")
@@ -266,7 +266,7 @@ class Topology:
                     f"host '{stranger}' is of party '{owners[stranger]}', the scheduler's of '{home}': "
                     "only workers may be another party's"
                 )
-                self.report.mistake((*placement.path, "hosts"), message)
+                self.report.mistake((*placement.path, placement.where), message)
 
     def _check_model(self) -> None:
         if "initial_model" in self.servers.options or not self.servers.hosts:

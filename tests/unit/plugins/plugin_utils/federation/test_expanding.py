@@ -68,6 +68,13 @@ def test_a_host_without_a_numeric_address_is_a_mistake() -> None:
     ]
 
 
+def test_a_mistake_of_hosts_is_told_under_the_key_that_was_given() -> None:
+    report = Report()
+    placement = Placement(hosts=("h",), where="hosts", path=PATH)
+    assert own_address(placement, Host("h", "lab", "h.example", ()), report) is None
+    assert str(report.mistakes[0]).startswith("stacks.s.server.hosts: host 'h' has no numeric address")
+
+
 def test_an_instance_s_name_says_whose_it_is() -> None:
     federation = loading.Federation("demo", "/", "/", {}, {}, {})
     stack = Stack("hall", "toy", "present", False, {}, {})

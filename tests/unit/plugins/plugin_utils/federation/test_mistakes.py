@@ -221,6 +221,28 @@ ROWS = {
         "hosts: [ms2, ms2]",
         "18:28: stacks.lenet.servers.hosts[1]: names 'ms2' a second time",
     ),
+    "a host without an address": (
+        "ms1: 10.20.0.11",
+        "ms1: ms1.example",
+        "16:19: stacks.lenet.redis.host: host 'ms1' has no numeric address, and MindSpore Federated takes no names: "
+        "give it one under parties, addresses: {internal: [ADDRESS]}",
+        "17:23: stacks.lenet.scheduler.host: host 'ms1' has no numeric address, and MindSpore Federated takes no "
+        "names: give it one under parties, addresses: {internal: [ADDRESS]}",
+        "20:19: stacks.lenet.proxy.host: host 'ms1' has no numeric address, and MindSpore Federated takes no names: "
+        "give it one under parties, addresses: {internal: [ADDRESS]}",
+    ),
+    "URL without the stack's TLS": (
+        "proxy: {host: ms1}",
+        'proxy: {host: ms1, public_url: "http://p.example"}',
+        "20:36: stacks.lenet.proxy.public_url: leads there unencrypted, and the stack has tls: write "
+        "https://p.example, or tls: false",
+    ),
+    "internal URL without the stack's TLS": (
+        "proxy: {host: ms1}",
+        'proxy: {host: ms1, internal_url: "http://10.20.0.9"}',
+        "20:38: stacks.lenet.proxy.internal_url: leads there unencrypted, and the stack has tls: write "
+        "https://10.20.0.9, or tls: false",
+    ),
     "no YAML": (
         "redis: {host: ms1}",
         "redis: {host: ms1",

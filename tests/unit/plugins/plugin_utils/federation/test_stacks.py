@@ -17,7 +17,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model i
     Federation,
     Placement,
 )
-from tests.unit.plugins.plugin_utils.federation.conftest import Load
+from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -104,3 +104,27 @@ def test_an_absent_external_store_runs_nowhere(load: Load) -> None:
     assert load(text).stacks["one"].placements["store"].external is not None
     absent = text.replace(f"{store}}}", f"{store}, state: absent}}")
     assert load(absent).stacks["one"].placements["store"].external is None
+
+
+@pytest.mark.parametrize("text", ["{host: h1}", "{cluster: kc}"], ids=["host", "cluster"])
+@pytest.mark.parametrize("key", ["internal_url", "public_url"])
+def test_no_url_leads_unencrypted_to_what_has_tls(load: Load, mistakes: Mistakes, text: str, key: str) -> None:
+    url = text.replace("}", f", {key}: 'http://s.example:7000'}}")
+    wrong = DOCUMENT.replace("server: {host: h1}", f"server: {url}")
+    column = 13 + url.index("'http")
+    assert mistakes(wrong) == [
+        f"federation.yml:12:{column}: stacks.one.server.{key}: leads there unencrypted, and the stack has tls: "
+        "write https://s.example:7000, or tls: false"
+    ]
+    assert load(wrong + "    tls: false\n").stacks
+    assert load(wrong.replace("http:", "https:")).stacks
+
+
+def test_a_placement_knows_the_key_that_says_where(load: Load) -> None:
+    text = DOCUMENT + "    workers: {hosts: [h1, h2]}\n    store: {host: h2}\n"
+    placements = load(text).stacks["one"].placements
+    assert {word: each.where for word, each in placements.items()} == {
+        "server": "host",
+        "workers": "hosts",
+        "store": "host",
+    }
