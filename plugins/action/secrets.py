@@ -56,14 +56,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return self._ensure(options)
         except (VaultTroubleError, FileTroubleError) as error:
             raise AnsibleActionFail(str(error)) from None
+        except OSError as error:
+            place = error.filename or options["state_directory"]
+            raise AnsibleActionFail(f"{place} can't be written: {error.strerror}") from None
 
     def _ensure(self, options: dict[str, Any]) -> dict[str, Any]:
         wanted = _distinct([wanted_secret(item) for item in options["secrets"]])
         added: dict[str, list[str]] = {}
         paths: dict[str, str] = {}
-        for file, items in by_party(
-            wanted, lambda party: VaultFile(options["state_directory"], party, self._loader._vault)
-        ):
+        parties = by_party(wanted, lambda party: VaultFile(options["state_directory"], party, self._loader._vault))
+        for file, items in parties:
+            file.add(items, write=False)  # a file that can't be opened ends this before another one is changed
+        for file, items in parties:
             names = file.add(items, write=not self._task.check_mode)
             paths[file.party] = file.path
             if names:

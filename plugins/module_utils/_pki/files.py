@@ -96,10 +96,11 @@ def read(path: str, limit: int = 1 << 20) -> Found | None:
                 f"{path} is a symbolic link; a regular file belongs there: remove the link"
             ) from None
         raise FileTroubleError(f"{path} can't be read: {error.strerror}") from None
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise FileTroubleError(f"{path} is no regular file; move away what lies there")
     with os.fdopen(descriptor, "rb") as handle:
-        found = os.fstat(handle.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise FileTroubleError(f"{path} is no regular file; move away what lies there")
         if found.st_size > limit:
             raise FileTroubleError(
                 "%s has %d bytes; more than %d were never written here: move it away" % (path, found.st_size, limit)
@@ -164,6 +165,14 @@ def write(path: str, content: bytes, mode: int) -> None:
 def leftovers(path: str) -> list[str]:
     """Names of half-written files that killed runs left in the directory ``path``. Call it with the lock held."""
     return [name for name in os.listdir(path) if name.startswith(TEMPORARY[0]) and name.endswith(TEMPORARY[1])]
+
+
+def sweep(path: str) -> None:
+    """Remove what killed runs left half-written of the file ``path``. Call it with the lock held."""
+    folder, name = os.path.split(path)
+    for left in leftovers(folder):
+        if left.startswith(f"{TEMPORARY[0]}{name}."):
+            os.unlink(os.path.join(folder, left))
 
 
 @contextlib.contextmanager

@@ -35,6 +35,15 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import p
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 REQUEST_LIMIT = 16384
 """Bytes of a signing request; one for RSA with 8192 bits has 2,700."""
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+"""All that the library has been seen to raise for a certificate with one wrong byte."""
 _CURVES = {"ec-p256": "secp256r1", "ec-p384": "secp384r1"}
 _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
@@ -101,17 +110,21 @@ class Authority:
 
     def make(self) -> None:
         """Make key and certificate, each only if it is missing; safe beside other runs and after a killed one."""
-        with self._locked():
-            if self.exists():
-                return
-            key = self._open_key() if os.path.lexists(self.key_path) else self._make_key()
-            certificate = _self_signed(self.description, key)
-            public = self._directory("public", 0o755)
-            files.write(
-                os.path.join(public, f"{self.description.name}.pem"),
-                certificate.public_bytes(serialization.Encoding.PEM),
-                0o644,
-            )
+        try:
+            with self._locked():
+                if not self.exists():
+                    self._make()
+        except OSError as error:
+            place = error.filename or self._state
+            raise AuthorityError(f"{self.where}: {place} can't be written: {error.strerror}") from None
+
+    def _make(self) -> None:
+        files.sweep(self.key_path)
+        key = self._open_key() if os.path.lexists(self.key_path) else self._make_key()
+        certificate = _self_signed(self.description, key)
+        path = os.path.join(self._directory("public", 0o755), f"{self.description.name}.pem")
+        files.sweep(path)
+        files.write(path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
     def trust(self) -> Trust:
         """What hosts need to know; the key isn't opened for it."""
@@ -144,11 +157,8 @@ class Authority:
     def sign(self, description: Description, public_key: PublicKey, now: datetime) -> x509.Certificate:
         """A certificate for ``public_key`` that says what ``description`` says and nothing else."""
         key, issuer = self.signer()
+        self._check_dates(issuer, now)
         end = min(now + timedelta(days=description.lifetime_days), issuer.not_valid_after_utc)
-        if end <= now:
-            raise AuthorityError(
-                f"{self.where}: its certificate has ended on {issuer.not_valid_after_utc:%Y-%m-%d}: change the CA"
-            )
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(description.common_name))
@@ -172,9 +182,20 @@ class Authority:
     def prove(self) -> None:
         """AuthorityError unless it could sign now, or be made now; changes nothing."""
         if self.exists():
-            self.signer()
+            self._check_dates(self.signer()[1], datetime.now(UTC))
         else:
             self._passphrase()
+
+    def _check_dates(self, issuer: x509.Certificate, now: datetime) -> None:
+        if issuer.not_valid_after_utc <= now:
+            raise AuthorityError(
+                f"{self.where}: its certificate has ended on {issuer.not_valid_after_utc:%Y-%m-%d}: change the CA"
+            )
+        if now < issuer.not_valid_before_utc:
+            raise AuthorityError(
+                f"{self.where}: its certificate begins on {issuer.not_valid_before_utc:%Y-%m-%d %H:%M} UTC, and this "
+                f"control node's clock says {now:%Y-%m-%d %H:%M}: set the clock"
+            )
 
     def _locked(self) -> AbstractContextManager[None]:
         directory = self._directory(".ca", 0o700)
@@ -212,7 +233,7 @@ class Authority:
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise AuthorityError(
                 f"{self.where}: the secret ca_{self.description.name} doesn't open {self.key_path}: "
-                "they are of different age; restore the one that fits"
+                "they are of different age, or the file is damaged; restore the pair"
             ) from None
         if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
             raise AuthorityError(f"{self.where}: {self.key_path} holds a key that is neither EC nor RSA")
@@ -221,8 +242,15 @@ class Authority:
     def _certificates(self, content: bytes) -> list[x509.Certificate]:
         try:
             certificates = x509.load_pem_x509_certificates(content)
-        except ValueError:
-            raise AuthorityError(f"{self.where}: {self.certificate_path} holds no certificate in PEM form") from None
+            for certificate in certificates:  # its parts are read when they are asked for, damaged ones fail then
+                _encoded(certificate.public_key())
+                certificate.subject.rfc4514_string()
+                list(certificate.extensions)
+        except _UNREADABLE as error:
+            raise AuthorityError(
+                f"{self.where}: {self.certificate_path} holds no certificate in PEM form, or a damaged one "
+                f"({str(error)[:100]}): restore it, or ask the party for it"
+            ) from None
         for certificate in certificates:
             self._check(certificate)
         return certificates
@@ -230,7 +258,7 @@ class Authority:
     def _check(self, certificate: x509.Certificate) -> None:
         try:
             constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        except (x509.ExtensionNotFound, ValueError):
+        except x509.ExtensionNotFound:
             constraints = None
         if constraints is None or not constraints.ca:
             raise AuthorityError(

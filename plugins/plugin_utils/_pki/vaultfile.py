@@ -91,9 +91,11 @@ class VaultFile:
             return [item.name for item in missing]
         directory = self._directory()
         with files.lock(os.path.join(directory, f".{self.party}.lock")):
+            files.sweep(self.path)
             opened = self._open()
             missing = self._missing(wanted, opened)
-            self._write({**opened.values, **{item.name: generate(item) for item in missing}}, opened)
+            if missing:  # another run may have made them meanwhile
+                self._write({**opened.values, **{item.name: generate(item) for item in missing}}, opened)
         return [item.name for item in missing]
 
     def _missing(self, wanted: list[Wanted], opened: _Opened | None) -> list[Wanted]:
