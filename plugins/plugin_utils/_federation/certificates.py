@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .model import Authority, Certificate, Federation, Party
+from . import network
+from .model import Authority, Certificate, Federation, Host, Party, Placement
 
 LIFETIME_DAYS = 397
 """As long as public CAs may sign for; renewed when a third of it is left."""
@@ -42,6 +43,23 @@ def common_name(name: str, host: str) -> str:
         return whole
     digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
     return f"{whole[: MAX_COMMON_NAME - 13].rstrip('.-')}-{digest}"
+
+
+def serving_names(
+    placement: Placement, host: Host, address: str, *more: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """DNS names and addresses for the certificate of what listens on this address: all that it is reached by.
+
+    That is the address itself (never a wildcard), the host's public name, the hosts of the document's URLs, and
+    ``more``.
+    """
+    urls = [url for url in (placement.internal_url, placement.public_url) if url]
+    told = [network.reached(host, address), *more, host.public_name, *(network.parse_url(url).host for url in urls)]
+    every = dict.fromkeys(text for text in told if text)
+    return (
+        tuple(text for text in every if not network.is_numeric(text)),
+        tuple(text for text in every if network.is_numeric(text)),
+    )
 
 
 def party_authority(federation: Federation, party: Party) -> Authority:

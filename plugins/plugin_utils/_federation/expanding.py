@@ -10,7 +10,7 @@ A server behind nginx is two components: its own endpoint has the proxy's as ``f
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,28 +22,74 @@ VERIFY = "verify-"
 """What the name of a stack has in front where it is the verify round's copy; no stack of a document begins with it."""
 
 
-def identity(
-    federation: Federation, stack: Stack, component: str, *, state: State = "present", transient: bool = False
-) -> dict[str, Any]:
-    """What every instance has: its name, whose it is, and its state. ``transient`` ones are the verify round's."""
-    name = f"{federation.name}-{VERIFY if transient else ''}{stack.name}-{component}"
-    found: dict[str, Any] = {"name": name, "state": state, "federation": federation.name, "stack": stack.name}
-    return found | {"transient": True} if transient else found
+def instance_name(federation: Federation, stack: Stack, component: str, *, transient: bool = False) -> str:
+    """The name of a component's instance; ``transient`` ones are the verify round's."""
+    return f"{federation.name}-{VERIFY if transient else ''}{stack.name}-{component}"
 
 
 @dataclass(slots=True)
 class Roster:
-    """Who is there, while a kind gathers it: components, and the instances that their roles get on each host."""
+    """Who is there, while a kind gathers it: components, and the instances that their roles get on each host.
 
+    A component is a word such as ``server``, with a number where a host may have several (``server-2``). Numbers count
+    on each host by itself: a host that comes or goes renames nothing elsewhere. A ``transient`` roster is that of the
+    verify round.
+    """
+
+    federation: Federation
+    stack: Stack
+    transient: bool = False
     components: list[Component] = field(default_factory=list)
     variables: dict[str, dict[str, list[dict[str, Any]]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
 
-    def add(self, component: Component, variable: str, instance: Mapping[str, Any]) -> None:
-        """One component and its instance in the variable of its role."""
-        self.components.append(component)
-        self.variables[component.host][variable].append(dict(instance))
+    def present(
+        self,
+        role: str,
+        placement: str,
+        component: str,
+        host: str,
+        values: Mapping[str, Any],
+        endpoints: Iterable[Endpoint] = (),
+        *,
+        variable: str = "",
+    ) -> dict[str, Any]:
+        """A component that runs on a host, by this placement of the document, and its instance, which is returned.
+
+        ``values`` are what the role takes beside its identity; ``variable`` is the role's list of instances, where it
+        isn't called ``<role>_instances``.
+        """
+        self.beside(role, placement, component, host, endpoints)
+        return self._instance(role, component, host, variable, "present", values)
+
+    def beside(self, role: str, placement: str, component: str, host: str, endpoints: Iterable[Endpoint] = ()) -> None:
+        """A component that another one's instance brings along: it has none of its own."""
+        self._component(role, placement, component, host, "present", endpoints)
+
+    def absent(self, role: str, placement: str, component: str, host: str, *, variable: str = "") -> None:
+        """A component that is to be removed from a host: of its instance the name is all that a role needs."""
+        self._component(role, placement, component, host, "absent", ())
+        self._instance(role, component, host, variable, "absent", {})
+
+    def _name(self, component: str) -> str:
+        return instance_name(self.federation, self.stack, component, transient=self.transient)
+
+    def _component(
+        self, role: str, placement: str, component: str, host: str, state: State, endpoints: Iterable[Endpoint]
+    ) -> None:
+        name = self._name(component)
+        self.components.append(Component(name, self.stack.name, placement, role, host, state, tuple(endpoints)))
+
+    def _instance(
+        self, role: str, component: str, host: str, variable: str, state: State, values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        whose = {"federation": self.federation.name, "stack": self.stack.name}
+        instance = {"name": self._name(component), "state": state, **whose, **values}
+        if self.transient:
+            instance["transient"] = True
+        self.variables[host][variable or f"{role}_instances"].append(instance)
+        return instance
 
 
 def own_address(placement: Placement, host: Host, report: Report) -> str | None:
@@ -79,8 +125,7 @@ def endpoint(
     if front is not None:
         return Endpoint(purpose, address, port, internal=front.internal, public=front.public, path=path)
     deployed = port == placement.port
-    reached = host.internal[0] if address in network.WILDCARDS and host.internal else address
-    internal = (deployed and placement.internal_url) or _view(scheme, reached, port)
+    internal = (deployed and placement.internal_url) or _view(scheme, network.reached(host, address), port)
     outside = (deployed and placement.public_url) or _view(scheme, host.public_name or "", port) or internal
     return Endpoint(purpose, address, port, internal=internal, public=outside if public else internal, path=path)
 

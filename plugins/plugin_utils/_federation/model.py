@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
 from typing import Any, Literal
 
 State = Literal["present", "absent"]
@@ -198,7 +199,10 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a host's certificate is to say; keys are made on ``host`` and never leave it."""
+    """What a host's certificate is to say; keys are made on ``host`` and never leave it.
+
+    ValueError for an address that is none to be reached at, as a wildcard to listen on is.
+    """
 
     name: str
     host: str
@@ -210,6 +214,11 @@ class Certificate:
     formats: tuple[Literal["pem", "pkcs12"], ...] = ("pem",)
     trust: tuple[str, ...] = ()
     state: State = "present"
+
+    def __post_init__(self) -> None:
+        for address in self.addresses:
+            if ip_address(address).is_unspecified:
+                raise ValueError(f"certificate '{self.name}': {address} stands for every address of a host")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from .model import Component, Endpoint
+from .model import Component, Endpoint, Host
 
 DEFAULT_PORTS: Mapping[str, int] = {
     "http": 80,
@@ -121,6 +121,13 @@ def split(text: str) -> tuple[str, int]:
     if not host:
         raise ValueError(f"'{text}' names no host")
     return host, int(digits)
+
+
+def reached(host: Host, address: str) -> str:
+    """What others reach a component by that listens on this address of a host: the host's own for a wildcard."""
+    if address not in WILDCARDS:
+        return address
+    return host.internal[0] if host.internal else host.ssh
 
 
 def single(address: str) -> str:

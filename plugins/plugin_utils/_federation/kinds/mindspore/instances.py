@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ... import certificates, network
-from ...expanding import Roster, endpoint, identity
-from ...model import Certificate, Component, Endpoint, Expansion, Placement
+from ...expanding import Roster, endpoint, instance_name
+from ...model import Certificate, Endpoint, Expansion, Placement
 from .settings import program_keys
 from .topology import Server, Topology
 
 SCHEDULER_LOOPBACK = "127.0.0.1"
+SITES = "nginx_sites"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,40 +117,28 @@ class Instances:
         """Host by host, the names of a copy's workers."""
         names: dict[str, list[str]] = defaultdict(list)
         for host, number in copy.workers:
-            names[host].append(self._name(copy, f"worker-{number}"))
+            names[host].append(instance_name(self.federation, self.stack, f"worker-{number}", transient=copy.transient))
         return names
 
     # ... one copy
 
     def copy(self, copy: Copy) -> Roster:
         """Components and instances of one copy."""
-        roster = Roster()
+        roster = Roster(self.federation, self.stack, copy.transient)
         if not copy.transient:
-            self._add_redis(copy, roster)
+            self._add_redis(roster)
         self._add_scheduler(copy, roster)
         self._add_servers(copy, roster)
         self._add_proxy(copy, roster)
         self._add_workers(copy, roster)
         return roster
 
-    def _instance(self, copy: Copy, component: str) -> dict[str, Any]:
-        return identity(self.federation, self.stack, component, transient=copy.transient)
-
-    def _name(self, copy: Copy, component: str) -> str:
-        return str(self._instance(copy, component)["name"])
-
-    def _component(
-        self, copy: Copy, component: str, placement: str, role: str, host: str, endpoints: Iterable[Endpoint] = ()
-    ) -> Component:
-        name = self._name(copy, component)
-        return Component(name, self.stack.name, placement, role, host, endpoints=tuple(endpoints))
-
     def _endpoint(
         self, placement: Placement, host: str, purpose: str, address: str, port: int, **more: Any
     ) -> Endpoint:
         return endpoint(placement, self.federation.host(host), purpose, address, port, **more)
 
-    def _add_redis(self, copy: Copy, result: Roster) -> None:
+    def _add_redis(self, roster: Roster) -> None:
         placement = self.topology.redis
         for host in placement.hosts:
             paths = certificates.paths(self.federation.name, self.certificate("redis"))
@@ -159,7 +148,7 @@ class Instances:
                 else None
             )
             own = self._endpoint(placement, host, "redis", self.redis["address"], self.redis["port"], public=False)
-            instance = self._instance(copy, "redis") | {
+            instance = {
                 "addresses": [self.redis["address"]],
                 "port": self.redis["port"],
                 "persistence": placement.options["persistence"],
@@ -167,33 +156,32 @@ class Instances:
                 "allow_unauthenticated": tls is None,
                 "settings": dict(placement.settings),
             }
-            result.add(self._component(copy, "redis", "redis", "redis", host, [own]), "redis_instances", instance)
+            roster.present("redis", "redis", "redis", host, instance, [own])
 
-    def _add_scheduler(self, copy: Copy, result: Roster) -> None:
+    def _add_scheduler(self, copy: Copy, roster: Roster) -> None:
         """The scheduler on loopback; nginx before the deployed one's REST interface."""
         placement = self.topology.scheduler
         host, port = placement.hosts[0], placement.listening_port + copy.shift
-        front = None if copy.transient else self._add_rest(copy, result)
+        front = None if copy.transient else self._add_rest(roster)
         scheme = self.topology.scheme
         own = self._endpoint(
             placement, host, "rest", SCHEDULER_LOOPBACK, port, scheme=scheme, public=False, front=front
         )
-        instance = self._instance(copy, "scheduler") | {
+        instance = {
             "runtime": self.runtime,
             "listen": {"address": SCHEDULER_LOOPBACK, "port": port},
             "redis": self.redis,
             "tls": self.tls_with_store("scheduler"),
             "settings": program_keys(copy.settings, self.version),
         }
-        component = self._component(copy, "scheduler", "scheduler", "mindspore_scheduler", host, [own])
-        result.add(component, "mindspore_scheduler_instances", instance)
+        roster.present("mindspore_scheduler", "scheduler", "scheduler", host, instance, [own])
 
-    def _add_rest(self, copy: Copy, result: Roster) -> Endpoint:
+    def _add_rest(self, roster: Roster) -> Endpoint:
         """nginx before the scheduler's REST interface: client certificates and an allow list."""
         placement = self.topology.scheduler
         host, port = placement.hosts[0], placement.listening_port
         address = self.topology.address("scheduler", host)
-        instance = self._instance(copy, "rest") | {
+        instance = {
             "listen": [{"address": address, "port": port}],
             "server_names": [],
             "allow": self.rest_networks(),
@@ -202,7 +190,7 @@ class Instances:
             **self._rest_tls(host, port),
         }
         own = self._endpoint(placement, host, "rest-front", address, port, scheme=self.topology.scheme)
-        result.add(self._component(copy, "rest", "scheduler", "nginx", host, [own]), "nginx_sites", instance)
+        roster.present("nginx", "scheduler", "rest", host, instance, [own], variable=SITES)
         return own
 
     def _rest_tls(self, host: str, port: int) -> dict[str, Any]:
@@ -230,7 +218,7 @@ class Instances:
             "name": certificates.common_name(self.certificate("server"), server.host),
         }
 
-    def _add_servers(self, copy: Copy, result: Roster) -> None:
+    def _add_servers(self, copy: Copy, roster: Roster) -> None:
         placement = self.topology.servers
         exchange = [self._exchange(server, copy) for server in self.servers]
         paths = certificates.paths(self.federation.name, self.certificate("server"))
@@ -253,29 +241,21 @@ class Instances:
             exchanged = self._endpoint(
                 placement, server.host, "checkpoints", server.address, checkpoint_port, public=False, path=path
             )
-            instance = (
-                self._instance(copy, f"server-{server.number}")
-                | shared
-                | {
-                    "http": {"address": server.address, "port": port},
-                    "tcp_address": server.address,
-                    "checkpoints": {
-                        "address": server.address,
-                        "port": checkpoint_port,
-                        "peers": [*exchange[:index], *exchange[index + 1 :]],
-                        "tls": mutual,
-                    },
-                }
-            )
+            instance = shared | {
+                "http": {"address": server.address, "port": port},
+                "tcp_address": server.address,
+                "checkpoints": {
+                    "address": server.address,
+                    "port": checkpoint_port,
+                    "peers": [*exchange[:index], *exchange[index + 1 :]],
+                    "tls": mutual,
+                },
+            }
             name = f"server-{server.number}"
-            component = self._component(copy, name, "servers", "mindspore_server", server.host, endpoints)
-            result.add(component, "mindspore_server_instances", instance)
-            beside = self._component(
-                copy, f"{name}-checkpoints", "servers", "mindspore_server", server.host, [exchanged]
-            )
-            result.components.append(beside)
+            roster.present("mindspore_server", "servers", name, server.host, instance, endpoints)
+            roster.beside("mindspore_server", "servers", f"{name}-checkpoints", server.host, [exchanged])
 
-    def _add_proxy(self, copy: Copy, result: Roster) -> None:
+    def _add_proxy(self, copy: Copy, roster: Roster) -> None:
         placement = self.topology.proxy
         for host in placement.hosts:
             address = placement.bind or self.topology.address("proxy", host)
@@ -286,7 +266,7 @@ class Instances:
             if self.stack.tls:
                 tls = {"certificate": paths["chain"], "key": paths["key"], "client_ca": None, "client_names": []}
                 upstream_tls = {"ca": paths["ca"], "name": self.certificate("server"), "certificate": None, "key": None}
-            instance = self._instance(copy, "proxy") | {
+            instance = {
                 "listen": [{"address": address, "port": port}],
                 "server_names": [],
                 "tls": tls,
@@ -300,9 +280,9 @@ class Instances:
                 "read_timeout_seconds": placement.options["read_timeout_seconds"],
             }
             own = self._endpoint(placement, host, "http", address, port, scheme=self.topology.scheme)
-            result.add(self._component(copy, "proxy", "proxy", "nginx", host, [own]), "nginx_sites", instance)
+            roster.present("nginx", "proxy", "proxy", host, instance, [own], variable=SITES)
 
-    def _add_workers(self, copy: Copy, result: Roster) -> None:
+    def _add_workers(self, copy: Copy, roster: Roster) -> None:
         role = (
             "worker" if self.topology.workers.hosts else "server"
         )  # without workers the round's run beside the servers
@@ -313,41 +293,30 @@ class Instances:
         }
         for index, (host, number) in enumerate(copy.workers):
             own = {"server": self.server_of(host, copy), "application": copy.application(index)}
-            instance = self._instance(copy, f"worker-{number}") | shared | own
-            component = self._component(copy, f"worker-{number}", "workers", "mindspore_worker", host)
-            result.add(component, "mindspore_worker_instances", instance)
+            roster.present("mindspore_worker", "workers", f"worker-{number}", host, shared | own)
 
 
 _REMOVED: Sequence[tuple[str, str, str, str, tuple[str, ...]]] = (
-    ("redis", "redis", "redis", "redis_instances", ("redis",)),
-    (
-        "scheduler",
-        "scheduler",
-        "mindspore_scheduler",
-        "mindspore_scheduler_instances",
-        ("scheduler", "scheduler-store"),
-    ),
-    ("scheduler", "rest", "nginx", "nginx_sites", ()),
-    ("servers", "server", "mindspore_server", "mindspore_server_instances", ("server", "server-store")),
-    ("proxy", "proxy", "nginx", "nginx_sites", ("proxy",)),
-    ("workers", "worker", "mindspore_worker", "mindspore_worker_instances", ("worker",)),
+    ("redis", "redis", "redis", "", ("redis",)),
+    ("mindspore_scheduler", "scheduler", "scheduler", "", ("scheduler", "scheduler-store")),
+    ("nginx", "scheduler", "rest", SITES, ()),
+    ("mindspore_server", "servers", "server", "", ("server", "server-store")),
+    ("nginx", "proxy", "proxy", SITES, ("proxy",)),
+    ("mindspore_worker", "workers", "worker", "", ("worker",)),
 )
-"""Placement, component, role, variable and certificates of what can be absent."""
+"""Role, placement, component, variable and certificates of what can be absent."""
 
 
 def removal(topology: Topology) -> Expansion:
     """Everything that is to be removed, by name."""
-    roster = Roster()
+    roster = Roster(topology.federation, topology.stack)
     gone: list[Certificate] = []
-    stack, federation = topology.stack, topology.federation
-    for placement_name, component, role, variable, names in _REMOVED:
-        placement = stack.placements.get(placement_name, Placement())
+    for role, placement_name, component, variable, names in _REMOVED:
+        placement = topology.stack.placements.get(placement_name, Placement())
         per_host = placement.options.get("per_host")
         suffixes = [f"-{number + 1}" for number in range(per_host)] if per_host else [""]
         for host in placement.absent:
             for suffix in suffixes:
-                instance = identity(federation, stack, f"{component}{suffix}", state="absent")
-                absent = Component(instance["name"], stack.name, placement_name, role, host, state="absent")
-                roster.add(absent, variable, instance)
+                roster.absent(role, placement_name, f"{component}{suffix}", host, variable=variable)
             gone += [Certificate(f"{topology.prefix}-{each}", host, "", "", state="absent") for each in names]
     return Expansion(components=tuple(roster.components), certificates=tuple(gone), variables=roster.variables)

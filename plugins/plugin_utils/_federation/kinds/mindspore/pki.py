@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from ... import certificates, network
+from ... import certificates
 from ...model import Authority, Certificate
 from .instances import SCHEDULER_LOOPBACK, Instances
 
@@ -60,17 +60,20 @@ def _of_party(
     It has its own name among the DNS names, since nginx compares names only, never addresses.
     """
     name = parts.certificate(role)
-    public_url = parts.stack.placements[placement].public_url
-    public = network.parse_url(public_url).host if public_url else None
-    told = [text for text in (parts.federation.host(host).public_name, public) if text]
-    own = parts.topology.address(placement, host)
+    dns_names, addresses = certificates.serving_names(
+        parts.stack.placements[placement],
+        parts.federation.host(host),
+        parts.topology.address(placement, host),
+        name,
+        *more,
+    )
     return Certificate(
         name,
         host,
         parts.party.name,
         certificates.common_name(name, host),
-        dns_names=tuple(dict.fromkeys([name, *(text for text in told if not network.is_numeric(text))])),
-        addresses=tuple(dict.fromkeys([own, *more, *(text for text in told if network.is_numeric(text))])),
+        dns_names=dns_names,
+        addresses=addresses,
         usages=usages,
         formats=("pem",) if role == "proxy" else ("pem", "pkcs12"),
         trust=(parts.party.name,),

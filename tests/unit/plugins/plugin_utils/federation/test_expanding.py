@@ -10,11 +10,17 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.expanding import (
+    Roster,
     endpoint,
-    identity,
     own_address,
 )
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Endpoint, Host, Placement, Stack
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import (
+    Component,
+    Endpoint,
+    Host,
+    Placement,
+    Stack,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.nodes import Report
 
 PATH = ("stacks", "s", "server")
@@ -75,14 +81,35 @@ def test_a_mistake_of_hosts_is_told_under_the_key_that_was_given() -> None:
     assert str(report.mistakes[0]).startswith("stacks.s.server.hosts: host 'h' has no numeric address")
 
 
-def test_an_instance_s_name_says_whose_it_is() -> None:
-    federation = loading.Federation("demo", "/", "/", {}, {}, {})
-    stack = Stack("hall", "toy", "present", False, {}, {})
-    assert identity(federation, stack, "server-2") == {
-        "name": "demo-hall-server-2",
-        "state": "present",
-        "federation": "demo",
-        "stack": "hall",
+FEDERATION = loading.Federation("demo", "/", "/", {}, {}, {})
+STACK = Stack("hall", "toy", "present", False, {}, {})
+WHOSE = {"federation": "demo", "stack": "hall"}
+
+
+def test_a_component_and_its_instance_say_whose_they_are() -> None:
+    roster = Roster(FEDERATION, STACK)
+    found = roster.present("toy_server", "server", "server-2", "h1", {"port": 7}, [FRONT])
+    roster.present("nginx", "proxy", "proxy", "h1", {}, variable="nginx_sites")
+    roster.beside("toy_server", "server", "server-2-files", "h1")
+    roster.absent("toy_server", "server", "server-1", "h2")
+    assert found == {"name": "demo-hall-server-2", "state": "present", **WHOSE, "port": 7}
+    assert roster.variables == {
+        "h1": {
+            "toy_server_instances": [found],
+            "nginx_sites": [{"name": "demo-hall-proxy", "state": "present", **WHOSE}],
+        },
+        "h2": {"toy_server_instances": [{"name": "demo-hall-server-1", "state": "absent", **WHOSE}]},
     }
-    assert identity(federation, stack, "server", transient=True)["name"] == "demo-verify-hall-server"
-    assert identity(federation, stack, "server", state="absent")["state"] == "absent"
+    assert roster.components == [
+        Component("demo-hall-server-2", "hall", "server", "toy_server", "h1", endpoints=(FRONT,)),
+        Component("demo-hall-proxy", "hall", "proxy", "nginx", "h1"),
+        Component("demo-hall-server-2-files", "hall", "server", "toy_server", "h1"),
+        Component("demo-hall-server-1", "hall", "server", "toy_server", "h2", state="absent"),
+    ]
+
+
+def test_what_a_round_brings_has_a_name_of_its_own_and_says_so() -> None:
+    roster = Roster(FEDERATION, STACK, transient=True)
+    found = roster.present("toy_server", "server", "server", "h1", {})
+    assert found == {"name": "demo-verify-hall-server", "state": "present", **WHOSE, "transient": True}
+    assert [each.name for each in roster.components] == [found["name"]]

@@ -15,6 +15,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model i
     Certificate,
     Expansion,
     Federation,
+    Host,
     Placement,
 )
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
@@ -69,6 +70,44 @@ def test_nobody_signs_in_an_external_party_s_name(load: Load) -> None:
     assert told["partner"]["ca"] == f"{federation.directory}/public/partner/ca.pem"
     secrets = found.groups["federation_hosts"].variables["fedlearn_secrets"]
     assert [each["name"] for each in secrets] == ["ca_lab"]
+
+
+H1 = Host("h1", "lab", "10.20.0.11", ("10.20.0.11", "fd00::11"), public_name="h1.example")
+
+
+@pytest.mark.parametrize(
+    ("placement", "address", "expected"),
+    [
+        ({}, "10.20.0.11", (("demo-one-server", "h1.example"), ("10.20.0.11",))),
+        ({"bind": "::"}, "::", (("demo-one-server", "h1.example"), ("10.20.0.11",))),
+        (
+            {"public_url": "https://p.example"},
+            "fd00::11",
+            (("demo-one-server", "h1.example", "p.example"), ("fd00::11",)),
+        ),
+        (
+            {"internal_url": "https://10.20.0.9:8443", "public_url": "https://[fd00::9]"},
+            "10.20.0.11",
+            (("demo-one-server", "h1.example"), ("10.20.0.11", "10.20.0.9", "fd00::9")),
+        ),
+    ],
+    ids=["plain", "wildcard", "public URL", "numeric URLs"],
+)
+def test_a_certificate_has_every_name_that_its_component_is_reached_by(
+    placement: dict[str, str], address: str, expected: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    assert certificates.serving_names(Placement(**placement), H1, address, "demo-one-server") == expected
+
+
+def test_a_host_with_a_name_only_is_reached_by_it() -> None:
+    host = Host("h1", "lab", "h1.example", ())
+    assert certificates.serving_names(Placement(bind="0.0.0.0"), host, "0.0.0.0") == (("h1.example",), ())
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::"])
+def test_no_certificate_is_for_every_address(address: str) -> None:
+    with pytest.raises(ValueError, match=f"certificate 'web': {address} stands for every address"):
+        Certificate("web", "h1", "lab", "web.h1", addresses=("10.20.0.11", address))
 
 
 @pytest.mark.parametrize(

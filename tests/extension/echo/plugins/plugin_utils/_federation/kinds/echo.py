@@ -10,17 +10,15 @@ The smallest system there can be. In its round a copy of the server sums numbers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from ..expanding import Roster, endpoint, identity, own_address
-from ..model import Component, Endpoint, Expansion, Federation, Flow, RoundPart, Stack
+from ..expanding import Roster, endpoint, own_address
+from ..model import Expansion, Federation, Flow, RoundPart, Stack
 from ..nodes import Report
 from ..schema import PORT, Integer, Items, Key, Place, Section, Text, complete
 
 NAME = "echo"
 TLS = False
 ROLES: Mapping[str, str] = {"echo_server": "service"}
-VARIABLE = "echo_server_instances"
 
 PLACEMENTS: Mapping[str, Key] = {
     "server": Key(Place(port=7007), "The server.", required=True),
@@ -47,28 +45,26 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
     """One component, or its removal; and the copy that the round brings."""
     server = stack.placements["server"]
     settings = complete(SETTINGS, stack.settings, (*stack.path, "settings"), report)
-    deployed, copies, flows, verify = Roster(), Roster(), [], {}
+    deployed, copies = Roster(federation, stack), Roster(federation, stack, transient=True)
+    flows, verify = [], {}
     for host in server.absent:
-        gone = identity(federation, stack, "server", state="absent")
-        component = Component(gone["name"], stack.name, "server", "echo_server", host, state="absent")
-        deployed.add(component, VARIABLE, gone)
+        deployed.absent("echo_server", "server", "server", host)
     for host in server.hosts:
         address = own_address(server, federation.host(host), report)
         if address is None:
             continue
         shared = {"address": address, "settings": settings}
-        instance = identity(federation, stack, "server") | shared | {"port": server.listening_port}
-        own = endpoint(server, federation.host(host), "http", address, server.listening_port, scheme="http")
-        deployed.add(_component(stack, host, instance, own), VARIABLE, instance)
-        flows.append(Flow("clients", host, server.port, "echo", "none"))
+        port = server.listening_port
+        own = endpoint(server, federation.host(host), "http", address, port, scheme="http")
+        deployed.present("echo_server", "server", "server", host, shared | {"port": port}, [own])
+        flows.append(Flow("clients", host, port, "echo", "none"))
 
         port, numbers = stack.options["verify_port"], stack.options["verify_numbers"]
-        copy = identity(federation, stack, "server", transient=True) | shared | {"port": port, "sum": numbers}
         path = (*stack.path, "verify_port")
         own = endpoint(server, federation.host(host), "http", address, port, scheme="http", path=path)
-        copies.add(_component(stack, host, copy, own), VARIABLE, copy)
+        copy = copies.present("echo_server", "server", "server", host, shared | {"port": port, "sum": numbers}, [own])
         expected = (float(sum(numbers)),)
-        verify[host] = RoundPart(expected, 0.0, 30, participants=(copy["name"],), variables={VARIABLE: [copy]})
+        verify[host] = RoundPart(expected, 0.0, 30, participants=(copy["name"],), variables=copies.variables[host])
     return Expansion(
         components=tuple(deployed.components),
         flows=tuple(flows),
@@ -76,7 +72,3 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
         verify=verify,
         transient=tuple(copies.components),
     )
-
-
-def _component(stack: Stack, host: str, instance: Mapping[str, Any], own: Endpoint) -> Component:
-    return Component(instance["name"], stack.name, "server", "echo_server", host, endpoints=(own,))
