@@ -50,12 +50,17 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import certificates
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.arguments import expect_texts
 
 
 def certificate(value: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]:
     """The certificate's description and paths."""
     try:
+        expect_texts(name=name)
         return certificates.find(value, name)
+    except (AttributeError, KeyError, TypeError):
+        message = "this is no list like pki_certificates, whose entries have name and federation"
+        raise AnsibleFilterError(f"fedlearn.infra.certificate: {message}") from None
     except ValueError as error:
         raise AnsibleFilterError(f"fedlearn.infra.certificate: {error}") from error
 

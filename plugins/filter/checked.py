@@ -51,7 +51,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.checking imp
 
 def checked(value: Any, variable: str) -> list[dict[str, Any]]:
     """The instances with all defaults, or an error with one line for each mistake."""
-    if variable not in INSTANCES:
+    if not isinstance(variable, str) or variable not in INSTANCES:
         raise AnsibleFilterError(f"fedlearn.infra.checked knows no variable '{variable}', only {', '.join(INSTANCES)}")
     try:
         return INSTANCES[variable](value)

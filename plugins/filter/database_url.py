@@ -64,6 +64,11 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import network
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.arguments import (
+    expect,
+    expect_texts,
+    without_none,
+)
 
 
 def database_url(
@@ -76,9 +81,14 @@ def database_url(
     options: Mapping[str, Any] | None = None,
 ) -> str:
     """The URL."""
-    pairs = {str(key): str(one) for key, one in (options or {}).items()}
     try:
-        return network.database_url(engine, value, name, port=port, user=user, password=password, options=pairs)
+        expect((str, Iterable), "a text or a list of texts", host=value)
+        hosts = [value] if isinstance(value, str) else list(value)
+        expect_texts(**{f"host {place + 1}": host for place, host in enumerate(hosts)})
+        expect_texts(engine=engine, name=name, **without_none(user=user, password=password))
+        expect(Mapping, "a dict", options=options or {})
+        pairs = {str(key): str(one) for key, one in (options or {}).items()}
+        return network.database_url(engine, hosts, name, port=port, user=user, password=password, options=pairs)
     except ValueError as error:
         raise AnsibleFilterError(f"fedlearn.infra.database_url: {error}") from error
 

@@ -61,6 +61,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import network
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.arguments import expect_texts, without_none
 
 
 def endpoint(
@@ -72,7 +73,11 @@ def endpoint(
 ) -> str:
     """The role's endpoint in a view."""
     try:
+        expect_texts(role=role, view=view, **without_none(purpose=purpose, host=host))
         return network.endpoint_of(value, role, view, purpose=purpose, host=host)
+    except (AttributeError, KeyError, TypeError):
+        message = "this is no stack's entry of fedlearn_endpoints, such as fedlearn_endpoints.lenet"
+        raise AnsibleFilterError(f"fedlearn.infra.endpoint: {message}") from None
     except ValueError as error:
         raise AnsibleFilterError(f"fedlearn.infra.endpoint: {error}") from error
 

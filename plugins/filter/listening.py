@@ -50,7 +50,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.checking imp
 
 def listening(value: Any, variable: str) -> list[dict[str, Any]]:
     """The ports, or an error with one line for each mistake."""
-    if variable not in LISTENING:
+    if not isinstance(variable, str) or variable not in LISTENING:
         raise AnsibleFilterError(
             f"fedlearn.infra.listening knows no variable '{variable}', only {', '.join(LISTENING)}"
         )

@@ -54,13 +54,15 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import settings as library
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.arguments import expect_texts
 
 
 def settings(value: Mapping[str, Any], kind: str, version: str = "") -> dict[str, Any]:
     """The settings with all defaults, or an error with one line for each mistake."""
     try:
+        expect_texts(kind=kind, version=version)
         return library.checked(kind, value, version)
-    except library.WrongSettingsError as error:
+    except ValueError as error:
         raise AnsibleFilterError(f"fedlearn.infra.settings: {error}") from error
 
 

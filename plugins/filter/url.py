@@ -55,12 +55,20 @@ _value:
   type: str
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import network
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.arguments import (
+    expect,
+    expect_texts,
+    without_none,
+)
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 
 def url(
@@ -73,8 +81,12 @@ def url(
     password: str | None = None,
 ) -> str:
     """The URL."""
-    pairs = tuple((str(name), str(one)) for name, one in (query or {}).items())
     try:
+        expect_texts(host=value, scheme=scheme, path=path, **without_none(user=user, password=password))
+        expect(Mapping, "a dict", query=query or {})
+        if not value or not _SCHEME.fullmatch(scheme):
+            raise ValueError(f"'{scheme}://{value}' begins no URL: it needs a scheme such as https, and a host")
+        pairs = tuple((str(name), str(one)) for name, one in (query or {}).items())
         return str(network.Url(scheme, value, port, path, pairs, user, password))
     except ValueError as error:
         raise AnsibleFilterError(f"fedlearn.infra.url: {error}") from error

@@ -52,6 +52,8 @@ class Url:
 
     def _userinfo(self) -> str:
         if self.user is None:
+            if self.password is not None:
+                raise ValueError("a password is given, and no user: give user '' where there is none")
             return ""
         secret = "" if self.password is None else f":{quote(self.password, safe='')}"
         return f"{quote(self.user, safe='')}{secret}@"
@@ -101,12 +103,22 @@ def join(host: str, port: int | None) -> str:
 
     ValueError when the port isn't 1 to 65535, or the host could not stand there.
     """
-    if port is not None and not 0 < port < 65536:
-        raise ValueError(f"{port} is no port: 1 to 65535")
+    _check_port(port)
     if not host or any(character in host for character in "/?#@[]\\ ") or not host.isprintable():
         raise ValueError(f"'{host}' is no host")
+    if ":" in host and not is_numeric(host):
+        raise ValueError(f"'{host}' is no host: a port is given apart, an IPv6 address without its interface")
     shown = f"[{host}]" if ":" in host else host
     return shown if port is None else f"{shown}:{port}"
+
+
+def _check_port(port: int | None) -> None:
+    if port is None:
+        return
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise ValueError(f"{port!r} is no port: a whole number, without quotes, or `| int`")
+    if not 0 < port < 65536:
+        raise ValueError(f"{port} is no port: 1 to 65535")
 
 
 def split(text: str) -> tuple[str, int]:
@@ -154,8 +166,13 @@ def database_url(
         known = ", ".join(sorted(set(DEFAULT_PORTS) - {"http", "https"}))
         raise ValueError(f"'{engine}' is no database engine: {known}")
     hosts = [host] if isinstance(host, str) else list(host)
+    if not hosts:
+        raise ValueError("no host is given")
+    if any(each.startswith("/") for each in hosts) and (engine != "postgresql" or len(hosts) > 1):
+        raise ValueError("a directory with a socket is for postgresql, and stands alone")
     pairs = sorted((options or {}).items())
-    if hosts and hosts[0].startswith("/"):
+    if hosts[0].startswith("/"):
+        _check_port(port)
         pairs = [*([("host", hosts[0])]), *([("port", str(port))] if port else []), *pairs]
         places = ""
     else:

@@ -169,7 +169,7 @@ PLACES: dict[Callable[[Path], None], str] = {
     linked_folder: r"/\.secrets is a symbolic link; a real directory belongs there: remove the link",
     linked_file: r"lab\.yml is a symbolic link; a regular file belongs there: remove the link",
     others_folder: r"/\.secrets can be written to by others \(mode 0777\): chmod go-w",
-    a_file: r"/\.secrets/lab\.yml can't be read: Not a directory",
+    a_file: r"/\.secrets is no directory; move away what lies there",
     a_folder: r"lab\.yml is no regular file; move away what lies there",
 }
 

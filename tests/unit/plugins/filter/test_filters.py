@@ -14,8 +14,10 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fedlearn.infra.plugins.filter.certificate import certificate
+from ansible_collections.fedlearn.infra.plugins.filter.checked import checked
 from ansible_collections.fedlearn.infra.plugins.filter.database_url import database_url
 from ansible_collections.fedlearn.infra.plugins.filter.endpoint import endpoint
+from ansible_collections.fedlearn.infra.plugins.filter.listening import listening
 from ansible_collections.fedlearn.infra.plugins.filter.nofile_limit import nofile_limit
 from ansible_collections.fedlearn.infra.plugins.filter.settings import settings
 from ansible_collections.fedlearn.infra.plugins.filter.url import url
@@ -103,3 +105,62 @@ def test_nofile_limit() -> None:
         nofile_limit(True, reserve=1.5)
     with refused("fedlearn.infra.nofile_limit: 1000000 clients need 5000512 open files, a process can have 1048576"):
         nofile_limit(1_000_000)
+
+
+ENTRY = {"component": "c", "purpose": "http", "host": "h", "bind": "b:1", "internal": "i:1", "public": "p:1"}
+NO_ENTRY = "fedlearn.infra.endpoint: this is no stack's entry of fedlearn_endpoints, such as fedlearn_endpoints.lenet"
+NO_LIST = "fedlearn.infra.certificate: this is no list like pki_certificates, whose entries have name and federation"
+NO_PORT = "'443' is no port: a whole number, without quotes, or `| int`"
+NO_HOST = "is no host: a port is given apart, an IPv6 address without its interface"
+NO_USER = "a password is given, and no user: give user '' where there is none"
+NO_SOCKET = "a directory with a socket is for postgresql, and stands alone"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: endpoint(None, "proxy"), NO_ENTRY),
+        (lambda: endpoint({"proxy": None}, "proxy"), NO_ENTRY),
+        (lambda: endpoint({"proxy": [{}]}, "proxy"), NO_ENTRY),
+        (lambda: endpoint({"proxy": [ENTRY]}, ["proxy"]), "fedlearn.infra.endpoint: role must be a text"),
+        (lambda: endpoint({"proxy": [ENTRY]}, "proxy", purpose=5), "fedlearn.infra.endpoint: purpose must be a text"),
+        (lambda: certificate(None, "x"), NO_LIST),
+        (lambda: certificate("abc", "x"), NO_LIST),
+        (lambda: certificate([{"name": "x"}], "x"), NO_LIST),
+        (lambda: certificate([], ["x"]), "fedlearn.infra.certificate: name must be a text"),
+        (lambda: url(None), "fedlearn.infra.url: host must be a text"),
+        (lambda: url(""), "fedlearn.infra.url: 'https://' begins no URL: it needs a scheme such as https, and a host"),
+        (lambda: url("h", "ht tp"), "fedlearn.infra.url: 'ht tp://h' begins no URL"),
+        (lambda: url("h", "x://y"), "fedlearn.infra.url: 'x://y://h' begins no URL"),
+        (lambda: url("h", port="443"), f"fedlearn.infra.url: {NO_PORT}"),
+        (lambda: url("h", port=True), "fedlearn.infra.url: True is no port"),
+        (lambda: url("h", port=1.5), "fedlearn.infra.url: 1.5 is no port"),
+        (lambda: url("h:80"), f"fedlearn.infra.url: 'h:80' {NO_HOST}"),
+        (lambda: url("10.0.0.1:80"), f"fedlearn.infra.url: '10.0.0.1:80' {NO_HOST}"),
+        (lambda: url("fe80::1%eth0"), f"fedlearn.infra.url: 'fe80::1%eth0' {NO_HOST}"),
+        (lambda: url("h", path=5, user=6), "fedlearn.infra.url: path, user must be a text"),
+        (lambda: url("h", query=["a"]), "fedlearn.infra.url: query must be a dict"),
+        (lambda: url("h", password="hunter2"), f"fedlearn.infra.url: {NO_USER}"),
+        (lambda: url("h", user="u", password=["hunter2"]), "fedlearn.infra.url: password must be a text"),
+        (lambda: database_url("h", "postgresql", port="443"), f"fedlearn.infra.database_url: {NO_PORT}"),
+        (lambda: database_url("/run", "postgresql", port="443"), f"fedlearn.infra.database_url: {NO_PORT}"),
+        (lambda: database_url([], "mongodb"), "fedlearn.infra.database_url: no host is given"),
+        (lambda: database_url(None, "mongodb"), "fedlearn.infra.database_url: host must be a text or a list of texts"),
+        (lambda: database_url(["h", 5], "mongodb"), "fedlearn.infra.database_url: host 2 must be a text"),
+        (lambda: database_url("h:x", "mongodb"), f"fedlearn.infra.database_url: 'h:x' {NO_HOST}"),
+        (lambda: database_url("/run", "mongodb"), f"fedlearn.infra.database_url: {NO_SOCKET}"),
+        (lambda: database_url(["h", "/run"], "postgresql"), f"fedlearn.infra.database_url: {NO_SOCKET}"),
+        (lambda: database_url("h", "redis", password="hunter2"), f"fedlearn.infra.database_url: {NO_USER}"),
+        (lambda: database_url("h", "redis", options="a"), "fedlearn.infra.database_url: options must be a dict"),
+        (lambda: settings(None, "mindspore"), "fedlearn.infra.settings: settings: expected a mapping, found nothing"),
+        (lambda: settings({}, None), "fedlearn.infra.settings: kind must be a text"),
+        (lambda: settings({"fl_name": "a"}, "mindspore", 1), "fedlearn.infra.settings: version must be a text"),
+        (lambda: nofile_limit(None), "fedlearn.infra.nofile_limit: clients must be a whole number"),
+        (lambda: checked([], ["x"]), "fedlearn.infra.checked knows no variable '['x']', only"),
+        (lambda: listening([], None), "fedlearn.infra.listening knows no variable 'None', only"),
+    ],
+)
+def test_bad_input_is_told_by_its_name_and_no_secret_with_it(call: Any, message: str) -> None:
+    with refused(message) as caught:
+        call()
+    assert "hunter2" not in str(caught.value)
