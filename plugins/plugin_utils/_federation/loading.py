@@ -17,7 +17,19 @@ from . import document, formats, network, stages
 from .grammar import VIEWPOINT, document_section
 from .hosts import Hosts, known_names
 from .kinds import kinds
-from .model import Cluster, Component, Expansion, Federation, Host, Party, Path, Placement, Stack
+from .model import (
+    MAX_CERTIFICATE_NAME,
+    MAX_INSTANCE_NAME,
+    Cluster,
+    Component,
+    Expansion,
+    Federation,
+    Host,
+    Party,
+    Path,
+    Placement,
+    Stack,
+)
 from .nodes import Mistake, Node, Report, TooManyMistakesError, did_you_mean, shorten
 from .schema import WRONG, Checker, has_userinfo, looks_secret
 
@@ -25,9 +37,6 @@ RESERVED_GROUPS = ("all", "ungrouped", "federation_hosts", "federation_clusters"
 
 MAX_COMPONENTS = 200_000
 """So many a document may make: a few words (64 on each of 100000 hosts) would take all of the control node's memory."""
-
-MAX_STACK_NAME = 46
-"""Characters of federation and stack together: an instance's name has room for 64."""
 
 
 class WrongDocumentError(Exception):
@@ -193,25 +202,35 @@ class _Loader:
         components = 0
         for stack in federation.stacks.values():
             before = len(self.report)
-            self._check_name(stack, federation)
+            self._check_name(stack)
             self._check_urls(stack)
             expansion = kinds()[stack.kind].expand(stack, federation, self.report)
             components += len(expansion.components)
             if components > MAX_COMPONENTS:
                 self.report.mistake(stack.path, f"with it the document makes more than {MAX_COMPONENTS} components")
                 return
+            self._check_room(stack, expansion)
             if len(self.report) == before:
                 yield stack, expansion
 
-    def _check_name(self, stack: Stack, federation: Federation) -> None:
-        """Note a name that would meet a verify round's, or leaves its components' names no room."""
+    def _check_name(self, stack: Stack) -> None:
+        """Note a name that would meet a verify round's."""
         if stack.name.startswith("verify-"):
             message = "a stack's name cannot begin with 'verify-': the verify rounds have these names"
             self.report.mistake(stack.path, message)
-        length = len(federation.name) + len(stack.name)
-        if length > MAX_STACK_NAME:
-            room = f"above {MAX_STACK_NAME} components have no room"
-            self.report.mistake(stack.path, f"federation and stack have {length} characters together, {room}")
+
+    def _check_room(self, stack: Stack, expansion: Expansion) -> None:
+        """Note the longest name that roles wouldn't take."""
+        certificates = (certificate.name for certificate in expansion.certificates)
+        for what, names, room in (
+            ("instances", _instance_names(expansion), MAX_INSTANCE_NAME),
+            ("certificates", certificates, MAX_CERTIFICATE_NAME),
+        ):
+            longest = max(names, key=len, default="")
+            if len(longest) > room:
+                message = f"'{longest}' has {len(longest)} characters, and {what} have room for {room}"
+                way_out = "give the federation or the stack a shorter name"
+                self.report.mistake(stack.path, f"{message}: {way_out}", self.report.key_position(stack.path))
 
     def _check_urls(self, stack: Stack) -> None:
         """Note what leads to a stack that has TLS and would be reached without."""
@@ -263,6 +282,13 @@ def _label(file: str) -> str:
     """What messages call a file: its path from here, unless that leads upwards."""
     path = os.path.relpath(file)
     return file if path.startswith(os.pardir) else path
+
+
+def _instance_names(expansion: Expansion) -> Iterator[str]:
+    """The names of a stack's instances, and of those that its verify round brings."""
+    for variables in (*expansion.variables.values(), *(part.variables for part in expansion.verify.values())):
+        for instances in variables.values():
+            yield from (instance["name"] for instance in instances)
 
 
 def _all_components(expansions: Mapping[str, Expansion]) -> Iterator[Component]:

@@ -17,6 +17,12 @@ Path = tuple[str | int, ...]
 """The way to a value in the document: ``("stacks", "lenet", "servers", "hosts", 1)``."""
 
 
+MAX_INSTANCE_NAME = 64
+"""Characters of an instance's name: units, files and folders on hosts have it."""
+
+MAX_CERTIFICATE_NAME = 128
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where something stands in a file; line and column count from 1."""

@@ -14,12 +14,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._federation.model import Path
+from .._federation.model import MAX_INSTANCE_NAME, Path
 from .._federation.nodes import Mistake
 from .._federation.schema import Boolean, Choice, Items, Key, Rule, Section, Text, Type, check_values
 
 NAME = Text(
-    max_length=64,
+    max_length=MAX_INSTANCE_NAME,
     pattern=r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?",
     pattern_name="a name: a-z, 0-9 and '-', no '-' at its ends",
 )

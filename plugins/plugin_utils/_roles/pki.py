@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...module_utils._pki import description
-from .._federation.model import Path
+from .._federation.model import MAX_CERTIFICATE_NAME, Path
 from .._federation.schema import Choice, Integer, Items, Key, Rule, Section, Text
 from .checking import check_value, without_nulls
 
 _NAME = Text(
-    max_length=128,
+    max_length=MAX_CERTIFICATE_NAME,
     pattern=description.NAME.pattern,
     pattern_name="a name: a-z, 0-9, '-' and '_', a letter or digit at its ends",
 )

@@ -76,6 +76,13 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
 
 
 @pytest.fixture
+def toy_becomes(toy: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Expansion], None]:
+    """Have the kind ``toy`` expand every stack to this."""
+    module = kinds.kinds()["toy"]
+    return lambda expansion: monkeypatch.setattr(module, "expand", lambda *_arguments: expansion)
+
+
+@pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The only kinds are ``toy`` and ``plain``, which can't do TLS."""
     module = types.SimpleNamespace(

@@ -262,12 +262,13 @@ def test_a_mistake_has_its_place_and_says_what_is_wrong(mistakes: Mistakes, row:
     assert mistakes(DOCUMENT.replace(old, new, 1)) == [f"federation.yml:{line}" for line in expected]
 
 
-def test_names_leave_their_components_room(load: Load, mistakes: Mistakes) -> None:
+def test_every_name_has_room_where_it_goes(load: Load, mistakes: Mistakes) -> None:
     long = DOCUMENT.replace("federation: demo", f"federation: {'f' * 31}")
     assert load(long.replace("  lenet:", f"  {'s' * 15}:")).stacks
+    name = f"{'f' * 31}-verify-{'s' * 16}-scheduler"
     assert mistakes(long.replace("  lenet:", f"  {'s' * 16}:")) == [
-        f"federation.yml:15:5: stacks.{'s' * 16}: federation and stack have 47 characters together, "
-        "above 46 components have no room"
+        f"federation.yml:14:3: stacks.{'s' * 16}: '{name}' has 65 characters, and instances have room for 64: "
+        "give the federation or the stack a shorter name"
     ]
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +18,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model i
     Federation,
     Host,
     Placement,
+    RoundPart,
 )
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
@@ -167,3 +169,33 @@ def test_a_placement_knows_the_key_that_says_where(load: Load) -> None:
         "workers": "hosts",
         "store": "host",
     }
+
+
+LONG = f"{'very-' * 13}long"
+
+
+@pytest.mark.parametrize(
+    ("expansion", "name", "room"),
+    [
+        (Expansion(variables={"h1": {"toy_instances": [{"name": LONG}]}}), LONG, "instances have room for 64"),
+        (
+            Expansion(verify={"h1": RoundPart((), 0, 1, variables={"toy_instances": [{"name": LONG}]})}),
+            LONG,
+            "instances have room for 64",
+        ),
+        (
+            Expansion(certificates=(Certificate(2 * LONG, "h1", "lab", "x"),)),
+            2 * LONG,
+            "certificates have room for 128",
+        ),
+    ],
+    ids=["component", "round", "certificate"],
+)
+def test_a_name_without_room_is_a_mistake_of_its_stack(
+    toy_becomes: Callable[[Expansion], None], mistakes: Mistakes, expansion: Expansion, name: str, room: str
+) -> None:
+    toy_becomes(expansion)
+    assert mistakes(DOCUMENT) == [
+        f"federation.yml:10:3: stacks.one: '{name}' has {len(name)} characters, and {room}: "
+        "give the federation or the stack a shorter name"
+    ]
