@@ -39,9 +39,11 @@ class ActionModule(ActionBase):
                 "path": {"type": "path", "required": True},
             }
         )
-        names = variables["groups"].get("federation_hosts", [])
+        verify = arguments["report"] == "verify"
+        # a round is proven by all its participants; a status says nothing of hosts that --limit left out
+        names = variables["groups"].get("federation_hosts", []) if verify else variables["ansible_play_hosts_all"]
         hosts = {name: variables["hostvars"][name] for name in names}
-        if arguments["report"] == "verify":
+        if verify:
             result = self._verify(hosts, arguments)
         else:  # with a stack, the play itself has narrowed the role variables
             replaced = {} if arguments["stack"] else {n: replaced_variables(variables["hostvars"], n) for n in names}

@@ -1,0 +1,109 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What -e stack= and --limit leave out: playbooks as they are written, and as the real command runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+PLAYBOOKS = CHECKOUT / "playbooks"
+INNER = {"federation.yml", "federation_only.yml", "programs.yml", "round.yml", "stage.yml"}
+"""Parts of the others."""
+OUTER = sorted({path.name for path in PLAYBOOKS.glob("*.yml")} - INNER - {"init.yml"})
+
+DOCUMENT = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  lab:
+    hosts:
+      ms1: {addresses: {ssh: 127.0.0.1, internal: 10.20.0.11}}
+      ms2: {addresses: {ssh: 127.0.0.2, internal: 10.20.0.12}}
+stacks:
+  lenet:
+    kind: mindspore
+    redis: {host: ms1}
+    scheduler: {host: ms1}
+    servers: {hosts: [ms2]}
+    workers: {hosts: [ms2]}
+"""
+
+
+def plays(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((PLAYBOOKS / name).read_text())
+    return found
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """A folder with a document."""
+    (tmp_path / "federation.yml").write_text(DOCUMENT)
+    return tmp_path
+
+
+def run(room: Path, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment |= {
+        "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+        "ANSIBLE_HOME": str(room / "home"),
+        "NO_COLOR": "1",
+    }
+    command = [Path(sys.executable).parent / "ansible-playbook", "-i", "federation.yml", PLAYBOOKS / playbook]
+    unreachable = ["-e", "ansible_port=1"]  # where nothing listens
+    return subprocess.run(
+        [*command, *unreachable, *arguments],
+        cwd=room,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", OUTER)
+def test_every_playbook_begins_with_a_look_at_the_federation(name: str) -> None:
+    first = plays(name)[0]["ansible.builtin.import_playbook"]
+    assert first in ("federation.yml", "federation_only.yml")
+    assert plays("federation.yml")[0]["ansible.builtin.import_playbook"] == "federation_only.yml"
+
+
+@pytest.mark.parametrize("name", ["precheck.yml", "status.yml", "verify.yml"])
+def test_whoever_goes_through_all_roles_chooses_the_stack_s_instances_first(name: str) -> None:
+    """Else roles on a host that stacks share would look at the other's instances, too."""
+    tasks = [task for play in plays(name) for task in play.get("tasks", [])]
+    chosen = [index for index, task in enumerate(tasks) if "lookup('fedlearn.infra.instances'" in str(task)]
+    looped = [index for index, task in enumerate(tasks) if "fedlearn_stages" in str(task.get("loop"))]
+    assert chosen
+    assert looped
+    assert chosen[0] < looped[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("playbook", ["status.yml", "flows.yml"])
+def test_a_stack_that_is_not_there_is_refused_before_any_host_is_touched(room: Path, playbook: str) -> None:
+    ended = run(room, playbook, "-e", "stack=nope")
+    assert ended.returncode == 2, ended
+    assert "the document has no stack 'nope': it has lenet" in ended.stdout
+    assert "UNREACHABLE" not in ended.stdout
+    assert not (room / "build").exists()
+
+
+@pytest.mark.slow
+def test_status_tells_of_hosts_of_the_run_only(room: Path) -> None:
+    ended = run(room, "status.yml", "--limit", "ms1")
+    assert ended.returncode == 4, ended
+    told = json.loads((room / "build/demo/status.json").read_text())["stacks"]["lenet"]
+    assert (told["verdict"], list(told["hosts"])) == ("unreachable", ["ms1"])
