@@ -271,8 +271,9 @@ class Expansion:
 
     ``variables``: host name -> role variable -> list of instances. ``verify``: host name -> its part in the verify
     round, whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end
-    with. ``open_files``: host name -> how many a process there must be allowed. ``real`` is False where doubles stand
-    in for the system's programs: a round of theirs never counts as passed.
+    with. ``open_files``: host name -> how many a process there must be allowed, 0 where nothing of the stack needs them
+    any more. ``real`` is False where doubles stand in for the system's programs: a round of theirs never counts as
+    passed.
     """
 
     components: tuple[Component, ...] = ()

@@ -274,6 +274,8 @@ class _Inventory:
         variables |= part.instances
         if part.open_files:
             variables["limits_nofile"] = part.open_files
+        elif "limits" in part.roles:
+            variables["limits_state"] = "absent"
         variables |= {
             "fedlearn_stages": self._stages(frozenset(part.roles)),
             "fedlearn_variables": list(part.instances),

@@ -69,7 +69,7 @@ def _expansion(parts: Instances) -> Expansion:
         verify=rounds.verify_round(parts, verify, transient),
         transient=tuple(transient.components),
         known=rounds.known_results(parts, deployed),
-        open_files=_open_files(parts),
+        open_files={**removed.open_files, **_open_files(parts)},
     )
 
 

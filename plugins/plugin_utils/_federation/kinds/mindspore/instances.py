@@ -319,4 +319,9 @@ def removal(topology: Topology) -> Expansion:
             for suffix in suffixes:
                 roster.absent(role, placement_name, f"{component}{suffix}", host, variable=variable)
             gone += [Certificate(f"{topology.prefix}-{each}", host, "", "", state="absent") for each in names]
-    return Expansion(components=tuple(roster.components), certificates=tuple(gone), variables=roster.variables)
+    return Expansion(
+        components=tuple(roster.components),
+        certificates=tuple(gone),
+        variables=roster.variables,
+        open_files=dict.fromkeys((*topology.servers.absent, *topology.proxy.absent), 0),
+    )

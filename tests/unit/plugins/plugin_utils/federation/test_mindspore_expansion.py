@@ -345,6 +345,34 @@ def test_what_is_absent_is_named_and_no_more(load: Load) -> None:
     assert "ms2" not in {flow.destination for flow in expansion.flows}
 
 
+SECOND = """\
+  other:
+    kind: mindspore
+    redis: {host: ms1, port: 23457}
+    scheduler: {host: ms1, port: 11203}
+    servers: {hosts: [ms2], port: 6668, checkpoint_port: 7668, initial_model: {shapes: {w: [1]}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "limits"),
+    [
+        ("hosts: [ms2, ms1], absent: [ms2], port: 6667}", "", {"limits_state": "absent"}),
+        ("hosts: [ms2], state: absent}\n    state: absent", "", {"limits_state": "absent"}),
+        ("hosts: [ms2, ms1], absent: [ms2], port: 6667}", SECOND, {"limits_nofile": 65535}),
+        ("hosts: [ms2]}", "", {"limits_nofile": 65535}),
+    ],
+    ids=["drained", "the whole stack", "another stack's servers", "present"],
+)
+def test_limits_go_where_nothing_needs_them_any_more(
+    load: Load, change: str, more: str, limits: dict[str, Any]
+) -> None:
+    inventory = variables.inventory(load(TWO_PARTIES.replace("hosts: [ms2]}", change) + more))
+    host = inventory.hosts["ms2"]
+    assert "limits" in host["fedlearn_stages"]["base"]
+    assert {name: value for name, value in host.items() if name.startswith("limits_")} == limits
+
+
 @pytest.mark.parametrize(
     ("old", "new"), [("kind: mindspore", "kind: mindspore\n    state: absent")], ids=["the whole stack"]
 )
