@@ -44,8 +44,8 @@ gives editors completion, with `# yaml-language-server: $schema=<its path>` as t
   `12:30`) is refused with the way to write it.
 - **Secrets never stand in it.** A key called password, token, secret or key, or ending so (`db_password`), takes no
   literal, and a URL no user or password. Components name their secrets; the values are in the vault.
-- **Paths** are relative, lie beside the file given with `-i`, and lead neither upwards nor to
-  what is hidden, `group_vars` or `host_vars`.
+- **Paths** are relative, lie beside the file given with `-i`, and lead neither upwards nor to what is hidden,
+  `group_vars` or `host_vars`. A folder that hosts get has no link that leads out of it.
 - **Every mistake** is one line, `file:line:column: path: what is wrong`, and all are shown in one run. A wrong document
   ends every command with exit code 4, before any host is touched.
 
@@ -85,6 +85,9 @@ overlay: files/production.yml
 The overlay is a YAML file merged over the document: mappings key by key, anything else replaced, `null` deletes (and is
 a mistake where there is nothing to delete). Mistakes in it name its own lines. Keep it in `files/`, which
 `-i DIRECTORY` leaves out; an overlay is no inventory source by itself.
+
+Read a partner's document by a viewpoint of your own. Given to `-i` itself, a file that is no document is whatever else
+Ansible takes it for, and every other kind of inventory can run programs on the control node.
 """
 
 KINDS = """\

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -531,3 +533,30 @@ def test_what_would_hold_the_controller_up_is_refused_at_once(mistakes: Mistakes
     assert time.process_time() - before < 5
     assert [found for found in lines if line in found], lines
     assert all(len(found) < 500 for found in lines)
+
+
+LOADS = """\
+import resource, sys
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading
+from ansible_collections.fedlearn.infra.plugins.inventory.federation import _is_ours
+resource.setrlimit(resource.RLIMIT_DATA, (256 * 2**20, 256 * 2**20))
+assert _is_ours("federation.yml")
+try:
+    loading.load(sys.argv[1])
+except loading.WrongDocumentError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("huge", "source"), [("federation", "federation.yml"), ("over", "view.yml")])
+def test_a_hundred_megabytes_take_no_memory(load: Load, tmp_path: Path, huge: str, source: str) -> None:
+    """In a process that has 256 MiB: as the document, and as an overlay."""
+    over = {"view": "plugin: fedlearn.infra.federation\ndocument: federation.yml\noverlay: over.yml\n", "over": "{}\n"}
+    assert load(DOCUMENT, source=source, **over).stacks
+    with (tmp_path / f"{huge}.yml").open("a") as file:
+        file.write(f"x: '{'x' * 100_000_000}'\n")
+    ended = subprocess.run(
+        [sys.executable, "-c", LOADS, source], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.stdout, ended.stderr) == (f"{huge}.yml: is bigger than 16 MiB\n", "")
