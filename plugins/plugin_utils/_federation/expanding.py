@@ -113,12 +113,14 @@ def endpoint(
     scheme: str = "",
     public: bool = True,
     front: Endpoint | None = None,
+    names: tuple[str, ...] = (),
     path: Path = (),
 ) -> Endpoint:
     """Where a component that listens on this address and port is reached, in all three views.
 
     Views are URLs with a scheme, ``HOST:PORT`` without. The document's ``internal_url`` and ``public_url`` lead to what
     is deployed, never to a copy on another port. ``public`` is False for what only the stack's own components use;
+    ``names`` are a site's server names;
     ``path`` is the key that says the port, the placement's own unless told.
     """
     path = path or (*placement.path, "port")
@@ -127,7 +129,8 @@ def endpoint(
     deployed = port == placement.port
     internal = (deployed and placement.internal_url) or _view(scheme, network.reached(host, address), port)
     outside = (deployed and placement.public_url) or _view(scheme, host.public_name or "", port) or internal
-    return Endpoint(purpose, address, port, internal=internal, public=outside if public else internal, path=path)
+    told = outside if public else internal
+    return Endpoint(purpose, address, port, internal=internal, public=told, names=names, path=path)
 
 
 def _view(scheme: str, host: str, port: int) -> str:

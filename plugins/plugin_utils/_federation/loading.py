@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from .._roles.catalogue import SHARED
 from . import document, formats, network, stages
 from .grammar import VIEWPOINT, document_section
 from .hosts import Hosts, known_names
@@ -268,7 +269,7 @@ class _Loader:
                 path: Path = ("stacks", component.stack)
                 message = f"host '{component.host}' has a '{component.name}' of stack '{other.stack}' too: rename one"
                 self.report.mistake(path, message, self.report.key_position(path))
-        for collision in network.collisions(_all_components(expansions)):
+        for collision in network.collisions(_all_components(expansions), SHARED):
             other_place = self.report.where(collision.first_endpoint.path)
             self.report.mistake(collision.second_endpoint.path, f"{collision}, placed at {other_place}")
 

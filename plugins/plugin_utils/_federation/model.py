@@ -165,6 +165,8 @@ class Endpoint:
 
     ``purpose`` is a word of the kind (``http``, ``rest``, ``tcp``). ``internal`` is what the party's own components
     use, ``public`` what clients and other parties do; where the two are equal other parties aren't told of it.
+    ``names`` are those that clients ask for, where sites on one address and port are told apart by them (nginx'
+    ``server_names``).
     """
 
     purpose: str
@@ -173,6 +175,7 @@ class Endpoint:
     protocol: Literal["tcp", "udp"] = "tcp"
     internal: str = ""
     public: str = ""
+    names: tuple[str, ...] = ()
     path: Path = ()
 
 

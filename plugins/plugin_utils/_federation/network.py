@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -218,11 +218,18 @@ class Collision:
     def __str__(self) -> str:
         """Which component has the place already."""
         theirs = join(self.first_endpoint.address, self.first_endpoint.port)
-        return f"port {self.second_endpoint.port} on host '{self.second.host}' is taken by {self.first.name} ({theirs})"
+        names = sorted(_names(self.first_endpoint) & _names(self.second_endpoint))
+        known_as = f", as '{names[0]}'" if names else ""
+        where = f"port {self.second_endpoint.port} on host '{self.second.host}'"
+        return f"{where} is taken by {self.first.name} ({theirs}{known_as})"
 
 
-def collisions(components: Iterable[Component]) -> Iterator[Collision]:
-    """Every pair of present components that meet on a host, an address and a port, in the components' order."""
+def collisions(components: Iterable[Component], shared: Container[str] = ()) -> Iterator[Collision]:
+    """Every pair of present components that meet on a host, an address and a port, in the components' order.
+
+    Those of a role in ``shared`` are parts of one service: its sites may share a listener whose clients tell them apart
+    by name.
+    """
     taken: dict[tuple[str, int, str], list[tuple[Component, Endpoint]]] = {}
     for component in components:
         if component.state == "absent":
@@ -232,9 +239,20 @@ def collisions(components: Iterable[Component]) -> Iterator[Collision]:
                 continue
             holders = taken.setdefault((component.host, endpoint.port, endpoint.protocol), [])
             for holder, held in holders:
-                if _overlap(held.address, endpoint.address):
+                told_apart = holder.role == component.role and component.role in shared and _apart(held, endpoint)
+                if _overlap(held.address, endpoint.address) and not told_apart:
                     yield Collision(holder, held, component, endpoint)
             holders.append((component, endpoint))
+
+
+def _names(endpoint: Endpoint) -> set[str]:
+    return {name.lower() for name in endpoint.names}
+
+
+def _apart(one: Endpoint, other: Endpoint) -> bool:
+    """Whether two sites on the same listener have names, and none in common."""
+    names = _names(one), _names(other)
+    return one.address == other.address and all(names) and names[0].isdisjoint(names[1])
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -8,36 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .._roles.catalogue import INFRASTRUCTURE
 from .kinds import kinds
 
 STAGES = ("base", "data", "front", "coordinator", "service", "participant")
 """The order in which stages need each other."""
 
-INFRASTRUCTURE: Mapping[str, str] = {
-    "limits": "base",
-    "time_sync": "base",
-    "firewall": "base",
-    "pki": "base",
-    "postgresql": "data",
-    "mongodb": "data",
-    "redis": "data",
-    "minio": "data",
-    "s3fs": "data",
-    "registry": "data",
-    "nginx": "front",
-}
-"""Stage of each infrastructure role, in the order of a stage; a kind's own roles come after them."""
-
 
 def stage_of(role: str) -> str:
-    """The stage a role converges in. KeyError for a role that neither a kind nor the infrastructure has."""
+    """The stage a role converges in.
+
+    KeyError for a role that neither a kind nor the infrastructure has, ValueError when they don't agree.
+    """
+    said = {f"kind {name}": kind.ROLES[role] for name, kind in kinds().items() if role in kind.ROLES}
     if role in INFRASTRUCTURE:
-        return INFRASTRUCTURE[role]
-    return next(kind.ROLES[role] for kind in kinds().values() if role in kind.ROLES)
+        said["infrastructure"] = INFRASTRUCTURE[role]
+    if not said:
+        raise KeyError(role)
+    if len(set(said.values())) > 1:
+        told = ", ".join(f"{stage} ({who})" for who, stage in said.items())
+        raise ValueError(f"role '{role}' has one stage, not {told}")
+    return next(iter(said.values()))
 
 
 def groups() -> Mapping[str, str]:
-    """The groups that roles and stages have or will have, whatever a document uses, and what each is."""
+    """The groups that roles and stages have, whatever a document uses, and what each is."""
     roles = [*INFRASTRUCTURE, *(role for kind in kinds().values() for role in kind.ROLES)]
     return {role: f"the group of role '{role}'" for role in roles} | {
         f"stage_{stage}": f"the group of stage '{stage}'" for stage in STAGES

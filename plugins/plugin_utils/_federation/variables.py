@@ -18,14 +18,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .._pki.names import secret_name
+from .._roles.catalogue import INFRASTRUCTURE, SHARED
 from . import certificates, network
 from .kinds import kinds
 from .loading import group_name
 from .model import Authority, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Stack
-from .stages import INFRASTRUCTURE, STAGES, stage_of
-
-SITES = frozenset({"nginx"})
-"""Roles whose instances are no services of their own, but sites of the host's one."""
+from .stages import STAGES, stage_of
 
 SSH_PORT = 22
 HOST_PYTHON = "/usr/bin/python3"
@@ -178,7 +176,7 @@ class _Inventory:
         part.roles.add(component.role)
         part.stacks[stack.name].add(component.role)
         if component.state == "present":
-            (part.sites if component.role in SITES else part.services).append(component.name)
+            (part.sites if component.role in SHARED else part.services).append(component.name)
 
     def _gather_certificates(self, stack: Stack, expansion: Expansion) -> None:
         for certificate in expansion.certificates:

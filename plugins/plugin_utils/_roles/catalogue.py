@@ -5,7 +5,9 @@
 """The roles whose variables are checked here, found by their modules' presence in this directory.
 
 A module offers ``ROLES`` (role: its variables) and, where there are any, ``INSTANCES`` (list variable: its check, with
-rules across instances and defaults in them) and ``LISTENING`` (list variable: the ports it asks for).
+rules across instances and defaults in them) and ``LISTENING`` (list variable: the ports it asks for). That of
+an infrastructure role also has ``INFRASTRUCTURE`` (role: its stage), and ``SHARED`` (role: unit) when instances are no
+services of their own, but parts of one that the host has.
 """
 
 from __future__ import annotations
@@ -37,6 +39,12 @@ ROLES: Mapping[str, Mapping[str, Key]] = _gathered("ROLES")
 
 INSTANCES: Mapping[str, Callable[[Any], Instances]] = _gathered("INSTANCES")
 """The checks of the list variables, which have rules across instances and defaults in them."""
+
+INFRASTRUCTURE: Mapping[str, str] = _gathered("INFRASTRUCTURE")
+"""The stage of each infrastructure role. Of one stage they converge in alphabetical order, before the kinds' roles."""
+
+SHARED: Mapping[str, str] = _gathered("SHARED")
+"""The unit of the host's one service, of roles whose instances are parts of it."""
 
 LISTENING: Mapping[str, Callable[[Any], Instances]] = _gathered("LISTENING")
 """The ports each list variable asks for."""

@@ -33,3 +33,4 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 ROLES = {"limits": VARIABLES}
+INFRASTRUCTURE = {"limits": "base"}

@@ -13,6 +13,8 @@ from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Integer, Items, Key, Rule, Section, Text
 from .checking import FILE, IDENTITY, check_instances
 
+UNIT = "nginx.service"
+
 _SUBJECT = Text(
     max_length=1024,
     pattern=r"[^\x00-\x1f\x7f]+",
@@ -156,7 +158,7 @@ def _unserved(site: Any) -> Any:
 def listening(sites: Any) -> list[dict[str, Any]]:
     """The ports that present sites are to have, as the preflight module takes them. Raises RoleValueError."""
     return [
-        {"name": site["name"], **place, "unit": "nginx.service"}
+        {"name": site["name"], **place, "unit": UNIT}
         for site in check(sites)
         if site["state"] == "present"
         for place in site["listen"]
@@ -182,5 +184,7 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 ROLES = {"nginx": VARIABLES}
+INFRASTRUCTURE = {"nginx": "front"}
+SHARED = {"nginx": UNIT}
 INSTANCES = {"nginx_sites": check}
 LISTENING = {"nginx_sites": listening}

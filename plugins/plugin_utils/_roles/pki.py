@@ -120,4 +120,5 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 ROLES = {"pki": VARIABLES}
+INFRASTRUCTURE = {"pki": "base"}
 INSTANCES = {"pki_authorities": check_authorities, "pki_certificates": check}

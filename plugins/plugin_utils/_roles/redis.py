@@ -172,5 +172,6 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 ROLES = {"redis": VARIABLES}
+INFRASTRUCTURE = {"redis": "data"}
 INSTANCES = {"redis_instances": check}
 LISTENING = {"redis_instances": listening}

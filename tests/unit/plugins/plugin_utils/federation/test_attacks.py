@@ -195,7 +195,7 @@ CONNECTION = [
         for name, what, of in (
             ("pki", "role", "pki"),
             ("limits", "role", "limits"),
-            ("firewall", "role", "firewall"),
+            ("nginx", "role", "nginx"),
             ("stage_base", "stage", "base"),
             ("stage_participant", "stage", "participant"),
         )

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import network
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Component, Endpoint
 
 ADDRESSES = st.ip_addresses().map(str).filter(lambda text: "%" not in text)
 NAMES = st.from_regex(r"\A[a-z][a-z0-9-]{0,20}(\.[a-z][a-z0-9]{0,10}){0,3}\Z").filter(lambda text: "-." not in text)
@@ -153,3 +154,30 @@ def test_open_files_are_enough_for_every_client(clients: int, per_client: int, r
 @given(ADDRESSES)
 def test_the_network_of_one_address_has_it_alone(address: str) -> None:
     assert list(ipaddress.ip_network(network.single(address))) == [ipaddress.ip_address(address)]
+
+
+def site(name: str, *names: str, role: str = "nginx", address: str = "10.20.0.11") -> Component:
+    """A site of a host's nginx, or what another role listens with there."""
+    return Component(name, "s", "proxy", role, "h", endpoints=(Endpoint("http", address, 443, names=names),))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        (site("a", "a.example"), site("b", "b.example", "c.example"), None),
+        (site("a", "a.example"), site("b", "b.example", "A.example"), "as 'a.example'"),
+        (site("a", "a.example"), site("b"), ""),
+        (site("a"), site("b"), ""),
+        (site("a", "a.example"), site("b", "b.example", role="janus"), ""),
+        (site("a", "a.example", role="janus"), site("b", "b.example", role="janus"), ""),
+        (site("a", "a.example"), site("b", "b.example", address="0.0.0.0"), ""),
+        (site("a", "a.example"), site("b", "a.example", address="10.20.0.12"), None),
+    ],
+    ids=["told apart", "a name twice", "any name", "no names", "other role", "services", "wildcard", "other address"],
+)
+def test_sites_of_one_service_share_a_port_when_names_tell_them_apart(
+    one: Component, other: Component, told: str | None
+) -> None:
+    found = [str(collision) for collision in network.collisions([one, other], shared={"nginx"})]
+    said = f"port 443 on host 'h' is taken by a (10.20.0.11:443{', ' if told else ''}{told})"
+    assert found == ([] if told is None else [said])

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import certificates, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import certificates, stages, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import (
     Certificate,
     Expansion,
@@ -23,6 +25,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model i
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
 pytestmark = pytest.mark.usefixtures("toy")
+CHECKOUT = Path(__file__).resolve().parents[5]
 
 DOCUMENT = """\
 plugin: fedlearn.infra.federation
@@ -199,3 +202,25 @@ def test_a_name_without_room_is_a_mistake_of_its_stack(
         f"federation.yml:10:3: stacks.one: '{name}' has {len(name)} characters, and {room}: "
         "give the federation or the stack a shorter name"
     ]
+
+
+def test_a_role_has_one_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kinds_say(*told: str) -> None:
+        said = {f"k{number}": SimpleNamespace(ROLES={"echo": stage}) for number, stage in enumerate(told)}
+        monkeypatch.setattr(stages, "kinds", lambda: said)
+
+    kinds_say("service", "service")
+    assert stages.stage_of("echo") == "service"
+    kinds_say("service", "participant")
+    with pytest.raises(
+        ValueError, match=r"^role 'echo' has one stage, not service \(kind k0\), participant \(kind k1\)$"
+    ):
+        stages.stage_of("echo")
+    with pytest.raises(KeyError):
+        stages.stage_of("nobody_s")
+
+
+def test_every_role_has_a_stage() -> None:
+    roles = [path.name for path in (CHECKOUT / "roles").iterdir() if not path.name.startswith("shared_")]
+    assert roles
+    assert {role: stages.stage_of(role) for role in roles if stages.stage_of(role) not in stages.STAGES} == {}
