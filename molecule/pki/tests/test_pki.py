@@ -303,7 +303,10 @@ def test_an_absent_certificate_goes_whole_and_the_others_stay(role: RoleHost) ->
     others = [path for path in FILES if "/web" not in path]
     before = role.state(*others)
     gone = [{"name": "web", "federation": "pki-one", "state": "absent"}]
-    assert role.play(pki_certificates=[*gone, *VARIABLES["pki_certificates"][1:]]).changed == 1
+    listed = [*gone, *VARIABLES["pki_certificates"][1:]]
+    assert role.play(pki_certificates=listed, pki_remove_absent=False).changed == 0
+    assert there(role) == FILES
+    assert role.play(pki_certificates=listed).changed == 1
     assert there(role) == others
     assert role.state(*others) == before
     assert role.play().changed == 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...module_utils._pki import description
 from .._federation.model import MAX_CERTIFICATE_NAME, Path
-from .._federation.schema import Choice, Integer, Items, Key, Rule, Section, Text
+from .._federation.schema import Boolean, Choice, Integer, Items, Key, Rule, Section, Text
 from .checking import check_value, without_nulls
 
 _NAME = Text(
@@ -106,6 +106,11 @@ def check_authorities(authorities: Any) -> list[dict[str, Any]]:
 VARIABLES: Mapping[str, Key] = {
     "pki_certificates": Key(Items(CERTIFICATE), "The certificates of this host.", default=[]),
     "pki_authorities": Key(Items(AUTHORITY), "The authorities that certificates name.", default=[]),
+    "pki_remove_absent": Key(
+        Boolean(),
+        "Remove absent certificates; V(false) leaves them, while services that read them still run.",
+        default=True,
+    ),
     "pki_state_directory": Key(
         Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
         "Folder on the control node that holds CA keys (.ca/), CA certificates (public/) and secrets (.secrets/).",

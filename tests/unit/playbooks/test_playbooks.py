@@ -91,6 +91,16 @@ def test_whoever_goes_through_all_roles_chooses_the_stack_s_instances_first(name
     assert chosen[0] < looped[0]
 
 
+def test_site_takes_a_certificate_away_only_when_what_reads_it_has_gone() -> None:
+    """A host's `absent` servers stop in stage `service`; the certificates are made in stage `base`."""
+    site = plays("site.yml")
+    stages = [play.get("vars", {}).get("fedlearn_stage") for play in site]
+    assert site[stages.index("base")]["vars"]["pki_remove_absent"] is False
+    removes = [index for index, play in enumerate(site) if "fedlearn.infra.pki" in str(play.get("tasks"))]
+    orphans = [index for index, play in enumerate(site) if "fedlearn.infra.orphans" in str(play.get("tasks"))]
+    assert max(index for index, stage in enumerate(stages) if stage) < removes[0] < orphans[0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("playbook", ["status.yml", "flows.yml"])
 def test_a_stack_that_is_not_there_is_refused_before_any_host_is_touched(room: Path, playbook: str) -> None:

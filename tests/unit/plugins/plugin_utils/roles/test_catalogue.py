@@ -238,6 +238,7 @@ WRONG: list[tuple[str, Any, str]] = [
         [{"common_name": "a/b"}],
         ": [0].common_name: 'a/b' is not a common name: letters, digits, blanks and . _ @ : -",
     ),
+    ("pki_remove_absent", "no", ": expected true or false, found the text 'no'"),
     ("pki_state_directory", "", ": is empty"),
     ("pki_packages", [], ": expected a list of at least 1, found 0"),
     # mindspore_scheduler
