@@ -1,0 +1,117 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A system has all that "Adding a system" in docs/architecture.md asks for, and its roles take what it gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+INFRASTRUCTURE_HAS = (
+    "README.md",
+    "defaults/main.yml",
+    "meta/argument_specs.yml",
+    "meta/main.yml",
+    "tasks/main.yml",
+    "tasks/precheck.yml",
+    "tasks/check.yml",
+    "tasks/remove.yml",
+)
+COMPONENT_HAS = (*INFRASTRUCTURE_HAS, "tasks/configure.yml", "templates/service.yml.j2")
+DOCUMENTS = sorted(CHECKOUT.glob("inventories/*/federation.yml"))
+
+
+def kinds_of(document: Path) -> set[str]:
+    """The kinds of a document's stacks."""
+    stacks = yaml.safe_load(document.read_text()).get("stacks", {})
+    return {stack["kind"] for stack in stacks.values()}
+
+
+def has_scenario(role: str) -> bool:
+    """Whether a Molecule scenario converges the role."""
+    name = f"fedlearn.infra.{role}"
+    plays = [play for file in CHECKOUT.glob("molecule/*/converge.yml") for play in yaml.safe_load(file.read_text())]
+    return any(name in (each["role"] for each in play.get("roles", ())) for play in plays)
+
+
+def missing_of_role(role: str, files: Iterable[str]) -> list[str]:
+    """What a role lacks, in words."""
+    lacking = [f"roles/{role}/{name}" for name in files if not (CHECKOUT / "roles" / role / name).is_file()]
+    return lacking if has_scenario(role) else [*lacking, f"a scenario in molecule/ that converges {role}"]
+
+
+def missing_of_system(kind: str, roles: Iterable[str]) -> list[str]:
+    """What a kind lacks, in words."""
+    lacking = [words for role in roles for words in missing_of_role(role, COMPONENT_HAS)]
+    if not any(kind in kinds_of(document) for document in DOCUMENTS):
+        lacking.append(f"an example in inventories/ with a stack of kind {kind}")
+    page = f"docs/systems/{kind}.md"
+    return lacking if (CHECKOUT / page).is_file() else [*lacking, page]
+
+
+def test_what_is_missing_is_found() -> None:
+    assert missing_of_system("nothing", ["nobody_s", "redis"]) == [
+        *(f"roles/nobody_s/{name}" for name in COMPONENT_HAS),
+        "a scenario in molecule/ that converges nobody_s",
+        "an example in inventories/ with a stack of kind nothing",
+        "docs/systems/nothing.md",
+    ]
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_system_is_whole(kind: str) -> None:
+    assert missing_of_system(kind, kinds()[kind].ROLES) == []
+
+
+@pytest.mark.parametrize("role", catalogue.INFRASTRUCTURE)
+def test_an_infrastructure_role_is_whole(role: str) -> None:
+    assert missing_of_role(role, INFRASTRUCTURE_HAS) == []
+
+
+def examples() -> Mapping[str, Mapping[str, str]]:
+    """Every example and what `init` writes, as files by their path."""
+    found = {f"inventories/{path.parent.name}": {"federation.yml": path.read_text()} for path in DOCUMENTS}
+    return found | {f"first {kind}": first_files(kind) for kind in kinds()}
+
+
+EXAMPLES = examples()
+
+
+def given_by(room: Path, files: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """The variables that a document's hosts get, and those that the verify round brings."""
+    for name, text in files.items():
+        (room / name).parent.mkdir(parents=True, exist_ok=True)
+        (room / name).write_text(text)
+    hosts = variables.inventory(loading.load(str(room / "federation.yml"))).hosts.values()
+    return [*hosts, *(part["variables"] for host in hosts for part in host["fedlearn_verify"].values())]
+
+
+def mistakes_of(given: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What roles would say of variables."""
+    return [line for values in given for role in catalogue.ROLES for line in catalogue.mistakes(role, values)]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_roles_take_what_a_document_gives_them(tmp_path: Path, example: str) -> None:
+    assert mistakes_of(given_by(tmp_path, EXAMPLES[example])) == []
+
+
+def test_what_roles_do_not_take_is_found(tmp_path: Path) -> None:
+    given = given_by(tmp_path, EXAMPLES["inventories/demo"])
+    for values in given:
+        for instance in values.get("mindspore_worker_instances", ()):
+            instance["server"]["port"] = 0
+    wrong = "server.port: expected a whole number from 1 to 65535, found the number 0"
+    assert mistakes_of(given) == [f"mindspore_worker_instances[0]: {wrong}"] * 4
