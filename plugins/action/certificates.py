@@ -167,6 +167,8 @@ def _sign(
     requests: dict[str, str], present: dict[str, Description], authorities: dict[str, Authority], nonce: str
 ) -> dict[str, str]:
     """A certificate (PEM) for each request a host sent; AuthorityError for a request that is not to be trusted."""
+    if not isinstance(requests, dict):
+        raise AuthorityError("the host's signing requests are no mapping of names to requests")
     issued: dict[str, str] = {}
     now = datetime.now(UTC).replace(microsecond=0)
     for name, request in requests.items():

@@ -1,0 +1,63 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host may ask the party's CA for: the certificates that are described for it, and no word more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from ansible_collections.fedlearn.infra.plugins.action.certificates import _sign
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription, Description
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.openssl import challenge
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError
+
+NONCE = "0" * 32
+WEB = Description("web", "demo", "present", "lab", "web.host1", ("web",), (), ("server",))
+
+
+def request(name: str, nonce: str = NONCE) -> str:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, challenge(nonce, name))])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+@pytest.fixture
+def authorities(tmp_path: Path) -> dict[str, Authority]:
+    made = Authority(AuthorityDescription("lab", "lab", "ownca", "demo lab CA"), str(tmp_path), lambda: "p" * 64)
+    made.make()
+    return {"lab": made}
+
+
+def test_what_is_described_is_signed(authorities: dict[str, Authority]) -> None:
+    issued = _sign({"web": request("web")}, {"web": WEB}, authorities, NONCE)
+    assert x509.load_pem_x509_certificate(issued["web"].encode()).subject.rfc4514_string() == "CN=web.host1"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"web": request("web"), "store": request("store")}, "asks for a certificate 'store' that isn't described"),
+        ({"web": request("store")}, "certificate web: .* was not made in this run for this certificate"),
+        ({"web": request("web", "1" * 32)}, "certificate web: .* was not made in this run for this certificate"),
+        ({"web": None}, "certificate web: .* is no text of at most 16384 characters"),
+        ({5: request("web")}, "asks for a certificate '5' that isn't described for it"),
+        ([request("web")], "the host's signing requests are no mapping of names to requests"),
+        (request("web"), "the host's signing requests are no mapping of names to requests"),
+    ],
+    ids=["one more", "for another", "an earlier run's", "none", "a number", "a list", "a text"],
+)
+def test_a_host_gets_nothing_that_is_not_described_for_it(
+    authorities: dict[str, Authority], asked: Any, message: str
+) -> None:
+    with pytest.raises(AuthorityError, match=message):
+        _sign(asked, {"web": WEB}, authorities, NONCE)
