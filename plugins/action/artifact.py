@@ -43,6 +43,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "artifacts": {"type": "list", "elements": "dict", "required": True, "options": ITEM},
     "packages": {"type": "list", "elements": "str", "default": []},
     "root": {"type": "path", "default": "/opt/fedlearn"},
+    "sources_only": {"type": "bool", "default": False},
 }
 NEEDS = {"index": ["requirements"], "archive": ["archive", "sha256"], "files": ["files"], "preinstalled": ["path"]}
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -74,7 +75,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except MistakeError as mistake:
             raise AnsibleActionFail(f"artifact {mistake}") from None
         absent = sorted({item["program"] for item in options["artifacts"] if item["state"] == "absent"})
-        if not wanted and not absent:
+        if options["sources_only"] or not (wanted or absent):
             return {"changed": False, "artifacts": {}, "removed": []}
         return self._converge(options, {"artifacts": wanted, "absent": absent}, sources)
 

@@ -103,6 +103,11 @@ options:
     description: Folder that holds the programs.
     type: path
     default: /opt/fedlearn
+  sources_only:
+    description: Only look whether the control node has all files, with the sums that are told; no execution on the
+      host.
+    type: bool
+    default: false
   payload:
     description: Set by the action plugin. Not for tasks.
     type: str

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -51,6 +52,13 @@ def room(tmp_path: Path) -> Path:
     """A folder with a document."""
     (tmp_path / "federation.yml").write_text(DOCUMENT)
     return tmp_path
+
+
+def begin_with(room: Path, source: str, sha256: str) -> None:
+    """Have the servers begin with a model of the control node."""
+    model = f"initial_model: {{source: {source}, sha256: {sha256}}}"
+    (room / "federation.yml").write_text(DOCUMENT.replace("servers: {", f"servers: {{{model}, "))
+    (room / "model.npz").write_bytes(b"weights")
 
 
 def run(room: Path, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -117,3 +125,19 @@ def test_status_tells_of_hosts_of_the_run_only(room: Path) -> None:
     assert ended.returncode == 4, ended
     told = json.loads((room / "build/demo/status.json").read_text())["stacks"]["lenet"]
     assert (told["verdict"], list(told["hosts"])) == ("unreachable", ["ms1"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("model.npz", f"model.npz has the sha256 {hashlib.sha256(b'weights').hexdigest()}, not {'a' * 64}"),
+        ("nowhere.npz", "nowhere.npz' on the control node"),
+    ],
+)
+def test_site_refuses_another_model_before_any_host_is_touched(room: Path, source: str, said: str) -> None:
+    begin_with(room, source, "a" * 64)
+    ended = run(room, "site.yml")
+    assert ended.returncode == 2, ended
+    assert said in ended.stdout
+    assert "UNREACHABLE" not in ended.stdout
