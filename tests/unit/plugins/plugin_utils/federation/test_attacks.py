@@ -508,16 +508,16 @@ def lists_of_lists(levels: int) -> str:
             "has more mistakes than these 1000",
         ),
         (
-            DOCUMENT.replace("ms2: 10", "'w[00000:99990]': {}\n      ms2: 10").replace(
+            DOCUMENT.replace("ms2: 10", "'w[0000:1999]': {}\n      ms2: 10").replace(
                 "workers: {hosts: [ms2]", "workers: {per_host: 64, hosts: ['w*']"
             ),
-            "workers.per_host: 6399424 processes on 99991 hosts: at most 100000",
+            "workers.per_host: 128000 processes on 2000 hosts: at most 100000",
         ),
         (
-            DOCUMENT.replace("ms2: 10", "'w[00000:99990]': {first_address: 10.40.0.1}\n      ms2: 10").replace(
+            DOCUMENT.replace("ms2: 10", "'w[0000:1999]': {first_address: 10.40.0.1}\n      ms2: 10").replace(
                 "servers: {hosts: [ms2]", "servers: {hosts: ['w*']"
             ),
-            "servers.per_host: 99991 processes on 99991 hosts: at most 1000",
+            "servers.per_host: 2000 processes on 2000 hosts: at most 1000",
         ),
         (DOCUMENT + "\n".join(f"k{n}: 1" for n in range(100_000)), "has more mistakes than these 1000"),
     ],
