@@ -25,7 +25,7 @@ from .nodes import Node, Report, Scalar, TooManyMistakesError, decimal_text, sho
 MAX_BYTES = 16 * 2**20
 MAX_TEXT = 65_536
 MAX_DEPTH = 32
-MAX_NODES = 2_000_000
+MAX_NODES = 1_000_000
 MAX_ALIASED = 100_000
 
 _TEMPLATE = re.compile(r"\{[{%#]")

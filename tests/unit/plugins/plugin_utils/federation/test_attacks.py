@@ -392,6 +392,16 @@ def test_a_document_makes_no_more_components_than_the_control_node_holds(
     ]
 
 
+@pytest.mark.parametrize("written", ["a", "{}", "[]", "*a"])
+def test_a_document_holds_no_more_values_than_the_control_node(
+    mistakes: Mistakes, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setattr(document, "MAX_NODES", 1000)
+    listed = ", ".join(["&a b", *[written] * 1000])
+    lines = mistakes(replaced("word: x", f"word: [{listed}]"))
+    assert [line for line in lines if "has more than 1000 values" in line]
+
+
 def positions(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The path of each text, and of each key with None at its end."""
     if isinstance(value, dict):
