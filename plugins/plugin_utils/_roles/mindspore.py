@@ -15,6 +15,7 @@ from typing import Any
 
 from .._federation.kinds.mindspore.placements import DEFAULT_APPLICATION, PLACEMENTS
 from .._federation.kinds.mindspore.settings import SETTINGS, program_keys
+from .._federation.kinds.mindspore.topology import EXCHANGE
 from .._federation.model import Path
 from .._federation.schema import (
     PORT,
@@ -248,7 +249,7 @@ def _scheduler_places(instance: Mapping[str, Any]) -> Iterator[tuple[Mapping[str
 
 def _server_places(instance: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, Path]]:
     yield instance["http"], "", ("http",)
-    yield instance["checkpoints"], "-checkpoints", ("checkpoints",)
+    yield instance["checkpoints"], EXCHANGE, ("checkpoints",)
 
 
 Places = Callable[[Mapping[str, Any]], Iterator[tuple[Mapping[str, Any], str, Path]]]
@@ -285,8 +286,9 @@ def check_schedulers(instances: Any) -> list[Instance]:
 
 
 def check_servers(instances: Any) -> list[Instance]:
-    """``mindspore_server_instances`` with defaults. Raises RoleValueError."""
-    return _check("mindspore_server_instances", instances, SERVER, (_one_owner(_server_places),))
+    """``mindspore_server_instances`` with defaults, each with its ``exchange``'s name. Raises RoleValueError."""
+    checked = _check("mindspore_server_instances", instances, SERVER, (_one_owner(_server_places),))
+    return [{**one, "exchange": one["name"] + EXCHANGE} for one in checked]
 
 
 def check_workers(instances: Any) -> list[Instance]:

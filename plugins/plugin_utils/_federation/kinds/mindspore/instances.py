@@ -16,7 +16,7 @@ from ... import certificates, network
 from ...expanding import Roster, endpoint, instance_name
 from ...model import Certificate, Endpoint, Expansion, Placement
 from .settings import program_keys
-from .topology import Server, Topology
+from .topology import EXCHANGE, Server, Topology
 
 SCHEDULER_LOOPBACK = "127.0.0.1"
 SITES = "nginx_sites"
@@ -253,7 +253,7 @@ class Instances:
             }
             name = f"server-{server.number}"
             roster.present("mindspore_server", "servers", name, server.host, instance, endpoints)
-            roster.beside("mindspore_server", "servers", f"{name}-checkpoints", server.host, [exchanged])
+            roster.beside("mindspore_server", "servers", name + EXCHANGE, server.host, [exchanged])
 
     def _add_proxy(self, copy: Copy, roster: Roster) -> None:
         placement = self.topology.proxy

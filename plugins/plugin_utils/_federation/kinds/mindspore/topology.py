@@ -18,6 +18,9 @@ from ...schema import complete, merge
 from .placements import DEFAULT_APPLICATION
 from .settings import SETTINGS, Breaches, release
 
+EXCHANGE = "-checkpoints"
+"""What the name of a server's exchange of checkpoints has after the server's own."""
+
 MAX_PROCESSES = {"servers": 1000, "workers": ranges.MAX_NAMES}
 """Each server is told of all others, so that more of them would be their square in the inventory."""
 
