@@ -15,7 +15,6 @@ from typing import Any
 from ... import certificates, network
 from ...expanding import Roster, endpoint, instance_name
 from ...model import Certificate, Endpoint, Expansion, Placement
-from .settings import program_keys
 from .topology import EXCHANGE, Server, Topology
 
 SCHEDULER_LOOPBACK = "127.0.0.1"
@@ -43,7 +42,6 @@ class Instances:
         self.topology = topology
         self.stack = topology.stack
         self.federation = topology.federation
-        self.version: str = self.stack.options["runtime"]["version"]
         self.settings = settings
         self.party = certificates.party_authority(self.federation, topology.party)
         self.store = certificates.store_authority(self.federation, topology.party, self.stack.name)
@@ -172,7 +170,7 @@ class Instances:
             "listen": {"address": SCHEDULER_LOOPBACK, "port": port},
             "redis": self.redis,
             "tls": self.tls_with_store("scheduler"),
-            "settings": program_keys(copy.settings, self.version),
+            "settings": copy.settings,
         }
         roster.present("mindspore_scheduler", "scheduler", "scheduler", host, instance, [own])
 
@@ -227,7 +225,7 @@ class Instances:
             "runtime": self.runtime,
             "redis": self.redis,
             "tls": self.tls_with_store("server"),
-            "settings": program_keys(copy.settings, self.version),
+            "settings": copy.settings,
             "initial_model": None if copy.transient else self.model,
         }
         for index, server in enumerate(self.servers):
@@ -289,7 +287,7 @@ class Instances:
         shared = {
             "runtime": self.runtime,
             "tls": self.tls(role),
-            "settings": program_keys(copy.settings, self.version),
+            "settings": copy.settings,
         }
         for index, (host, number) in enumerate(copy.workers):
             own = {"server": self.server_of(host, copy), "application": copy.application(index)}
