@@ -4,8 +4,8 @@
 
 """The launcher's own configuration: one JSON file an instance, written by the roles.
 
-MindSpore's configuration stays in a file of its own (`yaml`), as an operator knows it. Secrets are never in either: a
-password is named by the path of the file that holds it.
+MindSpore's configuration stays in a file of its own (`yaml`), as an operator knows it. Secrets are never in either:
+`password` is the path of a file, which holds that of the PKCS#12 bundle.
 """
 
 from __future__ import annotations
@@ -19,21 +19,6 @@ from typing import Any, TypeVar
 import yaml as pyyaml
 
 Configuration = TypeVar("Configuration")
-
-
-@dataclass(frozen=True)
-class Passwords:
-    """Paths of files, each with one password: of the PKCS#12 this process serves with, and of the one it calls with."""
-
-    server: str
-    client: str
-
-    def read(self) -> dict[str, str]:
-        """The passwords, as SSLConfig takes them."""
-        return {
-            f"{role}_password": Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-            for role, path in (("server", self.server), ("client", self.client))
-        }
 
 
 @dataclass(frozen=True)
@@ -75,7 +60,7 @@ class Scheduler:
     flavour: str
     yaml: str
     listen: str
-    passwords: Passwords | None = None
+    password: str | None = None
     round: str | None = None
 
 
@@ -89,7 +74,7 @@ class Server:
     tcp_address: str
     exchange: Exchange
     initial_model: Any = None
-    passwords: Passwords | None = None
+    password: str | None = None
     wait_for_peers_seconds: float = 60.0
 
 
@@ -113,11 +98,11 @@ class Worker:
     state: str
     digest: str
     ca: str | None = None
-    passwords: Passwords | None = None
+    password: str | None = None
     patience_seconds: float = 3600.0
 
 
-NESTED: dict[str, Any] = {"passwords": Passwords, "tls": Tls, "exchange": Exchange, "application": Application}
+NESTED: dict[str, Any] = {"tls": Tls, "exchange": Exchange, "application": Application}
 
 
 def load(kind: type[Configuration], path: Path) -> Configuration:

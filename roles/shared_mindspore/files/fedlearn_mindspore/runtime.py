@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from pathlib import Path
 from typing import Any
 
 from fedlearn_mindspore import light
-from fedlearn_mindspore.config import Passwords
 
 LOG = logging.getLogger("fedlearn_mindspore")
 
@@ -31,9 +31,13 @@ def log_to_stderr() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(message)s")
 
 
-def ssl_config(passwords: Passwords | None) -> Any:
-    """MindSpore's SSLConfig with the passwords of the PKCS#12 files, or None without TLS."""
-    if passwords is None:
+def ssl_config(path: str | None) -> Any:
+    """MindSpore's SSLConfig with the password in this file, or None without TLS.
+
+    It asks for two, of the bundle it serves with and of the one it calls with: ours are the same.
+    """
+    if path is None:
         return None
+    password = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     module = importlib.import_module("mindspore_federated.startup.ssl_config")
-    return module.SSLConfig(**passwords.read())
+    return module.SSLConfig(server_password=password, client_password=password)

@@ -18,7 +18,7 @@ def main() -> None:
         forget.forget_job(settings.yaml)
     runtime.prepare(settings.flavour)
     federated = importlib.import_module("mindspore_federated.startup.federated_local")
-    federated.FlSchedulerJob(settings.yaml, settings.listen, runtime.ssl_config(settings.passwords)).run()
+    federated.FlSchedulerJob(settings.yaml, settings.listen, runtime.ssl_config(settings.password)).run()
 
 
 if __name__ == "__main__":

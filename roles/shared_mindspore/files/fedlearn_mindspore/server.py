@@ -100,7 +100,7 @@ def main() -> None:
     settle(server, store, initial)
     hyperparameters.bring(server.yaml)
     job = job_class(store)(
-        server.yaml, server.http, server.tcp_address, server.exchange.directory, runtime.ssl_config(server.passwords)
+        server.yaml, server.http, server.tcp_address, server.exchange.directory, runtime.ssl_config(server.password)
     )
     job.run(feature_map=initial)
 

@@ -75,7 +75,7 @@ class Session:
         return {
             "yaml_config": self._worker.yaml,
             "http_server_address": self._worker.server,
-            "ssl_config": runtime.ssl_config(self._worker.passwords),
+            "ssl_config": runtime.ssl_config(self._worker.password),
         }
 
     def finished(self) -> bool:
@@ -91,7 +91,7 @@ class Session:
         core = importlib.import_module("mindspore_federated._mindspore_federated")
         startup = importlib.import_module("mindspore_federated.startup.yaml_config")
         tls = importlib.import_module("mindspore_federated.startup.ssl_config")
-        tls.init_ssl_config(runtime.ssl_config(self._worker.passwords))
+        tls.init_ssl_config(runtime.ssl_config(self._worker.password))
         startup.load_yaml_config(self._worker.yaml, "MS_SERVER")
         context = core.FLContext.get_instance()
         context.set_http_server_address(self._worker.server)
