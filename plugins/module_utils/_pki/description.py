@@ -62,7 +62,7 @@ class DescriptionError(ValueError):
 class Description:
     """One certificate of a host.
 
-    ``sans`` and ``addresses`` are what it is valid for (addresses in their shortest form), ``usages`` of USAGES,
+    ``dns_names`` and ``addresses`` are what it is valid for (addresses in their shortest form), ``usages`` of USAGES,
     ``lifetime_days`` from its signing on, ``trust`` the authorities whose certificates make up ca.pem.
     """
 

@@ -30,7 +30,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
     AuthorityDescription,
     Description,
 )
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import public_path
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import key_path, public_path, secret_name
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 REQUEST_LIMIT = 16384
@@ -87,7 +87,7 @@ class Authority:
     @property
     def key_path(self) -> str:
         """The file of the encrypted key."""
-        return os.path.join(self._state, ".ca", self.description.party, f"{self.description.name}.key")
+        return key_path(self._state, self.description.party, self.description.name)
 
     @property
     def certificate_path(self) -> str:
@@ -122,9 +122,9 @@ class Authority:
         files.sweep(self.key_path)
         key = self._open_key() if os.path.lexists(self.key_path) else self._make_key()
         certificate = _self_signed(self.description, key)
-        path = os.path.join(self._directory("public", 0o755), f"{self.description.name}.pem")
-        files.sweep(path)
-        files.write(path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        self._directory("public", 0o755)
+        files.sweep(self.certificate_path)
+        files.write(self.certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
 
     def trust(self) -> Trust:
         """What hosts need to know; the key isn't opened for it."""
@@ -232,7 +232,7 @@ class Authority:
             key = serialization.load_pem_private_key(found.content, self._passphrase().encode("utf-8"))
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise AuthorityError(
-                f"{self.where}: the secret ca_{self.description.name} doesn't open {self.key_path}: "
+                f"{self.where}: the secret {secret_name(self.description.name)} doesn't open {self.key_path}: "
                 "they are of different age, or the file is damaged; restore the pair"
             ) from None
         if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):

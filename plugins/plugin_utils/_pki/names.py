@@ -19,6 +19,11 @@ def secrets_path(state_directory: str, party: str) -> str:
     return os.path.join(state_directory, ".secrets", f"{party}.yml")
 
 
+def key_path(state_directory: str, party: str, authority: str) -> str:
+    """The file of an authority's key."""
+    return os.path.join(state_directory, ".ca", party, f"{authority}.key")
+
+
 def public_path(state_directory: str, party: str, authority: str) -> str:
     """The file of an authority's certificates: what others trust. Two, newest last, during a CA change."""
     return os.path.join(state_directory, "public", party, f"{authority}.pem")
