@@ -361,6 +361,6 @@ def instance_name(instance: Any, default_federation: str) -> tuple[str, str]:
             f"instances: {instance['name']}",
             "its federation needs a name of lower-case letters, digits, '-', '_' and '.'",
         )
-    if instance.get("state", "present") not in ("present", "absent", "started", "stopped"):
-        _fail(f"instances: {instance['name']}", "its state must be present or absent")
+    if instance.get("state", "present") not in ("present", "stopped", "absent"):
+        _fail(f"instances: {instance['name']}", "its state must be present, stopped or absent")
     return instance["name"], federation

@@ -44,7 +44,6 @@ KEEP = 3
 
 ANSWER_SECONDS = 5.0
 LIST_BYTES = 1024 * 1024
-CHUNK = 1024 * 1024
 NAME = re.compile(
     r"(?P<model>[A-Za-z0-9][A-Za-z0-9_.-]{0,199})_recovery_iteration_(?P<iteration>[0-9]{1,9})"
     r"_(?P<time>[0-9]{8}_[0-9]{6})\.ckpt"
