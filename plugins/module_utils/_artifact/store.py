@@ -22,6 +22,8 @@ from typing import Any
 
 MANIFEST = ".fedlearn-artifact.json"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
+FULL_BYTES = 32 << 20
+"""With less than this left, what a failed builder says of itself is seldom the reason: venv asks for a package then."""
 
 
 class ArtifactError(Exception):
@@ -92,6 +94,14 @@ class Store:
             yield partial
             self._seal(partial, {**about, "program": program, "version": version, "digest": digest})
             self._swap(partial, self.path(program, version))
+        except (ArtifactError, OSError) as error:
+            space = os.statvfs(partial)
+            left = space.f_bavail * space.f_frsize
+            if left < FULL_BYTES:
+                raise ArtifactError(
+                    f"{folder}: the file system is full, {left >> 10} KiB are left; nothing was changed: {error}"
+                ) from error
+            raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
