@@ -141,3 +141,11 @@ def test_site_refuses_another_model_before_any_host_is_touched(room: Path, sourc
     assert ended.returncode == 2, ended
     assert said in ended.stdout
     assert "UNREACHABLE" not in ended.stdout
+
+
+@pytest.mark.slow
+def test_site_goes_on_to_the_hosts_with_the_model_that_was_meant(room: Path) -> None:
+    begin_with(room, "model.npz", hashlib.sha256(b"weights").hexdigest())
+    ended = run(room, "site.yml")
+    assert ended.returncode == 4, ended
+    assert "UNREACHABLE" in ended.stdout
