@@ -65,6 +65,7 @@ def round_of_two(modes: Modes) -> tuple[Answer, dict[str, list[float]]]:
 @pytest.mark.parametrize("stack", ["cloud", "device"])
 def test_a_round_of_known_numbers_beside_each_stack(modes: Modes, stack: str) -> None:
     """The verify round trains in CLOUD_TRAINING whatever the stack's own mode is."""
+    modes.deploy_devices()
     options = ("-e", "verify=round", "-e", f"stack={stack}", "-e", f"fedlearn_build={modes.inventory / 'build'}")
     judged = modes.playbook("fedlearn.infra.verify", *options)
     assert judged.returncode == 0, judged.output[-3000:]

@@ -95,6 +95,7 @@ def build_environment(item: dict[str, Any], folder: str, python: str, wheels: st
                 "setuptools",
                 "setuptools-*",
                 "pkg_resources",
+                "pkg_resources-*",
                 "_distutils_hack",
                 "distutils-precedence.pth",
                 *item.get("exclude", []),

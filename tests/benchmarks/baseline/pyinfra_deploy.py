@@ -23,7 +23,7 @@ if ENVIRONMENT:
     # the file that is written last stands for the environment, as it does in converge.sh
     files.put(src=str(BUNDLE / "requirements.txt"), dest=f"{ENVIRONMENT}/requirements.txt", mode="644", _sudo=True)
 
-for mode, owner, group, path in MANIFEST:
+for mode, owner, group, path in host.loop(MANIFEST):
     if path.endswith("/"):
         files.directory(path=path.rstrip("/"), mode=mode, user=owner, group=group, _sudo=True)
     else:
@@ -33,7 +33,7 @@ if any(package.startswith("nginx=") for package in PACKAGES):
     files.link(path="/etc/nginx/sites-enabled/default", present=False, _sudo=True)
     systemd.service(service="nginx.service", running=True, enabled=True, _sudo=True)
 
-for _mode, _owner, _group, path in MANIFEST:
+for _mode, _owner, _group, path in host.loop(MANIFEST):
     unit = path.removeprefix("/etc/systemd/system/")
     if unit.startswith("fedlearn-"):
         # a worker ends when it has trained
