@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -15,6 +16,8 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service.redact imp
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import PAST, Present, Service
 
 _SHOWN_BYTES = 100_000
+_LAST_LINES, _TROUBLE_LINES = 15, 5
+_TROUBLE = re.compile(r"\b(error|exception|critical|fatal|failed|refused|denied|invalid|no such)\b", re.IGNORECASE)
 
 
 def mask_of(services: Sequence[Service]) -> Mask:
@@ -98,7 +101,7 @@ def result(services: Sequence[Service], diff: list[dict[str, str]] | None, fores
     for service in services:
         outcome = service.outcome
         outcome.reason = mask(outcome.reason)
-        outcome.journal = mask.lines(outcome.journal)
+        outcome.journal = telling(mask.lines(outcome.journal))
         if outcome.changed or foreseen:
             outcome.files = sorted({file.path for file, _found in service.changes} | set(service.obsolete))
     value: dict[str, Any] = {
@@ -112,6 +115,12 @@ def result(services: Sequence[Service], diff: list[dict[str, str]] | None, fores
     if failures:
         value["msg"] = "\n".join(_failure(service) for service in failures)
     return value
+
+
+def telling(journal: list[str]) -> list[str]:
+    """The last lines, and of those before some that speak of trouble: a talkative program goes on after its reason."""
+    before = [line for line in journal[:-_LAST_LINES] if _TROUBLE.search(line)]
+    return before[-_TROUBLE_LINES:] + journal[-_LAST_LINES:]
 
 
 def _failure(service: Service) -> str:

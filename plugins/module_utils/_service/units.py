@@ -22,6 +22,7 @@ _PROPERTIES = (
 )
 VALIDATE_SECONDS = 60
 _LINE_SHOWN = 300  # characters
+_LINES_READ = 500
 _SYSTEMCTL_SECONDS = 200  # above systemd's own 90 s for stopping and 90 s for starting
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -165,21 +166,12 @@ def reload_manager() -> None:
     must("daemon-reload")
 
 
-def journal(names: list[str], since: float, lines: int = 15) -> list[str]:
+def journal(names: list[str], since: float) -> list[str]:
     """The last lines units wrote since a moment (seconds since the epoch)."""
     run(["journalctl", "--sync"], 5)
-    argv = [
-        "journalctl",
-        "--no-pager",
-        "--quiet",
-        "--output",
-        "cat",
-        "--lines",
-        str(lines),
-        "--since",
-        f"@{int(since)}",
-    ]
+    argv = ["journalctl", "--no-pager", "--quiet", "--output", "cat", "--lines", str(_LINES_READ)]
+    argv += ["--since", f"@{int(since)}"]
     for name in names:
         argv += ["--unit", name]
     code, output = run(argv, 10)
-    return output.splitlines()[-lines:] if code == 0 else []
+    return output.splitlines() if code == 0 else []

@@ -18,10 +18,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._service import health, listeners, redact, state, units
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import (
+    health,
+    listeners,
+    redact,
+    report,
+    state,
+    units,
+)
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
 
 SECRET = 'pass/wörd"+1 of mine'
+
+
+# -- what of a journal is told ----------------------------------------------------------------------------------------
+
+
+def test_a_reason_is_told_however_much_a_program_says_after_it() -> None:
+    chatter = [f"line {number}" for number in range(100)]
+    journal = ["starting", "PKCS12_parse failed.", *chatter]
+    assert report.telling(journal) == ["PKCS12_parse failed.", *chatter[-15:]]
+    assert report.telling(["an error", "the end"]) == ["an error", "the end"]
+    assert report.telling([f"error {number}" for number in range(50)] + chatter)[:5] == [
+        f"error {number}" for number in range(45, 50)
+    ]
+    assert report.telling([]) == []
 
 
 # -- masking ----------------------------------------------------------------------------------------------------------
