@@ -228,10 +228,13 @@ def test_runs_that_begin_at_once_make_each_secret_once(tmp_path: Path) -> None:
 def test_a_write_that_is_cut_off_leaves_the_file_whole_and_its_rest_is_swept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def cut_off(_writes: files.Writes) -> None:
+        raise KeyboardInterrupt
+
     make(tmp_path, LAB)
     before = (tmp_path / ".secrets/lab.yml").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(files.Writes, "commit", lambda _writes: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(files.Writes, "commit", cut_off)
         patch.setattr(files.Writes, "discard", lambda _writes: None)  # as with SIGKILL
         with pytest.raises(KeyboardInterrupt):
             make(tmp_path, LAB, {"name": "store", "party": "lab"})
