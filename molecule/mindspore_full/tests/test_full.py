@@ -74,8 +74,10 @@ def test_checkpoints_are_mindspores_own_both_ways(role: RoleHost) -> None:
     )
     found = json.loads(said.splitlines()[-1])
     assert len(found["given"]) > 60
-    assert found["written"] == found["given"]
     assert found["read"] == found["given"]
+    # MindSpore gives a single truth value back as a row of one, of its own files too
+    assert found["written"] == found["by itself"]
+    assert set(found["given"]) - set(found["written"]) == {"network.layer-1.scalar.bool"}
 
 
 def test_second_run_changes_nothing(role: RoleHost) -> None:
