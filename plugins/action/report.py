@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
         stacks = dict(verify_entries(hosts, arguments["mode"], arguments["stack"]))
         report = {"federation": federation_name(hosts), "stacks": stacks}
         failed = [name for name, entry in stacks.items() if entry["passed"] is False]
-        result: dict[str, Any] = {"changed": False, "report": report}
+        result: dict[str, Any] = {"changed": False, "report": report, "summary": judgement.summary(stacks)}
         if failed or not stacks:
             result.update(failed=True, msg=failure_message(stacks, failed, arguments["path"]))
         return result

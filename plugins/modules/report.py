@@ -64,4 +64,9 @@ report:
   description: What was written to O(path).
   returned: always
   type: dict
+summary:
+  description: A line for each stack; of a round with the numbers expected and observed.
+  returned: with O(report=verify)
+  type: list
+  elements: str
 """

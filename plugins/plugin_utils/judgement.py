@@ -128,6 +128,18 @@ def judge_round(known: Round, checks: Iterable[Check]) -> dict[str, Any]:
     }
 
 
+def summary(stacks: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line for each entry of verify.json: how it was proven, and of a round its numbers."""
+    words = {True: "passed", False: "FAILED", None: "not counted, a double stands in for the system"}
+    lines = []
+    for name, entry in stacks.items():
+        line = f"{name}: {words[entry['passed']]} ({entry['mode']})"
+        if entry["expected"] is not None:
+            line += f", expected {entry['expected']}, observed {entry['observed']}, largest error {entry['max_error']}"
+        lines.append(line)
+    return lines
+
+
 def judge_probe(kind: str, real: bool, checks: Iterable[Check]) -> dict[str, Any]:
     """A stack's entry of verify.json when nothing but its health was asked for."""
     rows = list(checks)

@@ -131,3 +131,15 @@ def test_what_an_operator_is_warned_of(status, warning):
 
 def test_nothing_to_warn_of():
     assert judgement.warnings({"certificate_days": {"a": 90}, "clock_skew_seconds": 5, "release": "Debian 13"}) == []
+
+
+def test_a_summary_tells_how_each_stack_was_proven_and_with_what_numbers():
+    good, double = judgement.judge_round(known(), []), judgement.judge_round(known(real=False), [])
+    good.update(passed=True, observed=[1.0], max_error=0.01)
+    probe = judgement.judge_probe("mindspore", True, [judgement.check("up", False, "down")])
+    assert judgement.summary({"one": good, "two": probe, "three": double}) == [
+        f"one: passed (round), expected {list(TRUTH)}, observed [1.0], largest error 0.01",
+        "two: FAILED (probe)",
+        f"three: not counted, a double stands in for the system (round), expected {list(TRUTH)}, observed None,"
+        " largest error None",
+    ]
