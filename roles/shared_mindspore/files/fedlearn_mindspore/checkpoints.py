@@ -320,8 +320,9 @@ class Listener(http.server.ThreadingHTTPServer):
         super().__init__((host, port), Handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """One line instead of a traceback: a failed handshake is no fault of ours."""
-        LOG.info("%s: connection refused or broken", client_address[0])
+        """One line instead of a traceback: a failed handshake is no fault of ours, and a health check hangs up."""
+        if client_address[0] != self.server_address[0]:
+            LOG.info("%s: connection refused or broken", client_address[0])
 
 
 def follow(puller: Puller, seconds: float) -> None:

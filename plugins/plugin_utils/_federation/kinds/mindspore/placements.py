@@ -196,7 +196,8 @@ PLACEMENTS: Mapping[str, Key] = {
                 ),
                 "initial_model": Key(
                     OneOf((_MODEL, _SHAPES)),
-                    "The model that training begins with; needed but for the default application.",
+                    "The servers' model before any update, needed but for the default application; "
+                    "workers begin with their application's.",
                 ),
             },
         ),
