@@ -8,12 +8,14 @@ mkdir -p "$1" && chmod 755 "$1" && cd "$1"
 new_key="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
 for ca in ca other; do
     # shellcheck disable=SC2086
-    openssl req -x509 $new_key -keyout $ca.key -out $ca.pem -subj "/CN=$ca" -days 30
+    openssl req -x509 $new_key -keyout $ca.key -out $ca.pem -subj "/CN=$ca" -days 30 \
+        -addext keyUsage=critical,keyCertSign,cRLSign
 done
 sign() { # name CA subject-alternative-names
     # shellcheck disable=SC2086
     openssl req $new_key -keyout "$1.key" -out "$1.csr" -subj "/CN=$1"
     printf 'basicConstraints=CA:FALSE\nextendedKeyUsage=serverAuth,clientAuth\nsubjectAltName=%s\n' "$3" >"$1.ext"
+    printf 'subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n' >>"$1.ext"
     openssl x509 -req -in "$1.csr" -CA "$2.pem" -CAkey "$2.key" -CAcreateserial -days 30 -extfile "$1.ext" -out "$1.pem"
 }
 sign server ca "IP:$2,IP:127.0.0.1,DNS:server.test"
