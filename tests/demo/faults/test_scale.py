@@ -36,19 +36,21 @@ def test_a_server_more_reloads_the_proxy_and_restarts_nobody(demo: Demo, documen
     assert more.per_host()["10.20.0.11"] <= noop["10.20.0.11"]
 
 
-def test_training_goes_on_while_servers_come_and_go(demo: Demo, document: Changed) -> None:
+def test_training_goes_on_while_servers_come_and_go(demo: Demo, tmp_path: Path) -> None:
+    """A drained host's keys go with its servers, so that it gets new ones when it comes back."""
     longer = (ITERATIONS, "fl_iteration_num: 60")
-    demo.site(inventory=document(longer, (SERVERS, "servers: {hosts: [ms2], absent: [ms3]}")))
-    for servers in (
-        "{hosts: [ms2], per_host: 4, absent: [ms3]}",
-        "{hosts: [ms2, ms3], per_host: 4}",
-        "{hosts: [ms3], per_host: 4, absent: [ms2]}",
-    ):
-        demo.site(inventory=document(longer, (SERVERS, f"servers: {servers}")))
-        assert demo.run("ms2", f"systemctl is-active {WORKER}").strip() == "active", "training was over too early"
-    assert "lenet-server" not in demo.run("ms2", "ls /etc/systemd/system /etc/fedlearn/demo")
-    for host in ("ms2", "ms3"):
-        assert len(demo.trained(host)["iterations"]) >= 30
+    with demo.changing(tmp_path, made_anew="/etc/fedlearn/demo/pki/demo-lenet-server") as document:
+        demo.site(inventory=document(longer, (SERVERS, "servers: {hosts: [ms2], absent: [ms3]}")))
+        for servers in (
+            "{hosts: [ms2], per_host: 4, absent: [ms3]}",
+            "{hosts: [ms2, ms3], per_host: 4}",
+            "{hosts: [ms3], per_host: 4, absent: [ms2]}",
+        ):
+            demo.site(inventory=document(longer, (SERVERS, f"servers: {servers}")))
+            assert demo.run("ms2", f"systemctl is-active {WORKER}").strip() == "active", "training was over too early"
+        assert "lenet-server" not in demo.run("ms2", "ls /etc/systemd/system /etc/fedlearn/demo")
+        for host in ("ms2", "ms3"):
+            assert len(demo.trained(host)["iterations"]) >= 30
 
 
 def test_a_worker_host_more_costs_the_others_nothing(demo: Demo, document: Changed) -> None:
@@ -107,7 +109,7 @@ def test_a_federation_beside_another_comes_changes_stops_and_goes_unnoticed(demo
 
     does("fedlearn.infra.secrets")
     does("site.yml")
-    does("site.yml", "-e", "mindspore_server_log_level=2")
+    does("site.yml", "-e", '{"mindspore_server_log_level": 2}')
     does("fedlearn.infra.verify", "-e", "verify=round", "-e", f"fedlearn_build={tmp_path / 'build'}")
     trained = demo.trained("ms2", worker)
 
