@@ -15,15 +15,16 @@ from pathlib import Path
 import pytest
 from standing_demo import ITERATIONS, Changed, Demo
 
-MOMENTS = [random.Random(seed).uniform(0.1, 0.95) for seed in range(20)]
+TASK = "TASK ["
+MOMENTS = [random.Random(seed).uniform(0.05, 0.9) for seed in range(20)]
 
 
 @dataclass(frozen=True)
 class Change:
-    """A change of the document, and what runs of it that nobody disturbed end in."""
+    """A change of the document, how many tasks its run has, and what one that nobody disturbed ends in."""
 
     text: str
-    seconds: float
+    tasks: int
     files: dict[str, str]
 
 
@@ -38,9 +39,9 @@ def changes(demo: Demo, document: Changed) -> list[Change]:
     """Two changes, so that there is always another one to bring than stands."""
     found = []
     for number in (4, 5):
-        began, text = time.monotonic(), f"fl_iteration_num: {number}"
-        demo.site(inventory=document((ITERATIONS, text)))
-        found.append(Change(text, time.monotonic() - began, demo.files()))
+        text = f"fl_iteration_num: {number}"
+        run = demo.site(inventory=document((ITERATIONS, text)))
+        found.append(Change(text, run.output.count(TASK), demo.files()))
     assert found[0].files != found[1].files
     return found
 
@@ -52,8 +53,11 @@ def test_site_killed_at_a_seeded_moment_is_finished_by_the_next(
     """The controller is killed while it brings a change; the next run ends where one that nobody disturbed does."""
     change = changes[number % 2]
     changed = document((ITERATIONS, change.text))
-    with demo.start("site.yml", changed, tmp_path / "log") as process:
-        time.sleep(MOMENTS[number] * change.seconds)
+    log = tmp_path / "log"
+    with demo.start("site.yml", changed, log) as process:
+        while process.poll() is None and log.read_text().count(TASK) < MOMENTS[number] * change.tasks:
+            time.sleep(0.05)
+        time.sleep(MOMENTS[number] % 0.1 * 5)  # not always at a task's first moment
         process.kill()
     assert process.returncode == -9, "the run was over before it was killed"
     demo.site(inventory=changed)
