@@ -21,7 +21,7 @@ from typing import Any
 from fedlearn_mindspore import config
 from fedlearn_mindspore.cache import Redis
 
-LOG = logging.getLogger("fedlearn_mindspore")
+LOG = logging.getLogger("fedlearn_mindspore")  # that of runtime.py, which would bring NumPy
 
 KEPT_SECONDS = 7 * 24 * 3600
 """As long as the program keeps them: Timer::config_expire_time_in_seconds."""

@@ -136,6 +136,7 @@ REFUSED = {
 def test_a_request_that_is_not_to_be_trusted_is_refused(kind: str) -> None:
     make, message = REFUSED[kind]
     with pytest.raises(AuthorityError, match=f"^certificate web: the host's signing request .*{message}"):
+        # what a host sends may be of any type, which is what is tried here
         proven_key(make(), CHALLENGE, WEB)  # type: ignore[no-untyped-call, arg-type]
 
 
