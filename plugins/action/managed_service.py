@@ -24,7 +24,7 @@ from ansible.template import trust_as_template
 from jinja2.exceptions import TemplateError
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.redact import MASK
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.settings import WrongSettingsError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.role_settings import WrongSettingsError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._service import description
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._service.description import DescriptionError
 

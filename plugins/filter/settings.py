@@ -53,7 +53,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import settings as library
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import role_settings as library
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.arguments import expect_texts
 
 

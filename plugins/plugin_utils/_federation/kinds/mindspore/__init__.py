@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from ... import network
 from ...model import Expansion, Federation, Stack
 from ...nodes import Report
-from . import flows, pki, rounds
+from . import flows, needed_certificates, rounds
 from .instances import Instances, removal
 from .placements import PLACEMENTS
 from .settings import SETTINGS, program_keys
@@ -62,8 +62,8 @@ def _expansion(parts: Instances) -> Expansion:
             built.variables[host][variable].extend(instances)
     return Expansion(
         components=(*built.components, *removed.components),
-        authorities=tuple(pki.authorities(parts)),
-        certificates=(*pki.needed(parts), *removed.certificates),
+        authorities=tuple(needed_certificates.authorities(parts)),
+        certificates=(*needed_certificates.needed(parts), *removed.certificates),
         flows=tuple(flows.needed(parts, deployed, verify)),
         variables=built.variables,
         verify=rounds.verify_round(parts, verify, transient),

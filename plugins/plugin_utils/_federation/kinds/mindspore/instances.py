@@ -217,10 +217,8 @@ class Instances:
         }
 
     def _add_servers(self, copy: Copy, roster: Roster) -> None:
-        placement = self.topology.servers
+        """The servers, each with its exchange of checkpoints, which knows all others'."""
         exchange = [self._exchange(server, copy) for server in self.servers]
-        paths = certificates.paths(self.federation.name, self.certificate("server"))
-        mutual = {"certificate": paths["chain"], "key": paths["key"], "ca": paths["ca"]} if self.stack.tls else None
         shared = {
             "runtime": self.runtime,
             "redis": self.redis,
@@ -228,30 +226,38 @@ class Instances:
             "settings": copy.settings,
             "initial_model": None if copy.transient else self.model,
         }
+        mutual = self._mutual_tls("server")
         for index, server in enumerate(self.servers):
-            port, checkpoint_port = server.port + copy.shift, server.checkpoint_port + copy.shift
-            scheme, alone = self.topology.scheme, not self.topology.proxy.hosts
-            endpoints = [
-                self._endpoint(placement, server.host, "http", server.address, port, scheme=scheme, public=alone),
-                Endpoint("tcp", server.address, None, path=placement.path),
-            ]
-            path = (*placement.path, "checkpoint_port")
-            exchanged = self._endpoint(
-                placement, server.host, "checkpoints", server.address, checkpoint_port, public=False, path=path
-            )
-            instance = shared | {
-                "http": {"address": server.address, "port": port},
-                "tcp_address": server.address,
-                "checkpoints": {
-                    "address": server.address,
-                    "port": checkpoint_port,
-                    "peers": [*exchange[:index], *exchange[index + 1 :]],
-                    "tls": mutual,
-                },
+            checkpoints = {
+                "address": server.address,
+                "port": server.checkpoint_port + copy.shift,
+                "peers": [*exchange[:index], *exchange[index + 1 :]],
+                "tls": mutual,
             }
-            name = f"server-{server.number}"
-            roster.present("mindspore_server", "servers", name, server.host, instance, endpoints)
+            own = {
+                "http": {"address": server.address, "port": server.port + copy.shift},
+                "tcp_address": server.address,
+                "checkpoints": checkpoints,
+            }
+            name, (reached, exchanged) = f"server-{server.number}", self._server_endpoints(server, copy)
+            roster.present("mindspore_server", "servers", name, server.host, shared | own, reached)
             roster.beside("mindspore_server", "servers", name + EXCHANGE, server.host, [exchanged])
+
+    def _server_endpoints(self, server: Server, copy: Copy) -> tuple[list[Endpoint], Endpoint]:
+        """A server's own endpoints, and the one of its exchange; behind a proxy none is told to others."""
+        placement, scheme, alone = self.topology.servers, self.topology.scheme, not self.topology.proxy.hosts
+        host, address = server.host, server.address
+        http = self._endpoint(placement, host, "http", address, server.port + copy.shift, scheme=scheme, public=alone)
+        tcp = Endpoint("tcp", address, None, path=placement.path)
+        path = (*placement.path, "checkpoint_port")
+        port = server.checkpoint_port + copy.shift
+        exchanged = self._endpoint(placement, host, "checkpoints", address, port, public=False, path=path)
+        return [http, tcp], exchanged
+
+    def _mutual_tls(self, role: str) -> dict[str, str] | None:
+        """What both sides of a connection show and trust."""
+        paths = certificates.paths(self.federation.name, self.certificate(role))
+        return {"certificate": paths["chain"], "key": paths["key"], "ca": paths["ca"]} if self.stack.tls else None
 
     def _add_proxy(self, copy: Copy, roster: Roster) -> None:
         placement = self.topology.proxy

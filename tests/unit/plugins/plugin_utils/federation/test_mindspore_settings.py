@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.mindspore.settings import SETTINGS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Path
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Section, check_values
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.settings import checked
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.role_settings import checked
 
 COUNT = "expected a whole number from 1 to 4294967295,"
 
