@@ -261,7 +261,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge, der, files, openssl
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge, der, files, openssl, removal
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
     AUTHORITY_OPTIONS,
     CERTIFICATE_OPTIONS,
@@ -269,6 +269,9 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
     DescriptionError,
     describe_all,
 )
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.facts import Anchors, Facts, moment
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import Layout, locked
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE_OPTIONS},
@@ -288,7 +291,7 @@ def main() -> None:
     os.umask(0o077)
     try:
         descriptions = describe_all(module.params["certificates"])
-        result = converge_all(module, converge.Layout(), descriptions)
+        result = converge_all(module, Layout(), descriptions)
     except DescriptionError as error:
         module.fail_json(msg=str(error))
     except openssl.OpensslMissingError as error:
@@ -299,14 +302,14 @@ def main() -> None:
         module.exit_json(**result)
 
 
-def converge_all(module: AnsibleModule, layout: converge.Layout, descriptions: list[Description]) -> dict[str, Any]:
+def converge_all(module: AnsibleModule, layout: Layout, descriptions: list[Description]) -> dict[str, Any]:
     """The result of all certificates; one that fails is told after the others were dealt with."""
     if module.check_mode:
         outcomes, failed = _each(module, layout, descriptions)
     else:
         if any(item.state == "present" for item in descriptions):
             openssl.require()
-        with converge.locked(layout):
+        with locked(layout):
             outcomes, failed = _each(module, layout, descriptions)
     result = _result(outcomes)
     for text in (text for outcome in outcomes.values() for text in outcome.warnings):
@@ -317,9 +320,9 @@ def converge_all(module: AnsibleModule, layout: converge.Layout, descriptions: l
 
 
 def _each(
-    module: AnsibleModule, layout: converge.Layout, descriptions: list[Description]
-) -> tuple[dict[str, converge.Outcome], dict[str, str]]:
-    outcomes: dict[str, converge.Outcome] = {}
+    module: AnsibleModule, layout: Layout, descriptions: list[Description]
+) -> tuple[dict[str, Outcome], dict[str, str]]:
+    outcomes: dict[str, Outcome] = {}
     failed: dict[str, str] = {}
     now = time.time()
     for description in descriptions:
@@ -334,11 +337,11 @@ def _each(
     return outcomes, failed
 
 
-def _one(module: AnsibleModule, layout: converge.Layout, description: Description, now: float) -> converge.Outcome:
+def _one(module: AnsibleModule, layout: Layout, description: Description, now: float) -> Outcome:
     if description.state == "absent":
-        return converge.remove(layout, description, module.check_mode)
+        return removal.remove(layout, description, module.check_mode)
     given = module.params["anchors"].get(description.name) or {}
-    anchors = converge.Anchors(
+    anchors = Anchors(
         issuer=given["issuer"].encode("ascii") if given.get("issuer") else None,
         issuer_not_after=int(given.get("issuer_not_after") or 0),
         intermediates=(given.get("intermediates") or "").encode("ascii"),
@@ -353,7 +356,7 @@ def _one(module: AnsibleModule, layout: converge.Layout, description: Descriptio
     )
 
 
-def _result(outcomes: dict[str, converge.Outcome]) -> dict[str, Any]:
+def _result(outcomes: dict[str, Outcome]) -> dict[str, Any]:
     changed = {name: outcome for name, outcome in outcomes.items() if outcome.changed}
     return {
         "changed": bool(changed),
@@ -366,22 +369,22 @@ def _result(outcomes: dict[str, converge.Outcome]) -> dict[str, Any]:
     }
 
 
-def _summary(outcome: converge.Outcome) -> dict[str, Any]:
+def _summary(outcome: Outcome) -> dict[str, Any]:
     summary: dict[str, Any] = {key: getattr(outcome, key) for key in ("action", "changed", "reasons", "files")}
     facts = outcome.after or outcome.before
     if facts and outcome.action != "removed":
-        summary["not_after"] = converge.moment(facts.not_after)
+        summary["not_after"] = moment(facts.not_after)
         summary["lifetime_left"] = round(
             max(0.0, (facts.not_after - time.time()) / (facts.not_after - facts.not_before)), 3
         )
     return summary
 
 
-def _visible(facts: converge.Facts | None, outcome: converge.Outcome | None = None) -> dict[str, Any]:
+def _visible(facts: Facts | None, outcome: Outcome | None = None) -> dict[str, Any]:
     visible: dict[str, Any] = {}
     if facts:
         visible = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(facts).items()}
-        visible.update(not_before=converge.moment(facts.not_before), not_after=converge.moment(facts.not_after))
+        visible.update(not_before=moment(facts.not_before), not_after=moment(facts.not_after))
         del visible["issuer"], visible["chain_problem"]
     if outcome:
         visible["action"] = outcome.action

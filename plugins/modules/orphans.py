@@ -94,15 +94,16 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import removal
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import Description
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import Layout, locked, recorded
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.removal import Removal
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import Options
 
-LAYOUT = converge.Layout()
+LAYOUT = Layout()
 
 
 def expected_services(expected: dict) -> set:
@@ -129,16 +130,16 @@ def find_certificates(federation: str, expected: list | None) -> list:
         return []
     nothing = {"units": [], "ports": [], "data": [], "running": False}
     found = []
-    for name in sorted(set(converge.recorded(LAYOUT, federation)) - set(expected)):
-        outcome = converge.remove(LAYOUT, Description(name, federation, "absent"), check=True)
+    for name in sorted(set(recorded(LAYOUT, federation)) - set(expected)):
+        outcome = removal.remove(LAYOUT, Description(name, federation, "absent"), check=True)
         found.append({"kind": "certificate", "name": name, "files": outcome.files, **nothing})
     return found
 
 
 def remove_certificates(federation: str, names: list) -> None:
-    with converge.locked(LAYOUT):
+    with locked(LAYOUT):
         for name in names:
-            converge.remove(LAYOUT, Description(name, federation, "absent"))
+            removal.remove(LAYOUT, Description(name, federation, "absent"))
 
 
 def remove_services(owned: state.Owned, names: list, remove_data: bool) -> list:

@@ -1,0 +1,32 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a run did, or would do, for one certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .facts import Facts
+
+
+@dataclass
+class Outcome:
+    """What was done, or would be, for one certificate."""
+
+    changed: bool = False
+    action: str = "none"
+    reasons: list[str] = field(default_factory=list)
+    request: str | None = None
+    before: Facts | None = None
+    after: Facts | None = None
+    warnings: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def repaired(self, reason: str) -> None:
+        """Note a change that needs no new certificate."""
+        self.changed = True
+        self.reasons.append(reason)
+        if self.action == "none":
+            self.action = "repaired"

@@ -1,0 +1,203 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A certificate's way on its host, with a CA beside it: asked for, installed, repaired, renewed, removed."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge, openssl
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription, Description
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.facts import Anchors
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import MODES, Layout, recorded
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.removal import remove
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, proven_key
+
+LAB = AuthorityDescription("lab", "lab", "ownca", "demo lab CA")
+STORE = Description(
+    "store",
+    "demo",
+    "present",
+    "lab",
+    "store.host1",
+    ("store",),
+    ("10.20.0.11",),
+    ("server",),
+    formats=("pem", "pkcs12"),
+)
+HERE = {"key.pem", "cert.pem", "chain.pem", "ca.pem", "bundle.p12", "bundle.password"}
+
+
+class Host:
+    """A host below a folder, and the CA that signs for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.layout = Layout(*(str(folder / name) for name in ("etc", "lib", "run")))
+        for name in ("etc", "lib", "run"):
+            (folder / name).mkdir()
+        self.pki = folder / "etc/fedlearn/demo/pki/store"
+        self.record = folder / "lib/fedlearn/demo/certificates/store.json"
+        self.authority = Authority(LAB, str(folder / "state"), lambda: "p" * 64)
+        self.authority.make()
+        trust = self.authority.trust()
+        assert trust.issuer_pem
+        self.anchors = Anchors(trust.issuer_pem.encode(), trust.issuer_not_after, b"", trust.bundle.encode())
+
+    def inspect(self, wanted: Description = STORE, later: float = 0.0, check: bool = False) -> Outcome:
+        return converge.inspect(self.layout, wanted, self.anchors, "nonce", time.time() + later, check)
+
+    def sign(self, request: str | None, wanted: Description = STORE) -> bytes:
+        key = proven_key(request, openssl.challenge("nonce", "store"), wanted)
+        return self.authority.sign(wanted, key, datetime.now(UTC).replace(microsecond=0)).public_bytes(Encoding.PEM)
+
+    def install(self, certificate: bytes, wanted: Description = STORE) -> Outcome:
+        return converge.install(self.layout, wanted, self.anchors, certificate, time.time())
+
+    def modes(self) -> dict[str, int]:
+        return {path.name: stat.S_IMODE(path.stat().st_mode) for path in self.pki.iterdir()}
+
+    def key(self) -> bytes | None:
+        """Its public half."""
+        return openssl.public_key((self.pki / "key.pem").read_bytes())
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Host:
+    """A host that has nothing yet."""
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def host(empty: Host) -> Host:
+    """A host with its certificate."""
+    empty.install(empty.sign(empty.inspect().request))
+    return empty
+
+
+def test_a_host_asks_with_a_key_of_its_own_and_installs_what_was_signed(empty: Host) -> None:
+    asked = empty.inspect()
+    assert (asked.action, asked.reasons) == ("issued", ["there is no certificate yet"])
+    assert empty.modes() == {"key.next.pem": 0o600}
+    done = empty.install(empty.sign(asked.request))
+    assert (done.changed, done.action) == (True, "issued")
+    assert empty.modes() == {name: MODES[name] for name in HERE}
+    assert recorded(empty.layout, "demo") == ["store"]
+    again = empty.inspect()
+    assert (again.changed, again.files, again.after) == (False, [], done.after)
+
+
+def test_a_run_killed_before_the_installation_is_finished_with_the_same_key(empty: Host) -> None:
+    empty.inspect()
+    key = (empty.pki / "key.next.pem").read_bytes()
+    (empty.pki / ".cert.pem.0a.fedlearn-new").write_text("x")
+    empty.install(empty.sign(empty.inspect().request))
+    assert (empty.pki / "key.pem").read_bytes() == key
+    assert set(empty.modes()) == HERE
+    assert not empty.inspect().changed
+
+
+DAMAGE: dict[str, tuple[Callable[[Host], object], str]] = {
+    "chain gone": (lambda host: (host.pki / "chain.pem").unlink(), "chain.pem: is missing"),
+    "another CA": (lambda host: (host.pki / "ca.pem").write_text("x"), "ca.pem: has other content"),
+    "key readable": (lambda host: (host.pki / "key.pem").chmod(0o644), "key.pem: mode 0644, owner "),
+    "bundle gone": (lambda host: (host.pki / "bundle.p12").unlink(), "bundle.p12: is missing, or its password is"),
+    "bundle broken": (
+        lambda host: (host.pki / "bundle.p12").write_text("x"),
+        "bundle.p12: doesn't open with its password",
+    ),
+    "next key left": (
+        lambda host: (host.pki / "key.next.pem").write_text("x"),
+        "key.next.pem: isn't needed any more",
+    ),
+    "half written": (
+        lambda host: (host.pki / ".cert.pem.0a.fedlearn-new").write_text("x"),
+        ".cert.pem.0a.fedlearn-new: isn't needed any more",
+    ),
+    "no record": (lambda host: host.record.unlink(), "the record of what was verified is missing"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_is_told_first_and_then_repaired_without_a_new_certificate(host: Host, damage: str) -> None:
+    hurt, reason = DAMAGE[damage]
+    certificate = (host.pki / "cert.pem").read_bytes()
+    hurt(host)
+    told, repaired = host.inspect(check=True), host.inspect()
+    for outcome in (told, repaired):
+        assert (outcome.action, outcome.request) == ("repaired", None)
+        assert [text.startswith(reason) for text in outcome.reasons] == [True]
+    assert host.modes() == {name: MODES[name] for name in HERE}
+    assert (host.pki / "cert.pem").read_bytes() == certificate
+    assert not host.inspect().changed
+
+
+def test_a_secret_that_others_could_read_is_repaired_with_a_warning(host: Host) -> None:
+    (host.pki / "key.pem").chmod(0o640)
+    assert ["could be read by others than root" in text for text in host.inspect().warnings] == [True]
+
+
+def test_a_bundle_nobody_wants_any_more_goes(host: Host) -> None:
+    plain = replace(STORE, formats=("pem",))
+    assert sorted(host.inspect(plain).files) == ["bundle.p12", "bundle.password"]
+    assert set(host.modes()) == HERE - {"bundle.p12", "bundle.password"}
+
+
+def test_a_certificate_is_renewed_with_its_key_when_a_third_is_left(host: Host) -> None:
+    key, day = host.key(), 86400
+    assert host.inspect(later=264 * day).request is None
+    asked = host.inspect(later=265 * day)
+    assert asked.action == "renewed"
+    assert [text.startswith("a third of its lifetime is left") for text in asked.reasons] == [True]
+    former = (host.pki / "cert.pem").read_bytes(), (host.pki / "bundle.p12").read_bytes()
+    assert host.install(host.sign(asked.request)).action == "renewed"
+    assert host.key() == key
+    assert (host.pki / "cert.pem").read_bytes() != former[0]
+    assert (host.pki / "bundle.p12").read_bytes() != former[1]
+    assert not host.inspect().changed
+
+
+def test_another_kind_of_key_is_a_new_key_which_takes_the_former_s_place(host: Host) -> None:
+    wanted, former = replace(STORE, key_type="ec-p384"), host.key()
+    asked = host.inspect(wanted)
+    assert asked.reasons == ["key_type: is ec-p256, to be ec-p384"]
+    assert host.key() == former
+    host.install(host.sign(asked.request, wanted), wanted)
+    assert host.key() != former
+    assert host.modes() == {name: MODES[name] for name in HERE}
+    assert not host.inspect(wanted).changed
+
+
+def test_what_was_signed_for_another_key_or_name_is_refused_and_nothing_changes(host: Host) -> None:
+    before = {path.name: path.read_bytes() for path in host.pki.iterdir()}
+    other = replace(STORE, common_name="other.host1")
+    foreign = host.pki.parent / "foreign.pem"
+    foreign.write_bytes(openssl.generate_key("ec-p256"))
+    with pytest.raises(converge.RefusedError, match="don't belong together"):
+        host.install(host.sign(openssl.request(str(foreign), openssl.challenge("nonce", "store"))))
+    asked = host.inspect(other)
+    with pytest.raises(converge.RefusedError, match=r"common_name: is other\.host1, to be store\.host1"):
+        host.install(host.sign(asked.request, other))
+    assert {path.name: path.read_bytes() for path in host.pki.iterdir()} == before
+
+
+def test_removal_takes_all_that_is_ours_and_tells_what_is_not(host: Host) -> None:
+    (host.pki / "notes").write_text("not ours")
+    gone = replace(STORE, state="absent")
+    foreseen = remove(host.layout, gone, check=True)
+    assert set(host.modes()) == HERE | {"notes"}
+    outcome = remove(host.layout, gone)
+    assert (foreseen.action, foreseen.files) == (outcome.action, outcome.files)
+    assert set(host.modes()) == {"notes"}
+    assert ["it holds files that aren't ours (notes)" in text for text in outcome.warnings] == [True]
+    assert recorded(host.layout, "demo") == []
