@@ -21,7 +21,7 @@ def remove(layout: Layout, description: Description, check: bool = False) -> Out
     here = [installed.file(name) for name in list(installed.found) + installed.leftovers]
     if record and os.path.lexists(record):
         here.append(record)
-    if not here and not installed.path:
+    if not here and (not installed.path or os.listdir(installed.path)):
         return outcome
     outcome.changed, outcome.action, outcome.files = True, "removed", sorted(here)
     outcome.reasons = ["state is absent"]

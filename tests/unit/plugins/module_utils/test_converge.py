@@ -201,3 +201,8 @@ def test_removal_takes_all_that_is_ours_and_tells_what_is_not(host: Host) -> Non
     assert set(host.modes()) == {"notes"}
     assert ["it holds files that aren't ours (notes)" in text for text in outcome.warnings] == [True]
     assert recorded(host.layout, "demo") == []
+    assert not remove(host.layout, gone).changed
+    (host.pki / "notes").unlink()
+    assert remove(host.layout, gone).changed
+    assert not host.pki.exists()
+    assert not remove(host.layout, gone).changed
