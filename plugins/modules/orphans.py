@@ -79,6 +79,11 @@ orphans:
     ports: {description: Where it listens., type: list, elements: dict}
     data: {description: Where its data lie., type: list, elements: str}
     running: {description: Whether one of its units runs., type: bool}
+summary:
+  description: The same in one line, kind and name of each; empty when there is none.
+  returned: always
+  type: str
+  sample: service demo-lenet-redis, certificate demo-lenet-redis
 left_data:
   description: Data of services that were removed without them, by name.
   returned: always
@@ -170,6 +175,7 @@ def run(module: AnsibleModule) -> dict:
     result = {
         "changed": bool(names or unused),
         "orphans": services + certificates,
+        "summary": ", ".join(f"{orphan['kind']} {orphan['name']}" for orphan in services + certificates),
         "left_data": dict(owned.left_data),
         "removed": names + unused,
     }
