@@ -13,8 +13,8 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.mindspore.settings import SETTINGS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Path
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Section, check_values
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.role_settings import checked
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Section, check_values
 
 COUNT = "expected a whole number from 1 to 4294967295,"
 
