@@ -7,14 +7,11 @@
 from __future__ import annotations
 
 import importlib
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.unit.conftest import CHECKOUT, run
 
 
 @pytest.mark.parametrize(
@@ -39,12 +36,8 @@ def test_what_python_imports_is_this_checkout(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("type_", "name"), [("inventory", "federation"), ("module", "managed_service")])
 def test_what_ansible_loads_is_this_checkout(tmp_path: Path, type_: str, name: str) -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
-    environment |= {"ANSIBLE_HOME": str(tmp_path), "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")}
-    command = [str(Path(sys.executable).with_name("ansible-doc")), "--type", type_, "--list_files"]
-    listed = subprocess.run(
-        [*command, "fedlearn.infra"], env=environment, capture_output=True, text=True, check=True, timeout=120
-    )
+    listed = run(tmp_path, "ansible-doc", "--type", type_, "--list_files", "fedlearn.infra")
+    assert listed.returncode == 0, listed.stderr
     found = dict(line.split(maxsplit=1) for line in listed.stdout.splitlines())
     folder = {"inventory": "inventory", "module": "modules"}[type_]
     assert Path(found[f"fedlearn.infra.{name}"]).resolve() == CHECKOUT / "plugins" / folder / f"{name}.py"

@@ -8,38 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+from tests.unit.conftest import CHECKOUT, DOCUMENT, run
+
 PLAYBOOKS = CHECKOUT / "playbooks"
 INNER = {"federation.yml", "federation_only.yml", "programs.yml", "round.yml", "stage.yml"}
 """Parts of the others."""
 OUTER = sorted({path.name for path in PLAYBOOKS.glob("*.yml")} - INNER - {"init.yml"})
-
-DOCUMENT = """\
-plugin: fedlearn.infra.federation
-version: 1
-federation: demo
-parties:
-  lab:
-    hosts:
-      ms1: {addresses: {ssh: 127.0.0.1, internal: 10.20.0.11}}
-      ms2: {addresses: {ssh: 127.0.0.2, internal: 10.20.0.12}}
-stacks:
-  lenet:
-    kind: mindspore
-    redis: {host: ms1}
-    scheduler: {host: ms1}
-    servers: {hosts: [ms2]}
-    workers: {hosts: [ms2]}
-"""
 
 
 def plays(name: str) -> list[dict[str, Any]]:
@@ -47,38 +28,17 @@ def plays(name: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.fixture
-def room(tmp_path: Path) -> Path:
-    """A folder with a document."""
-    (tmp_path / "federation.yml").write_text(DOCUMENT)
-    return tmp_path
-
-
-def begin_with(room: Path, source: str, sha256: str) -> None:
+def begin_with(folder: Path, source: str, sha256: str) -> None:
     """Have the servers begin with a model of the control node."""
     model = f"initial_model: {{source: {source}, sha256: {sha256}}}"
-    (room / "federation.yml").write_text(DOCUMENT.replace("servers: {", f"servers: {{{model}, "))
-    (room / "model.npz").write_bytes(b"weights")
+    (folder / "federation.yml").write_text(DOCUMENT.replace("servers: {", f"servers: {{{model}, "))
+    (folder / "model.npz").write_bytes(b"weights")
 
 
-def run(room: Path, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    environment |= {
-        "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
-        "ANSIBLE_HOME": str(room / "home"),
-        "NO_COLOR": "1",
-    }
-    command = [Path(sys.executable).parent / "ansible-playbook", "-i", "federation.yml", PLAYBOOKS / playbook]
-    unreachable = ["-e", "ansible_port=1"]  # where nothing listens
-    return subprocess.run(
-        [*command, *unreachable, *arguments],
-        cwd=room,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+def play(folder: Path, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A playbook as it ended on hosts that nobody reaches."""
+    unreachable = ["-e", "ansible_host=127.0.0.1", "-e", "ansible_port=1"]  # where nothing listens
+    return run(folder, "ansible-playbook", "-i", "federation.yml", PLAYBOOKS / playbook, *unreachable, *arguments)
 
 
 @pytest.mark.parametrize("name", OUTER)
@@ -111,19 +71,19 @@ def test_site_takes_a_certificate_away_only_when_what_reads_it_has_gone() -> Non
 
 @pytest.mark.slow
 @pytest.mark.parametrize("playbook", ["status.yml", "flows.yml"])
-def test_a_stack_that_is_not_there_is_refused_before_any_host_is_touched(room: Path, playbook: str) -> None:
-    ended = run(room, playbook, "-e", "stack=nope")
+def test_a_stack_that_is_not_there_is_refused_before_any_host_is_touched(folder: Path, playbook: str) -> None:
+    ended = play(folder, playbook, "-e", "stack=nope")
     assert ended.returncode == 2, ended
     assert "the document has no stack 'nope': it has lenet" in ended.stdout
     assert "UNREACHABLE" not in ended.stdout
-    assert not (room / "build").exists()
+    assert not (folder / "build").exists()
 
 
 @pytest.mark.slow
-def test_status_tells_of_hosts_of_the_run_only(room: Path) -> None:
-    ended = run(room, "status.yml", "--limit", "ms1")
+def test_status_tells_of_hosts_of_the_run_only(folder: Path) -> None:
+    ended = play(folder, "status.yml", "--limit", "ms1")
     assert ended.returncode == 4, ended
-    told = json.loads((room / "build/demo/status.json").read_text())["stacks"]["lenet"]
+    told = json.loads((folder / "build/demo/status.json").read_text())["stacks"]["lenet"]
     assert (told["verdict"], list(told["hosts"])) == ("unreachable", ["ms1"])
 
 
@@ -135,17 +95,17 @@ def test_status_tells_of_hosts_of_the_run_only(room: Path) -> None:
         ("nowhere.npz", "nowhere.npz' on the control node"),
     ],
 )
-def test_site_refuses_another_model_before_any_host_is_touched(room: Path, source: str, said: str) -> None:
-    begin_with(room, source, "a" * 64)
-    ended = run(room, "site.yml")
+def test_site_refuses_another_model_before_any_host_is_touched(folder: Path, source: str, said: str) -> None:
+    begin_with(folder, source, "a" * 64)
+    ended = play(folder, "site.yml")
     assert ended.returncode == 2, ended
     assert said in ended.stdout
     assert "UNREACHABLE" not in ended.stdout
 
 
 @pytest.mark.slow
-def test_site_goes_on_to_the_hosts_with_the_model_that_was_meant(room: Path) -> None:
-    begin_with(room, "model.npz", hashlib.sha256(b"weights").hexdigest())
-    ended = run(room, "site.yml")
+def test_site_goes_on_to_the_hosts_with_the_model_that_was_meant(folder: Path) -> None:
+    begin_with(folder, "model.npz", hashlib.sha256(b"weights").hexdigest())
+    ended = play(folder, "site.yml")
     assert ended.returncode == 4, ended
     assert "UNREACHABLE" in ended.stdout

@@ -6,11 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +17,7 @@ from ansible.playbook.task import Task
 from ansible_collections.fedlearn.infra.plugins.action.init import ActionModule
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.loading import load
+from tests.unit.conftest import run
 
 NO_CONNECTION = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
 FILES = [".gitignore", "ansible.cfg", "federation.yml", "parties/lab/federation.yml"]
@@ -111,33 +108,27 @@ def test_a_directory_that_is_a_file_is_refused_by_its_name(tmp_path):
         init(tmp_path / "file")
 
 
-def run(command, directory, home):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    environment |= {
-        "ANSIBLE_HOME": str(home),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    words = shlex.split(command)
-    return subprocess.run(words, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+def typed(command, directory, home):
+    return run(directory, *shlex.split(command), config=None, home=home)
 
 
 @pytest.mark.slow
 def test_the_playbook_writes_a_directory_in_which_ansible_works(tmp_path):
     home = tmp_path / "home"
-    made = run("ansible-playbook fedlearn.infra.init -e kind=mindspore -e federation=clinics", tmp_path, home)
+    made = typed("ansible-playbook fedlearn.infra.init -e kind=mindspore -e federation=clinics", tmp_path, home)
     assert made.returncode == 0, made.stderr
     directory = tmp_path / "inventories" / "clinics"
     assert written(directory) == FILES
 
-    shown = run("ansible-config dump --only-changed --format json", directory, home).stdout
+    shown = typed("ansible-config dump --only-changed --format json", directory, home).stdout
     origins = {setting["name"]: setting["origin"] for setting in json.loads(shown) if "name" in setting}
     assert origins["INVENTORY_ENABLED"] == str(directory / "ansible.cfg")
 
     for source in ("federation.yml", "parties/lab/federation.yml", "."):
-        listed = run(f"ansible-inventory -i {source} --list", directory, home)
+        listed = typed(f"ansible-inventory -i {source} --list", directory, home)
         assert listed.returncode == 0, listed.stderr
         assert sorted(json.loads(listed.stdout)["_meta"]["hostvars"]) == ["host1", "host2", "host3"]
 
     document = directory / "federation.yml"
     document.write_text(document.read_text().replace("kind: mindspore", "kind: mindspor"))
-    assert run("ansible-inventory -i federation.yml --list", directory, home).returncode == 4
+    assert typed("ansible-inventory -i federation.yml --list", directory, home).returncode == 4

@@ -7,12 +7,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-BIN = Path(sys.executable).parent
+from tests.unit.conftest import run
+
 SERVICE = """\
 units: [{name: fedlearn-x.service, template: x.service.j2}]
 files: [{path: /etc/x.json, template: x.json.j2}]
@@ -35,14 +33,7 @@ def converge(room: Path, template: str, instance: dict[str, object]) -> str:
     (room / "play.yml").write_text(json.dumps(play))
     (room / "ansible.cfg").write_text("[defaults]\n")
     (room / "hosts.yml").write_text("all: {hosts: {here: {}}}\n")
-    done = subprocess.run(
-        [BIN / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
-        cwd=room,
-        env={**os.environ, "ANSIBLE_CONFIG": str(room / "ansible.cfg"), "NO_COLOR": "1"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+    done = run(room, "ansible-playbook", "-i", "hosts.yml", "play.yml", config=room / "ansible.cfg")
     assert done.returncode == 2, done.stderr
     failed = next(line for line in done.stdout.splitlines() if line.startswith("fatal: "))
     said: str = json.loads(failed.partition(" => ")[2])["msg"]

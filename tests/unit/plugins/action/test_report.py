@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.hostvars import HostVars
@@ -24,50 +23,30 @@ from ansible_collections.fedlearn.infra.plugins.action.report import (
 from ansible_collections.fedlearn.infra.plugins.inventory.federation import _fill
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.loading import load
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.variables import inventory as inventory_of
-
-DOCUMENT = """
-plugin: fedlearn.infra.federation
-version: 1
-federation: demo
-parties:
-  lab: {hosts: {ms1: 10.20.0.11, ms2: 10.20.0.12}}
-stacks:
-  lenet:
-    kind: mindspore
-    redis: {host: ms1}
-    scheduler: {host: ms1}
-    servers: {hosts: [ms2]}
-    workers: {hosts: [ms1, ms2]}
-"""
+from tests.unit.conftest import DOCUMENT
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    (tmp_path / "federation.yml").write_text(DOCUMENT)
-    return tmp_path
-
-
-def hostvars(source: Path) -> HostVars:
+def hostvars(folder: Path) -> HostVars:
     """What plays see: what the inventory plugin derives, and what lies beside the document."""
-    document, loader = str(source / "federation.yml"), DataLoader()
+    document, loader = str(folder / "federation.yml"), DataLoader()
     inventory = InventoryManager(loader, document, parse=False)
     _fill(inventory._inventory, inventory_of(load(document), document))
     inventory._inventory.reconcile_inventory()
     return HostVars(inventory, VariableManager(loader, inventory), loader)
 
 
-def test_a_document_alone_replaces_nothing(source: Path) -> None:
-    found = hostvars(source)
+def test_a_document_alone_replaces_nothing(folder: Path) -> None:
+    found = hostvars(folder)
     assert "redis_instances" in found.raw_get("ms1")["fedlearn_variables"]
     assert [replaced_variables(found, name) for name in ("ms1", "ms2")] == [[], []]
 
 
-def test_what_host_vars_replace_is_told(source: Path) -> None:
-    (source / "host_vars").mkdir()
-    (source / "host_vars" / "ms1.yml").write_text("redis_instances: []\nredis_other: 1\nansible_user: ops\n")
-    (source / "group_vars").mkdir()
-    (source / "group_vars" / "all.yml").write_text("mindspore_server_instances: []\n")  # weaker than what a host has
-    found = hostvars(source)
+def test_what_host_vars_replace_is_told(folder: Path) -> None:
+    (folder / "host_vars").mkdir()
+    (folder / "host_vars" / "ms1.yml").write_text("redis_instances: []\nredis_other: 1\nansible_user: ops\n")
+    (folder / "group_vars").mkdir()
+    (folder / "group_vars" / "all.yml").write_text("mindspore_server_instances: []\n")  # weaker than what a host has
+    found = hostvars(folder)
     assert replaced_variables(found, "ms1") == ["redis_instances"]
     assert replaced_variables(found, "ms2") == []
 
@@ -104,8 +83,8 @@ def test_what_is_absent_needs_no_round() -> None:
     assert verified("round", state="absent")["first"]["mode"] == "probe"
 
 
-def test_the_inventory_says_which_stacks_have_a_round(source: Path) -> None:
-    document = source / "federation.yml"
+def test_the_inventory_says_which_stacks_have_a_round(folder: Path) -> None:
+    document = folder / "federation.yml"
     facts = inventory_of(load(str(document)), str(document)).hosts["ms1"]["fedlearn_stacks"]["lenet"]
     assert (facts["state"], facts["round"]) == ("present", True)
     document.write_text(DOCUMENT.replace("kind: mindspore", "kind: mindspore\n    state: absent"))

@@ -7,9 +7,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,25 +16,11 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.inventory.federation import InventoryModule
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
+from tests.unit.conftest import CHECKOUT, DOCUMENT, run
 
-CHECKOUT = Path(__file__).resolve().parents[4]
-BIN = Path(sys.executable).parent
-
-RIGHT = """\
-plugin: fedlearn.infra.federation
-version: 1
-federation: demo
-parties:
-  lab: {hosts: {ms1: 10.20.0.11, ms2: 10.20.0.12}}
-stacks:
-  lenet:
-    kind: mindspore
-    redis: {host: ms1}
-    scheduler: {host: ms1}
-    servers: {hosts: [ms2]}
-    workers: {hosts: [ms2]}
-"""
-WRONG = RIGHT.replace("redis: {host: ms1}", "redis: {host: ms9}").replace("hosts: [ms2]", "hosts: [ms2], ports: 1", 1)
+WRONG = DOCUMENT.replace("redis: {host: ms1}", "redis: {host: ms9}").replace(
+    "hosts: [ms2]", "hosts: [ms2], ports: 1", 1
+)
 MISTAKES = (
     ":9:19: stacks.lenet.redis.host: no party has a host named 'ms9' (did you mean 'ms2'?)",
     ":11:29: stacks.lenet.servers.ports: unknown key 'ports' (did you mean 'port'?)",
@@ -58,7 +42,7 @@ COMMANDS = {
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory to call commands in, with a right and a wrong inventory and what lies beside a document."""
     monkeypatch.chdir(tmp_path)
-    for name, text in {"right": RIGHT, "wrong": WRONG}.items():
+    for name, text in {"right": DOCUMENT, "wrong": WRONG}.items():
         for folder in ("files", "public/clinic-b"):
             (tmp_path / name / folder).mkdir(parents=True)
         (tmp_path / name / "federation.yml").write_text(text)
@@ -67,20 +51,6 @@ def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "play.yml").write_text(PLAYBOOK)
     (tmp_path / "more.ini").write_text("[others]\nhost9 ansible_connection=local\n")
     return tmp_path
-
-
-def run(room: Path, *command: str, config: Path = CHECKOUT / "ansible.cfg") -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    environment |= {"ANSIBLE_CONFIG": str(config), "ANSIBLE_HOME": str(room / "home"), "NO_COLOR": "1"}
-    return subprocess.run(
-        [str(BIN / command[0]), *command[1:]],
-        cwd=room,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def assert_refused(ended: subprocess.CompletedProcess[str], file: str, mistakes: Sequence[str] = MISTAKES) -> None:
@@ -137,9 +107,9 @@ def test_without_our_ansible_cfg_too(room: Path, command: str) -> None:
 @pytest.mark.parametrize(
     ("text", "mistake"),
     [
-        (RIGHT + "  x: [\n", ":14:1: is no YAML: while parsing a flow node, did not find expected node content"),
+        (DOCUMENT + "  x: [\n", ":14:1: is no YAML: while parsing a flow node, did not find expected node content"),
         (
-            RIGHT + "  x: !vault y\n",
+            DOCUMENT + "  x: !vault y\n",
             ":13:6: stacks.x: a YAML tag (!vault): a document is plain data: "
             "secrets go by name, their values into the vault",
         ),
@@ -191,7 +161,7 @@ def test_what_documents_name_and_partners_send_is_no_source_of_a_directory(room:
 
 @pytest.mark.slow
 def test_a_document_that_is_no_utf_8_ends_the_command_too(room: Path) -> None:
-    (room / "wrong/federation.yml").write_bytes(RIGHT.replace("demo", "demo  # \xe9t\xe9").encode("latin-1"))
+    (room / "wrong/federation.yml").write_bytes(DOCUMENT.replace("demo", "demo  # \xe9t\xe9").encode("latin-1"))
     ended = run(room, *COMMANDS["ansible-inventory"], "-i", "wrong")
     assert_refused(ended, "wrong/federation.yml", [":3:21: is no UTF-8 from here on"])
 
