@@ -68,7 +68,7 @@ def row(flow: Flow, federation: Federation) -> tuple[str, ...]:
         flow.source,
         address(flow.source, federation),
         flow.destination,
-        address(flow.destination, federation),
+        flow.address or address(flow.destination, federation),
         flow.protocol,
         EPHEMERAL if flow.port is None else str(flow.port),
         flow.purpose,

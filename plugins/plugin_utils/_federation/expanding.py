@@ -67,6 +67,11 @@ class Roster:
         """A component that another one's instance brings along: it has none of its own."""
         self._component(role, placement, component, host, "present", endpoints)
 
+    def theirs(self, role: str, placement: str, component: str, party: str, endpoints: Iterable[Endpoint]) -> None:
+        """A component that an external party runs: how it is reached is all that is known of it."""
+        name, known = self._name(component), tuple(endpoints)
+        self.components.append(Component(name, self.stack.name, placement, role, "", endpoints=known, party=party))
+
     def absent(self, role: str, placement: str, component: str, host: str, *, variable: str = "") -> None:
         """A component that is to be removed from a host: of its instance the name is all that a role needs."""
         self._component(role, placement, component, host, "absent", ())
@@ -131,6 +136,15 @@ def endpoint(
     outside = (deployed and placement.public_url) or _view(scheme, host.public_name or "", port) or internal
     told = outside if public else internal
     return Endpoint(purpose, address, port, internal=internal, public=told, names=names, path=path)
+
+
+def public_endpoint(placement: Placement, purpose: str) -> Endpoint:
+    """Where a component is reached that an external party runs: at the placement's public_url, and nowhere else."""
+    if placement.public_url is None:
+        raise AssertionError(f"{'.'.join(map(str, placement.path))}: no public_url, so it is no external party's")
+    url = network.parse_url(placement.public_url)
+    port, path = url.port or network.DEFAULT_PORTS.get(url.scheme), (*placement.path, "public_url")
+    return Endpoint(purpose, url.host, port, internal=placement.public_url, public=placement.public_url, path=path)
 
 
 def _view(scheme: str, host: str, port: int) -> str:

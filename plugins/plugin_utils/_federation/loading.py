@@ -30,6 +30,7 @@ from .model import (
     Path,
     Placement,
     Stack,
+    gone,
 )
 from .nodes import Mistake, Node, Report, TooManyMistakesError, did_you_mean, shorten
 from .schema import WRONG, Checker, has_userinfo, looks_secret
@@ -249,11 +250,12 @@ class _Loader:
             name, origin = group_name(what), f"the group of {word}"
             if groups.setdefault(name, origin) != origin:
                 self.report.mistake(path, f"the group '{name}' is {groups[name]} already: choose another name")
+        clusters = {cluster.host for cluster in federation.clusters.values()}
         for party in federation.parties.values():
             for host in party.hosts.values():
                 if host.name in groups:
                     self._bad_host_name(host, f"is {groups[host.name]} too")
-                elif host.name.startswith("cluster-") and host.name.removeprefix("cluster-") in federation.clusters:
+                elif host.name in clusters:
                     self._bad_host_name(host, "is the host that stands for a cluster too")
 
     def _bad_host_name(self, host: Host, message: str) -> None:
@@ -315,7 +317,7 @@ def _stack(name: str, values: dict[str, Any]) -> Stack:
     path: Path = ("stacks", name)
     own = {key: value for key, value in values.items() if key not in ("kind", "state", "tls", "settings")}
     if values["state"] == "absent":
-        own = {key: _retired(value) for key, value in own.items()}
+        own = gone(own)
     return Stack(
         name=name,
         kind=values["kind"],
@@ -326,17 +328,6 @@ def _stack(name: str, values: dict[str, Any]) -> Stack:
         options={key: value for key, value in own.items() if not isinstance(value, Placement)},
         path=path,
     )
-
-
-def _retired(value: Any) -> Any:
-    """The value with every placement in it absent from all its hosts."""
-    if isinstance(value, Placement):
-        return dataclasses.replace(value.gone(), options=_retired(value.options))
-    if isinstance(value, dict):
-        return {key: _retired(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [_retired(child) for child in value]
-    return value
 
 
 def placements(stack: Stack) -> Iterator[Placement]:

@@ -70,6 +70,16 @@ class Cluster:
     party: str
     kubeconfig: str
 
+    @property
+    def host(self) -> str:
+        """The inventory's host that stands for it."""
+        return cluster_host(self.name)
+
+
+def cluster_host(cluster: str) -> str:
+    """The name of the host that stands for a cluster: what runs in the cluster is placed there."""
+    return f"cluster-{cluster}"
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -96,8 +106,18 @@ class Placement:
     where: str = "host"
     path: Path = ()
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where it runs: its hosts, or the host that stands for its cluster."""
+        return self.hosts if self.cluster is None else (cluster_host(self.cluster),)
+
+    @property
+    def absent_places(self) -> tuple[str, ...]:
+        """Where it is to be removed."""
+        return self.absent if self.absent_cluster is None else (cluster_host(self.absent_cluster),)
+
     def gone(self) -> Placement:
-        """The same, absent from everywhere."""
+        """The same, absent from everywhere, and all that is placed in it."""
         return replace(
             self,
             hosts=(),
@@ -106,6 +126,7 @@ class Placement:
             absent_cluster=self.absent_cluster or self.cluster,
             party=None,
             external=None,
+            options=gone(self.options),
         )
 
     @property
@@ -114,6 +135,17 @@ class Placement:
         if self.port is None:
             raise AssertionError(f"{'.'.join(map(str, self.path))}: a placement of this role has no port")
         return self.port
+
+
+def gone(value: Any) -> Any:
+    """The value with every placement in it absent from everywhere."""
+    if isinstance(value, Placement):
+        return value.gone()
+    if isinstance(value, Mapping):
+        return {key: gone(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [gone(child) for child in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +190,11 @@ class Federation:
                 return party.hosts[name]
         raise KeyError(name)
 
+    def party_of(self, place: str) -> str:
+        """Whose a host is, or the cluster that a host stands for; KeyError when it is nobody's."""
+        clusters = {cluster.host: cluster.party for cluster in self.clusters.values()}
+        return clusters[place] if place in clusters else self.host(place).party
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -181,7 +218,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One running process of a stack on one host: the instance ``name`` of the role ``role``."""
+    """One running process of a stack in one place: the instance ``name`` of the role ``role``.
+
+    ``host`` is a host, or the one that stands for a cluster; empty for what the external ``party`` runs.
+    """
 
     name: str
     stack: str
@@ -190,6 +230,7 @@ class Component:
     host: str
     state: State = "present"
     endpoints: tuple[Endpoint, ...] = ()
+    party: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +282,11 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A connection the federation needs. ``port`` None is the destination's ephemeral range."""
+    """A connection the federation needs. ``port`` None is the destination's ephemeral range.
+
+    Source and destination are hosts, parties, networks, or words such as ``clients``; ``address`` is where a
+    destination is reached that is no host of ours.
+    """
 
     source: str
     destination: str
@@ -249,6 +294,7 @@ class Flow:
     purpose: str
     authentication: str
     protocol: Literal["tcp", "udp"] = "tcp"
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,7 +232,7 @@ def collisions(components: Iterable[Component], shared: Container[str] = ()) -> 
     """
     taken: dict[tuple[str, int, str], list[tuple[Component, Endpoint]]] = {}
     for component in components:
-        if component.state == "absent":
+        if component.state == "absent" or not component.host:
             continue
         for endpoint in component.endpoints:
             if endpoint.port is None:
@@ -256,8 +256,12 @@ def _apart(one: Endpoint, other: Endpoint) -> bool:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether two listening addresses of a host have an address in common."""
-    if one == other or ANY_IPV6 in (one, other):
+    """Whether two listening addresses of a host meet; a name, as a cluster has them, is an address of its own."""
+    if one == other:
+        return True
+    if not (is_numeric(one) and is_numeric(other)):
+        return False
+    if ANY_IPV6 in (one, other):
         return True
     return any(wild == ANY_IPV4 and version(address) == 4 for wild, address in ((one, other), (other, one)))
 

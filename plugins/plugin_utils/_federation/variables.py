@@ -22,7 +22,7 @@ from .._roles.catalogue import INFRASTRUCTURE, SHARED
 from . import certificates, network
 from .kinds import kinds
 from .loading import group_name
-from .model import Authority, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Stack
+from .model import Authority, Cluster, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Stack
 from .stages import STAGES, stage_of
 
 SSH_PORT = 22
@@ -63,7 +63,7 @@ def flows(federation: Federation, stack: str = "") -> list[Flow]:
         seen.update(dict.fromkeys(expansion.flows))
     if federation.viewpoint is None:
         return list(seen)
-    own = federation.parties[federation.viewpoint].hosts
+    own = {*(host.name for host in _hosts(federation)), *(cluster.host for cluster in _clusters(federation))}
     return [flow for flow in seen if flow.source in own or flow.destination in own]
 
 
@@ -80,6 +80,11 @@ def _hosts(federation: Federation) -> Iterator[Host]:
             yield from party.hosts.values()
 
 
+def _clusters(federation: Federation) -> Iterator[Cluster]:
+    """The clusters that are ours to manage."""
+    yield from (each for each in federation.clusters.values() if federation.viewpoint in (None, each.party))
+
+
 def _role_order() -> dict[str, int]:
     """Every role's place in the order of roles."""
     own = [role for kind in kinds().values() for role in kind.ROLES]
@@ -88,7 +93,7 @@ def _role_order() -> dict[str, int]:
 
 @dataclass(slots=True)
 class _Part:
-    """What one host has of all stacks, while it is gathered."""
+    """What one host, or one cluster, has of all stacks, while it is gathered."""
 
     roles: set[str] = field(default_factory=set)
     stacks: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -125,7 +130,9 @@ class _Inventory:
         self.federation = federation
         self.document = document
         self.order = _role_order()
+        self.clusters = {cluster.host for cluster in federation.clusters.values()}
         self.parts: dict[str, _Part] = {host.name: _Part() for host in _hosts(federation)}
+        self.parts |= {cluster.host: _Part() for cluster in _clusters(federation)}
         self.authorities: dict[str, Authority] = {}
         self.entries: dict[str, dict[str, Any]] = {}
         self.stages: dict[frozenset[str], dict[str, list[str]]] = {}
@@ -138,8 +145,9 @@ class _Inventory:
         self.entries = {name: self._authority(authority) for name, authority in self.authorities.items()}
         self._everybody()
         for host in _hosts(self.federation):
-            self._host(host, self.parts[host.name])
-        self._clusters()
+            self._host(host.name, host.party, "federation_hosts", {"ansible_host": host.ssh, **host.connection})
+        for cluster in _clusters(self.federation):
+            self._host(cluster.host, cluster.party, "federation_clusters", self._from_here(cluster))
         return self.result
 
     # ... gathering
@@ -160,14 +168,17 @@ class _Inventory:
             if host in self.parts:
                 self.parts[host].known[stack.name] = _round(known)
         for host, needed in expansion.open_files.items():
-            if host in self.parts:
-                self._gather_open_files(stack, self.parts[host], needed)
+            part = self._machine(host, stack)
+            if part is not None:
+                part.roles.add("limits")
+                part.stacks[stack.name].add("limits")
+                part.open_files = max(part.open_files, needed)
 
-    @staticmethod
-    def _gather_open_files(stack: Stack, part: _Part, needed: int) -> None:
-        part.roles.add("limits")
-        part.stacks[stack.name].add("limits")
-        part.open_files = max(part.open_files, needed)
+    def _machine(self, host: str, stack: Stack) -> _Part | None:
+        """The part of a host that gets files; None where it is another party's."""
+        if host in self.clusters:
+            raise AssertionError(f"kind '{stack.kind}' asks for files on '{host}', which is this control node")
+        return self.parts.get(host)
 
     def _gather_component(self, stack: Stack, component: Component) -> None:
         part = self.parts.get(component.host)
@@ -180,7 +191,7 @@ class _Inventory:
 
     def _gather_certificates(self, stack: Stack, expansion: Expansion) -> None:
         for certificate in expansion.certificates:
-            part = self.parts.get(certificate.host)
+            part = self._machine(certificate.host, stack)
             if part is None:
                 continue
             part.roles.add("pki")
@@ -196,17 +207,25 @@ class _Inventory:
         return self.result.groups.setdefault(name, Group())
 
     def _everybody(self) -> None:
-        """What is equal for all hosts."""
-        everybody = self._group("federation_hosts")
-        everybody.variables = {
-            "ansible_python_interpreter": HOST_PYTHON,
-            "ansible_pipelining": True,
+        """What is equal for all hosts, and for all clusters; both groups are always there, for playbooks to name."""
+        common = {
             "fedlearn_federation": self.federation.name,
             "fedlearn_state": self.federation.state_directory,
             "fedlearn_document": self.document,
             "fedlearn_viewpoint": self.federation.viewpoint,
             "fedlearn_endpoints": self._endpoints(),
             "fedlearn_secrets": list(self._secrets()),
+        }
+        machines = {"ansible_python_interpreter": HOST_PYTHON, "ansible_pipelining": True}
+        self._group("federation_hosts").variables = machines | common
+        self._group("federation_clusters").variables = common if self.clusters else {}
+
+    def _from_here(self, cluster: Cluster) -> dict[str, Any]:
+        """A cluster is reached from this control node, by its kubeconfig."""
+        return {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "fedlearn_kubeconfig": posixpath.join(self.federation.directory, cluster.kubeconfig),
         }
 
     def _endpoints(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
@@ -226,13 +245,15 @@ class _Inventory:
         """An endpoint's host and three views; of another party's only what is public, under that party's name."""
         if endpoint.port is None:
             return None
+        if component.party:
+            return {"host": component.party, **dict.fromkeys(network.VIEWS, endpoint.public)}
         if component.host in self.parts:
             bind = network.join(endpoint.address, endpoint.port)
             return {"host": component.host, "bind": bind, "internal": endpoint.internal, "public": endpoint.public}
         if endpoint.public == endpoint.internal:
             return None
         return {
-            "host": self.federation.host(component.host).party,
+            "host": self.federation.party_of(component.host),
             **dict.fromkeys(network.VIEWS, endpoint.public),
         }
 
@@ -265,8 +286,9 @@ class _Inventory:
         path = authority.ca
         return entry | {"ca": posixpath.join(self.federation.directory, path)} if path else entry
 
-    def _host(self, host: Host, part: _Part) -> None:
-        variables: dict[str, Any] = {"ansible_host": host.ssh, **host.connection}
+    def _host(self, name: str, party: str, everybody: str, variables: dict[str, Any]) -> None:
+        """Write down a host, or the one that stands for a cluster, whose ``variables`` say how it is reached."""
+        part = self.parts[name]
         if part.authorities:
             variables["pki_authorities"] = [self.entries[name] for name in part.authorities]
         variables |= part.instances
@@ -282,8 +304,8 @@ class _Inventory:
             "fedlearn_verify": part.verify,
             "fedlearn_known": part.known,
         }
-        self.result.hosts[host.name] = variables
-        self._join(host, part, variables["fedlearn_stages"])
+        self.result.hosts[name] = variables
+        self._join(name, party, everybody, part, variables["fedlearn_stages"])
 
     def _stack_facts(self, name: str, roles: Iterable[str]) -> dict[str, Any]:
         expansion = self.federation.expansions[name]
@@ -304,31 +326,17 @@ class _Inventory:
             self.stages[roles] = {stage: found for stage, found in by_stage.items() if found}
         return self.stages[roles]
 
-    def _join(self, host: Host, part: _Part, stages: Mapping[str, Any]) -> None:
+    def _join(self, host: str, party: str, everybody: str, part: _Part, stages: Mapping[str, Any]) -> None:
         """Put the host into its groups."""
-        party = self._group(group_name(f"party_{host.party}"))
-        party.variables.setdefault("fedlearn_party", host.party)
+        of_party = group_name(f"party_{party}")
+        self._group(of_party).variables.setdefault("fedlearn_party", party)
         names = [
-            "federation_hosts",
-            group_name(f"party_{host.party}"),
+            everybody,
+            of_party,
             *part.roles,
             *(f"stage_{stage}" for stage in stages),
         ]
         for stack in part.stacks:
             names += [group_name(f"stack_{stack}"), group_name(f"kind_{self.federation.stacks[stack].kind}")]
         for name in dict.fromkeys(names):
-            self._group(name).hosts.append(host.name)
-
-    def _clusters(self) -> None:
-        """Each cluster is a host that is reached from here."""
-        for cluster in self.federation.clusters.values():
-            if self.federation.viewpoint not in (None, cluster.party):
-                continue
-            name = f"cluster-{cluster.name}"
-            self.result.hosts[name] = {
-                "ansible_connection": "local",
-                "ansible_python_interpreter": sys.executable,
-                "fedlearn_kubeconfig": posixpath.join(self.federation.directory, cluster.kubeconfig),
-            }
-            for group in ("federation_clusters", group_name(f"party_{cluster.party}")):
-                self._group(group).hosts.append(name)
+            self._group(name).hosts.append(host)

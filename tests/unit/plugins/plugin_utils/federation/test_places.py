@@ -1,0 +1,246 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where components run beside hosts: in clusters, and with external parties; and what is placed inside of another."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from ansible_collections.fedlearn.infra.plugins.action import flows as flows_action
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, network, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.expanding import Roster, public_endpoint
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import (
+    Certificate,
+    Component,
+    Endpoint,
+    Expansion,
+    Federation,
+    Flow,
+    Placement,
+    RoundPart,
+    Secret,
+)
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Key, Place
+from tests.unit.plugins.plugin_utils.federation import conftest
+from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+DOCUMENT = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  lab: {hosts: {h1: 10.20.0.11}}
+  clinic: {hosts: {k1: 10.30.0.11}}
+  partner: {external: true, ca: public/partner/ca.pem}
+clusters:
+  kc: {party: lab, kubeconfig: files/kc}
+  other: {party: clinic, kubeconfig: files/other}
+stacks:
+  one:
+    kind: toy
+    server: {cluster: kc}
+"""
+VIEWPOINT = "{plugin: fedlearn.infra.federation, document: federation.yml, party: PARTY}"
+PUBLIC = "https://kc.example"
+HTTP = Endpoint("http", "server.default", 8088, internal="http://server.default:8088", public=PUBLIC)
+
+
+def in_cluster(federation: Federation) -> Federation:
+    """The stack's server runs in its cluster, with a secret, a round and a connection to a host."""
+    stack = federation.stacks["one"]
+    roster = Roster(federation, stack)
+    place = stack.placements["server"].places[0]
+    instance = roster.present("redis", "server", "server", place, {"port": 8088}, [HTTP])
+    expansion = Expansion(
+        components=tuple(roster.components),
+        variables=roster.variables,
+        secrets=(Secret("one_token", "lab", "opens the server"),),
+        flows=(Flow(place, "h1", 5432, "jobs", "password"),),
+        verify={place: RoundPart((1.0,), 0.0, 10, variables={"redis_instances": [instance]})},
+    )
+    return dataclasses.replace(federation, expansions={"one": expansion})
+
+
+def groups_of(host: str, found: variables.Inventory) -> set[str]:
+    return {name for name, group in found.groups.items() if host in group.hosts}
+
+
+def test_what_runs_in_a_cluster_is_its_host_s(load: Load) -> None:
+    found = variables.inventory(in_cluster(load(DOCUMENT)))
+    host = found.hosts["cluster-kc"]
+    assert [each["name"] for each in host["redis_instances"]] == ["demo-one-server"]
+    assert host["fedlearn_stages"] == {"data": ["redis"]}
+    assert host["fedlearn_variables"] == ["redis_instances"]
+    assert host["fedlearn_expected"]["services"] == ["demo-one-server"]
+    assert host["fedlearn_stacks"]["one"]["roles"] == ["redis"]
+    assert host["fedlearn_verify"]["one"]["variables"] == {"redis_instances": host["redis_instances"]}
+    assert groups_of("cluster-kc", found) == {
+        "federation_clusters",
+        "party_lab",
+        "stack_one",
+        "kind_toy",
+        "redis",
+        "stage_data",
+    }
+    assert groups_of("cluster-other", found) == {"federation_clusters", "party_clinic"}
+    assert (host["ansible_connection"], "ansible_host" in host) == ("local", False)
+
+
+def test_clusters_know_what_hosts_know_but_how_a_machine_is_reached(load: Load) -> None:
+    groups = variables.inventory(in_cluster(load(DOCUMENT))).groups
+    hosts, clusters = groups["federation_hosts"].variables, groups["federation_clusters"].variables
+    assert hosts.keys() - clusters.keys() == {"ansible_python_interpreter", "ansible_pipelining"}
+    assert {name: hosts[name] for name in clusters} == clusters
+    assert [each["name"] for each in clusters["fedlearn_secrets"]] == ["one_token"]
+    assert network.endpoint_of(clusters["fedlearn_endpoints"]["one"], "server", "internal") == HTTP.internal
+
+
+def test_the_group_of_clusters_is_there_without_any(load: Load) -> None:
+    clusters = DOCUMENT[DOCUMENT.index("clusters:") : DOCUMENT.index("stacks:")]
+    bare = load(DOCUMENT.replace(clusters, "").replace("{cluster: kc}", "{host: h1, state: absent}"))
+    assert variables.inventory(bare).groups["federation_clusters"].hosts == []
+
+
+@pytest.mark.parametrize(
+    ("party", "hosts", "told", "flows"),
+    [("lab", {"h1", "cluster-kc"}, "cluster-kc", 1), ("clinic", {"k1", "cluster-other"}, "lab", 0)],
+)
+def test_a_cluster_is_seen_by_its_own_party(load: Load, party: str, hosts: set[str], told: str, flows: int) -> None:
+    federation = in_cluster(load(DOCUMENT, source="view.yml", view=VIEWPOINT.replace("PARTY", party)))
+    found = variables.inventory(federation)
+    assert found.hosts.keys() == hosts
+    endpoint = found.groups["federation_clusters"].variables["fedlearn_endpoints"]["one"]["server"][0]
+    assert (endpoint["host"], endpoint["public"]) == (told, PUBLIC)
+    assert [flow.purpose for flow in variables.flows(federation)].count("jobs") == flows
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"certificates": (Certificate("c", "cluster-kc", "lab", "c", ("server",)),)},
+        {"open_files": {"cluster-kc": 4096}},
+    ],
+    ids=["certificate", "limits"],
+)
+def test_no_kind_gets_files_of_the_control_node_for_a_cluster_s(load: Load, asked: dict[str, object]) -> None:
+    federation = dataclasses.replace(load(DOCUMENT), expansions={"one": Expansion(**asked)})
+    with pytest.raises(AssertionError, match="kind 'toy' asks for files on 'cluster-kc'"):
+        variables.inventory(federation)
+
+
+def test_what_is_gone_from_a_cluster_is_removed_there(load: Load) -> None:
+    gone = load(DOCUMENT.replace("{cluster: kc}", "{cluster: kc, state: absent}")).stacks["one"].placements["server"]
+    assert (gone.places, gone.absent_places) == ((), ("cluster-kc",))
+    here = Placement(hosts=("h1", "h2"), absent=("h3",))
+    assert (here.places, here.absent_places) == (("h1", "h2"), ("h3",))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "meet"),
+    [
+        ("server.default", "server.default", True),
+        ("server.default", "server.other", False),
+        ("server.default", "0.0.0.0", False),
+        ("::", "server.default", False),
+        ("::", "10.20.0.11", True),
+    ],
+)
+def test_services_of_a_cluster_meet_by_name_alone(one: str, other: str, meet: bool) -> None:
+    components = [
+        Component(name, "one", "server", "redis", "cluster-kc", endpoints=(Endpoint("http", address, 8088),))
+        for name, address in (("a", one), ("b", other))
+    ]
+    assert len(list(network.collisions(components))) == meet
+
+
+THEIRS = Placement(party="partner", public_url="https://helper.p.example:8443", path=("stacks", "one", "server"))
+
+
+def with_theirs(federation: Federation) -> Federation:
+    """The partner runs two servers at the same URL."""
+    roster = Roster(federation, federation.stacks["one"])
+    own = public_endpoint(THEIRS, "dap")
+    for name in ("server-1", "server-2"):
+        roster.theirs("redis", "server", name, "partner", [own])
+    flow = Flow("h1", "partner", own.port, "shares", "mutual TLS", address=own.address)
+    expansion = Expansion(components=tuple(roster.components), variables=roster.variables, flows=(flow,))
+    return dataclasses.replace(federation, expansions={"one": expansion})
+
+
+@pytest.mark.parametrize("view", network.VIEWS)
+def test_what_an_external_party_runs_is_reached_at_its_public_url(load: Load, view: str) -> None:
+    found = variables.inventory(with_theirs(load(DOCUMENT)))
+    endpoints = found.groups["federation_hosts"].variables["fedlearn_endpoints"]["one"]
+    assert network.endpoint_of(endpoints, "server", view, purpose="dap", host="partner") == THEIRS.public_url
+    assert "redis" not in found.groups
+    assert all("redis_instances" not in host for host in found.hosts.values())
+
+
+def test_a_flow_to_an_external_party_tells_where(load: Load) -> None:
+    federation = with_theirs(load(DOCUMENT))
+    rows = [flows_action.row(flow, federation) for flow in variables.flows(federation, "one")]
+    assert ("h1", "10.20.0.11", "partner", "helper.p.example", "tcp", "8443", "shares", "mutual TLS") in rows
+
+
+def test_an_external_party_s_components_meet_nobody_here(load: Load) -> None:
+    assert list(network.collisions(with_theirs(load(DOCUMENT)).expansions["one"].components)) == []
+
+
+def test_a_url_without_a_port_leads_to_its_scheme_s() -> None:
+    found = public_endpoint(dataclasses.replace(THEIRS, public_url="https://p.example"), "dap")
+    assert (found.address, found.port, found.path[-1]) == ("p.example", 443, "public_url")
+    with pytest.raises(AssertionError, match="no public_url, so it is no external party"):
+        public_endpoint(dataclasses.replace(THEIRS, public_url=None), "dap")
+
+
+@pytest.fixture
+def nested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy's server may have a database inside."""
+    place = conftest.PLACEMENTS["server"].type
+    inner = {**place.options, "database": Key(Place(port=5432), "Its database.")}
+    outer = Key(dataclasses.replace(place, options=inner), "The server.", required=True)
+    monkeypatch.setitem(conftest.PLACEMENTS, "server", outer)
+
+
+@pytest.mark.usefixtures("nested")
+@pytest.mark.parametrize(
+    ("server", "stack", "expected"),
+    [
+        ("host: h1", "", (("k1",), ())),
+        ("host: h1, state: absent", "", ((), ("k1",))),
+        ("host: h1", "state: absent", ((), ("k1",))),
+        ("host: h1, absent: [h1]", "", (("k1",), ())),
+    ],
+    ids=["present", "placement", "stack", "drained"],
+)
+def test_what_is_placed_in_what_is_absent_is_absent(
+    load: Load, server: str, stack: str, expected: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    text = DOCUMENT.replace("{cluster: kc}", f"{{{server}, database: {{host: k1}}}}")
+    found = load(f"{text}    {stack}\n").stacks["one"].placements["server"].options["database"]
+    assert (found.hosts, found.absent) == expected
+
+
+def test_a_host_cannot_be_called_like_a_cluster_s(mistakes: Mistakes) -> None:
+    assert mistakes(DOCUMENT.replace("{h1: 10.20.0.11}", "{cluster-kc: 10.20.0.11}")) == [
+        "federation.yml:5:17: parties.lab.hosts.cluster-kc: 'cluster-kc' is the host that stands for a cluster too: "
+        "choose another name"
+    ]
+
+
+def test_the_names_of_clusters_hosts_are_in_one_place(load: Load) -> None:
+    federation = load(DOCUMENT)
+    assert {each.host: federation.party_of(each.host) for each in federation.clusters.values()} == {
+        "cluster-kc": "lab",
+        "cluster-other": "clinic",
+    }
+    assert federation.party_of("k1") == "clinic"
+    with pytest.raises(KeyError):
+        federation.party_of("partner")
+    assert loading.RESERVED_GROUPS[-1] == "federation_clusters"
