@@ -92,6 +92,9 @@ import resource
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
+
 LIMITS = "/etc/security/limits.d/zz-fedlearn.conf"
 SYSCTLS = "/etc/sysctl.d/zz-fedlearn.conf"
 CLAIMS = "/var/lib/fedlearn/limits.json"
@@ -111,16 +114,9 @@ def read(path: str) -> str | None:
 def write(path: str, text: str | None) -> None:
     """Replaces a file at once; None removes it."""
     if text is None:
-        if os.path.lexists(path):
-            os.unlink(path)
-        return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path + ".new", "w", encoding="utf-8") as stream:
-        stream.write(text)
-        os.fchmod(stream.fileno(), 0o644)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(path + ".new", path)
+        files.remove(path)
+    else:
+        files.write_atomically(path, text.encode(), 0o644)
 
 
 def is_as_wanted(path: str, text: str | None) -> bool:
@@ -280,19 +276,14 @@ def settle(module: AnsibleModule, plan: Plan, differing: list[str]) -> dict[str,
             write(path, plan.texts[path])
         sessions = measure(module, plan.soft)
     except RefusedError as error:
-        if LIMITS in differing:
-            write(LIMITS, former)
-        module.fail_json(msg=f"{error}{'; the former limits were put back' if LIMITS in differing else ''}")
+        if LIMITS not in differing:
+            raise
+        write(LIMITS, former)
+        raise RefusedError(f"{error}; the former limits were put back") from None
     if CLAIMS in differing:
         write(CLAIMS, plan.texts[CLAIMS])
-    remove_empty(os.path.dirname(CLAIMS))
+    files.remove_empty(os.path.dirname(CLAIMS))
     return sessions
-
-
-def remove_empty(directory: str) -> None:
-    """Removes the collection's own directory when nothing is left in it."""
-    if os.path.isdir(directory) and not os.listdir(directory):
-        os.rmdir(directory)
 
 
 def whole_numbers(module: AnsibleModule) -> dict[str, int]:
@@ -329,13 +320,13 @@ def main() -> None:
         {"before_header": path, "after_header": path, "before": read(path) or "", "after": plan.texts[path] or ""}
         for path in differing
     ]
-    if differing and not module.check_mode:
-        sessions = settle(module, plan, differing)
-    elif module.params["verify"] and not differing:
-        try:
+    try:
+        if differing and not module.check_mode:
+            sessions = settle(module, plan, differing)
+        elif module.params["verify"] and not differing:
             sessions = measure(module, plan.soft)
-        except RefusedError as error:
-            module.fail_json(msg=str(error))
+    except (RefusedError, ServiceError) as error:
+        module.fail_json(msg=str(error))
     changed = bool(differing) or plan.raised
     nofile = {"asked": plan.asked, "soft": plan.soft, "hard": plan.hard, "sessions": sessions}
     if changed:

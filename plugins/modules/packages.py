@@ -85,6 +85,8 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
+
 POLICY = "/usr/sbin/policy-rc.d"
 ASIDE = POLICY + ".fedlearn-aside"
 MARK = "# laid by fedlearn.infra.packages while it installs\n"
@@ -107,10 +109,7 @@ class NoDaemons:
     def __enter__(self) -> NoDaemons:
         if os.path.lexists(POLICY) and not is_ours(POLICY):
             os.replace(POLICY, ASIDE)
-        with open(POLICY + ".new", "w", encoding="utf-8") as stream:
-            stream.write(POLICY_TEXT)
-            os.fchmod(stream.fileno(), 0o755)
-        os.replace(POLICY + ".new", POLICY)
+        files.write_atomically(POLICY, POLICY_TEXT.encode(), 0o755)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -200,8 +199,11 @@ def main() -> None:
     names = missing(module, module.params["names"])
     if not module.check_mode:
         if names:
-            with NoDaemons():
-                install(module, names)
+            try:
+                with NoDaemons():
+                    install(module, names)
+            except files.ServiceError as error:
+                module.fail_json(msg=f"{', '.join(names)} can't be installed: {error}", missing=names, withdrawn=[])
         elif is_ours(POLICY) or os.path.lexists(ASIDE):
             put_policy_back()
     withdrawn = [one["link"] for one in module.params["withdraw"] if untouched(module, **one)]
