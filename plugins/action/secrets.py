@@ -17,7 +17,6 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile impo
     VaultFile,
     VaultTroubleError,
     Wanted,
-    by_party,
     wanted_secret,
 )
 
@@ -32,6 +31,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "party": {"type": "str", "required": True},
             "kind": {"type": "str", "default": "password", "choices": list(LENGTHS)},
             "length": {"type": "int"},
+            "maker": {"type": "str"},
             "purpose": {"type": "str"},
         },
     },
@@ -62,22 +62,63 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def _ensure(self, options: dict[str, Any]) -> dict[str, Any]:
         wanted = _distinct([wanted_secret(item) for item in options["secrets"]])
+        parties = dict.fromkeys(item.party for item in wanted)
+        files = {party: VaultFile(options["state_directory"], party, self._loader._vault) for party in parties}
+        here, awaited = _makers_here(wanted, files)
+        for party, items in _by_party(here).items():
+            files[party].add(items, write=False)  # a file that can't be opened ends this before another one is changed
+        _check_shared(here, files)
         added: dict[str, list[str]] = {}
-        paths: dict[str, str] = {}
-        parties = by_party(wanted, lambda party: VaultFile(options["state_directory"], party, self._loader._vault))
-        for file, items in parties:
-            file.add(items, write=False)  # a file that can't be opened ends this before another one is changed
-        for file, items in parties:
-            names = file.add(items, write=not self._task.check_mode)
-            paths[file.party] = file.path
-            if names:
-                added[file.party] = names
+        for items in ([item for item in here if not item.maker], [item for item in here if item.maker]):
+            for party, own in _by_party(items).items():
+                handed = {item.name: files[item.maker].read().get(item.name, "") for item in own if item.maker}
+                names = files[party].add(own, write=not self._task.check_mode, handed=handed)
+                if names:
+                    added.setdefault(party, []).extend(names)
         return {
             "changed": bool(added),
             "added": added,
-            "files": paths,
+            "awaited": {party: [item.name for item in items] for party, items in _by_party(awaited).items()},
+            "warnings": [_way_of(item, files[item.party]) for item in awaited],
+            "files": {party: file.path for party, file in files.items()},
             "diff": {"before": {}, "after": {"added": added}} if added else {},
         }
+
+
+def _by_party(items: list[Wanted]) -> dict[str, list[Wanted]]:
+    """The wanted secrets of each party."""
+    found: dict[str, list[Wanted]] = {}
+    for item in items:
+        found.setdefault(item.party, []).append(item)
+    return found
+
+
+def _makers_here(wanted: list[Wanted], files: dict[str, VaultFile]) -> tuple[list[Wanted], list[Wanted]]:
+    """Those whose maker's secrets are made here, and those whose party still waits for another control node's."""
+    made = {(item.party, item.name) for item in wanted if not item.maker}
+    here = [item for item in wanted if not item.maker or (item.maker, item.name) in made]
+    elsewhere = [item for item in wanted if item not in here]
+    return here, [item for item in elsewhere if not files[item.party].read().get(item.name)]
+
+
+def _check_shared(items: list[Wanted], files: dict[str, VaultFile]) -> None:
+    """VaultTroubleError when two parties that share a secret have two values."""
+    for item in items:
+        if item.maker:
+            own, theirs = (files[party].read().get(item.name) for party in (item.party, item.maker))
+            if own and own != theirs:
+                raise VaultTroubleError(
+                    f"secret {item.name}: {item.party} has another value than {item.maker}, who makes it: take it out "
+                    f"with ansible-vault edit {files[item.party].path}"
+                )
+
+
+def _way_of(item: Wanted, file: VaultFile) -> str:
+    """How a secret comes that another party makes."""
+    return (
+        f"secret {item.name} of party {item.party} is made by party {item.maker}: ask them for it, and write it down "
+        f"with ansible-vault edit {file.path}"
+    )
 
 
 def _distinct(items: list[Wanted]) -> list[Wanted]:

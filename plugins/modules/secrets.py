@@ -37,12 +37,21 @@ options:
         description:
           - V(password) is for a program to ask for, 32 letters and digits. V(passphrase) is for encrypting a key, 64
             of them.
+          - V(hex) and V(base64url) (without padding) are 32 random bytes, for a program that takes a key.
         type: str
-        choices: [password, passphrase]
+        choices: [password, passphrase, hex, base64url]
         default: password
       length:
-        description: Number of characters, 20 to 512, where the kind's isn't right.
+        description:
+          - Number of characters, 20 to 512, where the kind's isn't right.
+          - For V(hex) and V(base64url) the number of bytes, 16 to 512.
         type: int
+      maker:
+        description:
+          - The party that makes it, where two share it.
+          - Where the task names that party's secret too, both get one value. Otherwise this party's isn't made, and a
+            warning says how it comes.
+        type: str
       purpose:
         description: What it is for. Not kept.
         type: str
@@ -86,6 +95,11 @@ added:
   returned: success
   type: dict
   sample: {lab: [ca_lab]}
+awaited:
+  description: By party, the names of the secrets that another party's control node makes and that aren't there yet.
+  returned: success
+  type: dict
+  sample: {clinic-a: [survey_token]}
 files:
   description: By party, the path of the file on the control node.
   returned: success

@@ -273,11 +273,18 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret a party needs, by name: the value is never part of the model."""
+    """A secret a party needs, by name: the value is never part of the model.
+
+    ``kind`` and ``length`` are those of the module ``secrets``, which makes it. ``maker`` is the party that does, where
+    two share a value: then each has a Secret of this name, and the maker's own has none.
+    """
 
     name: str
     party: str
     purpose: str
+    kind: Literal["password", "passphrase", "hex", "base64url"] = "password"
+    length: int | None = None
+    maker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from .._roles.catalogue import INFRASTRUCTURE, SHARED
 from . import certificates, network
 from .kinds import kinds
 from .loading import group_name
-from .model import Authority, Cluster, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Stack
+from .model import Authority, Cluster, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Secret, Stack
 from .stages import STAGES, stage_of
 
 SSH_PORT = 22
@@ -121,6 +121,13 @@ def _round(part: RoundPart) -> dict[str, Any]:
         "results": results,
         "variables": dict(part.variables),
     }
+
+
+def _secret(secret: Secret) -> dict[str, Any]:
+    """A secret as the module ``secrets`` takes it."""
+    more = {"length": secret.length, "maker": secret.maker}
+    told = {"name": secret.name, "party": secret.party, "kind": secret.kind, "purpose": secret.purpose}
+    return told | {name: value for name, value in more.items() if value}
 
 
 class _Inventory:
@@ -262,16 +269,11 @@ class _Inventory:
         for authority in self.authorities.values():
             if authority.mode == "ownca" and self.federation.viewpoint in (None, authority.party):
                 purpose = f"encrypts the key of the CA '{authority.name}'"
-                yield {
-                    "name": secret_name(authority.name),
-                    "party": authority.party,
-                    "kind": "passphrase",
-                    "purpose": purpose,
-                }
+                yield _secret(Secret(secret_name(authority.name), authority.party, purpose, "passphrase"))
         for expansion in self.federation.expansions.values():
             for secret in expansion.secrets:
                 if self.federation.viewpoint in (None, secret.party):
-                    yield {"name": secret.name, "party": secret.party, "kind": "password", "purpose": secret.purpose}
+                    yield _secret(secret)
 
     def _authority(self, authority: Authority) -> dict[str, Any]:
         """An entry of ``pki_authorities``; a CA whose key is elsewhere is ``external``."""

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,9 +24,12 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import s
 
 SECRET_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9])?")
 PARTY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
-LENGTHS = {"password": 32, "passphrase": 64}
-"""Characters of a secret by kind: a password is sent to a program, a passphrase encrypts a key."""
-SHORTEST, LONGEST = 20, 512
+LENGTHS = {"password": 32, "passphrase": 64, "hex": 32, "base64url": 32}
+"""How long a secret of a kind is: a password is sent to a program, a passphrase encrypts a key; the others are a key's
+random bytes, written so (base64url without padding), and these are counted.
+"""
+BYTES = ("hex", "base64url")
+SHORTEST, SHORTEST_KEY, LONGEST = 20, 16, 512
 _ALPHABET = string.ascii_letters + string.digits
 _WAY_OUT = (
     "give --vault-password-file FILE or --vault-id, or set ANSIBLE_VAULT_PASSWORD_FILE or "
@@ -52,12 +55,16 @@ class Vault(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A secret that has to be there. ``length`` counts characters."""
+    """A secret that has to be there. ``length`` counts characters, or a key's bytes.
+
+    ``maker`` is the party that makes it, where two share it: this one is handed the value.
+    """
 
     name: str
     party: str
     kind: str
     length: int
+    maker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +89,11 @@ class VaultFile:
         """Names and values; empty when there is no file."""
         return self._open().values
 
-    def add(self, wanted: list[Wanted], write: bool = True) -> list[str]:
-        """Make the secrets of ``wanted`` that aren't there; their names. What is there is never changed."""
+    def add(self, wanted: list[Wanted], write: bool = True, handed: Mapping[str, str] | None = None) -> list[str]:
+        """Make the secrets of ``wanted`` that aren't there; their names. What is there is never changed.
+
+        ``handed`` are the values of those that another party made.
+        """
         missing = self._missing(wanted, self._open() if os.path.lexists(self.path) else None)
         if not missing or not write:
             if missing:
@@ -95,7 +105,8 @@ class VaultFile:
             opened = self._open()
             missing = self._missing(wanted, opened)
             if missing:  # another run may have made them meanwhile
-                self._write({**opened.values, **{item.name: generate(item) for item in missing}}, opened)
+                values = {item.name: (handed or {}).get(item.name) or generate(item) for item in missing}
+                self._write({**opened.values, **values}, opened)
         return [item.name for item in missing]
 
     def _missing(self, wanted: list[Wanted], opened: _Opened | None) -> list[Wanted]:
@@ -166,20 +177,18 @@ def wanted_secret(options: Mapping[str, Any]) -> Wanted:
             f"secret {name[:60]!r}: a name has letters, digits, '-' and '_' and begins with a letter"
         )
     length = options["length"] or LENGTHS[kind]
-    if not SHORTEST <= length <= LONGEST:
-        raise VaultTroubleError(f"secret {name}: length {length}: {SHORTEST} to {LONGEST} characters")
-    return Wanted(name=name, party=str(options["party"]), kind=kind, length=length)
+    shortest, unit = (SHORTEST_KEY, "bytes") if kind in BYTES else (SHORTEST, "characters")
+    if not shortest <= length <= LONGEST:
+        raise VaultTroubleError(f"secret {name}: length {length}: {shortest} to {LONGEST} {unit}")
+    party, maker = str(options["party"]), str(options["maker"] or "")
+    return Wanted(name=name, party=party, kind=kind, length=length, maker="" if maker == party else maker)
 
 
 def generate(wanted: Wanted) -> str:
-    """A new value: letters and digits, which no program has to quote."""
+    """A new value: letters and digits, or a key's bytes as text, which no program has to quote."""
+    if wanted.kind in BYTES:
+        return secrets.token_hex(wanted.length) if wanted.kind == "hex" else secrets.token_urlsafe(wanted.length)
     return "".join(secrets.choice(_ALPHABET) for _count in range(wanted.length))
-
-
-def by_party(items: list[Wanted], make: Callable[[str], VaultFile]) -> list[tuple[VaultFile, list[Wanted]]]:
-    """The wanted secrets, each party's with its file."""
-    parties = dict.fromkeys(item.party for item in items)
-    return [(make(party), [item for item in items if item.party == party]) for party in parties]
 
 
 def _named(identity: str | None) -> str | None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
@@ -256,4 +257,61 @@ def test_a_full_disk_is_told_and_changes_nothing(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(AnsibleActionFail, match=f"^{tmp_path} can't be written: No space left on device"):
         make(tmp_path, LAB, {"name": "store", "party": "lab"})
+    assert written(tmp_path) == before
+
+
+def test_keys_are_bytes_in_the_writing_that_was_asked_for(tmp_path: Path) -> None:
+    make(
+        tmp_path,
+        {"name": "plain", "party": "lab", "kind": "hex"},
+        {"name": "datastore", "party": "lab", "kind": "base64url", "length": 16},
+        {"name": "verify", "party": "lab", "kind": "base64url"},
+    )
+    found = values(tmp_path, "lab")
+    assert len(bytes.fromhex(found["plain"])) == 32
+    for name, length, written_length in (("datastore", 16, 22), ("verify", 32, 43)):
+        assert len(found[name]) == written_length
+        assert len(base64.urlsafe_b64decode(found[name] + "==")) == length
+
+
+@pytest.mark.parametrize("kind", ["hex", "base64url"])
+def test_a_key_has_at_least_128_bits(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(AnsibleActionFail, match="secret key: length 15: 16 to 512 bytes"):
+        make(tmp_path, {"name": "key", "party": "lab", "kind": kind, "length": 15})
+
+
+MADE = {"name": "survey_token", "party": "lab"}
+HANDED = {"name": "survey_token", "party": "clinic-a", "maker": "lab"}
+
+
+@pytest.mark.parametrize("secrets", [(MADE, HANDED), (HANDED, MADE)], ids=["maker first", "maker last"])
+def test_who_shares_a_secret_gets_its_maker_s(tmp_path: Path, secrets: tuple[dict[str, Any], ...]) -> None:
+    assert make(tmp_path, *secrets, check=True)["added"] == {"lab": ["survey_token"], "clinic-a": ["survey_token"]}
+    result = make(tmp_path, *secrets)
+    assert (result["added"], result["awaited"]) == ({"lab": ["survey_token"], "clinic-a": ["survey_token"]}, {})
+    assert values(tmp_path, "clinic-a") == values(tmp_path, "lab")
+    assert not make(tmp_path, *secrets)["changed"]
+
+
+def test_what_another_control_node_makes_is_awaited_and_never_made_here(tmp_path: Path) -> None:
+    result = make(tmp_path, HANDED, CLINIC)
+    assert (result["added"], result["awaited"]) == ({"clinic-a": ["ca_clinic-a"]}, {"clinic-a": ["survey_token"]})
+    assert result["warnings"] == [
+        "secret survey_token of party clinic-a is made by party lab: ask them for it, and write it down with "
+        f"ansible-vault edit {tmp_path}/.secrets/clinic-a.yml"
+    ]
+    assert set(values(tmp_path, "clinic-a")) == {"ca_clinic-a"}
+    make(tmp_path, {**HANDED, "maker": "clinic-a"})  # stands for the operator's edit
+    again = make(tmp_path, HANDED, CLINIC)
+    assert (again["changed"], again["awaited"], again["warnings"]) == (False, {}, [])
+
+
+def test_two_values_of_a_shared_secret_are_told_and_stay(tmp_path: Path) -> None:
+    make(tmp_path, MADE)
+    make(tmp_path, {**HANDED, "maker": "clinic-a"})
+    before = written(tmp_path)
+    with pytest.raises(
+        AnsibleActionFail, match="survey_token: clinic-a has another value than lab, who makes it: take it out with"
+    ):
+        make(tmp_path, MADE, HANDED)
     assert written(tmp_path) == before
