@@ -368,7 +368,7 @@ def inventory_hosts(source: str, suite: str) -> list[Host]:
     command = [str(Path(sys.executable).parent / "ansible-inventory"), "-i", source, "--list"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CHECKOUT)
     if listed.returncode != 0:
-        raise HostsError(f"the inventory {source} cannot be read:\n{listed.stderr.strip()}")
+        raise HostsError(f"the inventory {source} can't be read:\n{listed.stderr.strip()}")
     hosts = json.loads(listed.stdout)["_meta"]["hostvars"]
     remote = {name: values for name, values in hosts.items() if values.get("ansible_connection") != "local"}
     return [Host(name, (_plain(values["ansible_host"]),), suite) for name, values in remote.items()]
@@ -432,7 +432,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def main() -> int:
-    """Run one verb; 1 with a message when it cannot be done."""
+    """Run one verb; 1 with a message when it can't be done."""
     arguments = _arguments()
     try:
         _run(arguments)

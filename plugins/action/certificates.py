@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Certificates of a host: the module asks, this signs with the party's CA, the module installs. Documentation: the
-module.
+"""Certificates of a host: the module asks, this signs with the party's CA, the module installs.
+
+Their documentation is the module's.
 """
 
 from __future__ import annotations

@@ -66,8 +66,5 @@ def certificate(value: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]
 
 
 class FilterModule:
-    """The filter."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Its name."""
         return {"certificate": certificate}

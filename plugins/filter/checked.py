@@ -60,8 +60,5 @@ def checked(value: Any, variable: str) -> list[dict[str, Any]]:
 
 
 class FilterModule:
-    """The filter."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Its name."""
         return {"checked": checked}

@@ -94,8 +94,5 @@ def database_url(
 
 
 class FilterModule:
-    """The filter."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Its name."""
         return {"database_url": database_url}

@@ -83,8 +83,5 @@ def endpoint(
 
 
 class FilterModule:
-    """The filter."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Its name."""
         return {"endpoint": endpoint}

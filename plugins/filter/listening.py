@@ -61,8 +61,5 @@ def listening(value: Any, variable: str) -> list[dict[str, Any]]:
 
 
 class FilterModule:
-    """The filter."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Its name."""
         return {"listening": listening}

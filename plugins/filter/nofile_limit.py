@@ -67,8 +67,5 @@ def nofile_limit(value: int, per_client: int = 5, reserve: int = 512, minimum: i
 
 
 class FilterModule:
-    """The filter."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Its name."""
         return {"nofile_limit": nofile_limit}

@@ -67,8 +67,5 @@ def settings(value: Mapping[str, Any], kind: str, version: str = "") -> dict[str
 
 
 class FilterModule:
-    """The filter."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Its name."""
         return {"settings": settings}

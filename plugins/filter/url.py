@@ -93,8 +93,5 @@ def url(
 
 
 class FilterModule:
-    """The filter."""
-
     def filters(self) -> dict[str, Callable[..., Any]]:
-        """Its name."""
         return {"url": url}

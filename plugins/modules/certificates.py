@@ -13,16 +13,12 @@ author:
   - fedlearn.infra contributors (@fedlearn)
 description:
   - Makes private keys on the host that uses them, has the public keys certified by the party's CA on the control
-    node, and
-    installs key, certificate, chain, trusted CAs and, where asked for, a PKCS#12 file with its password. One task for
-    all of
-    a host's certificates.
+    node, and installs key, certificate, chain, trusted CAs and, where asked for, a PKCS#12 file with its password.
+    One task for all of a host's certificates.
   - Of a host's request only the public key counts, and only when the request was made in this very run and proves
-    that the
-    host holds the private key. Names, usages and lifetime come from the task.
+    that the host holds the private key. Names, usages and lifetime come from the task.
   - A certificate is renewed when a third of its lifetime is left, or when what it says isn't what the task describes.
-    The key
-    stays the same, unless I(certificates[].key_type) changed.
+    The key stays the same, unless I(certificates[].key_type) changed.
   - A CA is made when a certificate first needs it. Its key, encrypted with the secret C(ca_<authority>), stays in
     C(<state_directory>/.ca/<party>/<authority>.key), its certificate in
     C(<state_directory>/public/<party>/<authority>.pem).

@@ -1,3 +1,7 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """The program the tests deploy: answers HTTP on loopback, refuses a configuration called bad, prints its secret.
 
 It imports little, so that it is up at once.

@@ -1,3 +1,4 @@
+# Copyright: fedlearn.infra contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
@@ -31,9 +32,7 @@ class ArtifactError(Exception):
 
 
 def fingerprint(root: str) -> str:
-    """A digest over the names, sizes, modes and modification times of a tree, compiled Python and the manifest left
-    out.
-    """
+    """A digest over names, sizes, modes and modification times of a tree, but for compiled Python and the manifest."""
     total = hashlib.sha256()
     for folder, folders, files in os.walk(root):
         folders[:] = sorted(name for name in folders if name != "__pycache__")
@@ -121,9 +120,7 @@ class Store:
 
     @staticmethod
     def _swap(partial: str, path: str) -> None:
-        """Puts a new folder where perhaps an old one is; processes that run from the old one keep what they have
-        open.
-        """
+        """Puts a new folder where an old one may be; processes that run from that keep what they have open."""
         old = None
         if os.path.lexists(path):
             old = tempfile.mkdtemp(prefix=".partial-old-", dir=os.path.dirname(path))

@@ -5,8 +5,7 @@
 """A host's certificates, each in two steps with the control node between them.
 
 ``inspect`` compares and repairs all that needs no new certificate, and gives a request for one that does; ``install``
-takes the certificate signed for that request. Both end in ``settle``, so a run killed anywhere is finished by the
-next.
+takes the certificate signed for that request. Both end in ``settle``: the next run finishes one that was killed.
 """
 
 from __future__ import annotations

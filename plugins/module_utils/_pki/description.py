@@ -2,9 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a certificate is to say: read from a task's options, checked once on the control node and once more on the
-host.
-"""
+"""What a certificate is to say: read from a task's options, checked on the control node and once more on the host."""
 
 from __future__ import annotations
 

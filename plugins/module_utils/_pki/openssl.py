@@ -4,8 +4,7 @@
 
 """The openssl program (1.1.1 and 3.x), used so that no key or password is in argv, environment or a file of its own.
 
-Keys come out of a pipe and are written by ``files``; what goes in is a path, standard input, or an anonymous memory
-file.
+Keys come out of a pipe and are written by ``files``. What goes in is a path, standard input, or a file in memory only.
 """
 
 from __future__ import annotations
@@ -79,9 +78,7 @@ def challenge(nonce: str, name: str) -> str:
 
 
 def verify(certificate: bytes, issuer: bytes, usages: tuple[str, ...]) -> str | None:
-    """What is wrong with the chain from ``certificate`` to ``issuer`` (PEM both) for ``usages``, now; None when
-    nothing is.
-    """
+    """What is wrong now, if anything, with the chain from ``certificate`` to ``issuer`` (both PEM) for ``usages``."""
     for usage in usages:
         with _memory_file(certificate) as leaf, _memory_file(issuer) as root:
             command = ["verify", "-x509_strict", "-purpose", "ssl" + usage, "-CAfile", _path(root), _path(leaf)]

@@ -61,7 +61,7 @@ class Removal(Service):
             units.verb("stop", *self.to_stop)
             still = [name for name, unit in units.show(self.to_stop).items() if unit.running]
             if still:
-                raise ServiceError(f"{', '.join(still)} cannot be stopped")
+                raise ServiceError(f"{', '.join(still)} can't be stopped")
         state.point("stopped", self.name)
 
     def _tell_distribution(self, unit: str) -> None:

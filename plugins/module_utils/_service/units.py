@@ -64,7 +64,7 @@ class Unit:
 
 
 def run(argv: list[str], seconds: float) -> tuple[int, str]:
-    """Runs a command, without a shell. Returns its status (124: timed out, 127: cannot be run) and both outputs.
+    """Runs a command, without a shell. Returns its status (124: timed out, 127: can't be run) and both outputs.
 
     At the limit all it started ends with it, unless that made a session of its own.
     """

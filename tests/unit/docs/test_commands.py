@@ -75,5 +75,5 @@ def test_the_mistake_in_it_is_told_as_shown(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(loading.WrongDocumentError) as wrong:
         loading.load("federation.yml")
     assert [f"    {mistake}" for mistake in wrong.value.mistakes] == re.findall(
-        r"^    federation\.yml:.*$", README, re.M
+        r"^    federation\.yml:.*$", README, re.MULTILINE
     )

@@ -44,9 +44,7 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Sharing:
-    """An exchange's own process: `model` is the fl_name whose checkpoints it shares, `round` the verify round's
-    name.
-    """
+    """An exchange's own process: `model` is the fl_name whose checkpoints it shares, `round` a verify round's name."""
 
     model: str
     exchange: Exchange

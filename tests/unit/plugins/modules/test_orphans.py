@@ -17,9 +17,11 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed impo
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import state, units
 from ansible_collections.fedlearn.infra.plugins.modules import orphans
 
+pytestmark = pytest.mark.usefixtures("host")
+
 
 @pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host that remembers two services and two certificates, and runs none of them."""
     ours = tmp_path / "fedlearn/demo"
     (ours / "certificates").mkdir(parents=True)
@@ -30,7 +32,6 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(state, "ROOT", str(tmp_path / "fedlearn"))
     monkeypatch.setattr(orphans, "LAYOUT", Layout(*[str(tmp_path)] * 3))
     monkeypatch.setattr(units, "show", lambda names: {name: SimpleNamespace(running=False) for name in names})
-    return tmp_path
 
 
 def found(**expected: list[str]) -> dict[str, Any]:
@@ -38,12 +39,12 @@ def found(**expected: list[str]) -> dict[str, Any]:
     return dict(orphans.run(SimpleNamespace(params=params, check_mode=True, _diff=False)))
 
 
-def test_what_is_expected_is_no_orphan(host: Path) -> None:
+def test_what_is_expected_is_no_orphan() -> None:
     result = found(services=["redis"], sites=["worker"], certificates=["store", "proxy"])
     assert (result["orphans"], result["summary"], result["changed"]) == ([], "", False)
 
 
-def test_services_and_certificates_that_nobody_expects_are_named_with_their_kind(host: Path) -> None:
+def test_services_and_certificates_that_nobody_expects_are_named_with_their_kind() -> None:
     result = found(services=["redis"], certificates=["store"])
     assert [(orphan["kind"], orphan["name"]) for orphan in result["orphans"]] == [
         ("service", "worker"),
@@ -52,5 +53,5 @@ def test_services_and_certificates_that_nobody_expects_are_named_with_their_kind
     assert result["summary"] == "service worker, certificate proxy"
 
 
-def test_certificates_are_looked_at_only_where_they_are_listed(host: Path) -> None:
+def test_certificates_are_looked_at_only_where_they_are_listed() -> None:
     assert found(services=["redis"])["summary"] == "service worker"

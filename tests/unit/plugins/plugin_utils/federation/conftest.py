@@ -1,3 +1,7 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
 """A small kind that has everything a kind can have, and documents loaded from a directory of their own."""
 
 from __future__ import annotations
