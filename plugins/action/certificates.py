@@ -106,7 +106,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _trusts(self, present: list[Description], authorities: dict[str, Authority]) -> dict[str, Trust]:
         """What hosts are to know of each authority; those still missing are made, but in check mode."""
         trusts: dict[str, Trust] = {}
-        for name in dict.fromkeys(name for item in present for name in (item.authority, *item.trust)):
+        for name in dict.fromkeys(name for item in present for name in _named(item)):
             authority = authorities[name]
             if not authority.exists():
                 if self._task.check_mode:
@@ -142,20 +142,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return str(values[0])
 
 
+def _named(item: Description) -> list[str]:
+    """The authorities that a description names; nobody signs where something is only trusted."""
+    return [name for name in (item.authority, *item.trust) if name]
+
+
 def _check_names(present: list[Description], authorities: dict[str, Authority]) -> None:
     for item in present:
-        for name in (item.authority, *item.trust):
+        for name in _named(item):
             if name not in authorities:
                 known = ", ".join(sorted(authorities)) or "none"
                 raise DescriptionError(f"certificate {item.name}: there is no authority {name} (authorities: {known})")
-        if authorities[item.authority].description.mode != "ownca":
+        if item.authority and authorities[item.authority].description.mode != "ownca":
             raise DescriptionError(
                 f"certificate {item.name}: authority {item.authority} is external: it can be trusted, not sign here"
             )
 
 
 def _anchors(description: Description, trusts: dict[str, Trust]) -> dict[str, Any]:
-    trust = trusts[description.authority]
+    trust = trusts[description.authority] if description.authority else Trust(None, "")
     return {
         "issuer": trust.issuer_pem,
         "issuer_not_after": trust.issuer_not_after,

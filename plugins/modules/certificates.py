@@ -49,10 +49,11 @@ options:
         description: Name of the stack it belongs to. Only for selecting; not part of the certificate.
         type: str
       authority:
-        description: Name of the authority that signs. Required unless I(certificates[].state=absent).
+        description: Name of the authority that signs. Required unless I(certificates[].state=absent), or there are no
+          I(certificates[].usages).
         type: str
       common_name:
-        description: The subject's common name, at most 64 characters. Required unless I(certificates[].state=absent).
+        description: The subject's common name, at most 64 characters. Required where an authority signs.
         type: str
       dns_names:
         description: Host names the certificate is valid for.
@@ -65,7 +66,10 @@ options:
         elements: str
         default: []
       usages:
-        description: What the certificate may be used for.
+        description:
+          - What the certificate may be used for.
+          - With V([]) it is none, for what only trusts the authorities of I(certificates[].trust); C(ca.pem) is all
+            that is installed.
         type: list
         elements: str
         choices: [server, client]

@@ -40,6 +40,9 @@ def inspect(
     """
     installed = Installed(layout, description, create=not check)
     outcome = Outcome()
+    if not description.usages:
+        Settling(installed, anchors, outcome, check).settle_trust()
+        return outcome
     facts = examine(installed, anchors, thorough)
     outcome.before = facts
     outcome.reasons = list(reasons(installed, facts, anchors, now, outcome.warnings))

@@ -58,7 +58,7 @@ class DescriptionError(ValueError):
 
 @dataclass(frozen=True)
 class Description:
-    """One certificate of a host.
+    """One certificate of a host; without usages no certificate, but only the CAs that something there trusts.
 
     ``dns_names`` and ``addresses`` are what it is valid for (addresses in their shortest form), ``usages`` of USAGES,
     ``lifetime_days`` from its signing on, ``trust`` the authorities whose certificates make up ca.pem.
@@ -114,6 +114,8 @@ def describe(options: Mapping[str, Any]) -> Description:
     if options["state"] == "absent":
         return Description(name=name, federation=federation, state="absent")
     where = f"certificate {name}"
+    if options.get("usages") == []:
+        return Description(name, federation, "present", usages=(), trust=_only_trusted(options, where))
     authority = check_name(options.get("authority") or "", f"{where}: authority")
     trust = tuple(check_name(item, f"{where}: trust") for item in options["trust"]) or (authority,)
     description = Description(
@@ -130,11 +132,19 @@ def describe(options: Mapping[str, Any]) -> Description:
         formats=tuple(word for word in FORMATS if word == "pem" or word in options["formats"]),
         trust=tuple(dict.fromkeys(trust)),
     )
-    if not description.usages:
-        raise DescriptionError(f"{where}: usages is empty; say server, client or both")
     if "server" in description.usages and not (description.dns_names or description.addresses):
         raise DescriptionError(f"{where}: a server's certificate needs at least one of dns_names and addresses")
     return description
+
+
+def _only_trusted(options: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The authorities of what is no certificate: nobody signs, and somebody is trusted."""
+    if options.get("authority") or not options["trust"]:
+        raise DescriptionError(
+            f"{where}: usages is empty; say server, client or both, or give only trust: then it is no certificate, but "
+            "the CAs that something trusts"
+        )
+    return tuple(dict.fromkeys(check_name(item, f"{where}: trust") for item in options["trust"]))
 
 
 def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:

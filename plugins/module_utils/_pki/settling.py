@@ -55,14 +55,24 @@ class Settling:
         chain = pair[CERTIFICATE] + self.anchors.intermediates
         pending = self._differing({**pair, CHAIN: chain, CA: self.anchors.trust})
         bundle, bundled = self._bundle(chain)
-        if not self.check:
-            with files.Writes(self.installed.path or "") as writes:
-                for name, content in {**pending, **bundle}.items():
-                    writes.add(name, content, MODES[name])
-                writes.commit()
+        self._write({**pending, **bundle})
         self._tidy()
         self._record(facts, digest(pair[KEY], pair[CERTIFICATE]), bundled)
         self.outcome.after = facts
+
+    def settle_trust(self) -> None:
+        """The same where there is no pair, but only CAs to trust: whatever else is there is left over."""
+        self._write(self._differing({CA: self.anchors.trust}))
+        self._tidy()
+        self._record(None, None, None)
+
+    def _write(self, contents: dict[str, bytes]) -> None:
+        if self.check:
+            return
+        with files.Writes(self.installed.path or "") as writes:
+            for name, content in contents.items():
+                writes.add(name, content, MODES[name])
+            writes.commit()
 
     def _repair(self, name: str, reason: str) -> None:
         self.outcome.repaired(f"{name}: {reason}")
@@ -128,8 +138,11 @@ class Settling:
 
     def _unwanted(self) -> Iterator[str]:
         yield from self.installed.leftovers
-        names = (NEXT_KEY,) if "pkcs12" in self.installed.description.formats else (NEXT_KEY, BUNDLE, PASSWORD)
-        yield from (name for name in names if name in self.installed.found)
+        description = self.installed.description
+        names = {NEXT_KEY} if "pkcs12" in description.formats else {NEXT_KEY, BUNDLE, PASSWORD}
+        if not description.usages:
+            names = MODES.keys() - {CA}
+        yield from (name for name in self.installed.found if name in names)
 
     def _own(self, name: str, found: files.Found) -> None:
         """Make a file ours alone, with its mode."""
@@ -145,7 +158,7 @@ class Settling:
                 os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
                 os.chmod(path, MODES[name])
 
-    def _record(self, facts: Facts, pair: str, bundled: str | None) -> None:
+    def _record(self, facts: Facts | None, pair: str | None, bundled: str | None) -> None:
         """Write down what was proven of which files, so that the next run needs no openssl."""
         installed = self.installed
         record: dict[str, Any] = {
@@ -154,7 +167,7 @@ class Settling:
             "federation": installed.description.federation,
             "certificate": pair,
             "bundle": bundled,
-            "facts": asdict(facts),
+            "facts": asdict(facts) if facts else None,
         }
         text = json.dumps(record, indent=1, sort_keys=True) + "\n"
         if installed.record == json.loads(text) and installed.record_is_roots:

@@ -84,6 +84,11 @@ def _title(text: str) -> str:
     return f"{text[: MAX_COMMON_NAME - 13]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
+def trusted(name: str, host: str, *authorities: str) -> Certificate:
+    """What a component trusts that has no certificate of its own: of the files in ``paths`` only ``ca``."""
+    return Certificate(name, host, "", "", usages=(), trust=authorities)
+
+
 def describe(certificate: Certificate, federation: Federation, stack: str) -> dict[str, Any]:
     """The certificate as an entry of ``pki_certificates``; of an absent one only what finds it."""
     entry: dict[str, Any] = {
@@ -94,6 +99,8 @@ def describe(certificate: Certificate, federation: Federation, stack: str) -> di
     }
     if certificate.state == "absent":
         return entry
+    if not certificate.usages:
+        return entry | {"usages": [], "trust": list(certificate.trust)}
     party = federation.parties[federation.host(certificate.host).party]
     return entry | {
         "authority": certificate.authority,

@@ -251,6 +251,7 @@ class Authority:
 class Certificate:
     """What a host's certificate is to say; keys are made on ``host`` and never leave it.
 
+    One without usages is none, but only the CAs that something there trusts: ``certificates.trusted``.
     ValueError for an address that is none to be reached at, as a wildcard to listen on is.
     """
 

@@ -206,7 +206,8 @@ class _Inventory:
             part.instances["pki_certificates"].append(certificates.describe(certificate, self.federation, stack.name))
             if certificate.state == "present":
                 part.certificates.append(certificate.name)
-                part.authorities.update(dict.fromkeys((certificate.authority, *certificate.trust)))
+                named = (certificate.authority, *certificate.trust)
+                part.authorities.update(dict.fromkeys(name for name in named if name))
 
     # ... writing down
 

@@ -36,6 +36,8 @@ def _complete(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     """A present certificate says whose it is and who signs; a server's what it is valid for."""
     if values["state"] == "absent":
         return []
+    if not values["usages"]:
+        return _only_trusted(values)
     breaches: list[tuple[Path, str]] = [
         ((), f"the key '{key}' is missing") for key in ("authority", "common_name") if key not in values
     ]
@@ -46,6 +48,14 @@ def _complete(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     if bits is not None and not low <= bits <= high:
         breaches.append((("key_type",), f"RSA keys have {low} to {high} bits: MindSpore Federated fails with less"))
     return breaches
+
+
+def _only_trusted(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """Without usages it is no certificate, but what something trusts."""
+    if values["trust"] and "authority" not in values:
+        return []
+    way_out = "say server, client or both; or give only 'trust', where it is to be no certificate"
+    return [(("usages",), f"are none: {way_out}")]
 
 
 CERTIFICATE = Section(
@@ -60,7 +70,11 @@ CERTIFICATE = Section(
         "common_name": Key(_COMMON_NAME, "The subject's common name."),
         "dns_names": Key(Items(_DNS_NAME), "Host names it is valid for.", default=[]),
         "addresses": Key(Items(Text(format="address")), "Addresses it is valid for.", default=[]),
-        "usages": Key(Items(Choice(("server", "client")), min_items=1), "What it may be used for.", default=["server"]),
+        "usages": Key(
+            Items(Choice(("server", "client"))),
+            "What it may be used for; C([]) where something only trusts: then C(ca.pem) is all there is.",
+            default=["server"],
+        ),
         "key_type": Key(_KEY_TYPE, "The key.", default="ec-p256"),
         "lifetime_days": Key(_DAYS, "Days it is valid; less when its CA ends sooner.", default=397),
         "formats": Key(

@@ -17,7 +17,12 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge, openssl
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription, Description
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
+    AuthorityDescription,
+    Description,
+    DescriptionError,
+    describe,
+)
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.facts import Anchors
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import MODES, Layout, recorded
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome
@@ -206,3 +211,42 @@ def test_removal_takes_all_that_is_ours_and_tells_what_is_not(host: Host) -> Non
     assert remove(host.layout, gone).changed
     assert not host.pki.exists()
     assert not remove(host.layout, gone).changed
+
+
+TRUSTED = Description("store", "demo", "present", usages=(), trust=("lab",))
+
+
+def test_what_only_trusts_gets_the_cas_and_no_key(empty: Host) -> None:
+    foreseen, done = empty.inspect(TRUSTED, check=True), empty.inspect(TRUSTED)
+    for outcome in (foreseen, done):
+        assert (outcome.action, outcome.reasons, outcome.request) == ("repaired", ["ca.pem: is missing"], None)
+    assert empty.modes() == {"ca.pem": 0o644}
+    assert (empty.pki / "ca.pem").read_bytes() == empty.anchors.trust
+    assert recorded(empty.layout, "demo") == ["store"]
+    assert not empty.inspect(TRUSTED).changed
+    (empty.pki / "ca.pem").write_text("x")
+    assert empty.inspect(TRUSTED).reasons == ["ca.pem: has other content"]
+    assert remove(empty.layout, replace(TRUSTED, state="absent")).changed
+    assert not empty.pki.exists()
+
+
+def test_what_had_a_certificate_and_only_trusts_now_keeps_no_key(host: Host) -> None:
+    assert set(host.inspect(TRUSTED).files) == HERE - {"ca.pem"}
+    assert set(host.modes()) == {"ca.pem"}
+    assert not host.inspect(TRUSTED).changed
+    asked = host.inspect()
+    assert asked.reasons == ["there is no certificate yet"]
+    host.install(host.sign(asked.request))
+    assert set(host.modes()) == HERE
+
+
+ASKED = {"name": "store", "federation": "demo", "state": "present", "usages": [], "trust": ["lab", "lab", "partner"]}
+
+
+def test_without_usages_only_authorities_to_trust_are_described() -> None:
+    assert describe(ASKED).trust == ("lab", "partner")
+    for wrong in ({"trust": []}, {"authority": "lab"}):
+        with pytest.raises(
+            DescriptionError, match="certificate store: usages is empty; say server, client or both, or"
+        ):
+            describe({**ASKED, **wrong})

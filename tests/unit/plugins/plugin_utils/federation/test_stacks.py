@@ -22,6 +22,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model i
     Placement,
     RoundPart,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -75,6 +76,28 @@ def test_nobody_signs_in_an_external_party_s_name(load: Load) -> None:
     assert told["partner"]["ca"] == f"{federation.directory}/public/partner/ca.pem"
     secrets = found.groups["federation_hosts"].variables["fedlearn_secrets"]
     assert [each["name"] for each in secrets] == ["ca_lab"]
+
+
+def test_what_a_component_only_trusts_is_told_without_a_signer(load: Load) -> None:
+    federation = load(DOCUMENT)
+    lab = certificates.party_authority(federation, federation.parties["lab"])
+    partner = certificates.party_authority(federation, federation.parties["partner"])
+    bundle = certificates.trusted("demo-one-client", "h1", "lab", "partner")
+    found = variables.inventory(with_expansion(federation, authorities=(lab, partner), certificates=(bundle,)))
+    told = found.hosts["h1"]["pki_certificates"]
+    assert told == [
+        {
+            "name": "demo-one-client",
+            "state": "present",
+            "federation": "demo",
+            "stack": "one",
+            "usages": [],
+            "trust": ["lab", "partner"],
+        }
+    ]
+    assert [each["name"] for each in found.hosts["h1"]["pki_authorities"]] == ["lab", "partner"]
+    assert catalogue.mistakes("pki", found.hosts["h1"]) == []
+    assert certificates.find(told, "demo-one-client")["paths"]["ca"] == "/etc/fedlearn/demo/pki/demo-one-client/ca.pem"
 
 
 H1 = Host("h1", "lab", "10.20.0.11", ("10.20.0.11", "fd00::11"), public_name="h1.example")

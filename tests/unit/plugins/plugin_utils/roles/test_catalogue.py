@@ -191,6 +191,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("pki_certificates", [{"authority": None}], ": [0]: the key 'authority' is missing"),
     (
         "pki_certificates",
+        [{"usages": []}],
+        ": [0].usages: are none: say server, client or both; or give only 'trust', where it is to be no certificate",
+    ),
+    (
+        "pki_certificates",
         [{"dns_names": []}],
         ": [0]: a server's certificate needs at least one of 'dns_names' and 'addresses'",
     ),
