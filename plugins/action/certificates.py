@@ -36,12 +36,15 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority impo
     proven_key,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.sources import problems
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE_OPTIONS},
     "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
     "state_directory": {"type": "path", "required": True},
     "thorough": {"type": "bool", "default": False},
+    "secrets": {"type": "dict", "default": {}, "no_log": False},
+    "sources_only": {"type": "bool", "default": False},
 }
 _OWN = ("requests",)
 
@@ -59,9 +62,21 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables = task_vars or {}
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
-            return self._converge(options, variables)
+            return self._look(options, variables) if options["sources_only"] else self._converge(options, variables)
         except (DescriptionError, AuthorityError, FileTroubleError) as error:
             raise AnsibleActionFail(str(error)) from None
+
+    def _look(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Fail with all that the control node lacks; touches no host."""
+        present = [item for item in describe_all(options["certificates"]) if item.state == "present"]
+        authorities = self._authorities(options, variables)
+        _check_names(present, authorities)
+        used = {name for item in present for name in (item.authority, *item.trust)}
+        looked_at = [each for name, each in authorities.items() if name in used or each.description.mode == "external"]
+        found = problems(looked_at, options["secrets"], lambda *wanted: self._secrets(*wanted, options, variables))
+        if found:
+            raise AnsibleActionFail("\n".join(found))
+        return {"changed": False, "certificates": {}}
 
     def _converge(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         descriptions = list(describe_all(options["certificates"]))
@@ -127,19 +142,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 authorities[item.authority].prove()
 
     def _passphrase(self, authority: AuthorityDescription, options: dict[str, Any], variables: dict[str, Any]) -> str:
+        try:
+            return self._secrets(authority.party, [secret_name(authority.name)], options, variables)[0]
+        except AuthorityError as error:
+            raise AuthorityError(f"authority {authority.name} of party {authority.party}: {error}") from None
+
+    def _secrets(self, party: str, names: list[str], options: dict[str, Any], variables: dict[str, Any]) -> list[str]:
         lookup = lookup_loader.get("fedlearn.infra.secret", loader=self._loader, templar=self._templar)
         if lookup is None:
             raise AuthorityError("the lookup fedlearn.infra.secret is missing: the collection isn't installed whole")
         try:
-            values = lookup.run(
-                [secret_name(authority.name)],
-                variables=variables,
-                party=authority.party,
-                state_directory=options["state_directory"],
-            )
+            values = lookup.run(names, variables=variables, party=party, state_directory=options["state_directory"])
         except AnsibleError as error:
-            raise AuthorityError(f"authority {authority.name} of party {authority.party}: {error.message}") from None
-        return str(values[0])
+            raise AuthorityError(error.message) from None
+        return [str(value) for value in values]
 
 
 def _named(item: Description) -> list[str]:

@@ -33,6 +33,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "length": {"type": "int"},
             "maker": {"type": "str"},
             "purpose": {"type": "str"},
+            "stack": {"type": "str"},
         },
     },
     "state_directory": {"type": "path", "required": True},

@@ -72,6 +72,7 @@ _raw:
   elements: str
 """
 
+import os.path
 from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleLookupError
@@ -105,10 +106,11 @@ class LookupModule(LookupBase):  # type: ignore[misc]
                 raise AnsibleLookupError(f"secret: {str(name)[:60]!r} is no name of a secret")
         backend = self.get_option("backend")
         if backend:
-            return [self._ask(backend, party, name, variables) for name in terms]
-        return self._from_file(party, [str(name) for name in terms])
+            return self._from_backend(backend, party, terms, variables)
+        document = str(known.get("fedlearn_document") or "YOUR_INVENTORY")
+        return self._from_file(party, [str(name) for name in terms], document)
 
-    def _from_file(self, party: str, names: list[str]) -> list[str]:
+    def _from_file(self, party: str, names: list[str], document: str) -> list[str]:
         state = self.get_option("state_directory")
         if not state:
             raise AnsibleLookupError("secret: where? Give state_directory=PATH or set fedlearn_state")
@@ -119,11 +121,25 @@ class LookupModule(LookupBase):  # type: ignore[misc]
             raise AnsibleLookupError(f"secret: {error}") from None
         missing = [name for name in names if not values.get(name)]
         if missing:
+            there = "has" if os.path.lexists(file.path) else f"isn't there, so party {party} has"
             raise AnsibleLookupError(
-                f"secret: {file.path} has no {' and no '.join(missing)}: run ansible-playbook "
-                "fedlearn.infra.secrets -i YOUR_INVENTORY"
+                f"secret: {file.path} {there} no {' and no '.join(missing)}: run "
+                f"ansible-playbook -i {document} fedlearn.infra.secrets"
             )
         return [values[name] for name in names]
+
+    def _from_backend(
+        self, backend: dict[str, Any], party: str, names: list[str], variables: dict[str, Any] | None
+    ) -> list[str]:
+        values, missing = [], []
+        for name in names:
+            try:
+                values.append(self._ask(backend, party, name, variables))
+            except AnsibleLookupError as error:
+                missing.append(str(error.message))
+        if missing:
+            raise AnsibleLookupError("; ".join(missing))
+        return values
 
     def _ask(self, backend: dict[str, Any], party: str, name: str, variables: dict[str, Any] | None) -> str:
         unknown = set(backend) - {"lookup", "term", "options"}

@@ -128,6 +128,13 @@ options:
           - With I(authorities[].mode=external), the file on the control node that holds its certificates.
           - The default is C(<state_directory>/public/<party>/<name>.pem).
         type: path
+      published:
+        description:
+          - With I(authorities[].mode=ownca), other files on the control node that may hold this CA's certificate.
+          - Where there is one and the key is missing, the task fails and makes no second CA.
+        type: list
+        elements: path
+        default: []
   state_directory:
     description:
       - Directory on the control node below which C(.ca/) and C(public/) lie.
@@ -135,6 +142,16 @@ options:
     type: path
   thorough:
     description: Have openssl prove again what an earlier run has proven, also for files that haven't changed since.
+    type: bool
+    default: false
+  secrets:
+    description: Names of further secrets to look for with O(sources_only), by party.
+    type: dict
+    default: {}
+  sources_only:
+    description:
+      - Only look whether the control node has all that is needed, the secrets, the CAs' keys, and certificates of
+        external authorities that are fit to be trusted. No execution on the host.
     type: bool
     default: false
   step:
@@ -278,6 +295,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
     "state_directory": {"type": "path"},
     "thorough": {"type": "bool", "default": False},
+    "secrets": {"type": "dict", "default": {}, "no_log": False},
+    "sources_only": {"type": "bool", "default": False},
     "step": {"type": "str", "default": "inspect", "choices": ["inspect", "install"]},
     "nonce": {"type": "str", "default": "", "no_log": False},
     "anchors": {"type": "dict", "default": {}},

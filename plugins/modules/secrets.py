@@ -55,6 +55,9 @@ options:
       purpose:
         description: What it is for. Not kept.
         type: str
+      stack:
+        description: The stack that needs it. Not kept.
+        type: str
   state_directory:
     description: Directory on the control node below which C(.secrets/) lies.
     type: path

@@ -34,6 +34,7 @@ AUTHORITY_OPTIONS: dict[str, dict[str, Any]] = {
     "common_name": {"type": "str"},
     "lifetime_days": {"type": "int", "default": 3650},
     "ca": {"type": "path"},
+    "published": {"type": "list", "elements": "path", "default": []},
 }
 CERTIFICATE_OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -80,7 +81,11 @@ class Description:
 
 @dataclass(frozen=True)
 class AuthorityDescription:
-    """One CA. ``ca`` is a file on the control node that holds the certificates of an external one."""
+    """One CA.
+
+    ``ca`` is a file on the control node that holds the certificates of an external one. ``published`` are other files
+    there that may hold this CA's own: where one does, it was made already.
+    """
 
     name: str
     party: str
@@ -88,6 +93,7 @@ class AuthorityDescription:
     common_name: str
     lifetime_days: int = 3650
     ca: str | None = field(default=None)
+    published: tuple[str, ...] = ()
 
 
 def check_name(value: str, what: str) -> str:
@@ -170,6 +176,7 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
         common_name=common_name,
         lifetime_days=_days(options["lifetime_days"], where),
         ca=options.get("ca"),
+        published=tuple(options.get("published") or ()),
     )
 
 

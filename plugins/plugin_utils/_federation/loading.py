@@ -157,6 +157,7 @@ class _Loader:
             clusters=clusters,
             stacks=self._stacks(values.get("stacks", {}), hosts.by_name),
             viewpoint=self._seen_from(parties),
+            sources=tuple(self.sources),
         )
 
     def _party(self, name: str, values: Mapping[str, Any], hosts: Hosts) -> Party:

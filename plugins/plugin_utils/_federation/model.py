@@ -170,7 +170,8 @@ class Stack:
 class Federation:
     """A whole document, seen by ``viewpoint`` (a party's name) or by everybody (None).
 
-    ``directory`` is the one relative paths of the document start from, ``state_directory`` the one playbooks write to.
+    ``directory`` is the one relative paths of the document start from, ``state_directory`` the one playbooks write to,
+    ``sources`` are the files it was read from.
     ``expansions`` is what each stack became, by its name; empty while kinds are asked.
     """
 
@@ -182,6 +183,7 @@ class Federation:
     stacks: Mapping[str, Stack]
     viewpoint: str | None = None
     expansions: Mapping[str, Expansion] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
     def host(self, name: str) -> Host:
         """The host of that name; KeyError when no party has it."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .._pki.names import secret_name
+from .._pki.names import public_path, secret_name
 from .._roles.catalogue import INFRASTRUCTURE, SHARED
 from . import certificates, network
 from .kinds import kinds
@@ -223,6 +223,7 @@ class _Inventory:
             "fedlearn_viewpoint": self.federation.viewpoint,
             "fedlearn_endpoints": self._endpoints(),
             "fedlearn_secrets": list(self._secrets()),
+            "fedlearn_partners": list(self._partners()),
         }
         machines = {"ansible_python_interpreter": HOST_PYTHON, "ansible_pipelining": True}
         self._group("federation_hosts").variables = machines | common
@@ -271,14 +272,20 @@ class _Inventory:
             if authority.mode == "ownca" and self.federation.viewpoint in (None, authority.party):
                 purpose = f"encrypts the key of the CA '{authority.name}'"
                 yield _secret(Secret(secret_name(authority.name), authority.party, purpose, "passphrase"))
-        for expansion in self.federation.expansions.values():
+        for stack, expansion in self.federation.expansions.items():
             for secret in expansion.secrets:
                 if self.federation.viewpoint in (None, secret.party):
-                    yield _secret(secret)
+                    yield _secret(secret) | {"stack": stack}
+
+    def _partners(self) -> Iterator[dict[str, Any]]:
+        """The CA of each external party that gave us its certificate, whether or not a stack needs it yet."""
+        for party in self.federation.parties.values():
+            if party.external and party.ca:
+                yield self._authority(certificates.party_authority(self.federation, party))
 
     def _authority(self, authority: Authority) -> dict[str, Any]:
         """An entry of ``pki_authorities``; a CA whose key is elsewhere is ``external``."""
-        entry = {
+        entry: dict[str, Any] = {
             "name": authority.name,
             "party": authority.party,
             "mode": authority.mode,
@@ -286,8 +293,12 @@ class _Inventory:
         }
         if self.federation.viewpoint not in (None, authority.party):
             entry["mode"] = "external"
-        path = authority.ca
-        return entry | {"ca": posixpath.join(self.federation.directory, path)} if path else entry
+        if authority.ca:
+            entry["ca"] = posixpath.join(self.federation.directory, authority.ca)
+        if entry["mode"] == "ownca":  # made already, where its certificate lies beside a document and its key elsewhere
+            homes = dict.fromkeys(posixpath.dirname(source) for source in self.federation.sources)
+            entry["published"] = [public_path(home, authority.party, authority.name) for home in homes]
+        return entry
 
     def _host(self, name: str, party: str, everybody: str, variables: dict[str, Any]) -> None:
         """Write down a host, or the one that stands for a cluster, whose ``variables`` say how it is reached."""

@@ -100,13 +100,17 @@ class Authority:
         """Whether it has been made. AuthorityError when its certificates are there and the key is not."""
         if self.description.mode == "external":
             return True
-        certificates, key = (os.path.lexists(path) for path in (self.certificate_path, self.key_path))
-        if certificates and not key:
+        key = os.path.lexists(self.key_path)
+        certificates = [self.certificate_path, *self.description.published]
+        made = next((path for path in certificates if os.path.lexists(path)), None)
+        if made and not key:
+            party = self.description.party
             raise AuthorityError(
-                f"{self.where}: {self.certificate_path} is there, but its key {self.key_path} is not: restore the key, "
+                f"{self.where}: {made} is there, but its key {self.key_path} is not: bring .ca/{party} and "
+                f".secrets/{party}.yml together from where this CA was made into {self._state}, "
                 "or move the certificate away to begin a new CA (hosts get new certificates then)"
             )
-        return certificates and key
+        return key and os.path.lexists(self.certificate_path)
 
     def make(self) -> None:
         """Make key and certificate, each only if it is missing; safe beside other runs and after a killed one."""
@@ -128,6 +132,16 @@ class Authority:
 
     def trust(self) -> Trust:
         """What hosts need to know; the key isn't opened for it."""
+        certificates = self._certificates(self._content())
+        bundle = "".join(item.public_bytes(serialization.Encoding.PEM).decode("ascii") for item in certificates)
+        if self.description.mode == "external":
+            return Trust(None, bundle)
+        if len(certificates) == 1:
+            return Trust(certificates[0], bundle)
+        return Trust(self.signer()[1], bundle)
+
+    def _content(self) -> bytes:
+        """The file of the certificates to trust."""
         found = files.read(self.certificate_path)
         if found is None:
             hint = (
@@ -136,13 +150,20 @@ class Authority:
                 else "it has not been made yet"
             )
             raise AuthorityError(f"{self.where}: {self.certificate_path} is missing: {hint}")
-        certificates = self._certificates(found.content)
-        bundle = "".join(item.public_bytes(serialization.Encoding.PEM).decode("ascii") for item in certificates)
-        if self.description.mode == "external":
-            return Trust(None, bundle)
-        if len(certificates) == 1:
-            return Trust(certificates[0], bundle)
-        return Trust(self.signer()[1], bundle)
+        return found.content
+
+    def prove_trust(self) -> None:
+        """AuthorityError unless the file of an external authority is fit to be trusted now."""
+        content, now = self._content(), datetime.now(UTC)
+        if b"PRIVATE KEY-----" in content:
+            raise AuthorityError(
+                f"{self.where}: {self.certificate_path} holds a private key, which nobody but the party may have: "
+                "take it out, and tell the party that others have seen it"
+            )
+        certificates = self._certificates(content)
+        if not any(each.not_valid_before_utc <= now < each.not_valid_after_utc for each in certificates):
+            newest = max(certificates, key=lambda each: each.not_valid_after_utc)
+            self._check_dates(newest, now, "ask the party for the one that followed")
 
     def signer(self) -> tuple[ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, x509.Certificate]:
         """The opened key and the certificate that belongs to it, checked for being able to sign now."""
@@ -186,10 +207,11 @@ class Authority:
         else:
             self._passphrase()
 
-    def _check_dates(self, issuer: x509.Certificate, now: datetime) -> None:
+    def _check_dates(self, issuer: x509.Certificate, now: datetime, way_out: str = "change the CA") -> None:
         if issuer.not_valid_after_utc <= now:
             raise AuthorityError(
-                f"{self.where}: its certificate has ended on {issuer.not_valid_after_utc:%Y-%m-%d}: change the CA"
+                f"{self.where}: its certificate in {self.certificate_path} has ended on "
+                f"{issuer.not_valid_after_utc:%Y-%m-%d}: {way_out}"
             )
         if now < issuer.not_valid_before_utc:
             raise AuthorityError(

@@ -101,6 +101,12 @@ AUTHORITY = Section(
         "ca": Key(
             Text(), "With V(external), the file on the control node that holds its certificates, as absolute path."
         ),
+        "published": Key(
+            Items(Text()),
+            "With V(ownca), other files that may hold its certificate: where one does, it is made already and its key "
+            "has to be brought.",
+            default=[],
+        ),
     }
 )
 

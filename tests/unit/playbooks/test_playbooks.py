@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
 from tests.unit.conftest import CHECKOUT, DOCUMENT, run
 
 PLAYBOOKS = CHECKOUT / "playbooks"
@@ -28,6 +30,15 @@ def plays(name: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.fixture
+def with_secrets(folder: Path) -> Path:
+    """The folder, where the secrets were made."""
+    (folder / "vault-pass").write_text("known\n")
+    ended = play(folder, "secrets.yml")
+    assert ended.returncode == 0, ended
+    return folder
+
+
 def begin_with(folder: Path, source: str, sha256: str) -> None:
     """Have the servers begin with a model of the control node."""
     model = f"initial_model: {{source: {source}, sha256: {sha256}}}"
@@ -35,10 +46,13 @@ def begin_with(folder: Path, source: str, sha256: str) -> None:
     (folder / "model.npz").write_bytes(b"weights")
 
 
-def play(folder: Path, playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def play(
+    folder: Path, playbook: str, *arguments: str, source: str = "federation.yml"
+) -> subprocess.CompletedProcess[str]:
     """A playbook as it ended on hosts that nobody reaches."""
     unreachable = ["-e", "ansible_host=127.0.0.1", "-e", "ansible_port=1"]  # where nothing listens
-    return run(folder, "ansible-playbook", "-i", "federation.yml", PLAYBOOKS / playbook, *unreachable, *arguments)
+    vault = ["--vault-password-file", folder / "vault-pass"] if (folder / "vault-pass").exists() else []
+    return run(folder, "ansible-playbook", "-i", source, *vault, PLAYBOOKS / playbook, *unreachable, *arguments)
 
 
 @pytest.mark.parametrize("name", OUTER)
@@ -95,17 +109,104 @@ def test_status_tells_of_hosts_of_the_run_only(folder: Path) -> None:
         ("nowhere.npz", "nowhere.npz' on the control node"),
     ],
 )
-def test_site_refuses_another_model_before_any_host_is_touched(folder: Path, source: str, said: str) -> None:
-    begin_with(folder, source, "a" * 64)
-    ended = play(folder, "site.yml")
+def test_site_refuses_another_model_before_any_host_is_touched(with_secrets: Path, source: str, said: str) -> None:
+    begin_with(with_secrets, source, "a" * 64)
+    ended = play(with_secrets, "site.yml")
     assert ended.returncode == 2, ended
     assert said in ended.stdout
     assert "UNREACHABLE" not in ended.stdout
 
 
 @pytest.mark.slow
-def test_site_goes_on_to_the_hosts_with_the_model_that_was_meant(folder: Path) -> None:
-    begin_with(folder, "model.npz", hashlib.sha256(b"weights").hexdigest())
-    ended = play(folder, "site.yml")
+def test_site_goes_on_to_the_hosts_with_the_model_that_was_meant(with_secrets: Path) -> None:
+    begin_with(with_secrets, "model.npz", hashlib.sha256(b"weights").hexdigest())
+    ended = play(with_secrets, "site.yml")
     assert ended.returncode == 4, ended
     assert "UNREACHABLE" in ended.stdout
+
+
+def assert_refused_here(ended: subprocess.CompletedProcess[str], *said: str) -> None:
+    """Nobody was connected to, and all of this was said."""
+    assert ended.returncode == 2, ended
+    assert "UNREACHABLE" not in ended.stdout
+    told = " ".join((ended.stdout + ended.stderr).split())
+    assert [one for one in said if one not in told] == [], told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [(), ("--limit", "ms2"), ("-e", "stack=lenet"), ("--check",)], ids=" ".join)
+def test_site_tells_all_secrets_that_are_missing_before_any_host_is_touched(
+    folder: Path, arguments: tuple[str, ...]
+) -> None:
+    ended = play(folder, "site.yml", *arguments)
+    way_out = f"run ansible-playbook -i {folder}/federation.yml fedlearn.infra.secrets"
+    file = folder / ".secrets/lab.yml"
+    missing = f"secret: {file} isn't there, so party lab has no ca_lab and no ca_lab-lenet-store: {way_out}"
+    assert_refused_here(ended, missing)
+
+
+@pytest.mark.slow
+def test_site_tells_of_secrets_that_it_cannot_open_and_of_those_that_the_file_lacks(with_secrets: Path) -> None:
+    (with_secrets / "federation.yml").write_text(DOCUMENT.replace("lenet:", "other:"))
+    file = with_secrets / ".secrets/lab.yml"
+    assert_refused_here(play(with_secrets, "site.yml"), f"secret: {file} has no ca_lab-other-store: run")
+    (with_secrets / "vault-pass").write_text("another\n")
+    assert_refused_here(play(with_secrets, "site.yml"), f"secret: {file} isn't encrypted with one of the vault")
+
+
+@pytest.mark.slow
+def test_site_wants_no_secret_of_another_party(with_secrets: Path) -> None:
+    """A viewpoint is one party's, and has that party's secrets only."""
+    viewpoint = "plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: lab\n"
+    (with_secrets / "view.yml").write_text(viewpoint)
+    clinic = "  clinic: {hosts: {c1: 10.20.0.13}}\nstacks:\n"
+    both = DOCUMENT.replace("stacks:\n", clinic).replace("workers: {hosts: [ms2]}", "workers: {hosts: [ms2, c1]}")
+    (with_secrets / "federation.yml").write_text(both)
+    (with_secrets / "public/clinic").mkdir(parents=True)
+    certificate = make_ca(with_secrets / "clinic")
+    (with_secrets / "public/clinic/clinic.pem").write_bytes(certificate)
+    assert play(with_secrets, "site.yml", source="view.yml").returncode == 4
+    assert_refused_here(play(with_secrets, "site.yml"), f"{with_secrets}/.ca/clinic/clinic.key is not: bring")
+
+
+def make_ca(folder: Path) -> bytes:
+    """The certificate of a CA that was made elsewhere."""
+    made = Authority(AuthorityDescription("lab", "lab", "ownca", "demo lab CA"), str(folder), lambda: "p" * 64)
+    made.make()
+    return (folder / "public/lab/lab.pem").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("home", [".", "views/lab"])
+def test_site_makes_no_second_ca_where_the_first_one_s_certificate_is_and_its_key_is_not(
+    with_secrets: Path, home: str
+) -> None:
+    """Of a clone: public/ is in it, beside the document, and the state of a viewpoint is another folder."""
+    (with_secrets / "public/lab").mkdir(parents=True)
+    (with_secrets / "public/lab/lab.pem").write_bytes(make_ca(with_secrets / "elsewhere"))
+    (with_secrets / "views/lab").mkdir(parents=True)
+    for folder, document in ((".", "federation.yml"), ("views/lab", "../../federation.yml")):
+        viewpoint = f"plugin: fedlearn.infra.federation\ndocument: {document}\nparty: lab\n"
+        (with_secrets / folder / "view.yml").write_text(viewpoint)
+    source = f"{home}/view.yml"
+    assert play(with_secrets, "secrets.yml", source=source).returncode == 0
+    state = (with_secrets / home).resolve()
+    assert_refused_here(
+        play(with_secrets, "site.yml", source=source),
+        f"authority lab of party lab: {with_secrets}/public/lab/lab.pem is there, but its key {state}/.ca/lab/lab.key "
+        f"is not: bring .ca/lab and .secrets/lab.yml together from where this CA was made into {state}, or move",
+    )
+
+
+@pytest.mark.slow
+def test_site_looks_at_a_partner_s_certificate_before_any_host_is_touched(with_secrets: Path) -> None:
+    document = DOCUMENT.replace("stacks:\n", "  partner: {external: true, ca: public/partner/ca.pem}\nstacks:\n")
+    (with_secrets / "federation.yml").write_text(document)
+    file = with_secrets / "public/partner/ca.pem"
+    file.parent.mkdir(parents=True)
+    where = f"authority partner of party partner: {file}"
+    assert_refused_here(play(with_secrets, "site.yml"), f"{where} is missing: ask the party for its CA certificate")
+    file.write_text("-----BEGIN CERTIFICATE-----\n")
+    assert_refused_here(play(with_secrets, "site.yml"), f"{where} holds no certificate in PEM form")
+    file.write_bytes(make_ca(with_secrets / "elsewhere"))
+    assert play(with_secrets, "site.yml").returncode == 4

@@ -154,7 +154,7 @@ def test_an_rsa_key_with_another_exponent_is_refused() -> None:
     [
         (-1, "its certificate begins on .* UTC, and this control node's clock says .*: set the clock"),
         (-10_000, "its certificate begins on .*: set the clock"),
-        (3651, "its certificate has ended on .*: change the CA"),
+        (3651, "its certificate in .*lab.pem has ended on .*: change the CA"),
     ],
 )
 def test_nothing_is_signed_before_the_ca_begins_or_after_it_ends(authority: Make, days: int, message: str) -> None:
@@ -293,7 +293,7 @@ def test_a_certificate_whose_key_is_lost_is_not_replaced(authority: Make, tmp_pa
     authority().make()
     (tmp_path / "state/.ca/lab/lab.key").unlink()
     before = files_of(tmp_path / "state")
-    with pytest.raises(AuthorityError, match=r"is there, but its key .* is not: restore the key, or move"):
+    with pytest.raises(AuthorityError, match=r"is there, but its key .* is not: bring .* together .*, or move"):
         authority().make()
     assert files_of(tmp_path / "state") == before
 
@@ -318,6 +318,54 @@ def test_a_certificate_with_a_wrong_byte_anywhere_is_read_or_refused_in_words(
             said.append(str(error))
     assert len(said) > 100
     assert [one for one in said if "restore it" not in one and "is no CA's" not in one and "wanted is" not in one] == []
+
+
+def test_a_certificate_that_lies_elsewhere_is_of_a_ca_that_was_made(authority: Make, tmp_path: Path) -> None:
+    published = tmp_path / "clone/public/lab/lab.pem"
+    published.parent.mkdir(parents=True)
+    published.touch()
+    ca = authority(published=(str(tmp_path / "none"), str(published)))
+    for use in (ca.exists, ca.make, ca.prove):
+        with pytest.raises(AuthorityError, match=f"{published} is there, but its key .*/state/.ca/lab/lab.key is not"):
+            use()
+    assert sorted(files_of(tmp_path / "state")) in ([], [".ca/lab/.lab.lock"])
+    authority().make()
+    assert ca.exists()
+
+
+def end(authority: Make, tmp_path: Path, *days: int) -> Authority:
+    """An external authority whose file has CAs that end so many days from now."""
+    bundle = b""
+    for number, each in enumerate(days):
+        made = Authority(replace(LAB, lifetime_days=40), str(tmp_path / str(number)), lambda: "p" * 64)
+        made.make()
+        issuer = made.signer()[1]
+        begin, end_ = NOW + timedelta(days=each - 30), NOW + timedelta(days=each)
+        builder = x509.CertificateBuilder(issuer.issuer, issuer.subject, issuer.public_key(), number + 1, begin, end_)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        bundle += builder.sign(made.signer()[0], hashes.SHA256()).public_bytes(Encoding.PEM)
+    (tmp_path / "partner.pem").write_bytes(bundle)
+    return authority(mode="external", ca=str(tmp_path / "partner.pem"))
+
+
+def test_a_partner_s_certificate_is_fit_to_be_trusted(authority: Make, tmp_path: Path) -> None:
+    end(authority, tmp_path, 10).prove_trust()
+    end(authority, tmp_path, -10, 10).prove_trust()  # during a change of the CA
+    with pytest.raises(AuthorityError, match=r"partner.pem has ended on .*: ask the party for the one that followed"):
+        end(authority, tmp_path, -10, -5).prove_trust()
+    with pytest.raises(AuthorityError, match=r"its certificate begins on .*: set the clock"):
+        end(authority, tmp_path, 60).prove_trust()
+    (tmp_path / "partner.pem").unlink()
+    with pytest.raises(AuthorityError, match=r"partner.pem is missing: ask the party for its CA certificate"):
+        authority(mode="external", ca=str(tmp_path / "partner.pem")).prove_trust()
+
+
+def test_a_partner_s_file_with_a_key_in_it_is_refused(authority: Make, tmp_path: Path) -> None:
+    authority().make()
+    both = b"".join((tmp_path / "state" / path).read_bytes() for path in (".ca/lab/lab.key", "public/lab/lab.pem"))
+    (tmp_path / "both.pem").write_bytes(both)
+    with pytest.raises(AuthorityError, match=r"both.pem holds a private key, .*: take it out, and tell the party"):
+        authority(mode="external", ca=str(tmp_path / "both.pem")).prove_trust()
 
 
 NO_CERTIFICATES = {
