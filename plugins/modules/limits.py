@@ -295,8 +295,36 @@ def whole_numbers(module: AnsibleModule) -> dict[str, int]:
     return dict(sysctls)
 
 
-def main() -> None:
+def run(module: AnsibleModule) -> dict:
     """Plans, writes, measures."""
+    claims = Claims()
+    if module.params["state"] == "absent":
+        claims.by_federation.pop(module.params["federation"], None)
+    else:
+        claim = {"nofile": module.params["nofile"], "sysctls": whole_numbers(module)}
+        claims.by_federation[module.params["federation"]] = claim
+    plan = Plan(module, claims)
+    differing = plan.differing()
+    diff = [
+        {"before_header": path, "after_header": path, "before": read(path) or "", "after": plan.texts[path] or ""}
+        for path in differing
+    ]
+    sessions: dict[str, int] = {}
+    if differing and not module.check_mode:
+        sessions = settle(module, plan, differing)
+    elif module.params["verify"] and not differing:
+        sessions = measure(module, plan.soft)
+    return {
+        "changed": bool(differing) or plan.raised,
+        "files": differing,
+        "nofile": {"asked": plan.asked, "soft": plan.soft, "hard": plan.hard, "sessions": sessions},
+        "sysctls": plan.sysctls,
+        "refused": plan.refused,
+        "diff": diff if module._diff else [],
+    }
+
+
+def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "federation": {"type": "str", "default": "default"},
@@ -307,39 +335,14 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    claims = Claims()
-    if module.params["state"] == "absent":
-        claims.by_federation.pop(module.params["federation"], None)
-    else:
-        claim = {"nofile": module.params["nofile"], "sysctls": whole_numbers(module)}
-        claims.by_federation[module.params["federation"]] = claim
-    plan = Plan(module, claims)
-    differing = plan.differing()
-    sessions: dict[str, int] = {}
-    diff = [
-        {"before_header": path, "after_header": path, "before": read(path) or "", "after": plan.texts[path] or ""}
-        for path in differing
-    ]
     try:
-        if differing and not module.check_mode:
-            sessions = settle(module, plan, differing)
-        elif module.params["verify"] and not differing:
-            sessions = measure(module, plan.soft)
+        result = run(module)
     except (RefusedError, ServiceError) as error:
         module.fail_json(msg=str(error))
-    changed = bool(differing) or plan.raised
-    nofile = {"asked": plan.asked, "soft": plan.soft, "hard": plan.hard, "sessions": sessions}
-    if changed:
-        for one in plan.refused:
+    if result["changed"]:
+        for one in result["refused"]:
             module.warn(one)
-    module.exit_json(
-        changed=changed,
-        files=differing,
-        nofile=nofile,
-        sysctls=plan.sysctls,
-        refused=plan.refused,
-        diff=diff if module._diff else [],
-    )
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,17 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.store imp
 
 PIP_LINES = 12
 KEPT_PROGRAMS = "python*"
+INSTALLERS = (
+    "pip",
+    "pip-*",
+    "setuptools",
+    "setuptools-*",
+    "pkg_resources",
+    "pkg_resources-*",
+    "_distutils_hack",
+    "distutils-precedence.pth",
+)
+"""What venv and pip themselves leave in site-packages."""
 DOWNLOAD_SECONDS = 120
 
 
@@ -65,48 +76,29 @@ def build_environment(item: dict[str, Any], folder: str, python: str, wheels: st
     """
     run([python, "-m", "venv", folder], f"{python} -m venv", python)
     own = os.path.join(folder, "bin", "python")
-    requirements = os.path.join(folder, "requirements.txt")
-    with open(requirements, "w", encoding="utf-8") as file:
-        file.write(item["requirements"])
-    command = [
-        own,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-input",
-        *_cache_options(),
-        "--only-binary=:all:",
-        "--require-hashes",
-        "--no-deps",
-        "--requirement",
-        requirements,
-    ]
-    if wheels:
-        command += ["--no-index", "--find-links", wheels]
-    elif item.get("index_url"):
-        command += ["--index-url", item["index_url"]]
-    run(command, f"{item['program']}: pip install", python)
+    _install(item, folder, python, wheels)
     for packages in glob.glob(os.path.join(folder, "lib", "python3*", "site-packages")):
-        _drop(
-            packages,
-            [
-                "pip",
-                "pip-*",
-                "setuptools",
-                "setuptools-*",
-                "pkg_resources",
-                "pkg_resources-*",
-                "_distutils_hack",
-                "distutils-precedence.pth",
-                *item.get("exclude", []),
-            ],
-        )
+        _drop(packages, [*INSTALLERS, *item.get("exclude", [])])
     for program in os.listdir(os.path.join(folder, "bin")):
         if not fnmatch.fnmatch(program, KEPT_PROGRAMS):
             os.unlink(os.path.join(folder, "bin", program))
     if item.get("check"):
         run([own, "-c", item["check"]], f"{item['program']}: the built environment", python)
+
+
+def _install(item: dict[str, Any], folder: str, python: str, wheels: str) -> None:
+    """Brings exactly the locked requirements, from the wheels that were sent where there are any."""
+    requirements = os.path.join(folder, "requirements.txt")
+    with open(requirements, "w", encoding="utf-8") as file:
+        file.write(item["requirements"])
+    command = [os.path.join(folder, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-input"]
+    command += [*_cache_options(), "--only-binary=:all:", "--require-hashes", "--no-deps"]
+    command += ["--requirement", requirements]
+    if wheels:
+        command += ["--no-index", "--find-links", wheels]
+    elif item.get("index_url"):
+        command += ["--index-url", item["index_url"]]
+    run(command, f"{item['program']}: pip install", python)
 
 
 def _cache_options() -> list[str]:
