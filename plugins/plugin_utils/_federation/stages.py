@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from .._roles.catalogue import INFRASTRUCTURE
 from .kinds import kinds
 
@@ -31,9 +29,13 @@ def stage_of(role: str) -> str:
     return next(iter(said.values()))
 
 
-def groups() -> Mapping[str, str]:
+def groups() -> dict[str, str]:
     """The groups that roles and stages have, whatever a document uses, and what each is."""
     roles = [*INFRASTRUCTURE, *(role for kind in kinds().values() for role in kind.ROLES)]
-    return {role: f"the group of role '{role}'" for role in roles} | {
-        f"stage_{stage}": f"the group of stage '{stage}'" for stage in STAGES
-    }
+    return {role: f"the group of role '{role}'" for role in roles} | stage_groups()
+
+
+def stage_groups() -> dict[str, str]:
+    """The groups of stages and of a verify round's: always there, for playbooks to name."""
+    deployed = {f"stage_{stage}": f"the group of stage '{stage}'" for stage in STAGES}
+    return deployed | {f"round_{stage}": f"the group of a verify round's stage '{stage}'" for stage in STAGES}

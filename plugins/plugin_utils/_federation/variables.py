@@ -13,7 +13,7 @@ from __future__ import annotations
 import posixpath
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from . import certificates, network
 from .kinds import kinds
 from .loading import group_name
 from .model import Authority, Cluster, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Secret, Stack
-from .stages import STAGES, stage_of
+from .stages import STAGES, stage_groups, stage_of
 
 SSH_PORT = 22
 HOST_PYTHON = "/usr/bin/python3"
@@ -96,6 +96,7 @@ class _Part:
     """What one host, or one cluster, has of all stacks, while it is gathered."""
 
     roles: set[str] = field(default_factory=set)
+    round_roles: set[str] = field(default_factory=set)
     stacks: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     services: list[str] = field(default_factory=list)
     sites: list[str] = field(default_factory=list)
@@ -151,6 +152,8 @@ class _Inventory:
             self._gather(self.federation.stacks[name], expansion)
         self.entries = {name: self._authority(authority) for name, authority in self.authorities.items()}
         self._everybody()
+        for name in stage_groups():
+            self._group(name)
         for host in _hosts(self.federation):
             self._host(host.name, host.party, "federation_hosts", {"ansible_host": host.ssh, **host.connection})
         for cluster in _clusters(self.federation):
@@ -168,18 +171,27 @@ class _Inventory:
                 for variable, instances in variables.items():
                     self.parts[host].instances[variable].extend(instances)
         self._gather_certificates(stack, expansion)
-        for host, round_ in expansion.verify.items():
-            if host in self.parts:
-                self.parts[host].verify[stack.name] = _round(round_)
-        for host, known in expansion.known.items():
-            if host in self.parts:
-                self.parts[host].known[stack.name] = _round(known)
+        self._gather_open_files(stack, expansion)
+        self._gather_round(stack, expansion)
+
+    def _gather_open_files(self, stack: Stack, expansion: Expansion) -> None:
         for host, needed in expansion.open_files.items():
             part = self._machine(host, stack)
             if part is not None:
                 part.roles.add("limits")
                 part.stacks[stack.name].add("limits")
                 part.open_files = max(part.open_files, needed)
+
+    def _gather_round(self, stack: Stack, expansion: Expansion) -> None:
+        for component in expansion.transient:
+            if component.host in self.parts:
+                self.parts[component.host].round_roles.add(component.role)
+        for host, brought in expansion.verify.items():
+            if host in self.parts:
+                self.parts[host].verify[stack.name] = _round(brought)
+        for host, known in expansion.known.items():
+            if host in self.parts:
+                self.parts[host].known[stack.name] = _round(known)
 
     def _machine(self, host: str, stack: Stack) -> _Part | None:
         """The part of a host that gets files; None where it is another party's."""
@@ -318,8 +330,10 @@ class _Inventory:
             "fedlearn_verify": part.verify,
             "fedlearn_known": part.known,
         }
+        if part.round_roles:
+            variables["fedlearn_round_stages"] = self._stages(frozenset(part.round_roles))
         self.result.hosts[name] = variables
-        self._join(name, party, everybody, part, variables["fedlearn_stages"])
+        self._join(name, party, everybody, part)
 
     def _stack_facts(self, name: str, roles: Iterable[str]) -> dict[str, Any]:
         expansion = self.federation.expansions[name]
@@ -340,7 +354,7 @@ class _Inventory:
             self.stages[roles] = {stage: found for stage, found in by_stage.items() if found}
         return self.stages[roles]
 
-    def _join(self, host: str, party: str, everybody: str, part: _Part, stages: Mapping[str, Any]) -> None:
+    def _join(self, host: str, party: str, everybody: str, part: _Part) -> None:
         """Put the host into its groups."""
         of_party = group_name(f"party_{party}")
         self._group(of_party).variables.setdefault("fedlearn_party", party)
@@ -348,7 +362,8 @@ class _Inventory:
             everybody,
             of_party,
             *part.roles,
-            *(f"stage_{stage}" for stage in stages),
+            *(f"stage_{stage}" for stage in self._stages(frozenset(part.roles))),
+            *(f"round_{stage}" for stage in self._stages(frozenset(part.round_roles))),
         ]
         for stack in part.stacks:
             names += [group_name(f"stack_{stack}"), group_name(f"kind_{self.federation.stacks[stack].kind}")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,20 @@ def test_site_looks_at_a_partner_s_certificate_before_any_host_is_touched(with_s
     assert_refused_here(play(with_secrets, "site.yml"), f"{where} holds no certificate in PEM form")
     file.write_bytes(make_ca(with_secrets / "elsewhere"))
     assert play(with_secrets, "site.yml").returncode == 4
+
+
+@pytest.mark.slow
+def test_a_round_is_brought_and_taken_away_where_it_has_a_part(folder: Path) -> None:
+    """Without workers it has participants beside the servers; the front has none, since there is no proxy."""
+    text = DOCUMENT.replace("    workers: {hosts: [ms2]}\n", "")
+    text = text.replace("{hosts: [ms2]}", "{hosts: [ms2], initial_model: {shapes: {a: [1]}}}")
+    (folder / "federation.yml").write_text(text)
+    ended = play(folder, "verify.yml", "-e", "verify=round", "-e", "stack=lenet", "--list-hosts")
+    assert ended.returncode == 0, ended
+    assert "Could not match" not in ended.stderr
+    listed = re.findall(
+        r"Converge stage (\w*).*\n\s+pattern: \['round_\1:&stack_lenet'\]\n\s+hosts \((\d)\)", ended.stdout
+    )
+    bring = [("data", "0"), ("front", "0"), ("coordinator", "1"), ("service", "1"), ("participant", "1")]
+    away = [("participant", "1"), ("front", "0"), ("service", "1"), ("coordinator", "1"), ("data", "0")]
+    assert listed == [*bring, *away], ended.stdout

@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Component, Federation
+from tests.unit.conftest import DOCUMENT
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
 CHECKOUT = Path(__file__).resolve().parents[5]
@@ -384,3 +385,17 @@ def test_of_an_absent_stack_everything_is_to_be_removed(load: Load, old: str, ne
     assert {each.host for each in expansion.components} == {"ms1", "ms2", "a1", "a2"}
     assert expansion.flows == ()
     assert [flow.purpose for flow in variables.flows(federation)] == ["ssh"] * 4
+
+
+def test_a_round_brings_workers_to_hosts_that_have_none(load: Load) -> None:
+    """Those of a stack for devices, whose servers' hosts are in no group of participants."""
+    servers = "servers: {hosts: [ms2], initial_model: {shapes: {a: [1]}}}"
+    text = DOCUMENT.replace("    workers: {hosts: [ms2]}\n", "").replace("servers: {hosts: [ms2]}", servers)
+    found = variables.inventory(load(text))
+    assert found.groups["stage_participant"].hosts == []
+    assert found.groups["round_participant"].hosts == ["ms2"]
+    assert found.hosts["ms2"]["fedlearn_round_stages"] == {
+        "service": ["mindspore_server"],
+        "participant": ["mindspore_worker"],
+    }
+    assert found.groups["round_front"].hosts == found.groups["round_data"].hosts == []
