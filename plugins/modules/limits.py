@@ -36,6 +36,9 @@ options:
     type: str
     choices: [present, absent]
     default: present
+  host:
+    description: What warnings call this host; by default its own name.
+    type: str
   verify:
     description: Measure new sessions also when nothing changes.
     type: bool
@@ -87,6 +90,7 @@ refused:
 
 import json
 import os
+import platform
 import re
 import resource
 
@@ -228,7 +232,9 @@ def raise_sysctl(module: AnsibleModule, name: str, least: int, claims: Claims) -
             with open(path, "w", encoding="ascii") as stream:
                 stream.write(str(least))
         except OSError as error:
-            return False, None, f"{name}: {least} was asked for, it stays {present} ({os.strerror(error.errno or 0)})"
+            reason = os.strerror(error.errno or 0)
+            way_out = "raise it on the machine that this one is a part of, or take it out of limits_sysctls"
+            return False, None, f"{name}: {least} was asked for, it stays {present} ({reason}): {way_out}"
     if lower:
         claims.raised.add(name)
     return lower, f"{name} = {least}\n" if name in claims.raised else None, None
@@ -248,7 +254,10 @@ class Plan:
             self.hard = max(self.soft, allowed(usual_hard(module) or self.soft))
             texts[LIMITS] = limits_text(self.soft, self.hard)
             if self.soft < self.asked:
-                self.refused.append(f"nofile: {self.asked} was asked for, this machine allows {self.soft}")
+                self.refused.append(
+                    f"nofile: {self.asked} was asked for, this machine allows {self.soft}: raise fs.nr_open, "
+                    "in a container its own limit (--ulimit nofile=), or ask for less (limits_nofile)"
+                )
         self.sysctls: dict[str, int] = {}
         lines = []
         for name, least in sorted(wanted.items()):
@@ -331,6 +340,7 @@ def main() -> None:
             "nofile": {"type": "int", "default": 65535},
             "sysctls": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "host": {"type": "str"},
             "verify": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -341,7 +351,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     if result["changed"]:
         for one in result["refused"]:
-            module.warn(one)
+            module.warn(f"{module.params['host'] or platform.node()}: {one}")
     module.exit_json(**result)
 
 

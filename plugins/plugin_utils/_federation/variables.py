@@ -53,7 +53,7 @@ def inventory(federation: Federation, document: str = "") -> Inventory:
 def flows(federation: Federation, stack: str = "") -> list[Flow]:
     """Every connection that the federation (or one stack) needs, each once.
 
-    Under a viewpoint those that touch the party's hosts.
+    Under a viewpoint those that touch the party's hosts, and those from outside to a gateway, which is nobody's host.
     """
     chosen = [expansion for name, expansion in federation.expansions.items() if stack in ("", name)]
     hosts = {component.host for expansion in chosen for component in expansion.components}
@@ -64,7 +64,10 @@ def flows(federation: Federation, stack: str = "") -> list[Flow]:
     if federation.viewpoint is None:
         return list(seen)
     own = {*(host.name for host in _hosts(federation)), *(cluster.host for cluster in _clusters(federation))}
-    return [flow for flow in seen if flow.source in own or flow.destination in own]
+    foreign = {host for party in federation.parties.values() for host in party.hosts} - own
+    foreign |= {cluster.host for cluster in federation.clusters.values()} - own
+    ends = {flow: {flow.source, flow.destination} for flow in seen}
+    return [flow for flow in seen if ends[flow] & own or not ends[flow] & foreign]
 
 
 def _ssh_flows(federation: Federation) -> Iterator[Flow]:

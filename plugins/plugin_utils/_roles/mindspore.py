@@ -366,7 +366,9 @@ SERVER_VARIABLES: Mapping[str, Key] = {
     "mindspore_server_exchange_memory_max": Key(_MEMORY, "Memory of each exchange.", default="4G"),
     "mindspore_server_log_level": _LEVEL,
     "mindspore_server_nofile": Key(
-        Integer(1024, 1_073_741_816), "Open files: each worker and device holds a connection.", default=65535
+        Integer(1024, 1_073_741_816),
+        "The least open files of each server; more where its C(settings.client.connection_num) needs them.",
+        default=65535,
     ),
     "mindspore_server_tasks_max": Key(_TASKS, "Processes and threads.", default=4096),
     "mindspore_server_memory_max": Key(_MEMORY, "Memory of each server.", default="16G"),

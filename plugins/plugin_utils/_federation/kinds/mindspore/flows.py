@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ...model import Flow
+from ... import network
+from ...model import Flow, Placement
 from .instances import Copy, Instances
 
 SERVER_TLS = "TLS, server certificate"
@@ -54,8 +55,10 @@ def _between_servers(parts: Instances) -> Iterator[Flow]:
 def _to_rest(parts: Instances) -> Iterator[Flow]:
     scheduler = parts.topology.scheduler
     words = _with_tls(parts, "TLS, client certificate by name")
-    for network in parts.rest_networks()[1:]:
-        yield Flow(network, scheduler.hosts[0], scheduler.port, "scheduler REST", words)
+    sources = parts.rest_networks()[1:]
+    for source in sources:
+        yield Flow(source, scheduler.hosts[0], scheduler.port, "scheduler REST", words)
+    yield from _to_public(parts, sources, scheduler, "scheduler REST", words)
 
 
 def _exchange(parts: Instances, copy: Copy) -> Iterator[Flow]:
@@ -94,3 +97,18 @@ def _from_clients(parts: Instances) -> Iterator[Flow]:
     behind = [(server.host, server.port) for server in parts.servers]
     for host, port in [(host, proxy.port) for host in proxy.hosts] or behind:
         yield from _from_each(sources, host, port, "clients", _with_tls(parts, SERVER_TLS))
+    yield from _to_public(parts, sources, parts.topology.entrance, "clients", SERVER_TLS)
+
+
+def _to_public(
+    parts: Instances, sources: Iterable[str], placement: Placement, purpose: str, words: str
+) -> Iterator[Flow]:
+    """To the host and port of a public_url, where that is a gateway before what listens, or another port."""
+    if placement.public_url is None:
+        return
+    url, host = network.parse_url(placement.public_url), parts.federation.host(placement.hosts[0])
+    port = url.port or network.DEFAULT_PORTS[url.scheme]
+    own = (host.name, host.public_name, *host.internal)
+    if url.host not in own or port != placement.listening_port:
+        for source in sources:
+            yield Flow(source, url.host, port, purpose, words if url.scheme == "https" else "none")

@@ -251,6 +251,40 @@ def test_flows_of_another_party_s_worker_lead_to_what_is_public(load: Load) -> N
     assert not [flow for flow in found if flow[:2] == ("a1", "ms1")]
 
 
+@pytest.mark.parametrize(
+    ("placed", "flow"),
+    [
+        ('proxy: {host: ms1, public_url: "https://fl.example"}', ("clients", "fl.example", 443, "clients")),
+        ('proxy: {host: ms1, public_url: "https://10.20.0.11:8443"}', ("clients", "10.20.0.11", 8443, "clients")),
+        (
+            "scheduler: {host: ms1, allow: [10.9.0.0/16], public_url: 'https://fl.example:8443'}",
+            ("10.9.0.0/16", "fl.example", 8443, "scheduler REST"),
+        ),
+        ('proxy: {host: ms1, public_url: "https://10.20.0.11:6666"}', None),
+    ],
+    ids=["a gateway", "another port of the host", "the scheduler's", "where the proxy listens"],
+)
+def test_what_a_public_url_names_is_a_flow_too(load: Load, placed: str, flow: tuple[Any, ...] | None) -> None:
+    """The firewall team opens what clients connect to, not only what it is forwarded to."""
+    here = TWO_PARTIES.replace('workers: {hosts: ["a*"]}', "workers: {hosts: [ms2]}")
+    document = here.replace(PROXY, "") + f"    {placed}\n"
+    if "scheduler" in placed:
+        document = document.replace("    scheduler: {host: ms1}\n", "")
+    listed = load(document).expansions["lenet"].flows
+    found = [(each.source, each.destination, each.port, each.purpose) for each in listed]
+    assert len(found) == len(set(found))
+    assert {each for each in found if each[2] in (443, 8443)} == ({flow} if flow else set())
+    assert ("clients", "ms1", 6666, "clients") in found or "scheduler" in placed
+
+
+def test_a_gateway_is_in_the_list_of_whose_proxy_it_leads_to(load: Load) -> None:
+    view = "plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: lab\n"
+    flows = variables.flows(load(TWO_PARTIES, source="view.yml", view=view))
+    found = {(each.source, each.destination, each.port) for each in flows}
+    assert {("clients", "203.0.113.7", 8443), ("clients", "ms1", 6666)} <= found
+    assert not [flow for flow in found if flow[0] == "a1"]
+
+
 def test_a_worker_of_another_party_trusts_both_cas_and_shows_its_own(load: Load) -> None:
     certificates = load(TWO_PARTIES).expansions["lenet"].certificates
     worker = next(each for each in certificates if each.host == "a1")
