@@ -104,6 +104,15 @@ def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 def address_port(text: str) -> str:
     """``10.20.0.11:6666`` or ``[fd00::11]:6666``."""
+    return _with_port(text, address)
+
+
+def endpoint(text: str) -> str:
+    """The same, or ``helper.example:443``."""
+    return _with_port(text, address_or_name)
+
+
+def _with_port(text: str, check: Callable[[str], str]) -> str:
     host, colon, digits = text.rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", digits) or not 0 < int(digits) < 65536:
         raise ValueError("is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666")
@@ -111,7 +120,7 @@ def address_port(text: str) -> str:
         return f"[{address(host[1:-1])}]:{int(digits)}"
     if ":" in host:
         raise ValueError("is an IPv6 address without brackets: write [ADDRESS]:PORT")
-    return f"{address(host)}:{int(digits)}"
+    return f"{check(host)}:{int(digits)}"
 
 
 def network(text: str) -> str:
@@ -243,6 +252,7 @@ FORMATS: Mapping[str, Format] = {
     "bind_address": Format("a numeric address to listen on", bind_address),
     "address_or_name": Format("an address or a DNS name", address_or_name),
     "address_port": Format("a numeric address with a port", address_port),
+    "endpoint": Format("an address or a DNS name, with a port", endpoint),
     "network": Format("a network", network),
     "url": Format("a URL", url),
     "origin": Format("a URL without path", origin),

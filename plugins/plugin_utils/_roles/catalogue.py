@@ -6,15 +6,17 @@
 
 A module offers ``ROLES`` (role: its variables) and, where there are any, ``INSTANCES`` (list variable: its check, with
 rules across instances and defaults in them) and ``LISTENING`` (list variable: the ports it asks for). That of
-an infrastructure role also has ``INFRASTRUCTURE`` (role: its stage), and ``SHARED`` (role: unit) when instances are no
-services of their own, but parts of one that the host has.
+an infrastructure role also has ``INFRASTRUCTURE`` (role: its stage), ``BEFORE`` (role: those of its stage that need it)
+where the alphabet would have it too late, and ``SHARED`` (role: unit) when instances are no services of their own, but
+parts of one that the host has.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +42,25 @@ ROLES: Mapping[str, Mapping[str, Key]] = _gathered("ROLES")
 INSTANCES: Mapping[str, Callable[[Any], Instances]] = _gathered("INSTANCES")
 """The checks of the list variables, which have rules across instances and defaults in them."""
 
-INFRASTRUCTURE: Mapping[str, str] = _gathered("INFRASTRUCTURE")
-"""The stage of each infrastructure role. Of one stage they converge in alphabetical order, before the kinds' roles."""
+
+def in_order(roles: Mapping[str, str], before: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """``roles`` in alphabetical order, but for those that others wait for: ``before`` says who for whom."""
+    sorter: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(roles, ()))
+    for role, others in before.items():
+        for other in others:
+            if {role, other} - roles.keys():
+                raise ValueError(f"BEFORE: '{role}' and '{other}' are not both roles of the infrastructure")
+            sorter.add(other, role)
+    ordered: dict[str, str] = {}
+    sorter.prepare()
+    while ready := sorted(sorter.get_ready()):
+        ordered |= {role: roles[role] for role in ready}
+        sorter.done(*ready)
+    return ordered
+
+
+INFRASTRUCTURE: Mapping[str, str] = in_order(_gathered("INFRASTRUCTURE"), _gathered("BEFORE"))
+"""The stage of each infrastructure role. Of one stage they converge in this order, before the kinds' roles."""
 
 SHARED: Mapping[str, str] = _gathered("SHARED")
 """The unit of the host's one service, of roles whose instances are parts of it."""

@@ -74,7 +74,15 @@ _UPSTREAM_TLS = Section(
 
 _UPSTREAM = Section(
     {
-        "servers": Key(Items(Text(format="address_port"), min_items=1), "Where requests go, in turn.", required=True),
+        "servers": Key(
+            Items(Text(format="endpoint"), min_items=1),
+            "Where requests go, in turn; a name is looked up when nginx reads its configuration.",
+            required=True,
+        ),
+        "host": Key(
+            Text(format="dns_name"),
+            "The Host that servers are asked for: another party's have a name of their own; default: the client's.",
+        ),
         "tls": Key(_UPSTREAM_TLS, "Speak TLS to the servers and check their certificates."),
         "retries": Key(
             Integer(0, 1000),

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import re
 import runpy
+from graphlib import CycleError
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INSTANCES, ROLES, mistakes
 
 CHECKOUT = Path(__file__).resolve().parents[5]
@@ -499,3 +502,43 @@ def test_the_readmes_example_is_right(role: str) -> None:
         name = entry["role"].removeprefix("fedlearn.infra.")
         assert set(entry["vars"]) <= set(ROLES[name])
         assert mistakes(name, entry["vars"]) == []
+
+
+def test_infrastructure_is_in_alphabetical_order_but_for_who_is_waited_for() -> None:
+    stages = {"pki": "base", "limits": "base", "time_sync": "base", "redis": "data"}
+    assert list(catalogue.in_order(stages, {})) == ["limits", "pki", "redis", "time_sync"]
+    ordered = catalogue.in_order(stages, {"time_sync": ["pki"], "limits": ["time_sync"]})
+    assert list(ordered) == ["limits", "redis", "time_sync", "pki"]
+    assert ordered == stages
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [({"clock": ["pki"]}, "'clock' and 'pki' are not both roles"), ({"pki": ["clock"]}, "'pki' and 'clock' are not")],
+)
+def test_nobody_is_waited_for_who_is_not_there(before: dict[str, list[str]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        catalogue.in_order({"pki": "base"}, before)
+
+
+def test_two_roles_cannot_wait_for_each_other() -> None:
+    with pytest.raises(CycleError):
+        catalogue.in_order({"a": "base", "b": "base"}, {"a": ["b"], "b": ["a"]})
+
+
+def test_a_site_may_lead_out_to_a_peer_by_its_name() -> None:
+    """Plain HTTP on loopback in, mutual TLS out: for programs that trust public CAs only."""
+    tls = {"ca": "/ca.pem", "name": "helper.example", "certificate": "/chain.pem", "key": "/key.pem"}
+    upstream = {"servers": ["helper.example:443"], "host": "helper.example", "tls": tls}
+    site = {"name": "egress", "listen": [{"address": "127.0.0.1", "port": 9700}], "upstream": upstream}
+    plain = {"name": "plain", "listen": site["listen"], "upstream": {"servers": ["10.0.0.1:80"]}}
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(CHECKOUT / "roles/nginx/templates/etc/nginx/conf.d")
+    )
+    environment.filters |= {"to_json": json.dumps, "regex_escape": re.escape}
+    template = environment.get_template("fedlearn-site.conf.j2")
+    out, through = (template.render(instance=INSTANCES["nginx_sites"]([each])[0]) for each in (site, plain))
+    assert "server helper.example:443 max_fails" in out
+    assert "proxy_set_header Host helper.example;" in out
+    assert 'proxy_ssl_certificate "/chain.pem";' in out
+    assert "proxy_set_header Host $http_host;" in through
