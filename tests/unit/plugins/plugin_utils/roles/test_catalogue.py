@@ -532,9 +532,8 @@ def test_a_site_may_lead_out_to_a_peer_by_its_name() -> None:
     upstream = {"servers": ["helper.example:443"], "host": "helper.example", "tls": tls}
     site = {"name": "egress", "listen": [{"address": "127.0.0.1", "port": 9700}], "upstream": upstream}
     plain = {"name": "plain", "listen": site["listen"], "upstream": {"servers": ["10.0.0.1:80"]}}
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(CHECKOUT / "roles/nginx/templates/etc/nginx/conf.d")
-    )
+    folder = jinja2.FileSystemLoader(CHECKOUT / "roles/nginx/templates/etc/nginx/conf.d")
+    environment = jinja2.Environment(loader=folder, undefined=jinja2.ChainableUndefined)
     environment.filters |= {"to_json": json.dumps, "regex_escape": re.escape}
     template = environment.get_template("fedlearn-site.conf.j2")
     out, through = (template.render(instance=INSTANCES["nginx_sites"]([each])[0]) for each in (site, plain))
