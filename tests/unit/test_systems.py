@@ -16,6 +16,7 @@ import yaml
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -115,3 +116,31 @@ def test_what_roles_do_not_take_is_found(tmp_path: Path) -> None:
             instance["server"]["port"] = 0
     wrong = "server.port: expected a whole number from 1 to 65535, found the number 0"
     assert mistakes_of(given) == [f"mindspore_worker_instances[0]: {wrong}"] * 4
+
+
+def instances(federation: Federation, state: str) -> set[tuple[str, str, str]]:
+    """Host, variable and name of what roles are to have there in this state, certificates among them."""
+    hosts = variables.inventory(federation).hosts
+    return {
+        (host, name, each["name"])
+        for host, values in hosts.items()
+        for name in values["fedlearn_variables"]
+        for each in values[name]
+        if each["state"] == state
+    }
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_absent_stack_takes_all_of_its_own_away(tmp_path: Path, example: str) -> None:
+    """Nothing that a kind deploys is forgotten by its removal: what is placed inside of another role least of all."""
+    given_by(tmp_path, EXAMPLES[example])
+    document = tmp_path / "federation.yml"
+    deployed = instances(loading.load(str(document)), "present")
+    assert deployed
+    values = yaml.safe_load(document.read_text())
+    for stack in values["stacks"].values():
+        stack["state"] = "absent"
+    document.write_text(yaml.safe_dump(values))
+    gone = loading.load(str(document))
+    assert instances(gone, "present") == set()
+    assert deployed - instances(gone, "absent") == set()

@@ -148,7 +148,7 @@ def public_endpoint(placement: Placement, purpose: str) -> Endpoint:
 
 
 def _view(scheme: str, host: str, port: int) -> str:
-    """How a place is told; nothing for no host."""
-    if not host:
+    """How a place is told; nothing for no host, and none for a port there isn't, which the loader takes note of."""
+    if not host or port > network.MAX_PORT:
         return ""
     return str(network.Url(scheme, host, port)) if scheme else network.join(host, port)

@@ -56,14 +56,13 @@ def load(file: str, *, state_directory: str | None = None) -> Federation:
     Raises WrongDocumentError with every mistake there is.
     """
     report = Report()
-    loader = _Loader(file, report)
+    loader = _Loader(file, report, state_directory)
     federation = None
     with contextlib.suppress(TooManyMistakesError):
         federation = loader.load()
     if federation is None or len(report):
         raise WrongDocumentError(report.mistakes)
-    directory = _absolute(state_directory) if state_directory else federation.directory
-    return dataclasses.replace(federation, state_directory=directory)
+    return federation
 
 
 def group_name(text: str) -> str:
@@ -74,9 +73,10 @@ def group_name(text: str) -> str:
 class _Loader:
     """What is known of a document while it is loaded, step by step."""
 
-    def __init__(self, file: str, report: Report) -> None:
+    def __init__(self, file: str, report: Report, state_directory: str | None) -> None:
         self.file = _absolute(file)
         self.directory = str(pathlib.PurePath(self.file).parent)
+        self.state_directory = _absolute(state_directory) if state_directory else self.directory
         self.report = report
         self.viewpoint: Node | None = None
         self.sources = [self.file]
@@ -152,7 +152,7 @@ class _Loader:
         return Federation(
             name=values.get("federation", ""),
             directory=self.directory,
-            state_directory=self.directory,
+            state_directory=self.state_directory,
             parties=parties,
             clusters=clusters,
             stacks=self._stacks(values.get("stacks", {}), hosts.by_name),
@@ -213,6 +213,7 @@ class _Loader:
                 self.report.mistake(stack.path, f"with it the document makes more than {MAX_COMPONENTS} components")
                 return
             self._check_room(stack, expansion)
+            self._check_ports(expansion)
             if len(self.report) == before:
                 yield stack, expansion
 
@@ -234,6 +235,16 @@ class _Loader:
                 message = f"'{longest}' has {len(longest)} characters, and {what} have room for {room}"
                 way_out = "give the federation or the stack a shorter name"
                 self.report.mistake(stack.path, f"{message}: {way_out}", self.report.key_position(stack.path))
+
+    def _check_ports(self, expansion: Expansion) -> None:
+        """Note ports that were counted beyond the last one, each where its first is said."""
+        for component in (*expansion.components, *expansion.transient):
+            for endpoint in component.endpoints:
+                if endpoint.port is not None and endpoint.port > network.MAX_PORT:
+                    message = (
+                        f"{component.name} would listen on {endpoint.port}, and the last port is {network.MAX_PORT}"
+                    )
+                    self.report.mistake(endpoint.path, f"{message}: choose a lower one")
 
     def _check_urls(self, stack: Stack) -> None:
         """Note what leads to a stack that has TLS and would be reached without."""

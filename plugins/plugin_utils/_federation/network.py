@@ -28,6 +28,7 @@ ANY_IPV6 = "::"
 WILDCARDS = frozenset({ANY_IPV4, ANY_IPV6})
 """Addresses that stand for every address of a host; ``::`` takes the IPv4 ones too, as Linux does by default."""
 
+MAX_PORT = 65535
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
 _MAX_NOFILE = 1_048_576  # fs.nr_open of Linux: no process can have more
 

@@ -13,14 +13,23 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import certificates, stages, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import (
+    certificates,
+    kinds,
+    loading,
+    stages,
+    variables,
+)
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.expanding import endpoint
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import (
     Certificate,
+    Component,
     Expansion,
     Federation,
     Host,
     Placement,
     RoundPart,
+    Stack,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
@@ -225,6 +234,38 @@ def test_a_name_without_room_is_a_mistake_of_its_stack(
         f"federation.yml:10:3: stacks.one: '{name}' has {len(name)} characters, and {room}: "
         "give the federation or the stack a shorter name"
     ]
+
+
+@pytest.mark.parametrize("part", ["components", "transient"])
+def test_a_port_beyond_the_last_is_a_mistake_where_its_first_is_said(
+    toy_becomes: Callable[[Expansion], None], mistakes: Mistakes, part: str
+) -> None:
+    placement = Placement(hosts=("h1",), port=65535, path=("stacks", "one", "server"))
+    endpoints = [endpoint(placement, H1, "http", "10.20.0.11", 65535 + more, scheme="http") for more in range(3)]
+    component = Component("demo-one-server", "one", "server", "toy_server", "h1", endpoints=tuple(endpoints))
+    toy_becomes(Expansion(**{part: (component,)}))
+    text = DOCUMENT.replace("{host: h1}", "{host: h1, port: 65535}")
+    assert mistakes(text) == [
+        f"federation.yml:12:30: stacks.one.server.port: demo-one-server would listen on {port}, the last port is "
+        "65535: choose a lower one"
+        for port in (65536, 65537)
+    ]
+
+
+def test_kinds_see_where_playbooks_write(
+    toy: None, load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What plays of ours wrote down there, such as public keys, is read by the library."""
+    seen: list[str] = []
+
+    def expand(_stack: Stack, federation: Federation, _report: object) -> Expansion:
+        seen.append(federation.state_directory)
+        return Expansion()
+
+    monkeypatch.setattr(kinds.kinds()["toy"], "expand", expand)
+    load(DOCUMENT)
+    loading.load("federation.yml", state_directory="state")
+    assert seen == [str(tmp_path), str(tmp_path / "state")]
 
 
 def test_a_role_has_one_stage(monkeypatch: pytest.MonkeyPatch) -> None:
