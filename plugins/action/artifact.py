@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "packages": {"type": "list", "elements": "str", "default": []},
     "root": {"type": "path", "default": "/opt/fedlearn"},
     "sources_only": {"type": "bool", "default": False},
+    "also": {"type": "dict", "default": {}},
 }
 NEEDS = {"index": ["requirements"], "archive": ["archive", "sha256"], "files": ["files"], "preinstalled": ["path"]}
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -77,7 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise AnsibleActionFail(f"artifact {mistake}") from None
         absent = sorted({item["program"] for item in options["artifacts"] if item["state"] == "absent"})
         if options["sources_only"] or not (wanted or absent):
-            return {"changed": False, "artifacts": {}, "removed": []}
+            return {"changed": False, "artifacts": options["also"], "removed": []}
         return self._converge(options, {"artifacts": wanted, "absent": absent}, sources)
 
     def _converge(self, options: dict[str, Any], given: dict[str, Any], sources: dict[str, Path]) -> dict[str, Any]:
@@ -96,6 +97,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             answer = self._module(MODULE, {**arguments, "uploads": uploads})
         answer.pop("invocation", None)
         answer["changed"] = bool(answer.get("changed")) or installed
+        if "artifacts" in answer:
+            answer["artifacts"] = {**options["also"], **answer["artifacts"]}
         return answer
 
     def _install(self, packages: list[str]) -> None:

@@ -16,10 +16,16 @@ description:
   - Reads the host's variables; touches no host.
 options:
   _terms:
-    description: The role; an unknown one is refused with the names of those that are known.
+    description: Roles.
     type: list
     elements: str
     required: true
+  unknown:
+    description: Whether a role whose variables aren't described here is refused, with the names of those that are, or
+      left to its own tasks.
+    type: str
+    choices: [refuse, skip]
+    default: refuse
 """
 
 EXAMPLES = r"""
@@ -56,6 +62,8 @@ class LookupModule(LookupBase):
         given = variables or {}
         found: list[str] = []
         for role in terms:
+            if role not in ROLES and self.get_option("unknown") == "skip":
+                continue
             if role not in ROLES:
                 raise AnsibleLookupError(f"fedlearn.infra.mistakes knows no role '{role}', only {', '.join(ROLES)}")
             values = {name: self._templar.template(given[name]) for name in ROLES[role] if name in given}

@@ -109,6 +109,11 @@ options:
       host.
     type: bool
     default: false
+  also:
+    description: Artifacts that an earlier task returned. They are returned beside this one's, so that several tasks may
+      register their results under one name.
+    type: dict
+    default: {}
   payload:
     description: Set by the action plugin. Not for tasks.
     type: str

@@ -52,8 +52,8 @@ options:
       - "C(watch): list of C(path) and C(change); files and directories that something else writes."
       - "C(health): C(timeout) in seconds, C(restarts) (how many are borne while waiting) and C(checks), a list of
         C(http) (C(url), C(status), C(ca), C(certificate), C(key)), C(tcp) (C(address), C(port)) or C(command) (a
-        list). A port of C(ports) has to be answered by the unit itself. Without checks its process has to stay up for
-        five seconds."
+        list). A port of C(ports) has to be answered by the unit itself. Without checks its process has to say that
+        it is ready (C(Type=notify)), or to stay up for five seconds."
       - "C(ports): list of C(address), C(port), C(protocol). C(data): list of paths."
       - "Files below C(sysusers.d) and C(tmpfiles.d) are placed and applied before all others."
     type: str

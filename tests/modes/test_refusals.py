@@ -33,8 +33,7 @@ def other(modes: Modes, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         assert done.returncode == 0, done.output[-3000:]
     assert modes.run("m1", "ls /etc/fedlearn/other").split() == ["pki"]
     yield
-    options = ("-e", "fedlearn_stage=base", "-e", "fedlearn_instance_state=absent", "-e", "fedlearn_source=deployed")
-    done = modes.playbook("fedlearn.infra.stage", *options, "--tags", "pki", inventory=folder / "federation.yml")
+    done = modes.playbook("fedlearn.infra.remove", "--tags", "pki", inventory=folder / "federation.yml")
     assert done.returncode == 0, done.output[-3000:]
 
 

@@ -40,6 +40,9 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue im
 CHECKOUT = Path(__file__).resolve().parents[2]
 ENTRY_POINTS = {
     "main": "Install and configure, down to running and healthy",
+    "sources": "Look at the files of the control node that main brings; touches no host",
+    "install": "Bring the programs, and start none",
+    "configure": "Configure what install brought, down to running and healthy",
     "artifacts": "Bring runtimes, launcher, models and applications",
     "precheck": "Look for what would stop main; changes nothing",
     "check": "Compare what is there with what was asked, and ask for health; changes nothing",

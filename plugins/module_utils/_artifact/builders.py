@@ -22,18 +22,14 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.store imp
 
 PIP_LINES = 12
 KEPT_PROGRAMS = "python*"
-INSTALLERS = (
-    "pip",
-    "pip-*",
-    "setuptools",
-    "setuptools-*",
-    "pkg_resources",
-    "pkg_resources-*",
-    "_distutils_hack",
-    "distutils-precedence.pth",
-)
-"""What venv and pip themselves leave in site-packages."""
 DOWNLOAD_SECONDS = 120
+FIND_WHEELS = """\
+import ensurepip, glob, os
+own = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+# Debian keeps them, and what its pip needs, in a place of their own
+wheels = glob.glob(os.path.join(own if os.path.isdir(own) else "/usr/share/python-wheels", "*.whl"))
+print(os.pathsep.join(sorted(wheels)))
+"""
 
 
 def library_path(python: str) -> str:
@@ -42,13 +38,14 @@ def library_path(python: str) -> str:
     return folder if not folder.startswith("/usr/lib") and glob.glob(os.path.join(folder, "libpython3*.so*")) else ""
 
 
-def run(command: list[str], what: str, python: str = "") -> str:
+def run(command: list[str], what: str, python: str = "", **variables: str) -> str:
     """Runs a command; raises ArtifactError with its last lines. `python`: whose library the command needs."""
     environment = {
         **os.environ,
         "PYTHONDONTWRITEBYTECODE": "",
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "LC_ALL": "C.UTF-8",
+        **variables,
     }
     if python and library_path(python):
         environment["LD_LIBRARY_PATH"] = library_path(python)
@@ -70,15 +67,15 @@ def run(command: list[str], what: str, python: str = "") -> str:
 
 
 def build_environment(item: dict[str, Any], folder: str, python: str, wheels: str) -> None:
-    """A virtual environment with exactly the locked requirements, nothing of pip left in it.
+    """A virtual environment with exactly the locked requirements, without pip.
 
     Its console programs would name the folder it was built in, so only `python -m` is left.
     """
-    run([python, "-m", "venv", folder], f"{python} -m venv", python)
+    run([python, "-m", "venv", "--without-pip", folder], f"{python} -m venv", python)
     own = os.path.join(folder, "bin", "python")
     _install(item, folder, python, wheels)
     for packages in glob.glob(os.path.join(folder, "lib", "python3*", "site-packages")):
-        _drop(packages, [*INSTALLERS, *item.get("exclude", [])])
+        _drop(packages, item.get("exclude", []))
     for program in os.listdir(os.path.join(folder, "bin")):
         if not fnmatch.fnmatch(program, KEPT_PROGRAMS):
             os.unlink(os.path.join(folder, "bin", program))
@@ -92,13 +89,25 @@ def _install(item: dict[str, Any], folder: str, python: str, wheels: str) -> Non
     with open(requirements, "w", encoding="utf-8") as file:
         file.write(item["requirements"])
     command = [os.path.join(folder, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-input"]
-    command += [*_cache_options(), "--only-binary=:all:", "--require-hashes", "--no-deps"]
+    # what pip itself stands on is in no environment, so nothing counts as installed
+    command += [*_cache_options(), "--only-binary=:all:", "--require-hashes", "--no-deps", "--ignore-installed"]
     command += ["--requirement", requirements]
     if wheels:
         command += ["--no-index", "--find-links", wheels]
     elif item.get("index_url"):
         command += ["--index-url", item["index_url"]]
-    run(command, f"{item['program']}: pip install", python)
+    run(command, f"{item['program']}: pip install", python, PYTHONPATH=_bundled_pip(python))
+
+
+def _bundled_pip(python: str) -> str:
+    """The wheels that a Python makes pip of where it is asked to (ensurepip), as a path to import from.
+
+    Installing pip only to remove it would take as long as a small environment does.
+    """
+    found = run([python, "-c", FIND_WHEELS], f"{python}: looking for its pip", python).strip()
+    if "/pip-" not in found:
+        raise ArtifactError(f"{python} brings no pip of its own (Debian has it in python3-venv)")
+    return found
 
 
 def _cache_options() -> list[str]:

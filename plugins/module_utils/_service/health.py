@@ -109,7 +109,7 @@ def wrong_now(unit: units.Unit, wanted: dict[str, Any], seconds: float = _CHECK_
     """What keeps a service from being called well at this moment; None when nothing does."""
     spec = wanted["health"]
     # between two restarts a unit is "activating" as well: that is no job at work
-    at_work = wanted["type"] == "job" and (unit.active, unit.sub) == ("activating", "start")
+    at_work = wanted["type"] == "job" and not unit.notifies and (unit.active, unit.sub) == ("activating", "start")
     if unit.active not in ("active", "reloading") and not at_work:
         return describe(unit)
     if not spec["checks"] and unit.restarts and unit.up < _settling(spec):
@@ -138,7 +138,8 @@ def wait(name: str, wanted: dict[str, Any], restarts: int) -> str | None:
         if wrong is None:
             wrong = describe(unit)
             after = units.show([name])[name]
-            if (after.active, after.pid) == (unit.active, unit.pid) and after.up >= _settling(spec):
+            settled = unit.notifies or after.up >= _settling(spec)
+            if settled and (after.active, after.pid) == (unit.active, unit.pid):
                 return None
         if time.monotonic() >= limit:
             return f"not healthy within {spec['timeout']} s: {wrong}"

@@ -17,7 +17,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service.files impo
 PERMANENT = "/etc/systemd/system"
 TRANSIENT = "/run/systemd/system"
 _PROPERTIES = (
-    "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,MainPID,InvocationID,"
+    "Type,LoadState,ActiveState,SubState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,MainPID,InvocationID,"
     "NRestarts,Result,ExecMainStatus,ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic,CanReload,Job"
 )
 VALIDATE_SECONDS = 60
@@ -51,6 +51,7 @@ class Unit:
     started: float = 0.0  # seconds since the epoch; 0: never
     up: float = 0.0  # seconds since then, whatever became of the clock
     can_reload: bool = False
+    notifies: bool = False  # says itself when it is ready, and is activating until then
     job: str = ""
 
     @property
@@ -131,6 +132,7 @@ def _parse(name: str, block: str) -> Unit:
         restarts=int(value.get("NRestarts") or 0),
         result=value.get("Result", ""),
         status=value.get("ExecMainStatus", ""),
+        notifies=value.get("Type") in ("notify", "notify-reload"),
         can_reload=value.get("CanReload") == "yes",
         job=value.get("Job", ""),
         started=time.time() - up if started else 0.0,

@@ -48,7 +48,8 @@ make_environment() {
     "$environment/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --only-binary=:all: \
         --require-hashes --no-deps --requirement requirements.txt
     (cd "$environment"/lib/python3.9/site-packages && rm -rf pip pip-* setuptools setuptools-* pkg_resources pkg_resources-* \
-        _distutils_hack distutils-precedence.pth)
+        easy_install.py _distutils_hack distutils-precedence.pth)
+    rm -rf "$environment/share"
     find "$environment/bin" ! -type d ! -name 'python*' -delete
     "$environment/bin/python" -c 'import numpy, yaml, importlib.metadata as m; m.distribution("mindspore-federated")'
     # last, since it says that the rest is there

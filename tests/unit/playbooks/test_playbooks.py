@@ -21,7 +21,15 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority impo
 from tests.unit.conftest import CHECKOUT, DOCUMENT, run
 
 PLAYBOOKS = CHECKOUT / "playbooks"
-INNER = {"federation.yml", "federation_only.yml", "programs.yml", "round.yml", "stage.yml"}
+INNER = {
+    "choose.yml",
+    "federation.yml",
+    "federation_only.yml",
+    "prepare.yml",
+    "round.yml",
+    "round_stage.yml",
+    "stage.yml",
+}
 """Parts of the others."""
 OUTER = sorted({path.name for path in PLAYBOOKS.glob("*.yml")} - INNER - {"init.yml"})
 
@@ -63,25 +71,26 @@ def test_every_playbook_begins_with_a_look_at_the_federation(name: str) -> None:
     assert plays("federation.yml")[0]["ansible.builtin.import_playbook"] == "federation_only.yml"
 
 
-@pytest.mark.parametrize("name", ["precheck.yml", "status.yml", "verify.yml"])
+@pytest.mark.parametrize("name", ["precheck.yml", "site.yml", "status.yml", "verify.yml"])
 def test_whoever_goes_through_all_roles_chooses_the_stack_s_instances_first(name: str) -> None:
     """Else roles on a host that stacks share would look at the other's instances, too."""
-    tasks = [task for play in plays(name) for task in play.get("tasks", [])]
-    chosen = [index for index, task in enumerate(tasks) if "lookup('fedlearn.infra.instances'" in str(task)]
-    looped = [index for index, task in enumerate(tasks) if "fedlearn_stages" in str(task.get("loop"))]
+    found = plays(name)
+    chosen = [index for index, play in enumerate(found) if play.get("ansible.builtin.import_playbook") == "choose.yml"]
+    looped = [index for index, play in enumerate(found) if "fedlearn_stages" in str(play.get("tasks"))]
     assert chosen
     assert looped
     assert chosen[0] < looped[0]
 
 
 def test_site_takes_a_certificate_away_only_when_what_reads_it_has_gone() -> None:
-    """A host's `absent` servers stop in stage `service`; the certificates are made in stage `base`."""
+    """A host's `absent` servers stop in stage `service`; the certificates are made before the first stage."""
     site = plays("site.yml")
-    stages = [play.get("vars", {}).get("fedlearn_stage") for play in site]
-    assert site[stages.index("base")]["vars"]["pki_remove_absent"] is False
+    prepares = next(play for play in site if play.get("ansible.builtin.import_playbook") == "prepare.yml")
+    assert prepares["vars"]["pki_remove_absent"] is False
+    stages = [index for index, play in enumerate(site) if "fedlearn_stage" in play.get("vars", {})]
     removes = [index for index, play in enumerate(site) if "fedlearn.infra.pki" in str(play.get("tasks"))]
     orphans = [index for index, play in enumerate(site) if "fedlearn.infra.orphans" in str(play.get("tasks"))]
-    assert max(index for index, stage in enumerate(stages) if stage) < removes[0] < orphans[0]
+    assert max(stages) < removes[0] < orphans[0]
 
 
 @pytest.mark.slow

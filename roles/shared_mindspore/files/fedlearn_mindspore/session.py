@@ -22,7 +22,7 @@ from typing import Any, Callable
 
 import numpy
 
-from fedlearn_mindspore import ckpt, config, runtime
+from fedlearn_mindspore import ckpt, config, runtime, systemd
 from fedlearn_mindspore.runtime import LOG
 
 RETRY_SECONDS = 2.0
@@ -53,6 +53,7 @@ class Session:
 
         Waits for the other workers, and for servers that are away, up to `patience_seconds` without any progress.
         """
+        systemd.ready()
         flat = {name: numpy.asarray(array, numpy.float32) for name, array in weights.items()}
         if self._federated is None:
             self._federated = self._join(flat)
@@ -72,6 +73,7 @@ class Session:
 
     def manager_arguments(self) -> dict[str, Any]:
         """What MindSpore's FederatedLearningManager wants of this configuration (runtime: full)."""
+        systemd.ready()
         return {
             "yaml_config": self._worker.yaml,
             "http_server_address": self._worker.server,

@@ -11,13 +11,26 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable
 
-from fedlearn_mindspore import config, runtime
+from fedlearn_mindspore import config, runtime, systemd
 from fedlearn_mindspore.runtime import LOG
 from fedlearn_mindspore.session import Session, write_json
+
+READY_SECONDS = 5.0
+
+
+def ready_in_time() -> None:
+    """A worker counts as running once it has something to hand in, or has trained for a while without failing.
+
+    Data that can't be read and the like mostly show before that.
+    """
+    timer = threading.Timer(READY_SECONDS, systemd.ready)
+    timer.daemon = True
+    timer.start()
 
 
 def load_callable(application: config.Application) -> Callable[[Session], Mapping[str, Any]]:
@@ -41,10 +54,12 @@ def main() -> None:
     train = load_callable(worker.application)
     state = Path(worker.state)
     session = Session(worker)
+    ready_in_time()
     try:
         outcome = dict(train(session))
     finally:
         session.leave()
+    systemd.ready()
     write_json(state / "result.json", {**outcome, "iterations": session.iterations, "digest": worker.digest})
     (state / f"finished-{worker.digest}").touch()
     LOG.info("finished after %d iterations", len(session.iterations))

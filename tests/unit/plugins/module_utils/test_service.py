@@ -187,6 +187,7 @@ def wanted(checks: list[dict[str, object]], ports: tuple[int, ...] = (), kind: s
         (units.Unit("a", active="activating", sub="auto-restart", restarts=2), "job", "activating (auto-restart)"),
         (units.Unit("a", active="activating", sub="start"), "service", "activating (start)"),
         (units.Unit("a", active="activating", sub="start"), "job", None),
+        (units.Unit("a", active="activating", sub="start", notifies=True), "job", "activating (start)"),
         (units.Unit("a", active="failed", sub="failed", result="exit-code", status="3"), "job", "exit status 3"),
     ],
 )

@@ -1,0 +1,71 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which hosts a play of ours is about."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: hosts
+short_description: The hosts a play is about
+author: fedlearn.infra contributors (@fedlearn)
+version_added: 0.1.0
+description:
+  - Returns what a play's C(hosts) takes, those of the federation or of one of its stages. Where C(-e stack=) was given,
+    only that stack's hosts. It reads variables only and touches no host.
+options:
+  stage:
+    description: Only hosts that have a role of this stage; empty means all.
+    type: str
+    default: ''
+  round:
+    description: Only hosts to which the verify round brings a role of this stage.
+    type: bool
+    default: false
+  deferred:
+    description: Only hosts on which a role of the stage put off a restart in this run.
+    type: bool
+    default: false
+"""
+
+EXAMPLES = r"""
+- name: Restart, one host after the other, what put it off
+  hosts: "{{ lookup('fedlearn.infra.hosts', stage='service', deferred=true) }}"
+  serial: 1
+"""
+
+RETURN = r"""
+_raw:
+  description: A pattern, or a list of names of hosts.
+  type: list
+  elements: raw
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.plugins.lookup import LookupBase
+
+
+class LookupModule(LookupBase):
+    """Ansible's door to groups that the inventory plugin made."""
+
+    def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
+        """One pattern, or one list of hosts."""
+        self.set_options(var_options=variables, direct=kwargs)
+        given = variables or {}
+        stage, stack = self.get_option("stage"), given.get("stack")
+        groups = [f"{'round' if self.get_option('round') else 'stage'}_{stage}" if stage else "federation_hosts"]
+        if stack:
+            groups.append("stack_" + str(self._templar.template(stack)).replace("-", "_"))
+        if not self.get_option("deferred"):
+            return [":&".join(groups)]
+        members = [set(given["groups"].get(group, [])) for group in groups]
+        return [sorted(host for host in set.intersection(*members) if self._deferred(given["hostvars"][host], stage))]
+
+    @staticmethod
+    def _deferred(variables: Mapping[str, Any], stage: str) -> bool:
+        """Whether what a role of the stage registered on a host names a deferred restart."""
+        roles = variables["fedlearn_stages"].get(stage, [])
+        return any(variables.get(f"{role}_converged", {}).get("deferred") for role in roles)
