@@ -238,13 +238,12 @@ class _Loader:
 
     def _check_ports(self, expansion: Expansion) -> None:
         """Note ports that were counted beyond the last one, each where its first is said."""
+        last = network.MAX_PORT
         for component in (*expansion.components, *expansion.transient):
-            for endpoint in component.endpoints:
-                if endpoint.port is not None and endpoint.port > network.MAX_PORT:
-                    message = (
-                        f"{component.name} would listen on {endpoint.port}, and the last port is {network.MAX_PORT}"
-                    )
-                    self.report.mistake(endpoint.path, f"{message}: choose a lower one")
+            for port, path in ((endpoint.port, endpoint.path) for endpoint in component.endpoints):
+                if port is not None and port > last:
+                    message = f"{component.name} would listen on {port}, the last port is {last}: choose a lower one"
+                    self.report.mistake(path, message)
 
     def _check_urls(self, stack: Stack) -> None:
         """Note what leads to a stack that has TLS and would be reached without."""
