@@ -228,6 +228,22 @@ def test_a_site_of_somebody_else_stays(role: RoleHost) -> None:
     assert role.play().changed == 1
 
 
+def test_logs_outlive_a_site_but_not_one_of_a_verify_round(role: RoleHost) -> None:
+    def logs(name: str) -> set[str]:
+        return set(role.sh(f"ls /var/log/nginx | grep -F fedlearn-{name}. || true").split())
+
+    plain = next(site for site in VARIABLES["nginx_sites"] if site["name"] == "nginx-plain")
+    of_round = {**plain, "name": "nginx-round", "transient": True, "listen": [{"address": "127.0.0.1", "port": 8081}]}
+    assert role.play(nginx_sites=[of_round]).changed == 1
+    role.sh("cd /var/log/nginx && touch fedlearn-nginx-round.access.log.1 fedlearn-nginx-round.error.log.14.gz")
+    assert len(logs("nginx-round")) == 4
+    assert role.play(nginx_sites=[{**of_round, "state": "absent"}]).changed == 1
+    assert logs("nginx-round") == set()
+    assert role.play(nginx_sites=[{**plain, "state": "absent"}]).changed == 1
+    assert logs("nginx-plain") >= {"fedlearn-nginx-plain.access.log", "fedlearn-nginx-plain.error.log"}
+    assert role.play().changed == 1
+
+
 def test_a_port_of_somebody_else_is_named(role: RoleHost) -> None:
     role.sh("systemd-run -q --unit foreign python3 -m http.server 23499 --bind 127.0.0.1; sleep 1")
     try:
