@@ -159,7 +159,8 @@ class Demo:
         state = until(600, lambda: self.run(host, f"systemctl is-active {worker} || true"), "inactive\n".__eq__)
         assert state == "inactive\n"
         result: dict[str, Any] = json.loads(self.run(host, f"cat /var/lib/private/{worker}/result.json"))
-        assert max(abs(value - want) for value, want in zip(result["values"], TRUTH, strict=True)) <= 0.05
+        error = max(abs(value - want) for value, want in zip(result["values"], TRUTH, strict=True))
+        assert error <= 0.05, result
         return result
 
     @contextmanager
