@@ -41,7 +41,8 @@ class ActionModule(ActionBase):
         )
         verify = arguments["report"] == "verify"
         # a round is proven by all its participants; a status says nothing of hosts that --limit left out
-        names = variables["groups"].get("federation_hosts", []) if verify else variables["ansible_play_hosts_all"]
+        groups = [variables["groups"].get(name, []) for name in ("federation_hosts", "federation_clusters")]
+        names = [*groups[0], *groups[1]] if verify else variables["ansible_play_hosts_all"]
         hosts = {name: variables["hostvars"][name] for name in names}
         if verify:
             result = self._verify(hosts, arguments)

@@ -19,6 +19,10 @@ options:
     description: Only hosts that have a role of this stage; empty means all.
     type: str
     default: ''
+  clusters:
+    description: Without a stage, also the hosts that stand for clusters, which are no machines.
+    type: bool
+    default: false
   round:
     description: Only hosts to which the verify round brings a role of this stage.
     type: bool
@@ -56,13 +60,15 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         given = variables or {}
         stage, stack = self.get_option("stage"), given.get("stack")
-        groups = [f"{'round' if self.get_option('round') else 'stage'}_{stage}" if stage else "federation_hosts"]
+        everybody = "federation_hosts:federation_clusters" if self.get_option("clusters") else "federation_hosts"
+        groups = [f"{'round' if self.get_option('round') else 'stage'}_{stage}" if stage else everybody]
         if stack:
             groups.append("stack_" + str(self._templar.template(stack)).replace("-", "_"))
         if not self.get_option("deferred"):
             return [":&".join(groups)]
         members = [set(given["groups"].get(group, [])) for group in groups]
-        return [sorted(host for host in set.intersection(*members) if self._deferred(given["hostvars"][host], stage))]
+        known = given.get("hostvars", {})  # of --list-hosts nobody's
+        return [sorted(host for host in set.intersection(*members, known) if self._deferred(known[host], stage))]
 
     @staticmethod
     def _deferred(variables: Mapping[str, Any], stage: str) -> bool:

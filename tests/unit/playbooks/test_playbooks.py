@@ -237,3 +237,27 @@ def test_a_round_is_brought_and_taken_away_where_it_has_a_part(folder: Path) -> 
     bring = [("data", "0"), ("front", "0"), ("coordinator", "1"), ("service", "1"), ("participant", "1")]
     away = [("participant", "1"), ("front", "0"), ("service", "1"), ("coordinator", "1"), ("data", "0")]
     assert listed == [*bring, *away], ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("playbook", "wanted"),
+    [
+        ("site.yml", {"Look at values, and at what hosts are to get of this control node, and touch no host"}),
+        ("precheck.yml", {"Look for what would stop a deploy"}),
+        ("verify.yml", {"Probe what runs"}),
+        ("status.yml", set()),
+        ("remove.yml", {"Choose the instances"}),
+    ],
+)
+def test_of_clusters_values_and_health_are_looked_at_and_nothing_that_a_machine_has(
+    folder: Path, playbook: str, wanted: set[str]
+) -> None:
+    """Where a play for machines runs on a cluster's host, it means this control node."""
+    clusters = "clusters: {kc: {party: lab, kubeconfig: files/kc}}\nstacks:\n"
+    (folder / "federation.yml").write_text(DOCUMENT.replace("stacks:\n", clusters))
+    ended = play(folder, playbook, "--list-hosts")
+    assert ended.returncode == 0, ended
+    listed = re.findall(r": ([^\n]+?)\tTAGS: .*\n.*pattern: (.*)\n.*hosts \(\d+\):((?:\n {6}\S+)*)", ended.stdout)
+    on_clusters = {name for name, pattern, hosts in listed if "cluster-kc" in hosts and "localhost" not in pattern}
+    assert on_clusters == wanted, ended.stdout
