@@ -147,6 +147,15 @@ def public_endpoint(placement: Placement, purpose: str) -> Endpoint:
     return Endpoint(purpose, url.host, port, internal=placement.public_url, public=placement.public_url, path=path)
 
 
+def service_endpoint(purpose: str, service: str, port: int, *, scheme: str = "", path: Path = ()) -> Endpoint:
+    """Where others in a cluster reach a service of it by its name; nobody outside is told.
+
+    What has a port of the cluster's nodes is an ``endpoint`` of a node, which listens on every address.
+    """
+    told = _view(scheme, service, port)
+    return Endpoint(purpose, service, port, internal=told, public=told, path=path)
+
+
 def _view(scheme: str, host: str, port: int) -> str:
     """How a place is told; nothing for no host, and none for a port there isn't, which the loader takes note of."""
     if not host or port > network.MAX_PORT:

@@ -206,6 +206,9 @@ class _Inventory:
         part = self.parts.get(component.host)
         if part is None:
             return
+        if component.role not in self.order:
+            way_out = "name its stage, in the kind's ROLES or the role's INFRASTRUCTURE"
+            raise AssertionError(f"kind '{stack.kind}': the role '{component.role}' has no stage: {way_out}")
         part.roles.add(component.role)
         part.stacks[stack.name].add(component.role)
         if component.state == "present":

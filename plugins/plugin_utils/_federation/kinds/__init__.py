@@ -31,7 +31,9 @@ which fills in defaults and runs the rules across keys.
 
 Absent things: of every placement ``hosts`` is where it runs, ``absent`` where it is to be removed (named so, or the
 host, the placement or the stack is absent). A component there has ``state="absent"``, and its name is all a role needs.
-Likewise ``cluster`` and ``absent_cluster``; ``party`` and ``external`` are None where the placement is absent.
+Likewise ``cluster`` and ``absent_cluster``; ``places`` and ``absent_places`` are hosts and clusters alike, by the host
+that stands for one. ``party`` and ``external`` are None where the placement is absent. What is placed inside of a
+placement is absent with it.
 
 Mistakes: ``report.mistake((*stack.path, "servers", "per_host"), "message")``. The path leads to the value in the
 document; the position is found by it (that of the nearest thing above when the path isn't written there). A message

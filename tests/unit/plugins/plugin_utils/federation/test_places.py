@@ -12,7 +12,12 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.action import flows as flows_action
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, network, variables
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.expanding import Roster, public_endpoint
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.expanding import (
+    Roster,
+    endpoint,
+    public_endpoint,
+    service_endpoint,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import (
     Certificate,
     Component,
@@ -20,6 +25,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model i
     Expansion,
     Federation,
     Flow,
+    Host,
     Placement,
     RoundPart,
     Secret,
@@ -132,6 +138,29 @@ def test_no_kind_gets_files_of_the_control_node_for_a_cluster_s(load: Load, aske
     federation = dataclasses.replace(load(DOCUMENT), expansions={"one": Expansion(**asked)})
     with pytest.raises(AssertionError, match="kind 'toy' asks for files on 'cluster-kc'"):
         variables.inventory(federation)
+
+
+def test_a_role_without_a_stage_is_told_to_who_wrote_the_kind(load: Load) -> None:
+    component = Component("demo-one-server", "one", "server", "toy_server", "h1")
+    federation = dataclasses.replace(load(DOCUMENT), expansions={"one": Expansion(components=(component,))})
+    with pytest.raises(AssertionError, match="kind 'toy': the role 'toy_server' has no stage: name its stage, in"):
+        variables.inventory(federation)
+
+
+def test_a_service_of_a_cluster_is_reached_by_its_name_and_only_inside(load: Load) -> None:
+    own = service_endpoint("http", "jobs.default", 8088, scheme="http")
+    assert (own.address, own.internal, own.public) == ("jobs.default", "http://jobs.default:8088", own.internal)
+    federation = load(DOCUMENT, source="view.yml", view=VIEWPOINT.replace("PARTY", "clinic"))
+    component = Component("demo-one-server", "one", "server", "redis", "cluster-kc", endpoints=(own,))
+    federation = dataclasses.replace(federation, expansions={"one": Expansion(components=(component,))})
+    assert variables.inventory(federation).groups["federation_hosts"].variables["fedlearn_endpoints"] == {"one": {}}
+
+
+def test_a_port_of_a_cluster_s_nodes_is_reached_at_a_node() -> None:
+    node = Host("h1", "lab", "h1", ("10.20.0.11",), public_name="h1.example")
+    placement = Placement(cluster="kc", path=("stacks", "one", "server"))
+    own = endpoint(placement, node, "grpc", "0.0.0.0", 30091, scheme="https", path=(*placement.path, "grpc_port"))
+    assert (own.internal, own.public) == ("https://10.20.0.11:30091", "https://h1.example:30091")
 
 
 def test_what_is_gone_from_a_cluster_is_removed_there(load: Load) -> None:
