@@ -28,6 +28,7 @@ options:
     description:
       - V(bind) is what it listens on, V(internal) how other components reach it, V(public) how clients and other
         parties do.
+      - In V(public) view a port that its party keeps to itself (health) is no endpoint where others are told of one.
     type: str
     choices: [bind, internal, public]
     default: internal

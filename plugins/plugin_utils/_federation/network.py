@@ -281,7 +281,8 @@ def endpoint_of(
 ) -> str:
     """Where a stack's role is reached, of what the inventory says of the stack (``fedlearn_endpoints``).
 
-    ``role`` is the word of the document (``proxy``), ``purpose`` and ``host`` choose where it has several endpoints.
+    ``role`` is the word of the document (``proxy``), ``purpose`` and ``host`` choose where it has several endpoints. In
+    public view what the party keeps to itself isn't one, where the host has what others are told.
     ValueError when there is none, or more than one.
     """
     if view not in VIEWS:
@@ -289,6 +290,9 @@ def endpoint_of(
     if role not in endpoints:
         raise ValueError(f"the stack has no endpoint of '{role}', only of {', '.join(sorted(endpoints)) or 'nothing'}")
     found = [each for each in endpoints[role] if purpose in (None, each["purpose"]) and host in (None, each["host"])]
+    if view == "public":
+        told = {each["host"] for each in found if each["public"] != each["internal"]}
+        found = [each for each in found if each["host"] not in told or each["public"] != each["internal"]]
     places = list(dict.fromkeys(each[view] for each in found))
     if len(places) == 1:
         return places[0]

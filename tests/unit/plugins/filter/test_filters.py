@@ -47,6 +47,30 @@ def test_endpoint(role: str, view: str, chosen: dict[str, str], place: str) -> N
     assert endpoint(LENET, role, view, **chosen) == place
 
 
+def side(host: str, purpose: str, bind: str, internal: str = "", public: str = "") -> dict[str, str]:
+    """An endpoint; a view that isn't given is as the one before."""
+    internal = internal or bind
+    return {"host": host, "purpose": purpose, "bind": bind, "internal": internal, "public": public or internal}
+
+
+LEADER = [
+    side("a1", "health", "127.0.0.1:9001"),
+    side("a1", "dap", "10.30.0.11:9991", "https://10.30.0.11:9991", "https://leader.a.example"),
+    side("a1", "manager", "127.0.0.1:9981"),
+]
+THEIRS = "https://helper.b.example"
+
+
+def test_in_public_view_what_a_party_keeps_to_itself_is_no_choice() -> None:
+    assert endpoint({"leader": LEADER}, "leader", "public") == "https://leader.a.example"
+    assert endpoint({"leader": LEADER}, "leader", "public", purpose="health") == "127.0.0.1:9001"
+    assert endpoint({"helper": [side("clinic-b", "dap", THEIRS)]}, "helper", "public") == THEIRS
+    with refused("fedlearn.infra.endpoint: 'leader' has several endpoints, choose by purpose and host: health on a1, "):
+        endpoint({"leader": LEADER}, "leader", "internal")
+    with refused("fedlearn.infra.endpoint: 'leader' has several endpoints"):
+        endpoint({"leader": [*LEADER, side("clinic-b", "dap", THEIRS)]}, "leader", "public")
+
+
 def test_endpoint_refuses_what_is_none_or_several() -> None:
     with refused("fedlearn.infra.endpoint: the stack has no endpoint of 'leader', only of proxy, redis, scheduler, se"):
         endpoint(LENET, "leader")
