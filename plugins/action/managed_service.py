@@ -45,7 +45,7 @@ class ActionModule(ActionBase):
         args = self._arguments()
         instances = args.pop("instances")
         if not instances:
-            return {**result, "changed": False, "services": {}, "deferred": []}
+            return {**result, "changed": False, "services": {}, "deferred": [], "unwell": []}
         try:
             renderer = _Renderer(self, task_vars or {}, args["service"])
             services = [renderer.service(instance) for instance in instances]

@@ -65,7 +65,13 @@ class ActionModule(ActionBase):
         stacks = status_entries(hosts, arguments["stack"], replaced)
         verdict = judgement.worst(entry["verdict"] for entry in stacks.values())
         report = {"verdict": verdict, "stacks": stacks}
-        return {"changed": False, "report": report, "ansible_stats": stats({"fedlearn_status": report})}
+        found = status_summary(verdict, stacks, arguments["path"])
+        return {
+            "changed": False,
+            "report": report,
+            "summary": found,
+            "ansible_stats": stats({"fedlearn_status": report}),
+        }
 
 
 def stats(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,7 +156,7 @@ def failure_message(stacks: Mapping[str, Any], failed: list[str], path: str) -> 
     if not stacks:
         return "nothing was verified: the inventory names no stack (or none that -e stack= chooses)"
     lines = [
-        f"{name}: {row['name']}: {row['detail']}"
+        f"{name}: {row['name']}: {row['detail']}".replace("\n", "\n    ")
         for name in failed
         for row in stacks[name]["checks"]
         if not row["passed"]
@@ -186,19 +192,33 @@ def status_entries(hosts: Hosts, stack: str, replaced: Mapping[str, list[str]]) 
 
 
 def host_status(variables: Mapping[str, Any], replaced: list[str]) -> dict[str, Any]:
-    """One host's status: what is unhealthy, what drifted, what is ours and in no document any more.
+    """One host's status: what isn't well and how, what is ours and in no document any more.
 
     Overrides are no drift: drop-ins that others laid over our units, and role variables that were `replaced`.
     """
     if not variables.get("fedlearn_reached", False):
         return {"verdict": "unreachable"}
-    failed = [row for row in variables.get("fedlearn_checks", []) if not row["passed"]]
+    checks = variables.get("fedlearn_checks", [])
+    unwell = [{"role": check["name"], **row} for check in checks for row in check.get("unwell", [])]
     status = dict(variables.get("fedlearn_host_status", {}))
-    verdict = "unhealthy" if failed else "drift" if status.get("drift") or status.get("orphans") else "ok"
+    verdict = judgement.host_verdict(unwell, status.get("orphans", []))
     status["overrides"] = [*status.get("overrides", []), *(f"variable {name}" for name in replaced)]
     certificates = status.pop("certificates", {})
     status["certificate_days"] = judgement.certificate_days(certificates, datetime.now(tz=UTC))
-    return {"verdict": verdict, "failed": failed, **status, "warnings": judgement.warnings(status)}
+    return {"verdict": verdict, "unwell": unwell, **status, "warnings": judgement.warnings(status)}
+
+
+def status_summary(verdict: str, stacks: Mapping[str, Any], path: str) -> list[str]:
+    """The verdict and where all of it stands, then one line for each that isn't as it is to be; a host is told once."""
+    hosts = {name: row for entry in stacks.values() for name, row in entry["hosts"].items()}
+    lines = [f"{verdict}: see {path}"]
+    for name, row in hosts.items():
+        if row["verdict"] == "unreachable":
+            lines.append(f"{name}: unreachable")
+            continue
+        lines += [f"{name}: {line}" for line in judgement.told(row["unwell"])]
+        lines += [f"{name}: {orphan['name']}: orphan: {orphan['kind']}" for orphan in row.get("orphans", [])]
+    return lines
 
 
 def write_json(path: str, content: Mapping[str, Any]) -> None:

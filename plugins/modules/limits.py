@@ -73,9 +73,14 @@ nofile:
     hard: {description: The hard limit written; never lower than sessions had before., type: int}
     sessions: {description: Soft limit of a new session by user., type: dict}
 sysctls:
-  description: Kernel parameters that were raised.
+  description: Kernel parameters that are kept raised, with their values.
   returned: always
   type: dict
+raised:
+  description: Kernel parameters that were or would be raised by this call.
+  returned: always
+  type: list
+  elements: str
 files:
   description: Files that were or would be written or removed.
   returned: always
@@ -245,7 +250,7 @@ class Plan:
 
     def __init__(self, module: AnsibleModule, claims: Claims) -> None:
         self.refused: list[str] = []
-        self.raised = False
+        self.raised: list[str] = []
         self.asked, wanted = claims.highest()
         self.soft = self.hard = 0
         texts: dict[str, str | None] = {LIMITS: None}
@@ -262,7 +267,7 @@ class Plan:
         lines = []
         for name, least in sorted(wanted.items()):
             was_raised, line, why = raise_sysctl(module, name, least, claims)
-            self.raised |= was_raised
+            self.raised += [name] if was_raised else []
             self.refused += [why] if why else []
             if line:
                 lines.append(line)
@@ -324,10 +329,11 @@ def run(module: AnsibleModule) -> dict:
     elif module.params["verify"] and not differing:
         sessions = measure(module, plan.soft)
     return {
-        "changed": bool(differing) or plan.raised,
+        "changed": bool(differing or plan.raised),
         "files": differing,
         "nofile": {"asked": plan.asked, "soft": plan.soft, "hard": plan.hard, "sessions": sessions},
         "sysctls": plan.sysctls,
+        "raised": plan.raised,
         "refused": plan.refused,
         "diff": diff if module._diff else [],
     }

@@ -66,7 +66,7 @@ options:
     choices: [now, deferred]
     default: now
   plan:
-    description: Only compare and report, as in check mode.
+    description: Only compare and report, as in check mode. What runs is asked once for its health, which isn't awaited.
     type: bool
     default: false
   remove_data:
@@ -141,7 +141,7 @@ services:
       description: None, started, restarted, reloaded, stopped or removed; in check mode what would be done.
       type: str
     deferred: {description: Whether it was left for a later call., type: bool}
-    healthy: {description: Whether its checks passed; null where that was not asked., type: bool}
+    healthy: {description: Whether it runs and its checks passed; null where that was not asked., type: bool}
     rolled_back: {description: Whether the former state was put back., type: bool}
     reason: {description: Why it failed., type: str}
     journal:
@@ -155,6 +155,22 @@ deferred:
   returned: always
   type: list
   elements: str
+unwell:
+  description:
+    - In check mode and with O(plan=true), how instances aren't as they are to be; M(fedlearn.infra.well) takes it.
+    - One that is stopped or ill may also be differing, and is then there twice.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name: {description: The instance., type: str}
+    state:
+      description:
+        - V(stopped), a unit that is to run isn't active; V(ill), it runs and its health checks fail.
+        - V(differing), a run would change more than to start it. A process that is yet to be restarted is asked for
+          the health it was last proven with. V(failed), it can't be compared.
+      type: str
+    reason: {description: "The unit's state, the check that failed, or what differs. Secrets are masked.", type: str}
 """
 
 import base64

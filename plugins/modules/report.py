@@ -65,8 +65,10 @@ report:
   returned: always
   type: dict
 summary:
-  description: A line for each stack; of a round with the numbers expected and observed.
-  returned: with O(report=verify)
+  description:
+    - Of a verify a line for each stack; of a round with the numbers expected and observed.
+    - Of a status the verdict, then a line for each that isn't as it is to be.
+  returned: always
   type: list
   elements: str
 """

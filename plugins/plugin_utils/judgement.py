@@ -42,6 +42,10 @@ class Row(TypedDict, total=False):
 
 VERDICTS = ("ok", "drift", "unhealthy", "unreachable")  # from best to worst
 
+STATES = ("stopped", "ill", "differing", "failed")
+"""How something isn't well: it is to run and doesn't; it runs and its health checks fail; a deploy would change it; or
+the look at it failed."""
+
 
 def check(name: str, passed: bool, detail: str = "") -> Check:
     """One row of a report."""
@@ -166,6 +170,19 @@ def judge_without_round(kind: str, checks: Iterable[Check]) -> dict[str, Any]:
     )
     entry = judge_probe(kind, False, [*checks, check("round", False, reason)])
     return entry | {"mode": "round", "passed": False}
+
+
+def told(unwell: Iterable[Mapping[str, str]]) -> list[str]:
+    """A line for each that isn't well."""
+    return [f"{row['name']}: {row['state']}: {row['reason']}" for row in unwell]
+
+
+def host_verdict(unwell: Iterable[Mapping[str, str]], orphans: Sequence[object]) -> str:
+    """A host's verdict: what differs, or is ours and in no document any more, is no more than drift."""
+    states = {row["state"] for row in unwell}
+    if states - {"differing"}:
+        return "unhealthy"
+    return "drift" if states or orphans else "ok"
 
 
 def worst(verdicts: Iterable[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from standing_demo import CHECKOUT, Demo, recap
+from standing_demo import CHECKOUT, Demo, last_line, recap
 
 MOST_EXECUTIONS = 12
 
@@ -73,7 +73,7 @@ def test_status_says_ok_in_its_last_line_and_tells_overrides(demo: Demo) -> None
     finally:
         demo.run("ms1", f"rm -r {Path(dropin).parent}; systemctl daemon-reload")
     assert status.returncode == 0, status.output
-    last = json.loads([line for line in status.output.splitlines() if line.strip()][-1])
+    last = last_line(status)
     assert last["verdict"] == "ok"
     overrides = {host: row["overrides"] for host, row in last["stacks"]["lenet"]["hosts"].items()}
     assert overrides == {"ms1": [dropin], "ms2": [], "ms3": []}

@@ -232,6 +232,9 @@ def test_is_deployed_proven_and_removed(tree: Tree) -> None:
 
     assert tree.playbook("stop").code == 0
     assert tree.playbook("status").code == 2
+    (told,) = tree.report("status.json")["stacks"]["hall"]["hosts"].values()
+    assert (told["verdict"], {row["name"] for row in told["unwell"]}) == ("unhealthy", {"echoes-hall-server"})
+    assert {row["state"] for row in told["unwell"]} == {"stopped", "differing"}  # what is stopped is disabled, too
     assert tree.playbook("site").code == 0
     assert ask() == "hello\n"
 

@@ -213,6 +213,12 @@ def _pids(shown: str) -> dict[str, int]:
     return {unit["Id"]: int(unit["MainPID"]) for unit in units if int(unit["MainPID"])}
 
 
+def last_line(status: counting.Counted) -> dict[str, Any]:
+    """The report that a run of status ends with."""
+    found: dict[str, Any] = json.loads([line for line in status.output.splitlines() if line.strip()][-1])
+    return found
+
+
 def recap(output: str) -> dict[str, dict[str, int]]:
     """Host by host, the counts of a run's last lines."""
     rows = re.findall(r"^(\S+)\s+: (ok=.*)$", output, re.MULTILINE)

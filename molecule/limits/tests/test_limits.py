@@ -73,7 +73,7 @@ def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost, path: 
     before = role.sh(f"cat {path}; stat -c '%a %U' {path}")
     role.sh(damage.format(path))
     assert role.play("--check").changed == 1
-    assert f"not as described: {path}" in role.play(entry="check").words
+    assert f"limits: differing: {path}" in role.play(entry="check").words
     assert role.play().changed == 1
     if path != CLAIMS:
         assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before

@@ -83,21 +83,33 @@ def _text(content: bytes | None, size: int) -> str:
 
 
 def foresee(services: Sequence[Service]) -> None:
-    """Fills in what a run would do; asks each service that runs and stays as it is once for its health."""
+    """Fills in what a run would do, and how each service is; one that runs is asked once for its health."""
     for service in services:
         if service.failed:
+            service.unwell = {"failed": service.outcome.reason}
             continue
         service.outcome.changed = service.differs
         service.outcome.action = "removed" if service.absent and service.differs else PAST[service.action]
-        if isinstance(service, Present) and service.action == "none" and service.wanted["state"] == "started":
-            service.outcome.healthy = service.finished or not health.wrong_now(
-                service.shown[service.main], service.wanted
-            )
+        if isinstance(service, Present) and service.wanted["state"] == "started":
+            service.unwell = _stopped_or_ill(service)
+            service.outcome.healthy = not service.unwell
+        if service.differing:
+            service.unwell["differing"] = service.differing
+
+
+def _stopped_or_ill(service: Present) -> dict[str, str]:
+    if service.finished:
+        return {}
+    if service.idle:
+        return {"stopped": "; ".join(health.describe(unit) for unit in service.idle)}
+    wanted = service.wanted if service.action == "none" else service.former
+    wrong = health.wrong_now(service.shown[service.main], wanted)
+    return {"ill": wrong} if wrong else {}
 
 
 def result(services: Sequence[Service], diff: list[dict[str, str]] | None, foreseen: bool) -> dict[str, Any]:
     """The module's return value; `msg` is there only when a service failed."""
-    mask = mask_of(services) if any(service.failed for service in services) else Mask([])
+    mask = mask_of(services) if any(service.failed or service.unwell for service in services) else Mask([])
     for service in services:
         outcome = service.outcome
         outcome.reason = mask(outcome.reason)
@@ -108,6 +120,11 @@ def result(services: Sequence[Service], diff: list[dict[str, str]] | None, fores
         "changed": any(service.outcome.changed for service in services),
         "services": {service.name: asdict(service.outcome) for service in services},
         "deferred": [service.name for service in services if service.outcome.deferred and not service.failed],
+        "unwell": [
+            {"name": service.name, "state": state, "reason": mask(reason)}
+            for service in services
+            for state, reason in service.unwell.items()
+        ],
     }
     if diff is not None:
         value["diff"] = diff

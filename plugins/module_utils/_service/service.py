@@ -60,6 +60,7 @@ class Service:
         self.changes: list[tuple[File, Found]] = []
         self.obsolete: list[str] = []
         self.to_enable: list[str] = []
+        self.unwell: dict[str, str] = {}  # stopped, ill, differing or failed -> the reason
 
     @property
     def unit_names(self) -> list[str]:
@@ -85,6 +86,16 @@ class Service:
     def interrupts(self) -> bool:
         """Whether a running process would be restarted."""
         return False
+
+    @property
+    def idle(self) -> list[units.Unit]:
+        """Its units that are to run and don't."""
+        return []
+
+    @property
+    def differing(self) -> str:
+        """In words, what a run would change beside starting what is idle; empty where that is nothing."""
+        return "would be removed" if self.differs else ""
 
     # -- what owned.json says of it ------------------------------------------------------------------------------------
 
@@ -255,6 +266,31 @@ class Present(Service):
     @property
     def interrupts(self) -> bool:
         return self.action == "restart"
+
+    @property
+    def idle(self) -> list[units.Unit]:
+        if self.wanted["state"] != "started" or self.finished:
+            return []
+        return [self.shown[name] for name in self.acting_units if not self.shown[name].running]
+
+    @property
+    def differing(self) -> str:
+        before = (self.record.content or {}).get("items", {})
+        paths = [file.path for file, _found in self.changes] + self.obsolete
+        paths += [path for path in {**self.items, **before} if self.items.get(path) != before.get(path)]
+        told = list(dict.fromkeys(paths)) + [f"unit {name}" for name in self.obsolete_units]
+        told += [f"enablement of {name}" for name in self.to_enable]
+        if self.idle:
+            return ", ".join(told)
+        if self.differs and not told and self.action == "none":
+            told.append("what systemd has loaded" if self.reload_manager else "what is noted of it on the host")
+        doing = "" if self.action == "none" else f"would be {PAST[self.action]}"
+        return "; ".join(part for part in (", ".join(told), doing) if part)
+
+    @property
+    def former(self) -> dict[str, Any]:
+        """What is wanted, with the health that was last proven: that of a process which isn't changed yet."""
+        return {**self.wanted, "health": (self.record.content or {}).get("health") or self.wanted["health"]}
 
     # -- what owned.json is to say of it -------------------------------------------------------------------------------
 

@@ -283,7 +283,6 @@ class Transaction(Present):
     def _restart_former(self, record: dict[str, Any]) -> str | None:
         units.verb("reset-failed", self.main)
         units.verb("reload" if self.action == "reload" else "restart", self.main)
-        former = {**self.wanted, "health": record.get("health") or self.wanted["health"]}
-        wrong = None if self.finished else health.wait(self.main, former, 0)
+        wrong = None if self.finished else health.wait(self.main, self.former, 0)
         record["invocation"] = units.show([self.main])[self.main].invocation
         return wrong

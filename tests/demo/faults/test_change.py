@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 
 import yaml
-from standing_demo import FILES, ITERATIONS, SERVERS, Changed, Demo, recap
+from standing_demo import FILES, ITERATIONS, SERVERS, Changed, Demo, last_line, recap
 
 SERVER = "fedlearn-demo-lenet-server-1"
 PID = f"systemctl show -p MainPID --value {SERVER}"
@@ -27,7 +27,12 @@ def test_what_is_changed_by_hand_is_reported_and_repaired(demo: Demo) -> None:
     checked = demo.playbook("site.yml", "--check", "--diff", "--limit", "ms2")
     assert checked.returncode == 0, checked.output[-3000:]
     assert [path for path in paths if path not in checked.output] == []
-    assert demo.playbook("fedlearn.infra.status").returncode == 2
+    status = demo.playbook("fedlearn.infra.status")
+    assert status.returncode == 2
+    ms2 = last_line(status)["stacks"]["lenet"]["hosts"]["ms2"]
+    assert (ms2["verdict"], {row["state"] for row in ms2["unwell"]}) == ("drift", {"differing"})
+    told = " ".join(row["reason"] for row in ms2["unwell"])
+    assert [path for path in paths if path not in told] == []
     demo.site("--limit", "ms2")
     assert demo.files() == before
     demo.becomes_healthy()
@@ -40,8 +45,13 @@ def test_redis_away_leaves_what_runs(demo: Demo, document: Changed) -> None:
     demo.run("ms1", "systemctl stop fedlearn-demo-lenet-redis")
     try:
         failed = demo.playbook("site.yml", "--limit", "ms2", inventory=changed)
+        status = demo.playbook("fedlearn.infra.status")
     finally:
         demo.run("ms1", "systemctl start fedlearn-demo-lenet-redis")
+    assert status.returncode == 2
+    ms1 = last_line(status)["stacks"]["lenet"]["hosts"]["ms1"]
+    stopped = [row["name"] for row in ms1["unwell"] if row["state"] == "stopped"]
+    assert (ms1["verdict"], stopped) == ("unhealthy", ["demo-lenet-redis"])
     assert failed.returncode == 2, failed.output[-3000:]
     assert "ms2: demo-lenet-server-1: a look at what servers share refused the new configuration" in failed.output
     assert "Redis at 10.20.0.11:23456 doesn't answer" in failed.output
@@ -129,8 +139,8 @@ def test_an_orphan_is_reported_and_pruned_and_its_data_stay(demo: Demo, tmp_path
         assert "demo-lenet-worker-1" in demo.run("ms3", "ls /etc/systemd/system"), moved.output
         status = demo.playbook("fedlearn.infra.status", inventory=changed)
         assert status.returncode == 2
-        last = json.loads([line for line in status.output.splitlines() if line.strip()][-1])
-        hosts = last["stacks"]["lenet"]["hosts"]
+        hosts = last_line(status)["stacks"]["lenet"]["hosts"]
+        assert hosts["ms3"]["verdict"] == "drift"
         orphans = {(orphan["kind"], orphan["name"]) for orphan in hosts["ms3"]["orphans"]}
         assert orphans == {("service", "demo-lenet-worker-1"), ("certificate", "demo-lenet-worker")}
         assert hosts["ms1"]["orphans"] == hosts["ms2"]["orphans"] == []

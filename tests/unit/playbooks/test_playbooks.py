@@ -33,6 +33,9 @@ INNER = {
 """Parts of the others."""
 OUTER = sorted({path.name for path in PLAYBOOKS.glob("*.yml")} - INNER - {"init.yml"})
 
+# shared_ roles are part of others' checks
+CHECKS = sorted(path for path in (CHECKOUT / "roles").glob("*/tasks/check.yml") if "shared_" not in str(path))
+
 
 def plays(name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = yaml.safe_load((PLAYBOOKS / name).read_text())
@@ -80,6 +83,14 @@ def test_whoever_goes_through_all_roles_chooses_the_stack_s_instances_first(name
     assert chosen
     assert looped
     assert chosen[0] < looped[0]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda path: path.parents[1].name)
+def test_every_role_s_check_ends_by_naming_what_is_not_well(check: Path) -> None:
+    """What it fails with has the rows that status keeps: no role words them itself."""
+    last = yaml.safe_load(check.read_text())[-1]
+    assert "fedlearn.infra.well" in last
+    assert "when" not in last
 
 
 def test_site_takes_a_certificate_away_only_when_what_reads_it_has_gone() -> None:

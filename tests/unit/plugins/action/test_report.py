@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.dataloader import DataLoader
 from ansible.vars.hostvars import HostVars
@@ -18,6 +19,7 @@ from ansible_collections.fedlearn.infra.plugins.action.report import (
     failure_message,
     host_status,
     replaced_variables,
+    status_summary,
     verify_entries,
 )
 from ansible_collections.fedlearn.infra.plugins.inventory.federation import _fill
@@ -60,6 +62,40 @@ def test_overrides_are_shown_and_are_no_drift() -> None:
     assert host_status({"fedlearn_reached": True}, [])["overrides"] == []
 
 
+def unwell(state: str) -> dict[str, str]:
+    return {"name": "demo-redis", "state": state, "reason": "why"}
+
+
+@pytest.mark.parametrize(
+    ("states", "orphans", "verdict"),
+    [
+        ([], [], "ok"),
+        ([], [{"kind": "service", "name": "old"}], "drift"),
+        (["differing", "differing"], [], "drift"),
+        (["stopped"], [], "unhealthy"),
+        (["ill"], [], "unhealthy"),
+        (["differing", "stopped"], [], "unhealthy"),
+        (["failed"], [], "unhealthy"),
+    ],
+)
+def test_what_differs_is_drift_and_what_is_stopped_or_ill_is_unhealthy(
+    states: list[str], orphans: list[dict[str, str]], verdict: str
+) -> None:
+    rows = [unwell(state) for state in states]
+    checks = [{"name": "redis", "passed": not rows, "detail": "", "unwell": rows}]
+    variables = {"fedlearn_reached": True, "fedlearn_checks": checks, "fedlearn_host_status": {"orphans": orphans}}
+    status = host_status(variables, [])
+    assert status["verdict"] == verdict
+    assert status["unwell"] == [{"role": "redis", **row} for row in rows]
+    stacks = {"one": {"hosts": {"h1": status, "h2": {"verdict": "unreachable"}}}, "two": {"hosts": {"h1": status}}}
+    assert status_summary(verdict, stacks, "status.json") == [
+        f"{verdict}: see status.json",
+        *[f"h1: demo-redis: {state}: why" for state in states],
+        *["h1: old: orphan: service" for _one in orphans],
+        "h2: unreachable",
+    ]
+
+
 def verified(mode: str, **facts: object) -> dict[str, Any]:
     """The entry of a stack on one host, whose checks pass."""
     stack = {"kind": "relay", "real": True, "state": "present", "round": False, "roles": ["relay"], **facts}
@@ -77,6 +113,15 @@ def test_without_a_round_nothing_is_proven_by_one() -> None:
         "-e verify=round, or choose other stacks by -e stack=NAME",
     ]
     assert (verified("probe")["first"]["mode"], verified("probe")["first"]["passed"]) == ("probe", True)
+
+
+def test_each_line_of_a_check_that_failed_is_told_below_its_host() -> None:
+    check = {"name": "h1: redis", "passed": False, "detail": "a: stopped: why\nb: differing: /etc/b"}
+    assert failure_message({"first": {"checks": [check]}}, ["first"], "verify.json").splitlines() == [
+        "verify failed (verify.json):",
+        "first: h1: redis: a: stopped: why",
+        "    b: differing: /etc/b",
+    ]
 
 
 def test_what_is_absent_needs_no_round() -> None:

@@ -7,18 +7,22 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import socket
 import time
 import urllib.parse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import (
+    files,
     health,
     listeners,
     redact,
@@ -27,6 +31,8 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service import (
     units,
 )
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.removal import Removal
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import Options, Present
 
 SECRET = 'pass/wörd"+1 of mine'
 
@@ -220,3 +226,142 @@ def test_only_what_listens_counts() -> None:
     with client, accepted:  # the connection is there, the listener isn't
         check = [{"tcp": {"address": "127.0.0.1", "port": port}}]
         assert listeners.others("fedlearn-a.service", check, wanted(check, (port,))["ports"]) is None
+
+
+# -- what a plan says of a service: stopped, ill, differing -----------------------------------------------------------
+
+UP = units.Unit("a.service", active="active", sub="running", enabled="enabled", up=60.0)
+DOWN = units.Unit("a.service", active="failed", sub="failed", enabled="enabled", result="exit-code", status="3")
+LOOPING = units.Unit("a.service", active="activating", sub="auto-restart", enabled="enabled", restarts=2)
+
+
+@pytest.fixture
+def answered() -> Iterator[int]:
+    """A port on which something answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+class Host:
+    """A folder in place of a host, on which one service was healthy."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.path = folder / "conf"
+        self.path.write_bytes(b"text")
+        self.path.chmod(0o644)
+        self.port = port
+        self.remember()
+
+    def wanted(self, **values: Any) -> dict[str, Any]:
+        file = {"path": str(self.path), "sha256": files.digest_of(b"text"), "size": 4, "mode": 0o644}
+        file.update(owner=str(os.getuid()), group=str(os.getgid()), content=b"text")
+        told = {"name": "a", "federation": "f", "unit": "a.service", "units": [], "type": "service", "files": [file]}
+        told.update(state="started", finished=None, watch=[], ports=[], data=[], validate=[])
+        return {**told, "health": self.health(self.port), **values}
+
+    @staticmethod
+    def health(port: int) -> dict[str, Any]:
+        return {"timeout": 30, "restarts": 3, "checks": [{"tcp": {"address": "127.0.0.1", "port": port}}]}
+
+    def service(self, **values: Any) -> Present:
+        return Present(self.wanted(**values), state.Owned("f"), Options(False, False, {}))
+
+    def remember(self) -> None:
+        """Notes what a run that ended well notes."""
+        service = self.service()
+        service.compare({"a.service": UP})
+        service.save_entry(service.wanted_entry(), [])
+        service.record.save({"items": service.items, "invocation": "", "health": service.wanted["health"]})
+
+    def unwell(self, unit: units.Unit, **values: Any) -> dict[str, str]:
+        service = self.service(**values)
+        service.compare({"a.service": unit})
+        report.foresee([service])
+        rows = report.result([service], None, True)["unwell"]
+        assert {row["name"] for row in rows} <= {"a"}
+        assert (service.outcome.healthy is False) == bool({"stopped", "ill"} & {row["state"] for row in rows})
+        return {row["state"]: row["reason"] for row in rows}
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: int) -> Host:
+    monkeypatch.setattr(state, "ROOT", str(tmp_path / "memory"))
+    return Host(tmp_path, answered)
+
+
+def test_what_is_as_it_is_to_be_is_well(host: Host) -> None:
+    assert host.unwell(UP) == {}
+
+
+def test_what_somebody_stopped_is_stopped_and_nothing_else(host: Host) -> None:
+    assert host.unwell(DOWN) == {"stopped": "a.service is failed (failed), result exit-code, exit status 3"}
+
+
+def test_what_runs_and_does_not_answer_is_ill_by_the_check_that_failed(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    found = host.unwell(UP, health=Host.health(closed))
+    assert found == {"ill": f"TCP 127.0.0.1 port {closed}: [Errno 111] Connection refused"}
+    assert host.unwell(LOOPING) == {"ill": "a.service is activating (auto-restart), restarted 2 times"}
+
+
+def test_a_file_changed_by_hand_leaves_a_service_well_and_differing(host: Host) -> None:
+    host.path.write_bytes(b"by hand")
+    assert host.unwell(UP) == {"differing": f"{host.path}; would be restarted"}
+    assert host.unwell(DOWN) == {"stopped": host.unwell(DOWN)["stopped"], "differing": str(host.path)}
+
+
+def test_what_is_yet_to_be_restarted_is_asked_as_it_was_when_it_was_healthy(host: Host) -> None:
+    """Its document has another port by now: nobody answers there before the restart."""
+    host.path.write_bytes(b"by hand")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    assert host.unwell(UP, health=Host.health(closed)) == {"differing": f"{host.path}; would be restarted"}
+
+
+def test_what_differs_beside_files_is_named(host: Host, tmp_path: Path) -> None:
+    assert host.unwell(dataclasses.replace(UP, enabled="disabled")) == {"differing": "enablement of a.service"}
+    watched = tmp_path / "cert.pem"
+    watched.write_text("new")
+    read = [{"path": str(watched), "change": "restart"}]
+    assert host.unwell(UP, watch=read) == {"differing": f"{watched}; would be restarted"}
+    assert host.unwell(UP, data=["/var/lib/a"]) == {"differing": "what is noted of it on the host"}
+    assert host.unwell(dataclasses.replace(UP, needs_reload=True)) == {"differing": "what systemd has loaded"}
+
+
+def test_what_is_to_be_stopped_and_runs_is_differing(host: Host) -> None:
+    assert host.unwell(dataclasses.replace(UP, enabled="disabled"), state="stopped") == {
+        "differing": "would be stopped"
+    }
+    assert host.unwell(dataclasses.replace(DOWN, enabled="disabled"), state="stopped") == {}
+
+
+def test_a_job_that_is_done_needs_no_process(host: Host) -> None:
+    assert host.unwell(DOWN, type="job", finished="/nowhere")["stopped"].startswith("a.service is failed")
+    assert "stopped" not in host.unwell(DOWN, type="job", finished=str(host.path))
+
+
+def test_what_is_absent_and_still_there_is_differing(host: Host) -> None:
+    removal = Removal({**host.wanted(), "state": "absent"}, state.Owned("f"), Options(False, False, {}))
+    removal.compare({"a.service": UP})
+    report.foresee([removal])
+    assert report.result([removal], None, True)["unwell"] == [
+        {"name": "a", "state": "differing", "reason": "would be removed"}
+    ]
+
+
+def test_what_cannot_be_compared_failed(host: Host) -> None:
+    service = host.service()
+    service.failed, service.outcome.reason = True, "something lies there"
+    report.foresee([service])
+    found = report.result([service], None, True)
+    assert found["unwell"] == [{"name": "a", "state": "failed", "reason": "something lies there"}]
+    assert found["msg"] == "a: something lies there"
+
+
+def test_a_reason_shows_no_secret(host: Host) -> None:
+    told = {"checks": [{"command": ["/bin/sh", "-c", f"echo wrong: '{SECRET}'; exit 1"]}], "timeout": 1, "restarts": 0}
+    secret = {**host.wanted()["files"][0], "secret": True, "content": SECRET.encode()}
+    found = host.unwell(UP, health=told, files=[secret])
+    assert redact.MASK in found["ill"]
+    assert SECRET not in found["ill"]
