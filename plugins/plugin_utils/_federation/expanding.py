@@ -125,8 +125,7 @@ def endpoint(
 
     Views are URLs with a scheme, ``HOST:PORT`` without. The document's ``internal_url`` and ``public_url`` lead to what
     is deployed, never to a copy on another port. ``public`` is False for what only the stack's own components use;
-    ``names`` are a site's server names;
-    ``path`` is the key that says the port, the placement's own unless told.
+    ``names`` are a site's server names; ``path`` is the key that says the port, the placement's own unless told.
     """
     path = path or (*placement.path, "port")
     if front is not None:

@@ -270,10 +270,10 @@ class _Inventory:
 
     def _views(self, component: Component, endpoint: Endpoint) -> dict[str, Any] | None:
         """An endpoint's host and three views; of another party's only what is public, under that party's name."""
-        if endpoint.port is None:
-            return None
         if component.party:
             return {"host": component.party, **dict.fromkeys(network.VIEWS, endpoint.public)}
+        if endpoint.port is None:
+            return None
         if component.host in self.parts:
             bind = network.join(endpoint.address, endpoint.port)
             return {"host": component.host, "bind": bind, "internal": endpoint.internal, "public": endpoint.public}

@@ -191,10 +191,10 @@ def test_services_of_a_cluster_meet_by_name_alone(one: str, other: str, meet: bo
 THEIRS = Placement(party="partner", public_url="https://helper.p.example:8443", path=("stacks", "one", "server"))
 
 
-def with_theirs(federation: Federation) -> Federation:
+def with_theirs(federation: Federation, url: str | None = THEIRS.public_url) -> Federation:
     """The partner runs two servers at the same URL."""
     roster = Roster(federation, federation.stacks["one"])
-    own = public_endpoint(THEIRS, "dap")
+    own = public_endpoint(dataclasses.replace(THEIRS, public_url=url), "dap")
     for name in ("server-1", "server-2"):
         roster.theirs("redis", "server", name, "partner", [own])
     flow = Flow("h1", "partner", own.port, "shares", "mutual TLS", address=own.address)
@@ -203,10 +203,11 @@ def with_theirs(federation: Federation) -> Federation:
 
 
 @pytest.mark.parametrize("view", network.VIEWS)
-def test_what_an_external_party_runs_is_reached_at_its_public_url(load: Load, view: str) -> None:
-    found = variables.inventory(with_theirs(load(DOCUMENT)))
+@pytest.mark.parametrize("url", ["https://helper.p.example:8443", "grpc://helper.p.example"])
+def test_what_an_external_party_runs_is_reached_at_its_public_url(load: Load, view: str, url: str) -> None:
+    found = variables.inventory(with_theirs(load(DOCUMENT), url))
     endpoints = found.groups["federation_hosts"].variables["fedlearn_endpoints"]["one"]
-    assert network.endpoint_of(endpoints, "server", view, purpose="dap", host="partner") == THEIRS.public_url
+    assert network.endpoint_of(endpoints, "server", view, purpose="dap", host="partner") == url
     assert "redis" not in found.groups
     assert all("redis_instances" not in host for host in found.hosts.values())
 
