@@ -98,9 +98,10 @@ party: clinic-a
 overlay: files/production.yml
 """
 
+import difflib
+import pathlib
 import re
 import traceback
-from pathlib import Path
 from typing import Any
 
 from ansible.plugins.inventory import BaseInventoryPlugin
@@ -114,9 +115,12 @@ WRONG_DOCUMENT = 4
 """Exit code: core would turn an exception into a warning and go on with no hosts."""
 
 _TOP = 1_048_576
-_OURS = re.compile(
-    r"""(?P<indent>\s*+)(?:\{\s*+)?["']?plugin["']?\s*:\s*["']?fedlearn\.infra\.federation["']?\s*(?:[,}#]|$)"""
+_NAMES = ("federation.yml", "federation.yaml")
+_PLUGIN = re.compile(
+    r"""(?P<indent>\s*+)(?:\{\s*+)?["']?plugin["']?\s*+:\s*+["']?(?P<plugin>[^\s"',}#]{1,100})""", re.I
 )
+_NEAR = 0.8
+"""How like our name another is that is taken for a misspelt one (1: equal)."""
 
 display = Display()
 
@@ -127,7 +131,12 @@ class InventoryModule(BaseInventoryPlugin):
     NAME = "fedlearn.infra.federation"
 
     def verify_file(self, path: str) -> bool:
-        """Whether the file says at its top level that it is for this plugin."""
+        """Whether the file is called as documents are, or says at its top level that it is for this plugin.
+
+        Also one that isn't there, or says it in a wrong way: whatever core made of it would be no federation.
+        """
+        if pathlib.PurePath(path).name in _NAMES:
+            return not pathlib.Path(path).is_dir()
         return bool(super().verify_file(path)) and _is_ours(path)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
@@ -147,14 +156,19 @@ class InventoryModule(BaseInventoryPlugin):
 def _is_ours(path: str) -> bool:
     try:
         # what is no UTF-8 further down is the library's to tell
-        with Path(path).open(encoding="utf-8-sig", errors="replace") as stream:
+        with pathlib.Path(path).open(encoding="utf-8-sig", errors="replace") as stream:
             lines = stream.read(_TOP).splitlines()
     except OSError:
         return False
     content = (line for line in lines if line.strip() and not line.lstrip().startswith(("#", "---", "%")))
     flow = next(content, "").lstrip().startswith("{")
-    found = (_OURS.match(line) for line in lines)
-    return any(match is not None and (flow or not match["indent"]) for match in found)
+    found = (_PLUGIN.match(line) for line in lines)
+    return any(match is not None and (flow or not match["indent"]) and _is_our_name(match["plugin"]) for match in found)
+
+
+def _is_our_name(name: str) -> bool:
+    """Whether this is our name, or one that was meant to be."""
+    return bool(difflib.get_close_matches(name.lower(), [InventoryModule.NAME], cutoff=_NEAR))
 
 
 def _end(lines: list[str]) -> None:

@@ -81,14 +81,29 @@ def parse(text: str, label: str, report: Report) -> Node | None:
     except _UnreadableError as error:
         report.mistake(error.path, error.message, Position(label, error.line, error.column))
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        said = ", ".join(part for part in (error.context, error.problem) if part)
-        report.mistake((), f"is no YAML: {shorten(said, 200)}", Position(label, line, column))
+        report.mistake((), *_no_yaml(error, text, label))
     except yaml.reader.ReaderError as error:
         line, column = _place(text, error.position)
         report.mistake((), f"is no YAML: {error.reason}", Position(label, line, column))
     return None
+
+
+def _no_yaml(error: yaml.MarkedYAMLError, text: str, label: str) -> tuple[str, Position]:
+    """What the YAML reader says, in words that lead to the place: of what has no end, where it begins."""
+    mark, begun = error.problem_mark or error.context_mark, error.context_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    lines = text.split("\n")
+    indent = re.match(r"[ \t]*", lines[line - 1] if line <= len(lines) else "")
+    if indent is not None and "\t" in indent[0]:
+        column = indent[0].index("\t") + 1
+        return "is no YAML: a tab, where YAML takes blanks only: indent with blanks", Position(label, line, column)
+    said = ", ".join(part for part in (error.context, error.problem) if part)
+    if begun is not None and "quoted scalar" in said and "end of stream" in said:
+        return "is no YAML: the quote that begins here has no end", Position(label, begun.line + 1, begun.column + 1)
+    where = f" (begun in line {begun.line + 1})" if begun is not None and begun.line + 1 < line else ""
+    if "mapping values" in said or "expected key" in said or "block" in said:
+        where += ": are this line and those above indented alike?"
+    return f"is no YAML: {shorten(said, 200)}{where}", Position(label, line, column)
 
 
 def _text(file: str) -> str:
@@ -159,7 +174,8 @@ class _Builder:
                 case yaml.DocumentStartEvent() if self.root is not None:
                     raise self._unreadable(event, "a second document begins here: a file has one")
         if self.root is None:
-            raise _UnreadableError("is empty", 1, 1)
+            way_out = "`ansible-playbook fedlearn.infra.init -e kind=KIND` writes a first document"
+            raise _UnreadableError(f"is empty: {way_out}", 1, 1)
         return self.root
 
     def _position(self, event: Any) -> Position:
@@ -300,7 +316,9 @@ class _Builder:
             return
         assert isinstance(frame.node.value, dict)
         assert frame.key is not None
-        if not frame.skip:
+        if frame.skip:
+            frame.node.lost = True
+        else:
             frame.node.value[frame.key] = node
         frame.key, frame.skip = None, False
 
@@ -335,4 +353,4 @@ def overlay(base: Node, over: Node, report: Report, path: Path = ()) -> Node:
         if key in over.keys and (below is None or not isinstance(child.value, dict)):
             keys[key] = over.keys[key]
     position = over.position if deleted or under is not base else base.position
-    return Node(values, position, keys, base.broken or over.broken)
+    return Node(values, position, keys, base.broken or over.broken, base.lost or over.lost)

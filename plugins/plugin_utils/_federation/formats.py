@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 NAME_PATTERN = "[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?"
+MAX_NAME = 32
 _NAME = re.compile(NAME_PATTERN)
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -29,9 +30,15 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
 def name(text: str) -> str:
     """A name of ours: part of unit names and paths."""
-    if not _NAME.fullmatch(text):
-        raise ValueError("is no name: a lower-case letter, then up to 31 of a-z, 0-9 and '-', no '-' at the end")
-    return text
+    if _NAME.fullmatch(text):
+        return text
+    if len(text) > MAX_NAME and _NAME.fullmatch(text[:MAX_NAME].rstrip("-")):
+        raise ValueError(
+            f"has {len(text)} characters: a name has at most {MAX_NAME}, since names on hosts are made of it"
+        )
+    like = re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+    hint = f" (perhaps '{like}')" if _NAME.fullmatch(like) else ""
+    raise ValueError(f"is no name: a lower-case letter, then up to 31 of a-z, 0-9 and '-', no '-' at the end{hint}")
 
 
 def host_name(text: str) -> str:
@@ -78,7 +85,7 @@ def address_or_name(text: str) -> str:
     try:
         return address(text)
     except ValueError:
-        if ":" in text or re.fullmatch(r"[0-9.]+", text):
+        if ":" in text or "/" in text or "@" in text or re.fullmatch(r"[0-9.]+", text):
             raise
     return dns_name(text)
 
@@ -96,10 +103,33 @@ def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
         found = ipaddress.ip_address(text)
     except ValueError:
-        raise ValueError("is no numeric address") from None
+        raise ValueError(_why_no_address(text)) from None
     if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
         raise ValueError(f"is an IPv4 address written as IPv6: write {found.ipv4_mapped}")
     return found
+
+
+def _why_no_address(text: str) -> str:
+    """What a text is instead of an address, with the way out."""
+    if "://" in text:
+        return "is a URL: write the address alone"
+    if "@" in text:
+        return "has a user in it: write the address alone (ssh's user goes under vars: {ansible_user: NAME})"
+    host, slash, bits = text.partition("/")
+    if slash:
+        return f"is a network, and one host's address is wanted: leave out '/{bits}'"
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdigit() and (":" not in host or host.endswith("]")):
+        return f"has a port in it: leave out ':{port}' (ssh's port goes under vars: {{ansible_port: {port}}})"
+    numbers = text.split(".")
+    if all(re.fullmatch("[0-9]{1,9}", number) for number in numbers):
+        if 1 < len(numbers) != 4:
+            return f"is no numeric address: it has {len(numbers)} numbers, not 4"
+        if len(numbers) == 4 and any(len(number) > 1 and number[0] == "0" for number in numbers):
+            return (
+                f"is no numeric address: write it without leading zeros, {'.'.join(str(int(each)) for each in numbers)}"
+            )
+    return "is no numeric address"
 
 
 def address_port(text: str) -> str:
@@ -125,6 +155,8 @@ def _with_port(text: str, check: Callable[[str], str]) -> str:
 
 def network(text: str) -> str:
     """A network as address/bits; a lone address is the network of one."""
+    if text in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not listened on
+        raise ValueError(f"is nobody's address: everybody is {text}/0")
     try:
         return str(ipaddress.ip_network(text, strict=True))
     except ValueError as error:
@@ -153,13 +185,16 @@ def split_url(text: str) -> SplitResult:
         raise ValueError("is no URL: it has a blank or a character that no URL has")
     try:
         parts = urlsplit(text)
-        port = parts.port
     except ValueError as error:
         raise ValueError(f"is no URL: {str(error)[:1].lower()}{str(error)[1:]}") from None
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("is no URL: its port is no number from 1 to 65535") from None
     if not re.fullmatch(r"[a-z][a-z0-9+.-]*", parts.scheme) or not text.lower().startswith(f"{parts.scheme}://"):
         raise ValueError("is no URL: it begins with no scheme such as https://")
     if "@" in parts.netloc:
-        raise ValueError("has a user or a password in it")
+        raise ValueError("has a user or a password in it: write it without, secrets go into the vault")
     if not parts.hostname:
         raise ValueError("is no URL: it names no host")
     if port == 0:

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import formats, ranges
 from .model import Cluster, Host, Party, Path
-from .nodes import Node, Report, shorten
+from .nodes import Node, Report, nearest, shorten
 from .schema import Names
 
 
@@ -20,15 +20,36 @@ def known_names(root: Node) -> Names:
     """All names that the document defines, right or wrong, so that references to them aren't called wrong too."""
     hosts: dict[str, Host] = {}
     parties: dict[str, Party] = {}
+    whole = _is_whole(root, "parties")
     for name, party in _entries(root, "parties"):
         external = _child(party, "external")
         parties[name] = Party(name, external=external is not None and external.value is True)
+        whole = whole and (_is_whole(party, "hosts") or _has_none(party, "hosts"))
         for key, host in _entries(party, "hosts"):
             state = _child(host, "state")
             absent = state is not None and state.value == "absent"
-            for host_name in _expand(key, ranges.MAX_NAMES - len(hosts)):
+            expanded = _expand(key, ranges.MAX_NAMES - len(hosts))
+            whole = whole and bool(expanded)
+            for host_name in expanded:
                 hosts[host_name] = Host(host_name, name, "", (), state="absent" if absent else "present")
-    return Names(hosts, parties, {name: Cluster(name, "", "") for name, _node in _entries(root, "clusters")})
+    clusters = {name: Cluster(name, "", "") for name, _node in _entries(root, "clusters")}
+    return Names(hosts, parties, clusters, whole=whole)
+
+
+def _has_none(node: Node, key: str) -> bool:
+    """Whether a mapping has no such key, and none that was probably meant to be it."""
+    return (
+        isinstance(node.value, dict)
+        and not node.lost
+        and key not in node.value
+        and not any(nearest(other, [key]) for other in node.value)
+    )
+
+
+def _is_whole(node: Node, key: str) -> bool:
+    """Whether all entries of a mapping are known: it is there, is one, and no key of it was dropped."""
+    child = _child(node, key)
+    return child is not None and isinstance(child.value, dict) and not child.lost
 
 
 def _entries(node: Node, key: str) -> Iterator[tuple[str, Node]]:

@@ -87,13 +87,16 @@ class _Loader:
         if root is None:
             return None
         self.report.root = root
-        self.checker = Checker(self.report, known_names(root))
+        names = known_names(root)
+        self.checker = Checker(self.report, names)
         values = self.checker.check(document_section(), root, ())
         _find_secrets(root, self.report, self.checker.exempt)
         self._look_at_files()
         if values is WRONG:
             return None
         federation = self._federation(values)
+        for doubt in names.doubtful if not len(self.report) else ():
+            self.report.mistake(*doubt)
         expansions = {stack.name: expansion for stack, expansion in self._expand(federation)}
         self._names_meet(federation, expansions)
         self._components_meet(expansions)

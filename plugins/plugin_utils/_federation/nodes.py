@@ -29,13 +29,15 @@ _MAX_COMPARED = 50_000
 class Node:
     """A value of a document. ``keys`` is where each key of a mapping stands; positions are None for plain values.
 
-    ``broken``: a mistake of it is noted already, so nothing more is to be said about the value.
+    ``broken``: a mistake of it is noted already, so nothing more is to be said about the value. ``lost``: a key of the
+    mapping was dropped with a mistake, so it may be missed elsewhere.
     """
 
     value: dict[str, Node] | list[Node] | Scalar
     position: Position | None = None
     keys: dict[str, Position] = field(default_factory=dict)
     broken: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -95,8 +97,12 @@ class Report:
 
     def did_you_mean(self, word: str, known: Collection[str]) -> str:
         """What :func:`did_you_mean` says, unless that took too long already."""
+        return _suggestion(self.nearest(word, known))
+
+    def nearest(self, word: str, known: Collection[str]) -> str:
+        """The known word that was probably meant; none when looking for it took too long already."""
         self._compared += len(known)
-        return did_you_mean(word, known) if self._compared <= _MAX_COMPARED else ""
+        return nearest(word, known) if self._compared <= _MAX_COMPARED else ""
 
     def position(self, path: Path) -> Position | None:
         """Where the value at the path stands, or the nearest above it."""
@@ -164,8 +170,17 @@ def decimal_text(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` with the known word nearest to this one, or nothing."""
+    return _suggestion(nearest(word, known))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word nearest to this one, or nothing."""
     near = difflib.get_close_matches(word[:_MAX_SHOWN], list(known), n=1, cutoff=0.5)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    return near[0] if near else ""
+
+
+def _suggestion(word: str) -> str:
+    return f" (did you mean '{word}'?)" if word else ""
 
 
 def node_of(value: Any) -> Node:

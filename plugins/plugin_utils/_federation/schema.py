@@ -184,12 +184,19 @@ class Rule:
 
 @dataclass(slots=True)
 class Names:
-    """What references may name. ``looked_at`` counts the hosts that ranges and patterns were compared with so far."""
+    """What references may name. ``looked_at`` counts the hosts that ranges and patterns were compared with so far.
+
+    ``whole``: all hosts and parties are known. Where the document's own list of them is wrong they aren't, and what
+    names an unknown one is only ``doubtful``: path, message and position of what is to be noted unless other mistakes
+    are.
+    """
 
     hosts: Mapping[str, Host] = field(default_factory=dict)
     parties: Mapping[str, Party] = field(default_factory=dict)
     clusters: Mapping[str, Cluster] = field(default_factory=dict)
     looked_at: int = 0
+    whole: bool = True
+    doubtful: list[tuple[Path, str, Position | None]] = field(default_factory=list)
 
     def known(self, to: str) -> Mapping[str, Any]:
         """What a reference to 'host', 'party' or 'cluster' may name."""
@@ -198,6 +205,9 @@ class Names:
 
 MAX_LOOKED_AT = 2_000_000
 """Hosts that all ranges and patterns of a document may be compared with: half a second's work."""
+
+_MAX_TOLD = 15
+"""So many known keys a message lists."""
 
 WRONG: Final = object()
 """What a check gives for a value with a mistake in it."""
@@ -374,7 +384,8 @@ class Checker:
     def section(self, type_: Section, node: Node, path: Path) -> Any:
         """A mapping with known keys: values with defaults, aliases under the key they stand for."""
         if not isinstance(node.value, dict):
-            return self.unexpected(type_, node, path)
+            few = node.value is not None and len(type_.keys) <= _MAX_TOLD
+            return self.unexpected(type_, node, path, f" (its keys are {', '.join(type_.keys)})" if few else "")
         before = self.faults
         values: dict[str, Any] = {}
         for name, child in node.value.items():
@@ -391,6 +402,11 @@ class Checker:
             return self.unexpected(type_, node, path)
         word = node.value.get(type_.key)
         if word is None:
+            for name in node.value:
+                if name.lower() == type_.key:
+                    hint = f"unknown key '{name}' (did you mean '{type_.key}'?)"
+                    self.note((*path, name), hint, node.keys.get(name))
+                    return WRONG
             return self.wrong(node, path, f"the key '{type_.key}' is missing (one of {', '.join(type_.of)})")
         if isinstance(word.value, str) and word.value in type_.of:
             return self.section(type_.of[word.value], node, path)
@@ -404,8 +420,7 @@ class Checker:
     def _entry(self, type_: Section, node: Node, path: Path, name: str, child: Node, values: dict[str, Any]) -> None:
         key = type_.keys.get(name)
         if key is None:
-            known = [known for known in type_.keys if known not in (node.value if isinstance(node.value, dict) else ())]
-            hint = f": {type_.hint}" if type_.hint else self._known(name, known)
+            hint = f": {type_.hint}" if type_.hint else self._known(type_, node, name)
             self.note(path, f"unknown key '{shorten(name)}'{hint}", node.keys.get(name))
             return
         target = key.alias_of or name
@@ -423,19 +438,35 @@ class Checker:
         for name, key in type_.keys.items():
             if name in given or name in aliases or key.alias_of:
                 continue
-            if key.required:
-                self.wrong(node, path, f"the key '{name}' is missing ({words(key.type)})")
+            if key.required and name in self._meant(type_, node):
+                self.faults += 1
+            elif key.required:
+                self.wrong(node, path, f"the key '{name}' is missing{_to_write(name, key.type)}")
             elif isinstance(key.type, Section) and key.default is not None:
                 values[name] = self.check(key.type, node_of(key.default), (*path, name))
             elif key.default is not None:
                 values[name] = key.default
 
-    def _known(self, name: str, known: list[str]) -> str:
-        """The nearest known key, or all of them when they are few."""
+    def _known(self, type_: Section, node: Node, name: str) -> str:
+        """What was probably meant by a key: another, or one that stands deeper; else all, when they are few."""
+        if looks_secret(name):
+            return ""
+        if re.search("[{=:]", name):
+            return ": a colon and a blank stand between a key and its value"
+        within = next((key for key, entry in type_.keys.items() if name in _keys_within(entry.type)), None)
+        if within is not None:
+            return f": it stands under '{within}'"
+        known = _absent_keys(type_, node)
         near = self.report.did_you_mean(name, known)
-        if near or not known or len(known) > 15:
+        if near or not known or len(known) > _MAX_TOLD:
             return near
         return f" (known are {', '.join(known)})"
+
+    def _meant(self, type_: Section, node: Node) -> set[str]:
+        """The absent keys that unknown ones are probably meant to be: those aren't told to be missing, too."""
+        unknown = [name for name in node.value if name not in type_.keys] if isinstance(node.value, dict) else []
+        known = _absent_keys(type_, node)
+        return {self.report.nearest(re.split("[{=: ]", name)[0], known) for name in unknown}
 
     def rules(self, rules: Iterable[Rule], values: Mapping[str, Any], node: Node, path: Path) -> None:
         """Note each breach of a rule where the value it names stands."""
@@ -495,9 +526,18 @@ class Checker:
         known = self.names.known(type_.to)
         if node.value in known:
             return node.value
+        if type_.to in ("host", "party") and not self.names.whole:
+            return self._doubt(node, path, self._unknown(type_.to, node.value, known))
         if type_.to == "host" and (ranges.is_range(node.value) or _is_glob(node.value)):
             return self.wrong(node, path, "this runs on one host: write its name, not a range or a pattern")
         return self.wrong(node, path, self._unknown(type_.to, node.value, known))
+
+    def _doubt(self, node: Node, path: Path, message: str) -> Any:
+        """Remember a host or party that isn't known while the document's list of them is itself wrong."""
+        assert self.names is not None
+        self.names.doubtful.append((path, message, node.position))
+        self.faults += 1
+        return WRONG
 
     def _unknown(self, to: str, name: str, known: Collection[str]) -> str:
         what = {
@@ -505,7 +545,20 @@ class Checker:
             "party": "there is no party named",
             "cluster": "there is no cluster named",
         }[to]
-        return f"{what} '{shorten(name)}'{self.report.did_you_mean(name, known)}"
+        return f"{what} '{shorten(name)}'{self._instead(to, name, known)}"
+
+    def _instead(self, to: str, name: str, known: Collection[str]) -> str:
+        """How to name what was probably meant."""
+        assert self.names is not None
+        if to == "host" and re.search("[, ]", name):
+            return f": several are a list, [{', '.join(re.split('[, ]+', shorten(name)))}]"
+        if to == "host" and name in self.names.parties:
+            return ", it is a party: name its hosts"
+        if to == "host" and name == "all":
+            return ": '*' stands for all of them"
+        if to == "host" and (":" in name or re.fullmatch("[0-9.]+", name)):
+            return ": hosts go by their names, not their addresses"
+        return self.report.did_you_mean(name, known)
 
     def _hosts(self, node: Node, path: Path) -> Any:
         """Names of hosts from names, ranges and globs, each once, in the order given."""
@@ -541,7 +594,8 @@ class Checker:
         missing = [name for name in names if name not in self.names.hosts]
         if missing:
             more = f" (nor {len(missing) - 1} more of this range)" if len(missing) > 1 else ""
-            self.wrong(node, path, self._unknown("host", missing[0], self.names.hosts) + more)
+            note = self.wrong if self.names.whole else self._doubt
+            note(node, path, self._unknown("host", missing[0], self.names.hosts) + more)
             return None
         return names
 
@@ -562,15 +616,16 @@ class Checker:
         self._look_at(len(self.names.hosts))
         names = fnmatch.filter(self.names.hosts, patterns[0])
         if not names:
-            self.wrong(node, path, f"no party has a host whose name fits '{shorten(patterns[0])}'")
+            note = self.wrong if self.names.whole else self._doubt
+            note(node, path, f"no party has a host whose name fits '{shorten(patterns[0])}'")
         return names or None
 
     def place(self, type_: Place, node: Node, path: Path) -> Any:
         """Where a role runs."""
         before = self.faults
-        values = self.section(place_section(type_), node, path)
         if not isinstance(node.value, dict):
-            return WRONG
+            return self.unexpected(type_, node, path, _place_hint(type_, node))
+        values = self.section(place_section(type_), node, path)
         self._one_target(type_, node, path)
         if "party" in values:
             self._check_external_party(values, node, path)
@@ -588,6 +643,8 @@ class Checker:
         if given:
             message = f"'{given[0]}' is given too: only one of {wanted}"
             self.note((*path, given[1]), message, node.keys.get(given[1]))
+        elif self._meant(place_section(type_), node) & set(known):
+            self.faults += 1
         else:
             self.wrong(node, path, f"doesn't say where: {wanted} is missing")
 
@@ -709,13 +766,23 @@ def words(type_: Type) -> str:
             least = f" of at least {type_.min_items}" if type_.min_items else ""
             return f"a list{least}"
         case OneOf():
-            return " or ".join(words(of) for of in type_.types)
+            return " or ".join(dict.fromkeys(words(of) for of in type_.types))
         case Reference():
             return {"hosts": "names of hosts"}.get(type_.to, f"the name of a {type_.to}")
         case Anything():
             return "any data"
         case _:
             return "a mapping"
+
+
+def _to_write(name: str, type_: Type) -> str:
+    """What a missing key may be, or the whole line where it can be only one thing."""
+    match type_:
+        case Choice(words=(word,)):
+            return f": write {name}: {word}"
+        case Integer(minimum=int(least), maximum=most) if least == most:
+            return f": write {name}: {least}"
+    return f" ({words(type_)})"
 
 
 def _bounds(
@@ -765,6 +832,27 @@ def _length_message(type_: Text, length: int) -> str:
     if length < type_.min_length:
         return "is empty" if length == 0 else f"is shorter than {type_.min_length} characters"
     return f"is longer than {type_.max_length} characters"
+
+
+def _keys_within(type_: Type) -> Collection[str]:
+    """The keys of what a key holds, where that is a section."""
+    section = type_.of if isinstance(type_, Partial) else type_
+    return section.keys if isinstance(section, Section) else ()
+
+
+def _absent_keys(type_: Section, node: Node) -> list[str]:
+    """The known keys that a mapping doesn't have."""
+    return [known for known in type_.keys if not isinstance(node.value, dict) or known not in node.value]
+
+
+def _place_hint(type_: Place, node: Node) -> str:
+    """How to write a placement that is only the name of a host, or a list of names."""
+    names = node.value if isinstance(node.value, list) else [node]
+    texts = [shorten(each.value) for each in names if isinstance(each.value, str)]
+    if not texts or len(texts) < len(names) or has_userinfo(" ".join(texts)):
+        return ": write {} when none of its keys is needed" if node.value is None else ""
+    many = type_.many and isinstance(node.value, list)
+    return f": write {{hosts: [{', '.join(texts)}]}}" if many else f": write {{host: {texts[0]}}}"
 
 
 def _is_glob(text: str) -> bool:

@@ -159,6 +159,71 @@ def test_what_documents_name_and_partners_send_is_no_source_of_a_directory(room:
     assert "planted" not in played.stdout
 
 
+FIRST = "plugin: fedlearn.infra.federation\n"
+MISSPELT = ":1:9: plugin: expected fedlearn.infra.federation, found the text 'fedlearn.infra.federaton' (did you mean "
+ODD = {
+    "misspelt": ("federation.yml", FIRST.replace("tion", "ton"), f"{MISSPELT}'fedlearn.infra.federation'?)"),
+    "misspelt, under another name": (
+        "lab.yml",
+        FIRST.replace("tion", "ton"),
+        f"{MISSPELT}'fedlearn.infra.federation'?)",
+    ),
+    "another plugin's": (
+        "federation.yml",
+        "plugin: ansible.builtin.constructed\n",
+        ":1:9: plugin: expected fedlearn.infra.federation, found the text 'ansible.builtin.constructed'",
+    ),
+    "misspelt key": (
+        "federation.yml",
+        FIRST.replace("plugin", "plugn"),
+        ":1:1: plugn: unknown key 'plugn' (did you mean 'plugin'?)",
+    ),
+    "no plugin": ("federation.yaml", "", ":1:1: the key 'plugin' is missing: write plugin: fedlearn.infra.federation"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("odd", ODD)
+def test_a_document_that_does_not_say_whose_it_is_or_says_it_wrongly(room: Path, odd: str) -> None:
+    name, first, mistake = ODD[odd]
+    (room / name).write_text(DOCUMENT.replace(FIRST, first))
+    assert_refused(run(room, *COMMANDS["ansible-inventory"], "-i", name), name, [mistake])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "first",
+    [
+        "plugin : fedlearn.infra.federation\n",
+        "'plugin': \"fedlearn.infra.federation\"  # ours\n",
+        "plugin:\n  fedlearn.infra.federation\n",
+    ],
+)
+def test_however_yaml_lets_one_write_it(room: Path, first: str) -> None:
+    (room / "federation.yml").write_text(DOCUMENT.replace(FIRST, first))
+    assert run(room, *COMMANDS["ansible-inventory"], "-i", "federation.yml").returncode == 0
+
+
+@pytest.mark.slow
+def test_an_empty_document_and_one_that_is_not_there(room: Path) -> None:
+    (room / "federation.yml").write_text("# nothing yet\n")
+    empty = ":1:1: is empty: `ansible-playbook fedlearn.infra.init -e kind=KIND` writes a first document"
+    assert_refused(run(room, *COMMANDS["ansible-inventory"], "-i", "federation.yml"), "federation.yml", [empty])
+    absent = "nowhere/federation.yml"
+    assert_refused(
+        run(room, *COMMANDS["ansible-inventory"], "-i", absent), absent, [": can't be read: No such file or directory"]
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["plugin: acme.infra.federation\n", "hosts:\n  plugin: fedlearn.infra.federation\n", "all: {hosts: {h1: {}}}\n"],
+)
+def test_other_sources_are_left_alone(tmp_path: Path, text: str) -> None:
+    (tmp_path / "other.yml").write_text(text)
+    assert not InventoryModule().verify_file(str(tmp_path / "other.yml"))
+
+
 @pytest.mark.slow
 def test_a_document_that_is_no_utf_8_ends_the_command_too(room: Path) -> None:
     (room / "wrong/federation.yml").write_bytes(DOCUMENT.replace("demo", "demo  # \xe9t\xe9").encode("latin-1"))
@@ -168,9 +233,9 @@ def test_a_document_that_is_no_utf_8_ends_the_command_too(room: Path) -> None:
 
 @pytest.mark.parametrize("line", [" " * 2**20, "{" + " " * 2**20, "plugin" + " " * 2**20], ids=["blank", "flow", "key"])
 def test_whether_a_file_is_a_document_is_seen_at_once(tmp_path: Path, line: str) -> None:
-    (tmp_path / "federation.yml").write_text(line)
+    (tmp_path / "other.yml").write_text(line)
     before = time.process_time()
-    assert not InventoryModule().verify_file(str(tmp_path / "federation.yml"))
+    assert not InventoryModule().verify_file(str(tmp_path / "other.yml"))
     assert time.process_time() - before < 5
 
 

@@ -114,7 +114,7 @@ FILES = [
         "federation: demo",
         "federation: ../demo",
         "3:13: federation: '../demo' is no name: a lower-case letter, then up to 31 of a-z, 0-9 and '-', "
-        "no '-' at the end",
+        "no '-' at the end (perhaps 'demo')",
     ),
     (
         "federation: demo",
@@ -133,12 +133,14 @@ SECRETS = [
     (
         "scheduler: {",
         "scheduler: {public_url: 'https://u:hunter2@rest.example', ",
-        f"16:29: {LENET}.scheduler.public_url: this has a user or a password in it",
+        f"16:29: {LENET}.scheduler.public_url: this has a user or a password in it: write it without, "
+        "secrets go into the vault",
     ),
     (
         "runtime: {",
         "runtime: {index_url: 'https://u:hunter2@pypi.example/', ",
-        f"20:26: {LENET}.runtime.index_url: this has a user or a password in it",
+        f"20:26: {LENET}.runtime.index_url: this has a user or a password in it: write it without, "
+        "secrets go into the vault",
     ),
 ]
 
@@ -266,8 +268,8 @@ ADDRESSES = [
         host(f"ms3: '{text}'", f"12: parties.lab.hosts.ms3: '{text}' {message}")
         for text, message in {
             "169148429": "is no numeric address",
-            "012.024.0.13": "is no numeric address",
-            "10.20.13": "is no numeric address",
+            "012.024.0.13": "is no numeric address: write it without leading zeros, 12.24.0.13",
+            "10.20.13": "is no numeric address: it has 3 numbers, not 4",
             "0x0a14000d": "is no DNS name but looks like an address",
             "0x0a.0x14.0.0xd": "is no DNS name but looks like an address",
             "240.0.0.1": "is no address of one host",

@@ -57,6 +57,9 @@ def test_reads(monkeypatch: pytest.MonkeyPatch, parser: object, text: str, value
 ODD = "is read differently by different YAML readers"
 
 
+EMPTY = "f.yml:1:1: is empty: `ansible-playbook fedlearn.infra.init -e kind=KIND` writes a first document"
+
+
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
@@ -134,14 +137,28 @@ ODD = "is read differently by different YAML readers"
         ("a: .inf", [f"f.yml:1:4: a: .inf {ODD}: write a decimal number, or the text in quotes"]),
         ("a: .nan", [f"f.yml:1:4: a: .nan {ODD}: write a decimal number, or the text in quotes"]),
         ("a: 1\n---\nb: 2", ["f.yml:2:1: a second document begins here: a file has one"]),
-        ("", ["f.yml:1:1: is empty"]),
-        ("# nothing", ["f.yml:1:1: is empty"]),
-        ("a: [1, 2", ["f.yml:2:1: is no YAML: while parsing a flow sequence, did not find expected ',' or ']'"]),
-        ("a: 1\n b: 2", ["f.yml:2:3: is no YAML: mapping values are not allowed in this context"]),
+        ("", [EMPTY]),
+        ("# nothing", [EMPTY]),
+        (
+            "a: [1, 2",
+            [
+                "f.yml:2:1: is no YAML: while parsing a flow sequence, did not find expected ',' or ']' "
+                "(begun in line 1)"
+            ],
+        ),
+        (
+            "a: 1\n b: 2",
+            [
+                "f.yml:2:3: is no YAML: mapping values are not allowed in this context: are this line and those above "
+                "indented alike?"
+            ],
+        ),
+        ("a: 'b\nc: d\n", ["f.yml:1:4: is no YAML: the quote that begins here has no end"]),
+        ("a:\n  b: 1\n \tc: 2\n", ["f.yml:3:2: is no YAML: a tab, where YAML takes blanks only: indent with blanks"]),
         ("a: '\x01'", ["f.yml:1:5: is no YAML: control characters are not allowed"]),
         (
             "a: 1\n\tb: 2",
-            ["f.yml:2:1: is no YAML: while scanning a plain scalar, found a tab character that violates indentation"],
+            ["f.yml:2:1: is no YAML: a tab, where YAML takes blanks only: indent with blanks"],
         ),
         ("yes: 1\nno: 2\na: 010\nb: !x 3", 4),
     ],

@@ -40,7 +40,6 @@ ROWS = {
     "unknown key": (
         "redis: {host: ms1}",
         "redis: {hst: ms1}",
-        "16:12: stacks.lenet.redis: doesn't say where: 'host' or 'external' is missing",
         "16:13: stacks.lenet.redis.hst: unknown key 'hst' (did you mean 'host'?)",
     ),
     "unknown key at the top": (
@@ -48,7 +47,7 @@ ROWS = {
         "cluster:",
         "11:1: cluster: unknown key 'cluster' (did you mean 'clusters'?)",
     ),
-    "missing key": ("version: 1\n", "", "1:1: the key 'version' is missing (a whole number: 1)"),
+    "missing key": ("version: 1\n", "", "1:1: the key 'version' is missing: write version: 1"),
     "missing key of a stack": (
         "    redis: {host: ms1}\n",
         "",
@@ -157,7 +156,6 @@ ROWS = {
         '"w[01:03]"',
         '"w[03:01]"',
         "9:7: parties.lab.hosts.'w[03:01]': [03:01] counts down: write the lower number first",
-        "19:23: stacks.lenet.workers.hosts[0]: no party has a host whose name fits 'w*'",
     ),
     "two placements on one port": (
         "proxy: {host: ms1}",
@@ -186,9 +184,17 @@ ROWS = {
         "20:36: stacks.lenet.proxy.public_url: 'https://p.example?x=1' has a path or a query: "
         "write scheme://host:port only",
     ),
-    "bad name of a federation": ("federation: demo", "federation: Demo", f"3:13: federation: 'Demo' {NAME}"),
-    "bad name of a stack": ("  lenet:", "  le_net:", f"14:3: stacks.le_net: 'le_net' {NAME}"),
-    "bad name of a party": ("  partner:", "  partner-:", f"10:3: parties.partner-: 'partner-' {NAME}"),
+    "bad name of a federation": (
+        "federation: demo",
+        "federation: Demo",
+        f"3:13: federation: 'Demo' {NAME} (perhaps 'demo')",
+    ),
+    "bad name of a stack": ("  lenet:", "  le_net:", f"14:3: stacks.le_net: 'le_net' {NAME} (perhaps 'le-net')"),
+    "bad name of a party": (
+        "  partner:",
+        "  partner-:",
+        f"10:3: parties.partner-: 'partner-' {NAME} (perhaps 'partner')",
+    ),
     "host called like a group": (
         "      ms2: 10.20.0.12",
         "      ms2: 10.20.0.12\n      party_lab: 10.20.0.13",
@@ -243,10 +249,74 @@ ROWS = {
         "20:38: stacks.lenet.proxy.internal_url: leads there unencrypted, and the stack has tls: write "
         "https://10.20.0.9, or tls: false",
     ),
+    "misspelt key of everything": (
+        "parties:",
+        "partys:",
+        "4:1: partys: unknown key 'partys' (did you mean 'parties'?)",
+    ),
+    "misspelt key of all hosts": (
+        "    hosts:\n",
+        "    host:\n",
+        "6:5: parties.lab.host: unknown key 'host' (did you mean 'hosts'?)",
+    ),
+    "misspelt key that is required": (
+        "servers: {hosts",
+        "server: {hosts",
+        "18:5: stacks.lenet.server: unknown key 'server' (did you mean 'servers'?)",
+    ),
+    "the key that says the kind": (
+        "kind: mindspore",
+        "Kind: mindspore",
+        "15:5: stacks.lenet.Kind: unknown key 'Kind' (did you mean 'kind'?)",
+    ),
+    "key of a section below": (
+        "proxy: {host: ms1}",
+        "settings: {start_fl_job_threshold: 2}",
+        "20:16: stacks.lenet.settings.start_fl_job_threshold: unknown key 'start_fl_job_threshold': it stands under "
+        "'round'",
+    ),
+    "no blank after the colon": (
+        "redis: {host: ms1}",
+        "redis:{host: ms1}",
+        "16:5: stacks.lenet.'redis:{host': unknown key 'redis:{host': a colon and a blank stand between a key and its "
+        "value",
+    ),
+    "host without its key": (
+        "redis: {host: ms1}",
+        "redis: ms1",
+        "16:12: stacks.lenet.redis: expected a mapping, found the text 'ms1': write {host: ms1}",
+    ),
+    "hosts without their key": (
+        "servers: {hosts: [ms2]}",
+        "servers: [ms2, w01]",
+        "18:14: stacks.lenet.servers: expected a mapping, found a list: write {hosts: [ms2, w01]}",
+    ),
+    "hosts that are no list": (
+        "hosts: [ms2]",
+        "hosts: ms2 w01",
+        "18:22: stacks.lenet.servers.hosts: no party has a host named 'ms2 w01': several are a list, [ms2, w01]",
+    ),
+    "address for a host": (
+        "hosts: [ms2]",
+        "hosts: [10.20.0.12]",
+        "18:23: stacks.lenet.servers.hosts[0]: no party has a host named '10.20.0.12': hosts go by their names, not "
+        "their addresses",
+    ),
+    "party for a host": (
+        "hosts: [ms2]",
+        "hosts: [lab]",
+        "18:23: stacks.lenet.servers.hosts[0]: no party has a host named 'lab', it is a party: name its hosts",
+    ),
+    "section without its keys": (
+        "proxy: {host: ms1}",
+        "runtime: full",
+        "20:14: stacks.lenet.runtime: expected a mapping, found the text 'full' (its keys are flavour, version, "
+        "python, wheels, index_url)",
+    ),
     "no YAML": (
         "redis: {host: ms1}",
         "redis: {host: ms1",
-        "17:14: is no YAML: while parsing a flow mapping, did not find expected ',' or '}'",
+        "17:14: is no YAML: while parsing a flow mapping, did not find expected ',' or '}' (begun in line 16)",
     ),
 }
 
@@ -260,6 +330,16 @@ def test_a_mistake_has_its_place_and_says_what_is_wrong(mistakes: Mistakes, row:
     old, new, *expected = ROWS[row]
     assert DOCUMENT.count(old) >= 1
     assert mistakes(DOCUMENT.replace(old, new, 1)) == [f"federation.yml:{line}" for line in expected]
+
+
+def test_a_host_that_no_party_has_is_told_when_nothing_else_is_wrong(mistakes: Mistakes) -> None:
+    """A party may have no hosts; then those that a stack names are missing, and that is the mistake."""
+    found = mistakes(
+        DOCUMENT.replace("partner: {external: true, ca: public/ca.pem}", "partner: {}").replace("[ms2]", "[ms3]")
+    )
+    assert found == [
+        "federation.yml:18:23: stacks.lenet.servers.hosts[0]: no party has a host named 'ms3' (did you mean 'ms2'?)"
+    ]
 
 
 def test_every_name_has_room_where_it_goes(load: Load, mistakes: Mistakes) -> None:
@@ -289,7 +369,6 @@ def test_all_mistakes_of_a_document_in_one_run_in_the_order_of_their_lines(mista
         ["3:13", "federation"],
         ["8:12", "parties.lab.hosts.ms2"],
         ["12:15", "clusters.kc.party"],
-        ["16:12", "stacks.lenet.redis"],
         ["16:13", "stacks.lenet.redis.hst"],
         ["16:23", "stacks.lenet.redis.api_token"],
         ["16:34", "stacks.lenet.redis.api_token"],
