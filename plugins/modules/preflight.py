@@ -9,8 +9,10 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: What of a host would stop a deploy
 description:
-  - Looks whether addresses are the host's own and whether ports are free, and fails with one line for each that isn't.
+  - Looks whether addresses are the host's own, whether ports are free, and whether disks have room, and fails with one
+    line for each that isn't so.
   - A port held by the unit that is to have it is free.
+  - What several things need of one file system is added up; what is there already needs none.
   - Changes nothing.
 version_added: 0.1.0
 author:
@@ -20,7 +22,7 @@ options:
     description: Ports that are to be listened on.
     type: list
     elements: dict
-    required: true
+    default: []
     suboptions:
       name:
         description: The instance, for the message.
@@ -38,6 +40,27 @@ options:
         description: The unit that may hold it already.
         type: str
         required: true
+  space:
+    description: Room that is needed on disks.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What needs it, for the message.
+        type: str
+        required: true
+      path:
+        description: Where; the folder may not be there yet.
+        type: str
+        required: true
+      megabytes:
+        description: How much, in MB of a million bytes.
+        type: int
+        required: true
+      unless:
+        description: A file or folder, or a pattern of them, that is there when the room is taken already.
+        type: str
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -56,6 +79,11 @@ EXAMPLES = r"""
   fedlearn.infra.preflight:
     ports:
       - {name: demo-lenet-redis, address: 10.20.0.11, port: 23456, unit: fedlearn-demo-lenet-redis.service}
+
+- name: Look for room
+  fedlearn.infra.preflight:
+    space:
+      - {name: mindspore-light, path: /opt, megabytes: 200, unless: /opt/fedlearn/mindspore-light/0.1.0-*}
 """
 
 RETURN = r"""
@@ -67,6 +95,8 @@ problems:
 """
 
 import errno
+import glob
+import os
 import re
 import socket
 
@@ -136,20 +166,58 @@ def problem(wanted: dict, rows: list[tuple[str, int, str]]) -> str | None:
     return None
 
 
+def existing(path: str) -> str:
+    """The path, or the nearest folder above it that is there."""
+    while not os.path.exists(path):
+        path = os.path.dirname(path) or "/"
+    return path
+
+
+def lacking(wanted: list[dict]) -> list[str]:
+    """What keeps disks from taking all that is wanted: one line for each file system with too little room."""
+    needs: dict[int, list[dict]] = {}
+    for one in wanted:
+        if not (one["unless"] and glob.glob(one["unless"])):
+            needs.setdefault(os.stat(existing(one["path"])).st_dev, []).append(one)
+    return [line for line in map(too_little, needs.values()) if line]
+
+
+def too_little(needs: list[dict]) -> str | None:
+    """What is said of one file system, of which all of this is wanted; None when there is room."""
+    space = os.statvfs(existing(needs[0]["path"]))
+    free = space.f_bavail * space.f_frsize // 1_000_000
+    total = sum(one["megabytes"] for one in needs)
+    if free >= total:
+        return None
+    told = ", ".join(f"{one['megabytes']} MB in {one['path']} for {one['name']}" for one in needs)
+    paths = " and ".join(dict.fromkeys(one["path"] for one in needs))
+    return f"{paths}: {free} MB are free and {total} MB are needed ({told}): make room, or mount a bigger disk there"
+
+
 def main() -> None:
-    """Looks at each port."""
+    """Looks at each port and at the disks."""
     port = {
         "name": {"type": "str", "required": True},
         "address": {"type": "str", "required": True},
         "port": {"type": "int", "required": True},
         "unit": {"type": "str", "required": True},
     }
+    room = {
+        "name": {"type": "str", "required": True},
+        "path": {"type": "str", "required": True},
+        "megabytes": {"type": "int", "required": True},
+        "unless": {"type": "str"},
+    }
     module = AnsibleModule(
-        argument_spec={"ports": {"type": "list", "elements": "dict", "options": port, "required": True}},
+        argument_spec={
+            "ports": {"type": "list", "elements": "dict", "options": port, "default": []},
+            "space": {"type": "list", "elements": "dict", "options": room, "default": []},
+        },
         supports_check_mode=True,
     )
-    rows = listeners(module)
+    rows = listeners(module) if module.params["ports"] else []
     problems = [found for found in (problem(one, rows) for one in module.params["ports"]) if found]
+    problems += lacking(module.params["space"])
     if problems:
         module.fail_json(msg="\n".join(problems), problems=problems)
     module.exit_json(changed=False, problems=[])
