@@ -27,12 +27,17 @@ parties:
       host2: {{address: 10.20.0.12, vars: {{ansible_user: ops}}}}
       host3: {{addresses: {{ssh: 10.20.0.13, internal: [10.20.0.13]}}}}
       # "w[01:40].lab.example": {{first_address: 10.20.1.1}}     forty hosts, addresses counted up
-  # partner: {{external: true, ca: public/partner/ca.pem}}       one who runs its side otherwise
-
+  {partner}partner: {{external: true, ca: public/partner/ca.pem}}       # one who runs its side otherwise
+{clusters}
 stacks:
   first:                                 # a system: its name, its kind, and where its parts run
     kind: {kind}
 {stack}
+"""
+
+_CLUSTERS = """
+clusters:
+  cluster1: {party: lab, kubeconfig: files/cluster1.kubeconfig}     # a file beside this one, for kubectl
 """
 
 _VIEWPOINT = """\
@@ -89,10 +94,20 @@ def first_files(kind: str, federation: str = "mine") -> Mapping[str, str]:
         formats.name(federation)
     except ValueError as error:
         raise ValueError(f"'{shorten(federation)}' {error}") from None
-    stack = "\n".join(f"    {line}".rstrip() for line in known[kind].EXAMPLE.rstrip().splitlines())
     return {
-        "federation.yml": _DOCUMENT.format(federation=federation, kind=kind, stack=stack),
+        "federation.yml": _document(kind, federation, known[kind].EXAMPLE.rstrip()),
         "parties/lab/federation.yml": _VIEWPOINT,
         ".gitignore": _IGNORE,
         "ansible.cfg": _CONFIGURATION,
     }
+
+
+def _document(kind: str, federation: str, example: str) -> str:
+    """A document with the kind's example, and with the external party and the cluster where the example names them."""
+    return _DOCUMENT.format(
+        federation=federation,
+        kind=kind,
+        stack="\n".join(f"    {line}".rstrip() for line in example.splitlines()),
+        partner="" if "party: partner" in example else "# ",
+        clusters=_CLUSTERS if "cluster: cluster1" in example else "",
+    )

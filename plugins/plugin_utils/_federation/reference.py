@@ -94,8 +94,8 @@ def _mapping_schema(type_: Table | Section | Variant | Place | Partial) -> Json:
         case Partial():
             return _without_required(_section_schema(type_.of))
         case Place():
-            where = [{"required": [target]} for target in targets(type_)]
-            return {**_section_schema(place_section(type_)), "anyOf": [*where, {"required": ["absent"]}]}
+            says = [*targets(type_), *(["absent"] if type_.on_hosts else [])]
+            return {**_section_schema(place_section(type_)), "anyOf": [{"required": [key]} for key in says]}
         case Variant():
             return _variant_schema(type_)
 
@@ -282,7 +282,8 @@ def _value(type_: Type) -> str:
     if isinstance(type_, OneOf):
         return ", or ".join(dict.fromkeys(_value(of) for of in type_.types))
     if isinstance(type_, Place):
-        return f"a placement on {'hosts' if type_.many else 'a host'}"
+        on_hosts = "on hosts" if type_.many else "on a host"
+        return f"a placement {on_hosts if type_.on_hosts else 'in a cluster'}"
     return words(type_)
 
 

@@ -127,13 +127,15 @@ class Reference:
 class Place:
     """Where a role of a stack runs; the value is a ``Placement``.
 
-    ``many``: on any number of hosts (``hosts:``), otherwise on one (``host:``). ``external``, ``party`` and ``cluster``
-    say what else it may be: a section of its own, an external party's, in a cluster. ``port`` is the default; with None
+    ``many``: on any number of hosts (``hosts:``), otherwise on one (``host:``); on none where ``on_hosts`` is False.
+    ``external``, ``party`` and ``cluster`` say what else it may be: a section of its own, an external party's, in a
+    cluster. ``port`` is the default; with None
     there is no such key. ``listens``: it takes ``bind``, ``internal_url`` and ``public_url``, the URLs of the format
     ``urls``. ``options`` are the keys that only this role has.
     """
 
     many: bool = False
+    on_hosts: bool = True
     port: int | None = None
     listens: bool = True
     urls: str = "origin"
@@ -705,14 +707,17 @@ _TARGETS = ("host", "hosts", "cluster", "party", "external")
 
 def targets(type_: Place) -> tuple[str, ...]:
     """The keys that say where, of which a placement has one."""
-    possible = (True, type_.many, type_.cluster, type_.party, type_.external)
+    on_many = type_.on_hosts and type_.many
+    possible = (type_.on_hosts, on_many, type_.cluster, type_.party, type_.external)
     return tuple(target for target, can in zip(_TARGETS, possible, strict=True) if can)
 
 
 def place_section(type_: Place) -> Section:
     """A placement's keys as a section: where, what every placement takes, and the role's own."""
-    keys: dict[str, Key] = {"host": Key(Reference("host"), "The host it runs on.")}
-    if type_.many:
+    keys: dict[str, Key] = {}
+    if type_.on_hosts:
+        keys["host"] = Key(Reference("host"), "The host it runs on.")
+    if type_.on_hosts and type_.many:
         doc = "The hosts it runs on: names, ranges, patterns with `*` and `?`."
         keys["hosts"] = Key(Reference("hosts"), doc, example=["ms2", "w[01:40]"])
     if type_.cluster:
@@ -730,8 +735,11 @@ def place_section(type_: Place) -> Section:
         keys["public_url"] = Key(Text(format=type_.urls), "Where clients and other parties reach it.")
     if type_.settings is not None:
         keys["settings"] = Key(Partial(type_.settings), "The system's own configuration keys for this role.")
-    keys["absent"] = Key(Reference("hosts"), "Hosts it is to be stopped and removed on; their data stay.")
-    keys["state"] = Key(STATE, "absent: stopped and removed on all its hosts.", default="present")
+    if type_.on_hosts:
+        keys["absent"] = Key(Reference("hosts"), "Hosts it is to be stopped and removed on; their data stay.")
+        keys["state"] = Key(STATE, "absent: stopped and removed on all its hosts.", default="present")
+    else:
+        keys["state"] = Key(STATE, "absent: stopped and removed.", default="present")
     return Section({**keys, **type_.options})
 
 

@@ -78,7 +78,10 @@ class Kind(Protocol):
     """Every key of the system's own configuration, typed."""
 
     EXAMPLE: str
-    """A stack for the document that ``init`` writes: commented YAML without ``kind``, on host1, host2 and host3."""
+    """A stack for the document that ``init`` writes: commented YAML without ``kind``, on host1, host2 and host3.
+
+    It may have roles in the ``cluster: cluster1`` and of the external ``party: partner``, which then are there.
+    """
 
     def expand(self, stack: Stack, federation: Federation, report: Report) -> Expansion:
         """The stack's components and all that follows from them; not used when there were mistakes to report."""

@@ -7,11 +7,17 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.action import flows as flows_action
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, network, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import (
+    first_files,
+    loading,
+    network,
+    variables,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.expanding import (
     Roster,
     endpoint,
@@ -255,6 +261,53 @@ def test_what_is_placed_in_what_is_absent_is_absent(
     text = DOCUMENT.replace("{cluster: kc}", f"{{{server}, database: {{host: k1}}}}")
     found = load(f"{text}    {stack}\n").stacks["one"].placements["server"].options["database"]
     assert (found.hosts, found.absent) == expected
+
+
+@pytest.fixture
+def clustered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy's server runs in a cluster or with an external party, and on no host."""
+    place = dataclasses.replace(conftest.PLACEMENTS["server"].type, on_hosts=False)
+    monkeypatch.setitem(conftest.PLACEMENTS, "server", Key(place, "The server.", required=True))
+
+
+WHERE = "14:13: stacks.one.server: doesn't say where: 'cluster' or 'party' is missing"
+
+
+@pytest.mark.usefixtures("clustered")
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        ("{host: h1}", [WHERE, "14:14: stacks.one.server.host: unknown key 'host' (did you mean 'port'?)"]),
+        (
+            "{cluster: kc, absent: [h1]}",
+            ["14:27: stacks.one.server.absent: unknown key 'absent' (did you mean 'secret'?)"],
+        ),
+        ("{port: 7}", [WHERE]),
+    ],
+)
+def test_what_runs_in_clusters_only_is_placed_on_no_host(
+    load: Load, mistakes: Mistakes, server: str, expected: list[str]
+) -> None:
+    assert load(DOCUMENT).stacks["one"].placements["server"].places == ("cluster-kc",)
+    assert mistakes(DOCUMENT.replace("{cluster: kc}", server)) == [f"federation.yml:{line}" for line in expected]
+
+
+@pytest.mark.parametrize(
+    ("example", "there"),
+    [
+        ("server: {cluster: cluster1}", ({"lab"}, {"cluster1"})),
+        ("server: {party: partner, public_url: 'https://p.example'}", ({"lab", "partner"}, set())),
+        ("server: {host: host1}", ({"lab"}, set())),
+    ],
+)
+def test_a_first_document_has_what_its_example_names(
+    load: Load, monkeypatch: pytest.MonkeyPatch, example: str, there: tuple[set[str], set[str]]
+) -> None:
+    known = {"toy": SimpleNamespace(EXAMPLE=example)}
+    monkeypatch.setattr(first_files, "kinds", lambda: known)
+    federation = load(first_files.first_files("toy")["federation.yml"])
+    assert (set(federation.parties), set(federation.clusters)) == there
+    assert len(federation.stacks) == 1
 
 
 def test_a_host_cannot_be_called_like_a_cluster_s(mistakes: Mistakes) -> None:
