@@ -282,8 +282,12 @@ class Present(Service):
         told += [f"enablement of {name}" for name in self.to_enable]
         if self.idle:
             return ", ".join(told)
+        if self.reload_manager and not told:
+            told.append("what systemd has loaded")
+        if self.entry_differs and not told:
+            told.append("its entry in owned.json")
         if self.differs and not told and self.action == "none":
-            told.append("what systemd has loaded" if self.reload_manager else "what is noted of it on the host")
+            told.append("what a run that was cut off left")
         doing = "" if self.action == "none" else f"would be {PAST[self.action]}"
         return "; ".join(part for part in (", ".join(told), doing) if part)
 

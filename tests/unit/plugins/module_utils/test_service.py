@@ -325,8 +325,14 @@ def test_what_differs_beside_files_is_named(host: Host, tmp_path: Path) -> None:
     watched.write_text("new")
     read = [{"path": str(watched), "change": "restart"}]
     assert host.unwell(UP, watch=read) == {"differing": f"{watched}; would be restarted"}
-    assert host.unwell(UP, data=["/var/lib/a"]) == {"differing": "what is noted of it on the host"}
+    assert host.unwell(UP, data=["/var/lib/a"]) == {"differing": "its entry in owned.json"}
     assert host.unwell(dataclasses.replace(UP, needs_reload=True)) == {"differing": "what systemd has loaded"}
+
+
+def test_what_a_run_that_was_cut_off_left_is_differing(host: Host) -> None:
+    record = host.service().record
+    record.save({**(record.content or {}), "pending": "none"})
+    assert host.unwell(UP) == {"differing": "what a run that was cut off left"}
 
 
 def test_what_is_to_be_stopped_and_runs_is_differing(host: Host) -> None:
