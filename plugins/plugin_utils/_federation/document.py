@@ -38,6 +38,7 @@ _ODD_NUMBER = re.compile(
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:(?:[Tt]|[ \t]+)[0-9:.]+(?:[ \t]*(?:Z|[-+][0-9:]{1,5}))?)?")
 _HIDDEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters, line breaks for some readers only, and what turns the direction of the text that people see."""
+_ODD_BLANK = re.compile("[\xa0\u2000-\u200b\u202f\u205f\u2060\u3000\ufeff]")
 _ESCAPED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]|" + _HIDDEN.pattern)
 _LONGEST_NUMBER = 100
 _WORDS: dict[str, Scalar] = {
@@ -97,6 +98,11 @@ def _no_yaml(error: yaml.MarkedYAMLError, text: str, label: str) -> tuple[str, P
     if indent is not None and "\t" in indent[0]:
         column = indent[0].index("\t") + 1
         return "is no YAML: a tab, where YAML takes blanks only: indent with blanks", Position(label, line, column)
+    for number in range(begun.line if begun else line - 1, min(line, len(lines))):
+        odd = _ODD_BLANK.search(lines[number])
+        if odd is not None:
+            way_out = f"a character that looks like a blank and is none (U+{ord(odd[0]):04X}): write a blank"
+            return f"is no YAML: {way_out}", Position(label, number + 1, odd.start() + 1)
     said = ", ".join(part for part in (error.context, error.problem) if part)
     if begun is not None and "quoted scalar" in said and "end of stream" in said:
         return "is no YAML: the quote that begins here has no end", Position(label, begun.line + 1, begun.column + 1)

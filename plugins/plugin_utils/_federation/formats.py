@@ -115,6 +115,8 @@ def _why_no_address(text: str) -> str:
         return "is a URL: write the address alone"
     if "@" in text:
         return "has a user in it: write the address alone (ssh's user goes under vars: {ansible_user: NAME})"
+    if text.startswith("[") and text.endswith("]"):
+        return "has brackets, which are for URLs: write the address without"
     host, slash, bits = text.partition("/")
     if slash:
         return f"is a network, and one host's address is wanted: leave out '/{bits}'"

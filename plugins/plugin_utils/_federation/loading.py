@@ -87,6 +87,10 @@ class _Loader:
         if root is None:
             return None
         self.report.root = root
+        if isinstance(root.value, dict) and not root.lost and not set(root.value) & set(document_section().keys):
+            way_out = "its first line is `plugin: fedlearn.infra.federation`, docs/federation.md tells its keys"
+            self.report.mistake((), f"is no federation document: {way_out}", root.position)
+            return None
         names = known_names(root)
         self.checker = Checker(self.report, names)
         values = self.checker.check(document_section(), root, ())

@@ -175,8 +175,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known word nearest to this one, or nothing."""
-    near = difflib.get_close_matches(word[:_MAX_SHOWN], list(known), n=1, cutoff=0.5)
-    return near[0] if near else ""
+    words = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word[:_MAX_SHOWN].lower(), words, n=1, cutoff=0.5)
+    return words[near[0]] if near else ""
 
 
 def _suggestion(word: str) -> str:

@@ -440,7 +440,7 @@ class Checker:
         for name, key in type_.keys.items():
             if name in given or name in aliases or key.alias_of:
                 continue
-            if key.required and name in self._meant(type_, node):
+            if key.required and (node.lost or name in self._meant(type_, node)):
                 self.faults += 1
             elif key.required:
                 self.wrong(node, path, f"the key '{name}' is missing{_to_write(name, key.type)}")
@@ -455,6 +455,9 @@ class Checker:
             return ""
         if re.search("[{=:]", name):
             return ": a colon and a blank stand between a key and its value"
+        where = [target for target in _TARGETS if target in type_.keys]
+        if name in _ELSEWHERE and where:
+            return f": this takes {' or '.join(where)}"
         within = next((key for key, entry in type_.keys.items() if name in _keys_within(entry.type)), None)
         if within is not None:
             return f": it stands under '{within}'"
@@ -645,7 +648,7 @@ class Checker:
         if given:
             message = f"'{given[0]}' is given too: only one of {wanted}"
             self.note((*path, given[1]), message, node.keys.get(given[1]))
-        elif self._meant(place_section(type_), node) & set(known):
+        elif node.lost or self._meant(place_section(type_), node) & set(known) or _elsewhere(type_, node):
             self.faults += 1
         else:
             self.wrong(node, path, f"doesn't say where: {wanted} is missing")
@@ -703,6 +706,14 @@ _COMMON = ("cluster", "party", "external", "port", "bind", "internal_url", "publ
 
 
 _TARGETS = ("host", "hosts", "cluster", "party", "external")
+
+
+_ELSEWHERE = ("cluster", "party", "external")
+
+
+def _elsewhere(type_: Place, node: Node) -> bool:
+    """Whether a placement is put where it can't be: the key is told to be unknown then."""
+    return isinstance(node.value, dict) and any(word in node.value for word in _ELSEWHERE if word not in targets(type_))
 
 
 def targets(type_: Place) -> tuple[str, ...]:

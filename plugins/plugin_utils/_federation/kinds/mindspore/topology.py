@@ -58,6 +58,7 @@ class Topology:
         self.workers = stack.placements.get("workers", Placement())
         self.proxy = stack.placements.get("proxy", Placement())
         self._addresses: dict[tuple[str, str], str] = {}
+        self._unusable: set[str] = set()
 
     @property
     def party(self) -> Party:
@@ -142,8 +143,10 @@ class Topology:
             reason = (
                 f"has {', '.join(internal)}, and MindSpore Federated takes no address whose last number is 0 or 255"
             )
-        way_out = "give it one under parties, addresses: {internal: [ADDRESS]}"
-        self.report.mistake((*placement.path, placement.where), f"host '{host}' {reason}: {way_out}")
+        if host not in self._unusable:  # once, however many components are placed on it
+            way_out = "give it one under parties, addresses: {internal: [ADDRESS]}"
+            self.report.mistake((*placement.path, placement.where), f"host '{host}' {reason}: {way_out}")
+        self._unusable.add(host)
         return ""
 
     def _bound_address(self, role: str, bind: str) -> str:

@@ -82,6 +82,7 @@ UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
             "10.0.0.1:22",
             "has a port in it: leave out ':22' (ssh's port goes under vars: {ansible_port: 22})",
         ),
+        ("address_or_name", "[fd00::11]", "has brackets, which are for URLs: write the address without"),
         ("address_or_name", "ssh://10.0.0.1", "is a URL: write the address alone"),
         (
             "address_or_name",

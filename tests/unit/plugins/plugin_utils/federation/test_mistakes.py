@@ -232,10 +232,6 @@ ROWS = {
         "ms1: ms1.example",
         "16:19: stacks.lenet.redis.host: host 'ms1' has no numeric address, and MindSpore Federated takes no names: "
         "give it one under parties, addresses: {internal: [ADDRESS]}",
-        "17:23: stacks.lenet.scheduler.host: host 'ms1' has no numeric address, and MindSpore Federated takes no "
-        "names: give it one under parties, addresses: {internal: [ADDRESS]}",
-        "20:19: stacks.lenet.proxy.host: host 'ms1' has no numeric address, and MindSpore Federated takes no names: "
-        "give it one under parties, addresses: {internal: [ADDRESS]}",
     ),
     "URL without the stack's TLS": (
         "proxy: {host: ms1}",
@@ -313,6 +309,26 @@ ROWS = {
         "20:14: stacks.lenet.runtime: expected a mapping, found the text 'full' (its keys are flavour, version, "
         "python, wheels, index_url)",
     ),
+    "another party's where none can be": (
+        "scheduler: {host: ms1}",
+        "scheduler: {party: partner}",
+        "17:17: stacks.lenet.scheduler.party: unknown key 'party': this takes host",
+    ),
+    "merge key": (
+        "redis: {host: ms1}",
+        "redis: {<<: {host: ms1}}",
+        "16:13: stacks.lenet.redis.'<<': merge keys (<<) aren't taken: write the keys out",
+    ),
+    "upper case": (
+        "kind: mindspore",
+        "kind: mindspore\n    TLS: true",
+        "16:5: stacks.lenet.TLS: unknown key 'TLS' (did you mean 'tls'?)",
+    ),
+    "blank that is none": (
+        "federation: demo",
+        "federation:\u00a0demo",
+        "3:12: is no YAML: a character that looks like a blank and is none (U+00A0): write a blank",
+    ),
     "no YAML": (
         "redis: {host: ms1}",
         "redis: {host: ms1",
@@ -330,6 +346,13 @@ def test_a_mistake_has_its_place_and_says_what_is_wrong(mistakes: Mistakes, row:
     old, new, *expected = ROWS[row]
     assert DOCUMENT.count(old) >= 1
     assert mistakes(DOCUMENT.replace(old, new, 1)) == [f"federation.yml:{line}" for line in expected]
+
+
+def test_another_inventory_is_no_document(mistakes: Mistakes) -> None:
+    assert mistakes("all: {hosts: {ms1: {}}}\n") == [
+        "federation.yml:1:1: is no federation document: its first line is `plugin: fedlearn.infra.federation`, "
+        "docs/federation.md tells its keys"
+    ]
 
 
 def test_a_host_that_no_party_has_is_told_when_nothing_else_is_wrong(mistakes: Mistakes) -> None:
@@ -382,7 +405,7 @@ def test_all_mistakes_of_a_document_in_one_run_in_the_order_of_their_lines(mista
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [("ms11", "ms1"), ("MS1", None), ("m2", "ms2"), ("w3", "w03"), ("database", None)],
+    [("ms11", "ms1"), ("MS1", "ms1"), ("m2", "ms2"), ("w3", "w03"), ("database", None)],
 )
 def test_a_suggestion_only_where_one_is_near(mistakes: Mistakes, written: str, meant: str | None) -> None:
     hint = f" (did you mean '{meant}'?)" if meant else ""

@@ -134,7 +134,7 @@ WRONG: list[tuple[str, Any, str]] = [
     (
         "nginx_sites",
         [{"listen": [{"address": "[::1]", "port": 80}]}],
-        "[0]: listen[0].address: '[::1]' is no numeric address",
+        "[0]: listen[0].address: '[::1]' has brackets, which are for URLs: write the address without",
     ),
     (
         "nginx_sites",
