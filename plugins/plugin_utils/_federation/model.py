@@ -114,7 +114,7 @@ class Placement:
     @property
     def absent_places(self) -> tuple[str, ...]:
         """Where it is to be removed."""
-        return self.absent if self.absent_cluster is None else (cluster_host(self.absent_cluster),)
+        return self.absent if self.absent_cluster is None else (*self.absent, cluster_host(self.absent_cluster))
 
     def gone(self) -> Placement:
         """The same, absent from everywhere, and all that is placed in it."""

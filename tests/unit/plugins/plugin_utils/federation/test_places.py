@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.fedlearn.infra.plugins.action import flows as flows_action
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import (
@@ -35,6 +38,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model i
     Placement,
     RoundPart,
     Secret,
+    gone,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Key, Place
 from tests.unit.plugins.plugin_utils.federation import conftest
@@ -170,8 +174,8 @@ def test_a_port_of_a_cluster_s_nodes_is_reached_at_a_node() -> None:
 
 
 def test_what_is_gone_from_a_cluster_is_removed_there(load: Load) -> None:
-    gone = load(DOCUMENT.replace("{cluster: kc}", "{cluster: kc, state: absent}")).stacks["one"].placements["server"]
-    assert (gone.places, gone.absent_places) == ((), ("cluster-kc",))
+    left = load(DOCUMENT.replace("{cluster: kc}", "{cluster: kc, state: absent}")).stacks["one"].placements["server"]
+    assert (left.places, left.absent_places) == ((), ("cluster-kc",))
     here = Placement(hosts=("h1", "h2"), absent=("h3",))
     assert (here.places, here.absent_places) == (("h1", "h2"), ("h3",))
 
@@ -233,6 +237,45 @@ def test_a_url_without_a_port_leads_to_its_scheme_s() -> None:
     assert (found.address, found.port, found.path[-1]) == ("p.example", 443, "public_url")
     with pytest.raises(AssertionError, match="no public_url, so it is no external party"):
         public_endpoint(dataclasses.replace(THEIRS, public_url=None), "dap")
+
+
+NAMES = st.lists(st.sampled_from(["h1", "h2", "h3"]), unique=True, max_size=3).map(tuple)
+
+
+def placed(inner: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    """Placements, and what may hold some: a table of them, a list, another one's options."""
+    options = st.dictionaries(st.sampled_from(["database", "clients", "port"]), inner, max_size=2)
+    placement = st.builds(
+        Placement,
+        hosts=NAMES,
+        absent=NAMES,
+        cluster=st.sampled_from([None, "kc"]),
+        party=st.sampled_from([None, "partner"]),
+        external=st.sampled_from([None, {"url": "https://s.example"}]),
+        options=options,
+    )
+    return placement | options | st.lists(inner, max_size=2)
+
+
+def placements_in(value: object) -> Iterator[Placement]:
+    if isinstance(value, Placement):
+        yield value
+        yield from placements_in(value.options)
+    elif isinstance(value, (dict, list)):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from placements_in(child)
+
+
+@given(st.recursive(st.integers() | st.text(max_size=3), placed, max_leaves=8))
+def test_whatever_is_gone_runs_nowhere_and_is_removed_where_it_ran(value: object) -> None:
+    before, after = list(placements_in(value)), list(placements_in(gone(value)))
+    assert len(before) == len(after)
+    for was, now in zip(before, after, strict=True):
+        assert (now.hosts, now.places, now.cluster, now.party, now.external) == ((), (), None, None, None)
+        assert set(was.hosts) | set(was.absent) == set(now.absent)
+        assert was.cluster == now.absent_cluster
+        assert {*was.hosts, *was.absent, *was.places} <= set(now.absent_places)
+    assert gone(gone(value)) == gone(value)
 
 
 @pytest.fixture
