@@ -19,7 +19,8 @@ description:
   - The document is data. Templates, YAML tags and secrets in clear are mistakes; its strings are never templates.
   - Every mistake is printed as C(file:line:column). A wrong document ends every command with exit code 4.
   - Hosts are in the groups C(federation_hosts), C(party_<name>), C(stack_<name>), C(kind_<name>) and one for each of
-    their roles. C(-) and C(.) become C(_). A Kubernetes cluster is a host C(cluster-<name>) with a local connection.
+    their roles. C(-) and C(.) become C(_). A Kubernetes cluster is a host C(cluster-<name>) with a local connection, in
+    C(federation_clusters) and the groups of what runs in it.
 notes:
   - Enable it before the plugin P(ansible.builtin.auto#inventory), and let sources that don't parse be failures, as in
     the C(ansible.cfg) that C(fedlearn.infra.init) writes.

@@ -58,15 +58,18 @@ gives editors completion, with `# yaml-language-server: $schema=<its path>` as t
 - A placement says where a role of a stack runs: `host: NAME`; or `hosts:` with names, ranges and patterns (`"w*"`)
   where several may be; or `party:`, `cluster:` or `external:` where the role can be somebody else's. In
   `absent: [NAMES]` are the hosts it is to be stopped and removed on.
-- `state: absent` on a stack, a host or a placement removes what is ours there. Data stay. Leave the entry in the
-  document until it has been removed: what a document no longer names is an orphan, which `status` reports.
+- `state: absent` on a stack, a host or a placement removes what is ours there, and with a placement what is placed
+  inside of it. Data stay. Leave the entry in the document until it has been removed: what a document no longer names is
+  an orphan, which `status` reports.
 - Two components on one host, address and port are a mistake.
 
 ## Groups
 
 `federation_hosts` are all hosts. Each host is also in `party_<name>`, and with what runs on it in `stack_<name>`,
 `kind_<name>` and one group for each role; `-` and `.` become `_`. A cluster is a host `cluster-<name>` with a local
-connection. Variables of the document are set on hosts: host_vars and `-e` are stronger, group_vars are not.
+connection, in `federation_clusters` and the groups of what runs in it. `stage_<name>` and `round_<name>` are for
+playbooks: whom `site` and a verify round go to, step by step. Variables of the document are set on hosts: host_vars and
+`-e` are stronger, group_vars are not.
 """
 
 VIEWPOINTS = """\
