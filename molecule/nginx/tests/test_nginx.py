@@ -178,8 +178,8 @@ def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> Non
         assert role.play("--check").changed == 1, damage
         named = role.play(entry="check").words
         assert f"differing: {path}" in named, damage
-        assert "stopped:" not in named, damage
-        assert "ill:" not in named, damage
+        assert ": stopped: " not in named, damage
+        assert ": ill: " not in named, damage
         assert role.play().changed == 1, damage
         assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before, damage
     assert pid(role) == before_pid
