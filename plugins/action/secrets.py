@@ -69,13 +69,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         for party, items in _by_party(here).items():
             files[party].add(items, write=False)  # a file that can't be opened ends this before another one is changed
         _check_shared(here, files)
-        added: dict[str, list[str]] = {}
-        for items in ([item for item in here if not item.maker], [item for item in here if item.maker]):
-            for party, own in _by_party(items).items():
-                handed = {item.name: files[item.maker].read().get(item.name, "") for item in own if item.maker}
-                names = files[party].add(own, write=not self._task.check_mode, handed=handed)
-                if names:
-                    added.setdefault(party, []).extend(names)
+        added = self._add(here, files)
         return {
             "changed": bool(added),
             "added": added,
@@ -84,6 +78,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "files": {party: file.path for party, file in files.items()},
             "diff": {"before": {}, "after": {"added": added}} if added else {},
         }
+
+    def _add(self, wanted: list[Wanted], files: dict[str, VaultFile]) -> dict[str, list[str]]:
+        """The names of what was added, by party. What a party makes comes first, then what it hands to others."""
+        added: dict[str, list[str]] = {}
+        for items in ([item for item in wanted if not item.maker], [item for item in wanted if item.maker]):
+            for party, own in _by_party(items).items():
+                handed = {item.name: files[item.maker].read().get(item.name, "") for item in own if item.maker}
+                names = files[party].add(own, write=not self._task.check_mode, handed=handed)
+                if names:
+                    added.setdefault(party, []).extend(names)
+        return added
 
 
 def _by_party(items: list[Wanted]) -> dict[str, list[Wanted]]:
