@@ -93,6 +93,30 @@ def test_every_role_s_check_ends_by_naming_what_is_not_well(check: Path) -> None
     assert "when" not in last
 
 
+@pytest.mark.slow
+def test_a_check_is_kept_as_rows_however_it_ends(folder: Path) -> None:
+    """Well, or with no word of what isn't well, as where it could not even begin."""
+    tasks: list[dict[str, Any]] = [
+        {
+            "ansible.builtin.include_tasks": {"file": str(PLAYBOOKS / "tasks" / "check.yml")},
+            "loop": ["nginx", "redis"],
+            "loop_control": {"loop_var": "fedlearn_role"},
+        },
+        {"ansible.builtin.copy": {"content": "{{ fedlearn_checks | to_json }}", "dest": "rows.json", "mode": "0600"}},
+    ]
+    variables = {"redis_instances": [{"name": "store"}], "redis_program": "{{ 1 / 0 }}", "ansible_become": False}
+    (folder / "look.yml").write_text(
+        json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}])
+    )
+    ended = run(folder, "ansible-playbook", "look.yml", config=None)
+    assert ended.returncode == 0, ended
+    rows = {row["name"]: row for row in json.loads((folder / "rows.json").read_text())}
+    assert rows["nginx"] == {"name": "nginx", "passed": True, "detail": "healthy", "unwell": []}
+    assert "division by zero" in rows["redis"]["detail"]
+    told = {"name": "redis", "state": "failed", "reason": rows["redis"]["detail"]}
+    assert rows["redis"] == {"name": "redis", "passed": False, "detail": told["reason"], "unwell": [told]}
+
+
 def test_site_takes_a_certificate_away_only_when_what_reads_it_has_gone() -> None:
     """A host's `absent` servers stop in stage `service`; the certificates are made before the first stage."""
     site = plays("site.yml")
