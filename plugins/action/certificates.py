@@ -71,7 +71,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         present = [item for item in describe_all(options["certificates"]) if item.state == "present"]
         authorities = self._authorities(options, variables)
         _check_names(present, authorities)
-        used = {name for item in present for name in (item.authority, *item.trust)}
+        used = {name for item in present for name in _named(item)}
         looked_at = [each for name, each in authorities.items() if name in used or each.description.mode == "external"]
         found = problems(looked_at, options["secrets"], lambda *wanted: self._secrets(*wanted, options, variables))
         if found:

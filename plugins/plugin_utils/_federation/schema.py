@@ -458,9 +458,13 @@ class Checker:
         where = [target for target in _TARGETS if target in type_.keys]
         if name in _ELSEWHERE and where:
             return f": this takes {' or '.join(where)}"
-        within = next((key for key, entry in type_.keys.items() if name in _keys_within(entry.type)), None)
-        if within is not None:
-            return f": it stands under '{within}'"
+        deeper = [(key, inner) for key, entry in type_.keys.items() for inner in _keys_within(entry.type)]
+        for key, inner in deeper:
+            if inner == name:
+                return f": it stands under '{key}'"
+        for key, inner in deeper:
+            if inner.endswith(f"_{name}"):
+                return f": it stands under '{key}', as '{inner}'"
         known = _absent_keys(type_, node)
         near = self.report.did_you_mean(name, known)
         if near or not known or len(known) > _MAX_TOLD:

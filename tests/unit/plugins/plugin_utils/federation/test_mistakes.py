@@ -271,6 +271,11 @@ ROWS = {
         "20:16: stacks.lenet.settings.start_fl_job_threshold: unknown key 'start_fl_job_threshold': it stands under "
         "'round'",
     ),
+    "ssh's user": (
+        "ms2: 10.20.0.12",
+        "ms2: {address: 10.20.0.12, user: ops}",
+        "8:34: parties.lab.hosts.ms2.user: unknown key 'user': it stands under 'vars', as 'ansible_user'",
+    ),
     "no blank after the colon": (
         "redis: {host: ms1}",
         "redis:{host: ms1}",
