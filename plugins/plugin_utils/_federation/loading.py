@@ -109,19 +109,23 @@ class _Loader:
     def _source(self) -> Node | None:
         """The document's root, with the overlay over it."""
         root = document.read(self.file, _label(self.file), self.report)
-        if root is None or not isinstance(root.value, dict) or "document" not in root.value:
+        if root is None or not isinstance(root.value, dict) or not _is_viewpoint(root.value):
             return root
         self.viewpoint = root
         self.report.root = root
         values = Checker(self.report).check(VIEWPOINT, root, ())
         if len(self.report):
             return None
-        source = self._beside(values["document"])
+        source = self._named_file(root, "document")
+        if source is None:
+            return None
         self.sources.append(source)
         base = document.read(source, _label(source), self.report)
         if base is None or "overlay" not in values:
             return base
-        source = self._beside(values["overlay"])
+        source = self._named_file(root, "overlay")
+        if source is None:
+            return None
         over = document.read(source, _label(source), self.report)
         if over is None:
             return None
@@ -129,6 +133,19 @@ class _Loader:
             self.report.mistake((), "an overlay is a mapping", over.position)
             return None
         return document.overlay(base, over, self.report)
+
+    def _named_file(self, viewpoint: Node, key: str) -> str | None:
+        """The file that a viewpoint names; None once it is told that there is none to read."""
+        assert isinstance(viewpoint.value, dict)
+        named = viewpoint.value[key]
+        source = self._beside(str(named.value))
+        if source == self.file or not pathlib.Path(source).is_file():
+            what = "is this file itself" if source == self.file else f"is no file ({source})"
+            self.report.mistake(
+                (key,), f"'{shorten(str(named.value))}' {what}: paths begin beside this file", named.position
+            )
+            return None
+        return source
 
     def _look_at_files(self) -> None:
         """Note what the document names and is no file, or lies elsewhere: reading that could hang, or give away what is
@@ -292,6 +309,14 @@ class _Loader:
         for collision in network.collisions(_all_components(expansions), SHARED):
             other_place = self.report.where(collision.first_endpoint.path)
             self.report.mistake(collision.second_endpoint.path, f"{collision}, placed at {other_place}")
+
+
+def _is_viewpoint(keys: Iterable[str]) -> bool:
+    """Whether a file is a viewpoint, by its keys: it names a document, or was meant to."""
+    known = document_section().keys
+    return "document" in keys or (
+        bool({"party", "overlay"} & set(keys)) and not {key for key in known if key != "plugin"} & set(keys)
+    )
 
 
 def _absolute(path: str) -> str:

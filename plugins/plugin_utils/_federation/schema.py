@@ -466,7 +466,7 @@ class Checker:
             if inner.endswith(f"_{name}"):
                 return f": it stands under '{key}', as '{inner}'"
         known = _absent_keys(type_, node)
-        near = self.report.did_you_mean(name, known)
+        near = self.report.did_you_mean(name, known) or self.report.did_you_mean(name, type_.keys)
         if near or not known or len(known) > _MAX_TOLD:
             return near
         return f" (known are {', '.join(known)})"

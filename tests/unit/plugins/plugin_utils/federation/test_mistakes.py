@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
@@ -438,3 +440,40 @@ def test_a_mistake_in_an_overlay_has_the_line_of_the_overlay(mistakes: Mistakes)
 def test_a_viewpoint_is_of_a_party_with_hosts(mistakes: Mistakes, party: str, message: str) -> None:
     viewpoint = f"plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: {party}\n"
     assert mistakes(DOCUMENT, source="view.yml", view=viewpoint) == [f"view.yml:3:8: party: {message}"]
+
+
+VIEW = "plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: lab\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mistake"),
+    [
+        ("document", "documnet", "2:1: documnet: unknown key 'documnet' (did you mean 'document'?)"),
+        ("document: federation.yml\n", "", "1:1: the key 'document' is missing (text)"),
+        (
+            "document: federation.yml",
+            "document: view.yml",
+            "2:11: document: 'view.yml' is this file itself: paths begin beside this file",
+        ),
+        ("party", "partys", "3:1: partys: unknown key 'partys' (did you mean 'party'?)"),
+    ],
+)
+def test_a_viewpoint_that_is_wrong(mistakes: Mistakes, old: str, new: str, mistake: str) -> None:
+    assert mistakes(DOCUMENT, source="view.yml", view=VIEW.replace(old, new, 1)) == [f"view.yml:{mistake}"]
+
+
+def test_a_viewpoint_s_files_that_are_not_there_are_told_where_they_are_named(
+    mistakes: Mistakes, tmp_path: Path
+) -> None:
+    assert mistakes(DOCUMENT, source="view.yml", view=VIEW.replace("federation.yml", "fed.yml")) == [
+        f"view.yml:2:11: document: 'fed.yml' is no file ({tmp_path}/fed.yml): paths begin beside this file"
+    ]
+    assert mistakes(DOCUMENT, source="view.yml", view=VIEW + "overlay: o.yml\n") == [
+        f"view.yml:4:10: overlay: 'o.yml' is no file ({tmp_path}/o.yml): paths begin beside this file"
+    ]
+
+
+def test_a_misspelt_key_of_an_overlay_is_told_with_the_one_that_the_document_has(mistakes: Mistakes) -> None:
+    assert mistakes(
+        DOCUMENT, source="view.yml", view=VIEW + "overlay: over.yml\n", over="stack: {lenet: {tls: false}}\n"
+    ) == ["over.yml:1:1: stack: unknown key 'stack' (did you mean 'stacks'?)"]
