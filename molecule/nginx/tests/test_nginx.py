@@ -297,7 +297,7 @@ def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None
         ),
         ({"listen": [{"address": "0.0.0.0", "port": 80}]}, "listen[0].address: '0.0.0.0' is no address of one host"),
         ({"listen": []}, "nginx_sites[2]: listen: expected"),
-        ({"upstream": {"servers": ["backend:80"]}}, "upstream.servers[0]: 'backend:80' is no numeric address"),
+        ({"upstream": {"servers": ["back_end:80"]}}, "upstream.servers[0]: 'back_end:80' is no DNS name"),
         ({"upstream": {"servers": ["fd00::1:80"]}}, "write [ADDRESS]:PORT"),
         ({"allow": ["10.0.0.1/8"]}, "allow[0]: '10.0.0.1/8' has host bits set: write 10.0.0.0/8"),
         ({"server_names": ["a b; }"]}, "server_names[0]: 'a b; }' is no DNS name"),
