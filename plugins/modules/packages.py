@@ -73,6 +73,11 @@ missing:
   returned: always
   type: list
   elements: str
+present:
+  description: Packages that were asked for, and are or would be there.
+  returned: success
+  type: list
+  elements: str
 withdrawn:
   description: Links that were or would be taken away.
   returned: always
@@ -210,7 +215,9 @@ def main() -> None:
     if not module.check_mode:
         for path in withdrawn:
             os.unlink(path)
-    module.exit_json(changed=bool(names or withdrawn), missing=names, withdrawn=withdrawn)
+    module.exit_json(
+        changed=bool(names or withdrawn), missing=names, present=module.params["names"], withdrawn=withdrawn
+    )
 
 
 if __name__ == "__main__":

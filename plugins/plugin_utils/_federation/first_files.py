@@ -65,6 +65,8 @@ callback_result_format = yaml
 # the last line of fedlearn.infra.status: one JSON object with the verdict
 callbacks_enabled = fedlearn.infra.verdict
 forks = 20
+# seconds between two looks for results: the default, a millisecond, keeps a processor busy with looking
+internal_poll_interval = 0.01
 
 [inventory]
 # a document with a mistake ends the command, instead of being read by another plugin

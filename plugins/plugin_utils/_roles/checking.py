@@ -43,6 +43,11 @@ class RoleValueError(ValueError):
     """Values a role can't work with; the message has one line for each mistake."""
 
 
+def is_present(instance: Mapping[str, Any]) -> bool:
+    """Whether an instance has files on its host; one that is stopped has."""
+    return instance.get("state") != "absent"
+
+
 def check_instances(
     variable: str, instances: Any, section: Section, rules: tuple[Rule, ...] = ()
 ) -> list[dict[str, Any]]:

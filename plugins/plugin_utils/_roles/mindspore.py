@@ -31,7 +31,7 @@ from .._federation.schema import (
     Table,
     Text,
 )
-from .checking import FILE, IDENTITY, check_instances
+from .checking import FILE, IDENTITY, check_instances, is_present
 
 Breaches = list[tuple[Path, str]]
 Instance = dict[str, Any]
@@ -422,6 +422,24 @@ SHARED_VARIABLES: Mapping[str, Key] = {
 }
 """All variables of what the three roles share."""
 
+
+def _packages(instances: str) -> Callable[[Mapping[str, Any]], list[str]]:
+    """What the present instances of a list variable need of the distribution, by their runtimes."""
+
+    def packages(values: Mapping[str, Any]) -> list[str]:
+        runtimes = [one.get("runtime") or {} for one in values[instances] if is_present(one)]
+        sources = {(runtime.get("python") or {}).get("source", "system") for runtime in runtimes}
+        flavours = {runtime.get("flavour", "light") for runtime in runtimes}
+        asked = {
+            "shared_mindspore_python_packages": "system" in sources,
+            "shared_mindspore_archive_packages": "archive" in sources,
+            "shared_mindspore_full_packages": "full" in flavours,
+        }
+        return [package for variable, wanted in asked.items() if wanted for package in values[variable]]
+
+    return packages
+
+
 ROLES = {
     "mindspore_scheduler": SCHEDULER_VARIABLES,
     "mindspore_server": SERVER_VARIABLES,
@@ -436,4 +454,8 @@ INSTANCES = {
 LISTENING = {
     "mindspore_scheduler_instances": scheduler_listening,
     "mindspore_server_instances": server_listening,
+}
+PACKAGES = {
+    role: _packages(f"{role}_instances")
+    for role in ("mindspore_scheduler", "mindspore_server", "mindspore_worker", "shared_mindspore")
 }

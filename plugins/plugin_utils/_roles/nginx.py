@@ -11,7 +11,7 @@ from typing import Any
 
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Integer, Items, Key, Rule, Section, Text
-from .checking import FILE, IDENTITY, check_instances
+from .checking import FILE, IDENTITY, check_instances, is_present
 
 UNIT = "nginx.service"
 
@@ -191,7 +191,14 @@ VARIABLES: Mapping[str, Key] = {
 }
 """All variables of the role."""
 
+
+def _packages(values: Mapping[str, Any]) -> list[str]:
+    """What present instances need of the distribution."""
+    return list(values["nginx_packages"]) if any(is_present(instance) for instance in values["nginx_sites"]) else []
+
+
 ROLES = {"nginx": VARIABLES}
+PACKAGES = {"nginx": _packages}
 INFRASTRUCTURE = {"nginx": "front"}
 SHARED = {"nginx": UNIT}
 INSTANCES = {"nginx_sites": check}

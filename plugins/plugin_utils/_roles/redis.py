@@ -11,7 +11,7 @@ from typing import Any
 
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
-from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_loopback
+from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_loopback, is_present
 
 _WORD = Text(min_length=0, pattern=r"[^\x00-\x1f\x7f]*", pattern_name="a text without control characters")
 _VALUE = OneOf((Boolean(), Integer(), Number(), _WORD, Items(OneOf((Boolean(), Integer(), Number(), _WORD)))))
@@ -171,7 +171,14 @@ VARIABLES: Mapping[str, Key] = {
 }
 """All variables of the role."""
 
+
+def _packages(values: Mapping[str, Any]) -> list[str]:
+    """What present instances need of the distribution."""
+    return list(values["redis_packages"]) if any(is_present(instance) for instance in values["redis_instances"]) else []
+
+
 ROLES = {"redis": VARIABLES}
+PACKAGES = {"redis": _packages}
 INFRASTRUCTURE = {"redis": "data"}
 INSTANCES = {"redis_instances": check}
 LISTENING = {"redis_instances": listening}

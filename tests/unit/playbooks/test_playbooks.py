@@ -24,7 +24,6 @@ PLAYBOOKS = CHECKOUT / "playbooks"
 INNER = {
     "choose.yml",
     "federation.yml",
-    "federation_only.yml",
     "prepare.yml",
     "round.yml",
     "round_stage.yml",
@@ -70,8 +69,7 @@ def play(
 @pytest.mark.parametrize("name", OUTER)
 def test_every_playbook_begins_with_a_look_at_the_federation(name: str) -> None:
     first = plays(name)[0]["ansible.builtin.import_playbook"]
-    assert first in ("federation.yml", "federation_only.yml")
-    assert plays("federation.yml")[0]["ansible.builtin.import_playbook"] == "federation_only.yml"
+    assert first == "federation.yml"
 
 
 @pytest.mark.parametrize("name", ["precheck.yml", "site.yml", "status.yml", "verify.yml"])

@@ -18,7 +18,12 @@ import pytest
 import yaml
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INSTANCES, ROLES, mistakes
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import (
+    INSTANCES,
+    ROLES,
+    mistakes,
+    packages,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[5]
 WRITER = runpy.run_path(str(CHECKOUT / "tests" / "tools" / "roles.py"))
@@ -541,3 +546,24 @@ def test_a_site_may_lead_out_to_a_peer_by_its_name() -> None:
     assert "proxy_set_header Host helper.example;" in out
     assert 'proxy_ssl_certificate "/chain.pem";' in out
     assert "proxy_set_header Host $http_host;" in through
+
+
+def test_packages_are_asked_for_once_and_by_what_is_present() -> None:
+    values = {
+        "redis_instances": [{"name": "a"}, {"name": "b"}],
+        "redis_packages": ["redis-tools=5:7.0"],
+        "nginx_sites": [{"name": "gone", "state": "absent"}],
+        "mindspore_server_instances": [{"name": "s", "runtime": {"flavour": "full", "python": {"source": "archive"}}}],
+        "mindspore_worker_instances": [{"name": "w", "state": "stopped"}, {"name": "gone", "state": "absent"}],
+        "shared_mindspore_archive_packages": ["libffi8"],
+    }
+    python = ROLES["shared_mindspore"]["shared_mindspore_python_packages"].default
+    assert packages(["limits", "redis", "nginx"], values) == ["redis-tools=5:7.0"]
+    assert packages(["mindspore_server"], values) == ["libffi8", "libgomp1"]
+    assert packages(["mindspore_worker"], values) == python
+    assert packages(["mindspore_worker", "mindspore_worker", "mindspore_server"], values) == [
+        *python,
+        "libffi8",
+        "libgomp1",
+    ]
+    assert packages(["shared_mindspore"], {}) == []
