@@ -12,8 +12,8 @@ short_description: What roles need of the distribution
 author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
-  - Packages that the roles' instances on the current host ask for, each once, so that one call of
-    M(fedlearn.infra.packages) brings those of all. Roles that need none add nothing.
+  - What the roles' instances on the current host ask of M(fedlearn.infra.packages), each package once, so that one call
+    of it brings those of all roles. Roles that need none add nothing.
   - Reads the host's variables; touches no host.
 options:
   _terms:
@@ -26,14 +26,14 @@ options:
 EXAMPLES = r"""
 - name: Install what the roles of this host need
   fedlearn.infra.packages:
-    names: "{{ query('fedlearn.infra.packages', 'redis', 'nginx') }}"
+  args: "{{ lookup('fedlearn.infra.packages', 'redis', 'nginx') }}"
 """
 
 RETURN = r"""
-_list:
-  description: Packages as M(fedlearn.infra.packages) takes them, C(NAME) or C(NAME=VERSION).
+_raw:
+  description: The options C(names) and C(withdraw) of M(fedlearn.infra.packages).
   type: list
-  elements: str
+  elements: dict
 """
 
 from collections.abc import Mapping
@@ -47,9 +47,9 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue im
 class LookupModule(LookupBase):
     """Ansible's door to :func:`packages`."""
 
-    def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[str]:
+    def run(self, terms: list[Any], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         """The packages of the roles named."""
         self.set_options(var_options=variables, direct=kwargs)
         given = variables or {}
         names = {name for role in ROLES.values() for name in role if name in given}
-        return packages(terms, {name: self._templar.template(given[name]) for name in names})
+        return [packages(terms, {name: self._templar.template(given[name]) for name in names})]

@@ -6,7 +6,7 @@
 
 A module offers ``ROLES`` (role: its variables) and, where there are any, ``INSTANCES`` (list variable: its check, with
 rules across instances and defaults in them), ``LISTENING`` (list variable: the ports it asks for) and ``PACKAGES``
-(role: the distribution's packages that the values of variables ask for). That of
+(role: what the values of variables ask of the module ``packages``). That of
 an infrastructure role also has ``INFRASTRUCTURE`` (role: its stage), ``BEFORE`` (role: those of its stage that need it)
 where the alphabet would have it too late, and ``SHARED`` (role: unit) when instances are no services of their own, but
 parts of one that the host has.
@@ -15,7 +15,6 @@ parts of one that the host has.
 from __future__ import annotations
 
 import importlib
-import itertools
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping
 from graphlib import TopologicalSorter
@@ -71,16 +70,22 @@ LISTENING: Mapping[str, Callable[[Any], Instances]] = _gathered("LISTENING")
 """The ports each list variable asks for."""
 
 
-PACKAGES: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = _gathered("PACKAGES")
+Packages = dict[str, list[Any]]
+"""``names`` and, where there are any, links to ``withdraw``, as the module ``packages`` takes them."""
+
+PACKAGES: Mapping[str, Callable[[Mapping[str, Any]], Packages]] = _gathered("PACKAGES")
 """What each role needs of the distribution, by the values of variables."""
 
 _DEFAULTS = {name: key.default for variables in ROLES.values() for name, key in variables.items()}
 
 
-def packages(roles: Iterable[str], values: Mapping[str, Any]) -> list[str]:
+def packages(roles: Iterable[str], values: Mapping[str, Any]) -> Packages:
     """What roles need of the distribution, each package once; variables that aren't given keep their defaults."""
-    wanted = (PACKAGES[role]({**_DEFAULTS, **values}) for role in roles if role in PACKAGES)
-    return list(dict.fromkeys(itertools.chain.from_iterable(wanted)))
+    asked = [PACKAGES[role]({**_DEFAULTS, **values}) for role in dict.fromkeys(roles) if role in PACKAGES]
+    return {
+        "names": list(dict.fromkeys(name for one in asked for name in one["names"])),
+        "withdraw": [link for one in asked for link in one.get("withdraw", [])],
+    }
 
 
 def mistakes(role: str, values: Mapping[str, Any]) -> list[str]:

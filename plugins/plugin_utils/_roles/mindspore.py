@@ -423,10 +423,10 @@ SHARED_VARIABLES: Mapping[str, Key] = {
 """All variables of what the three roles share."""
 
 
-def _packages(instances: str) -> Callable[[Mapping[str, Any]], list[str]]:
+def _packages(instances: str) -> Callable[[Mapping[str, Any]], dict[str, list[Any]]]:
     """What the present instances of a list variable need of the distribution, by their runtimes."""
 
-    def packages(values: Mapping[str, Any]) -> list[str]:
+    def packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
         runtimes = [one.get("runtime") or {} for one in values[instances] if is_present(one)]
         sources = {(runtime.get("python") or {}).get("source", "system") for runtime in runtimes}
         flavours = {runtime.get("flavour", "light") for runtime in runtimes}
@@ -435,7 +435,7 @@ def _packages(instances: str) -> Callable[[Mapping[str, Any]], list[str]]:
             "shared_mindspore_archive_packages": "archive" in sources,
             "shared_mindspore_full_packages": "full" in flavours,
         }
-        return [package for variable, wanted in asked.items() if wanted for package in values[variable]]
+        return {"names": [name for variable, wanted in asked.items() if wanted for name in values[variable]]}
 
     return packages
 

@@ -192,9 +192,19 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 
-def _packages(values: Mapping[str, Any]) -> list[str]:
-    """What present instances need of the distribution."""
-    return list(values["nginx_packages"]) if any(is_present(instance) for instance in values["nginx_sites"]) else []
+_DEFAULT_SITE = {
+    "link": "/etc/nginx/sites-enabled/default",
+    "target": "/etc/nginx/sites-available/default",
+    "package": "nginx-common",
+}
+
+
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What present sites need of the distribution, without Debian's welcome page."""
+    if not any(is_present(site) for site in values["nginx_sites"]):
+        return {"names": []}
+    withdraw = [_DEFAULT_SITE] if values["nginx_disable_default_site"] else []
+    return {"names": values["nginx_packages"], "withdraw": withdraw}
 
 
 ROLES = {"nginx": VARIABLES}

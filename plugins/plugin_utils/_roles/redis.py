@@ -172,9 +172,10 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 
-def _packages(values: Mapping[str, Any]) -> list[str]:
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What present instances need of the distribution."""
-    return list(values["redis_packages"]) if any(is_present(instance) for instance in values["redis_instances"]) else []
+    needed = any(is_present(instance) for instance in values["redis_instances"])
+    return {"names": values["redis_packages"] if needed else []}
 
 
 ROLES = {"redis": VARIABLES}

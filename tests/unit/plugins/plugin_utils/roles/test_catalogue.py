@@ -558,12 +558,16 @@ def test_packages_are_asked_for_once_and_by_what_is_present() -> None:
         "shared_mindspore_archive_packages": ["libffi8"],
     }
     python = ROLES["shared_mindspore"]["shared_mindspore_python_packages"].default
-    assert packages(["limits", "redis", "nginx"], values) == ["redis-tools=5:7.0"]
-    assert packages(["mindspore_server"], values) == ["libffi8", "libgomp1"]
-    assert packages(["mindspore_worker"], values) == python
-    assert packages(["mindspore_worker", "mindspore_worker", "mindspore_server"], values) == [
-        *python,
-        "libffi8",
-        "libgomp1",
-    ]
-    assert packages(["shared_mindspore"], {}) == []
+    assert packages(["limits", "redis", "nginx"], values) == {"names": ["redis-tools=5:7.0"], "withdraw": []}
+    assert packages(["mindspore_server"], values)["names"] == ["libffi8", "libgomp1"]
+    assert packages(["mindspore_worker"], values)["names"] == python
+    both = packages(["mindspore_worker", "mindspore_worker", "mindspore_server"], values)
+    assert both["names"] == [*python, "libffi8", "libgomp1"]
+    assert packages(["shared_mindspore"], {}) == {"names": [], "withdraw": []}
+
+
+@pytest.mark.parametrize("disable", [True, False])
+def test_nginx_comes_without_the_welcome_page(disable: bool) -> None:
+    asked = packages(["nginx"], {"nginx_sites": [{"name": "front"}], "nginx_disable_default_site": disable})
+    assert asked["names"] == ["nginx"]
+    assert [link["link"] for link in asked["withdraw"]] == ["/etc/nginx/sites-enabled/default"] * disable
