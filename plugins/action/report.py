@@ -18,6 +18,9 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.fedlearn.infra.plugins.plugin_utils import judgement
 
 Hosts = Mapping[str, Mapping[str, Any]]
+NOT_LOOKED_AT = (
+    {"name": "checks", "passed": False, "detail": "nobody looked: the host can't be reached, or --limit left it out"},
+)
 
 
 class ActionModule(ActionBase):
@@ -40,9 +43,9 @@ class ActionModule(ActionBase):
             }
         )
         verify = arguments["report"] == "verify"
-        # a round is proven by all its participants; a status says nothing of hosts that --limit left out
+        # a round is proven by all its participants; else nothing is said of hosts that --limit left out
         groups = [variables["groups"].get(name, []) for name in ("federation_hosts", "federation_clusters")]
-        names = [*groups[0], *groups[1]] if verify else variables["ansible_play_hosts_all"]
+        names = [*groups[0], *groups[1]] if arguments["mode"] == "round" else variables["ansible_play_hosts_all"]
         hosts = {name: variables["hostvars"][name] for name in names}
         if verify:
             result = self._verify(hosts, arguments)
@@ -98,7 +101,7 @@ def checks_of(hosts: Hosts, stack: str) -> list[judgement.Check]:
         judgement.check(f"{name}: {row['name']}", row["passed"], row["detail"])
         for name, variables in hosts.items()
         if stack in variables.get("fedlearn_stacks", {})
-        for row in [*variables.get("fedlearn_checks", []), *failures_of(variables)]
+        for row in [*variables.get("fedlearn_checks", NOT_LOOKED_AT), *failures_of(variables)]
     ]
 
 

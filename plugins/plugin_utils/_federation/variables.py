@@ -236,6 +236,7 @@ class _Inventory:
         """What is equal for all hosts, and for all clusters; both groups are always there, for playbooks to name."""
         common = {
             "fedlearn_federation": self.federation.name,
+            "fedlearn_stack_names": sorted({stack for part in self.parts.values() for stack in part.stacks}),
             "fedlearn_state": self.federation.state_directory,
             "fedlearn_document": self.document,
             "fedlearn_viewpoint": self.federation.viewpoint,

@@ -16,7 +16,7 @@ from standing_demo import CHECKOUT, HOSTS_PY, ITERATIONS, WORKER, Changed, Demo,
 CHECKPOINTS = "ls /var/lib/private/fedlearn-demo-lenet-server-1/checkpoints | grep -c ckpt || true"
 
 
-@pytest.mark.parametrize("hosts", [["ms1"], ["ms2"], []], ids=["ms1", "ms2", "all at once"])
+@pytest.mark.parametrize("hosts", [["ms1"], ["ms2"], ["ms3"], []], ids=["ms1", "ms2", "ms3", "all at once"])
 def test_a_reboot_needs_no_ansible(demo: Demo, hosts: list[str]) -> None:
     before = demo.files()
     subprocess.run([*HOSTS_PY, "restart", "demo", *hosts], check=True)

@@ -127,13 +127,25 @@ def test_site_takes_a_certificate_away_only_when_what_reads_it_has_gone() -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("playbook", ["status.yml", "flows.yml"])
-def test_a_stack_that_is_not_there_is_refused_before_any_host_is_touched(folder: Path, playbook: str) -> None:
-    ended = play(folder, playbook, "-e", "stack=nope")
+@pytest.mark.parametrize(("playbook", "stack"), [("status.yml", "nope"), ("flows.yml", "my_hall")])
+def test_a_stack_that_is_not_there_is_refused_before_any_host_is_touched(
+    folder: Path, playbook: str, stack: str
+) -> None:
+    """`my_hall` is the name of a group, not of the stack."""
+    (folder / "federation.yml").write_text(DOCUMENT.replace("lenet:", "my-hall:"))
+    ended = play(folder, playbook, "-e", f"stack={stack}")
     assert ended.returncode == 2, ended
-    assert "the document has no stack 'nope': it has lenet" in ended.stdout
+    assert f"the document has no stack '{stack}': it has my-hall" in ended.stdout
     assert "UNREACHABLE" not in ended.stdout
     assert not (folder / "build").exists()
+
+
+@pytest.mark.slow
+def test_a_way_to_verify_that_there_is_not_is_refused_before_any_host_is_touched(folder: Path) -> None:
+    ended = play(folder, "verify.yml", "-e", "verify=ruond")
+    assert ended.returncode == 2, ended
+    assert "verify is probe or round, not 'ruond'" in ended.stdout
+    assert "UNREACHABLE" not in ended.stdout
 
 
 @pytest.mark.slow
@@ -265,7 +277,7 @@ def test_a_round_is_brought_and_taken_away_where_it_has_a_part(folder: Path) -> 
     assert ended.returncode == 0, ended
     assert "Could not match" not in ended.stderr
     listed = re.findall(
-        r"Converge stage (\w*).*\n\s+pattern: \['round_\1:&stack_lenet'\]\n\s+hosts \((\d)\)", ended.stdout
+        r"Converge the round's stage (\w*).*\n\s+pattern: \['round_\1:&stack_lenet'\]\n\s+hosts \((\d)\)", ended.stdout
     )
     bring = [("data", "0"), ("front", "0"), ("coordinator", "1"), ("service", "1"), ("participant", "1")]
     away = [("participant", "1"), ("front", "0"), ("service", "1"), ("coordinator", "1"), ("data", "0")]
@@ -278,7 +290,7 @@ def test_a_round_is_brought_and_taken_away_where_it_has_a_part(folder: Path) -> 
     [
         ("site.yml", {"Look at values, and at what hosts are to get of this control node, and touch no host"}),
         ("precheck.yml", {"Look for what would stop a deploy"}),
-        ("verify.yml", {"Probe what runs"}),
+        ("verify.yml", {"Look at what is asked for", "Probe what runs", "Judge"}),
         ("status.yml", set()),
         ("remove.yml", {"Choose the instances"}),
     ],

@@ -115,6 +115,14 @@ def test_without_a_round_nothing_is_proven_by_one() -> None:
     assert (verified("probe")["first"]["mode"], verified("probe")["first"]["passed"]) == ("probe", True)
 
 
+def test_a_host_that_nobody_looked_at_is_not_proven() -> None:
+    stack = {"kind": "relay", "real": True, "state": "present", "round": False, "roles": ["relay"]}
+    well = {"fedlearn_stacks": {"first": stack}, "fedlearn_checks": [{"name": "relay", "passed": True, "detail": ""}]}
+    entries = dict(verify_entries({"h1": well, "h2": {"fedlearn_stacks": {"first": stack}}}, "probe", ""))
+    assert entries["first"]["passed"] is False
+    assert [row["name"] for row in entries["first"]["checks"] if not row["passed"]] == ["h2: checks"]
+
+
 def test_each_line_of_a_check_that_failed_is_told_below_its_host() -> None:
     check = {"name": "h1: redis", "passed": False, "detail": "a: stopped: why\nb: differing: /etc/b"}
     assert failure_message({"first": {"checks": [check]}}, ["first"], "verify.json").splitlines() == [
