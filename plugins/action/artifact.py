@@ -75,7 +75,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             wanted = prepare([item for item in options["artifacts"] if item["state"] == "present"], self._find, sources)
         except MistakeError as mistake:
-            raise AnsibleActionFail(f"artifact {mistake}") from None
+            named = str(mistake).startswith("'")
+            raise AnsibleActionFail(f"artifact {mistake}" if named else str(mistake)) from None
         absent = sorted({item["program"] for item in options["artifacts"] if item["state"] == "absent"})
         if options["sources_only"] or not (wanted or absent):
             return {"changed": False, "artifacts": options["also"], "removed": []}

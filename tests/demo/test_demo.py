@@ -39,6 +39,7 @@ def test_the_round_ended_with_the_known_numbers(report: dict[str, Any]) -> None:
         assert entry["passed"] is True
         assert entry["expected"] == [1.0, -2.0, 3.0, 0.5]
         assert entry["max_error"] <= 0.05
+    assert len(round_["workers"]) == 2
     for worker in round_["workers"]:
         assert max(abs(own - want) for own, want in zip(worker["own"], round_["expected"], strict=True)) > 0.3
 

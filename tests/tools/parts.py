@@ -37,6 +37,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PARTS = Path(__file__).with_name("parts.toml")
 TAIL_CHARACTERS = 1500
 """What is shown of a failed part: continuous integration may keep no more than a few thousand characters of all."""
+SKIPPED = 77
+"""The exit code of a part that this machine lacks something for."""
+
 DRAWING = re.compile(r"\x1b\[[0-9;]*m|^[\s│┌└─]+")
 
 
@@ -52,13 +55,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a part ended, for which tree; ``seconds`` is wall time."""
+    """How a part ended, for which tree; ``seconds`` is wall time. A skipped one has neither passed nor failed."""
 
     part: str
     tree: str
     passed: bool
     seconds: int
     reason: str
+    skipped: bool = False
 
 
 def read(suite: str) -> list[Part]:
@@ -87,7 +91,8 @@ def run(part: Part, digest: str, room: Path) -> Result:
             _end(process)
         finally:
             running.discard(process)
-    result = Result(part.name, digest, not reason, round(time.monotonic() - began), reason)
+    seconds = round(time.monotonic() - began)
+    result = Result(part.name, digest, not reason, seconds, reason, process.returncode == SKIPPED)
     (room / f"{part.name}.json").write_text(json.dumps(asdict(result), indent=2) + "\n")
     return result
 
@@ -112,7 +117,8 @@ def passed_before(part: Part, digest: str, room: Path) -> bool:
 
 def tell(result: Result, room: Path) -> None:
     """One line a part, as soon as it has ended, and what it says that it skipped."""
-    word, reason = ("ok", "") if result.passed else ("FAILED", f"  {result.reason}")
+    word = "ok" if result.passed else "skipped" if result.skipped else "FAILED"
+    reason = f"  {result.reason}" if word == "FAILED" else ""
     print(f"{word:<7} {result.part:<24} {result.seconds:>5} s{reason}", flush=True)
     lines = (room / f"{result.part}.log").read_text(errors="replace").splitlines()
     print("".join(f"        {line}\n" for line in lines if line.startswith("SKIPPED")), end="", flush=True)
@@ -159,17 +165,20 @@ def run_all(suite: str, parts: list[Part], room: Path, *, again: bool) -> bool:
     for part in parts:
         if part not in due:
             print(f"passed  {part.name:<24} for this tree already", flush=True)
-    failed = [result.part for result in run_lanes(due, digest, room) if not result.passed]
+    ended = run_lanes(due, digest, room)
+    skipped = [result.part for result in ended if result.skipped]
+    failed = [result.part for result in ended if not result.passed and not result.skipped]
     for name in failed:
         tell_why(name, room)
     if tree.digest() != digest:
         print("the tree changed while it was tested: what passed counts for the tree before", flush=True)
     every = read(suite)
     passed = [part.name for part in every if passed_before(part, digest, room)]
-    missing = [part.name for part in every if part.name not in passed]
+    missing = [part.name for part in every if part.name not in [*passed, *skipped]]
     seconds = round(time.monotonic() - began)
     print(
         f"{suite} of tree {digest}: {len(passed)} passed, {len(failed)} failed, {len(missing)} missing in {seconds} s"
+        + (f"; skipped: {' '.join(skipped)}" if skipped else "")
         + (f"; missing: {' '.join(missing)}" if missing else ""),
         flush=True,
     )

@@ -129,6 +129,7 @@ class RoleHost:
         text = self.sh(f"for f in {files}; do stat -c '%n %a %U:%G %Y %F' $f; sha256sum $f; done 2>&1") if files else ""
         for unit in units:
             text += self.sh(f"systemctl show -p MainPID -p ExecMainStartTimestampMonotonic -p ActiveState {unit}")
+        assert text, "there is nothing to compare"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def result(self, instance: str) -> dict[str, Any]:
