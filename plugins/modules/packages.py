@@ -13,6 +13,7 @@ description:
   - Daemons of the packages are not started, so that they never run unconfigured. They are enabled as their package
     wants it.
   - An installation that was cut off, also by a power failure, is finished first.
+  - An installation for which apt would remove other packages is refused, unless O(replaces) names them.
   - Links that a package laid to a default of its own can be withdrawn, as long as nobody touched them.
 version_added: 0.1.0
 author:
@@ -43,6 +44,11 @@ options:
         description: The package that brought the target.
         type: str
         required: true
+  replaces:
+    description: Packages that may go for these, where they can't be installed beside each other.
+    type: list
+    elements: str
+    default: []
   lock_timeout:
     description: Seconds to wait for another run of apt or dpkg.
     type: int
@@ -52,7 +58,9 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Reports what would be installed and withdrawn, also where no package list was ever fetched.
+    details:
+      - Reports what would be installed and withdrawn, also where no package list was ever fetched. Without one it can't
+        be told whether packages would have to go.
   diff_mode:
     support: none
   idempotent:
@@ -155,14 +163,27 @@ def install(module: AnsibleModule, names: list[str]) -> None:
     wanted = [*apt, "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
     wanted += ["--no-install-recommends", "--allow-downgrades", "install", "--", *names]
     attempts = (["dpkg", "--configure", "--pending", "--force-confdef", "--force-confold"], [*apt, "update"])
+    refuse_removals(module, names)
     code, output = run(module, wanted)
     for remedy in attempts:
         if code == 0:
             return
         run(module, remedy)
+        refuse_removals(module, names)
         code, output = run(module, wanted)
     if code != 0:
         module.fail_json(msg=f"{', '.join(names)} can't be installed: {reason(output)}", missing=names, withdrawn=[])
+
+
+def refuse_removals(module: AnsibleModule, names: list[str]) -> None:
+    """Fails where apt would remove what nobody said may go. Where apt can't tell yet, nothing is said."""
+    simulated = ["apt-get", "--simulate", "--no-install-recommends", "--allow-downgrades", "install", "--", *names]
+    _code, output = run(module, simulated)
+    leaving = {line.split()[1] for line in output.splitlines() if line.startswith("Remv ")}
+    others = ", ".join(sorted(leaving - set(module.params["replaces"])))
+    if others:
+        why = f"apt would remove {others} for it: remove them yourself, or ask for it elsewhere"
+        module.fail_json(msg=f"{', '.join(names)} can't be installed: {why}", missing=names, withdrawn=[])
 
 
 def run(module: AnsibleModule, argv: list[str]) -> tuple[int, str]:
@@ -197,11 +218,14 @@ def main() -> None:
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},
             "withdraw": {"type": "list", "elements": "dict", "options": link, "default": []},
+            "replaces": {"type": "list", "elements": "str", "default": []},
             "lock_timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
     names = missing(module, module.params["names"])
+    if names and module.check_mode:
+        refuse_removals(module, names)
     if not module.check_mode:
         if names:
             try:

@@ -36,6 +36,11 @@ options:
         description: Port.
         type: int
         required: true
+      protocol:
+        description: Of which protocol.
+        type: str
+        choices: [tcp, udp]
+        default: tcp
       unit:
         description: The unit that may hold it already.
         type: str
@@ -107,9 +112,9 @@ UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
 PROCESS = re.compile(r'\("([^"]*)",pid=(\d+)')
 
 
-def listeners(module: AnsibleModule) -> list[tuple[str, int, str]]:
-    """Address, port and owners of every TCP listener."""
-    _code, output, _errors = module.run_command(["ss", "-H", "-l", "-t", "-n", "-p"], check_rc=True)
+def listeners(module: AnsibleModule, protocol: str) -> list[tuple[str, int, str]]:
+    """Address, port and owners of every listener of a protocol."""
+    _code, output, _errors = module.run_command(["ss", "-H", "-l", f"--{protocol}", "-n", "-p"], check_rc=True)
     rows = []
     for line in output.splitlines():
         words = line.split(None, 5)
@@ -152,7 +157,8 @@ def is_own(address: str) -> bool:
 
 def problem(wanted: dict, rows: list[tuple[str, int, str]]) -> str | None:
     """What keeps a port from being listened on."""
-    place = f"{wanted['name']}: {wanted['address']} port {wanted['port']}"
+    word = "UDP port" if wanted["protocol"] == "udp" else "port"
+    place = f"{wanted['name']}: {wanted['address']} {word} {wanted['port']}"
     if not is_own(wanted["address"]):
         return f"{place}: {wanted['address']} is no address of this host"
     family = ":" in wanted["address"]
@@ -200,6 +206,7 @@ def main() -> None:
         "name": {"type": "str", "required": True},
         "address": {"type": "str", "required": True},
         "port": {"type": "int", "required": True},
+        "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
         "unit": {"type": "str", "required": True},
     }
     room = {
@@ -215,8 +222,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    rows = listeners(module) if module.params["ports"] else []
-    problems = [found for found in (problem(one, rows) for one in module.params["ports"]) if found]
+    rows = {protocol: listeners(module, protocol) for protocol in {one["protocol"] for one in module.params["ports"]}}
+    problems = [found for found in (problem(one, rows[one["protocol"]]) for one in module.params["ports"]) if found]
     problems += lacking(module.params["space"])
     if problems:
         module.fail_json(msg="\n".join(problems), problems=problems)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypedDict
 
+from . import clock
+
 Check = dict[str, Any]
 
 
@@ -196,9 +198,6 @@ RELEASES = {"Debian 11": "2026-08-31", "Debian 12": "2028-06-30", "Debian 13": "
 WARN_DAYS = 14
 """A certificate is renewed with a third of its lifetime left; one that is this close to its end was not."""
 
-WARN_SKEW_SECONDS = 5
-"""MindSpore Federated checks the timestamps of clients, and certificates have a first second, too."""
-
 
 def certificate_days(certificates: Mapping[str, Mapping[str, Any]], now: datetime) -> dict[str, int]:
     """Whole days that each installed certificate has left, of what the certificates module returned."""
@@ -216,9 +215,12 @@ def warnings(status: Mapping[str, Any]) -> list[str]:
         for name, days in sorted(status.get("certificate_days", {}).items())
         if days < WARN_DAYS
     ]
-    skew = status.get("clock_skew_seconds", 0)
-    if abs(skew) > WARN_SKEW_SECONDS:
-        found.append(f"the clock is {skew} s off the control node's: synchronise it")
+    if "clock_skew_ms" in status:
+        skew, give_or_take, jump, bound = (
+            status[f"clock_{name}_ms"] / 1000 for name in ("skew", "give_or_take", "jump", "max_skew")
+        )
+        wrong = clock.trouble(clock.Skew(skew, give_or_take, jump), bound)
+        found += [wrong] if wrong else []
     release = status.get("release", "")
     last = RELEASES.get(release)
     if last and datetime.now(tz=UTC).date().isoformat() > last:

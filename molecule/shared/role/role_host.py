@@ -55,10 +55,17 @@ class RoleHost:
     def _inventory(self) -> Path:
         return CHECKOUT / "build" / "hosts" / self.set / "hosts.yml"
 
-    def play(self, *arguments: str, entry: str = "main", most: int | None = None, **variables: Any) -> Run:
+    def play(
+        self,
+        *arguments: str,
+        entry: str = "main",
+        most: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        **variables: Any,
+    ) -> Run:
         """Runs an entry point of the role with its variables, some of them replaced.
 
-        ``most``: fails when the host sees more remote executions than that.
+        ``most``: fails when the host sees more remote executions than that. ``environment`` is that of its commands.
         """
         ROOM.mkdir(parents=True, exist_ok=True)
         play = {
@@ -66,6 +73,7 @@ class RoleHost:
             "gather_facts": False,
             # named, so that finding it isn't part of what is counted
             "vars": {"ansible_python_interpreter": "/usr/bin/python3", **self.variables, **variables},
+            "environment": {**(environment or {})},
             "tasks": [{"ansible.builtin.include_role": {"name": f"fedlearn.infra.{self.role}", "tasks_from": entry}}],
         }
         book = ROOM / f"{self.set}-{self.role}.yml"

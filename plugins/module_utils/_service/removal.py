@@ -66,8 +66,9 @@ class Removal(Service):
 
     def _tell_distribution(self, unit: str) -> None:
         self.validate_whole()
-        if units.show([unit])[unit].active == "active":
-            units.must("reload", unit)
+        shown = units.show([unit])[unit]
+        if shown.active == "active":
+            units.must("reload" if shown.can_reload else "restart", unit)
 
     def undo(self, reason: str) -> None:
         """Puts a distribution unit's files back; everything else that is gone stays gone, the next run goes on."""

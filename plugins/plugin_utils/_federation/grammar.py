@@ -47,7 +47,7 @@ def _external_has_nothing_of_ours(values: Mapping[str, Any]) -> list[tuple[Path,
     if not values["external"]:
         message = "is for external parties: the CA of a party with hosts follows from its pki"
         return [(("ca",), message)] if "ca" in values else []
-    ours = [key for key in ("hosts", "pki") if key in values]
+    ours = [key for key in ("hosts", "pki", "time_sync") if key in values]
     return [((key,), "an external party runs its side itself: it has no such key") for key in ours]
 
 
@@ -102,18 +102,51 @@ PKI = Section(
     }
 )
 
+
+def _only_for_chrony(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    if values["mode"] == "check_only":
+        keys = [key for key in ("servers", "nts") if values[key]]
+        return [((key,), "is for mode chrony: check_only leaves the hosts' clocks to others") for key in keys]
+    if values["nts"] and not values["servers"]:
+        return [(("nts",), "there are no servers to ask by it: Debian's pool knows no NTS")]
+    return []
+
+
+TIME_SYNC = Section(
+    {
+        "mode": Key(
+            Choice(("chrony", "check_only")),
+            "Who keeps the clocks right: chrony, which we configure, or something of the organisation's own.",
+            default="chrony",
+        ),
+        "servers": Key(
+            Items(_ADDRESS),
+            "Whom chrony takes the time from; none: those of a host's chrony.conf, Debian's pool at first.",
+            default=[],
+            example=["ntp1.lab.example", "10.20.0.5"],
+        ),
+        "nts": Key(Boolean(), "Ask them by NTS: they prove by a certificate who they are.", default=False),
+    },
+    rules=(Rule("Servers, and NTS with them, are for mode chrony.", _only_for_chrony),),
+)
+
 PARTY = Section(
     {
         "external": Key(Boolean(), "A partner who runs its side otherwise, without hosts here.", default=False),
         "ca": Key(Text(format="path"), "An external party's CA certificate.", example="public/clinic-b/ca.pem"),
         "pki": Key(PKI, "Where the party's certificates come from.", example={"mode": "ownca"}),
+        "time_sync": Key(
+            TIME_SYNC,
+            "Who keeps its hosts' clocks right, and that precheck refuses wrong ones; without it neither is looked at.",
+            example={"servers": ["ntp1.lab.example"]},
+        ),
         "hosts": Key(
             Table(Text(), OneOf((_ADDRESS, HOST))),
             "Its hosts by name, or ranges of names; the short form is only the address.",
             example={"ms1": "10.20.0.11", "w[01:40].lab.example": {"first_address": "10.20.1.1"}},
         ),
     },
-    rules=(Rule("An external party has neither hosts nor pki, another no ca.", _external_has_nothing_of_ours),),
+    rules=(Rule("An external party has no hosts, pki or time_sync, another no ca.", _external_has_nothing_of_ours),),
 )
 
 CLUSTER = Section(

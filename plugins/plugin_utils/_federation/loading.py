@@ -196,6 +196,7 @@ class _Loader:
             external=values.get("external", False),
             pki_mode=pki.get("mode", "ownca"),
             pki=pki,
+            time_sync=values.get("time_sync", {}),
             ca=values.get("ca"),
             hosts={host.name: host for host in made},
         )

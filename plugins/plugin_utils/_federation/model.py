@@ -52,12 +52,16 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Party:
-    """An organisation with hosts, keys and a CA of its own; an external one has no hosts of ours, only a CA file."""
+    """An organisation with hosts, keys and a CA of its own; an external one has no hosts of ours, only a CA file.
+
+    ``time_sync`` is empty where its hosts' clocks are not ours to look at.
+    """
 
     name: str
     external: bool = False
     pki_mode: Literal["ownca", "csr", "provided", "acme"] = "ownca"
     pki: Mapping[str, Any] = field(default_factory=dict)
+    time_sync: Mapping[str, Any] = field(default_factory=dict)
     ca: str | None = None
     hosts: Mapping[str, Host] = field(default_factory=dict)
 
@@ -331,8 +335,8 @@ class Expansion:
     ``variables``: host name -> role variable -> list of instances. ``verify``: host name -> its part in the verify
     round, whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end
     with. ``open_files``: host name -> how many a process there must be allowed, 0 where nothing of the stack needs them
-    any more. ``real`` is False where doubles stand in for the system's programs: a round of theirs never counts as
-    passed.
+    any more. ``max_skew_ms``: how far the clocks of its hosts may be off, where the system minds. ``real`` is False
+    where doubles stand in for the system's programs: a round of theirs never counts as passed.
     """
 
     components: tuple[Component, ...] = ()
@@ -345,4 +349,5 @@ class Expansion:
     transient: tuple[Component, ...] = ()
     known: Mapping[str, RoundPart] = field(default_factory=dict)
     open_files: Mapping[str, int] = field(default_factory=dict)
+    max_skew_ms: int | None = None
     real: bool = True

@@ -26,6 +26,7 @@ from .model import Authority, Cluster, Component, Endpoint, Expansion, Federatio
 from .stages import STAGES, stage_groups, stage_of
 
 SSH_PORT = 22
+NTP_PORT, NTS_PORT = 123, 4460
 HOST_PYTHON = "/usr/bin/python3"
 
 
@@ -57,8 +58,8 @@ def flows(federation: Federation, stack: str = "") -> list[Flow]:
     """
     chosen = [expansion for name, expansion in federation.expansions.items() if stack in ("", name)]
     hosts = {component.host for expansion in chosen for component in expansion.components}
-    ssh = (flow for flow in _ssh_flows(federation) if not stack or flow.destination in hosts)
-    seen: dict[Flow, None] = dict.fromkeys(ssh)
+    everybody = (*_ssh_flows(federation), *_time_flows(federation))
+    seen = dict.fromkeys(flow for flow in everybody if not stack or {flow.source, flow.destination} & hosts)
     for expansion in chosen:
         seen.update(dict.fromkeys(expansion.flows))
     if federation.viewpoint is None:
@@ -74,6 +75,16 @@ def _ssh_flows(federation: Federation) -> Iterator[Flow]:
     for host in _hosts(federation):
         port = host.connection.get("ansible_port", SSH_PORT)
         yield Flow("controller", host.name, port, "ssh", "ssh key")
+
+
+def _time_flows(federation: Federation) -> Iterator[Flow]:
+    for host in _hosts(federation):
+        time_sync = federation.parties[host.party].time_sync
+        for server in time_sync.get("servers", []) if host.state == "present" else ():
+            known_by = "NTS" if time_sync["nts"] else "none"
+            yield Flow(host.name, server, NTP_PORT, "time", known_by, protocol="udp", address=server)
+            if time_sync["nts"]:
+                yield Flow(host.name, server, NTS_PORT, "time, exchange of keys", "TLS", address=server)
 
 
 def _hosts(federation: Federation) -> Iterator[Host]:
@@ -109,6 +120,7 @@ class _Part:
     verify: dict[str, Any] = field(default_factory=dict)
     known: dict[str, Any] = field(default_factory=dict)
     open_files: int = 0
+    max_skew_ms: int | None = None
 
 
 def _round(part: RoundPart) -> dict[str, Any]:
@@ -153,6 +165,8 @@ class _Inventory:
         """All of it."""
         for name, expansion in self.federation.expansions.items():
             self._gather(self.federation.stacks[name], expansion)
+        for host in _hosts(self.federation):
+            self._gather_clock(host)
         self.entries = {name: self._authority(authority) for name, authority in self.authorities.items()}
         self._everybody()
         for name in stage_groups():
@@ -213,6 +227,25 @@ class _Inventory:
         part.stacks[stack.name].add(component.role)
         if component.state == "present":
             (part.sites if component.role in SHARED else part.services).append(component.name)
+            bounds = (part.max_skew_ms, self.federation.expansions[stack.name].max_skew_ms)
+            part.max_skew_ms = min((bound for bound in bounds if bound is not None), default=None)
+
+    def _gather_clock(self, host: Host) -> None:
+        """What the party says of its hosts' clocks: for all of them, whatever runs there."""
+        time_sync = self.federation.parties[host.party].time_sync
+        if not time_sync:
+            return
+        part = self.parts[host.name]
+        part.roles.add("time_sync")
+        if time_sync["mode"] == "check_only":
+            return
+        instance: dict[str, Any] = {"name": f"{self.federation.name}-time", "federation": self.federation.name}
+        if host.state == "present":
+            part.sites.append(instance["name"])
+            instance["sources"] = [{"address": server, "nts": time_sync["nts"]} for server in time_sync["servers"]]
+        else:
+            instance["state"] = "absent"
+        part.instances["time_sync_instances"].append(instance)
 
     def _gather_certificates(self, stack: Stack, expansion: Expansion) -> None:
         for certificate in expansion.certificates:
@@ -329,6 +362,8 @@ class _Inventory:
             variables["limits_nofile"] = part.open_files
         elif "limits" in part.roles:
             variables["limits_state"] = "absent"
+        if part.max_skew_ms is not None:
+            variables["time_sync_max_skew_ms"] = part.max_skew_ms
         variables |= {
             "fedlearn_stages": self._stages(frozenset(part.roles)),
             "fedlearn_variables": list(part.instances),

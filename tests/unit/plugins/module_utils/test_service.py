@@ -356,6 +356,19 @@ def test_what_is_absent_and_still_there_is_differing(host: Host) -> None:
     ]
 
 
+@pytest.mark.parametrize(("can_reload", "verb"), [(True, "reload"), (False, "restart")])
+def test_a_unit_of_the_distribution_is_told_of_a_removal_as_it_can_be(
+    host: Host, monkeypatch: pytest.MonkeyPatch, can_reload: bool, verb: str
+) -> None:
+    """nginx reads its files anew, chrony has to be started again."""
+    told: list[tuple[str, ...]] = []
+    monkeypatch.setattr(units, "show", lambda _names: {"a.service": dataclasses.replace(UP, can_reload=can_reload)})
+    monkeypatch.setattr(units, "must", lambda *words: told.append(words))
+    wanted = {**host.wanted(), "state": "absent", "unit": "a.service", "units": [], "files": [], "validate": []}
+    Removal(wanted, state.Owned("f"), Options(False, False, {}))._tell_distribution("a.service")
+    assert told == [(verb, "a.service")]
+
+
 def test_what_cannot_be_compared_failed(host: Host) -> None:
     service = host.service()
     service.failed, service.outcome.reason = True, "something lies there"

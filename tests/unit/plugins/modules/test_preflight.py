@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Room on disks is looked for before anything is brought to them."""
+"""Room on disks, and ports, are looked for before anything is brought to a host."""
 
 from __future__ import annotations
 
@@ -62,3 +62,16 @@ def test_what_is_there_needs_no_room(free: dict[str, int], tmp_path: Path) -> No
     (tmp_path / "0.1.0-abc").mkdir()
     assert preflight.lacking([need("/opt", 200, unless=f"{tmp_path}/0.1.0-*")]) == []
     assert len(preflight.lacking([need("/opt", 200, unless=f"{tmp_path}/0.2.0-*")])) == 1
+
+
+def test_a_port_is_held_in_its_own_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"--tcp": "", "--udp": 'UNCONN 0 0 127.0.0.1:123 0.0.0.0:* users:(("ntpd",pid=1,fd=3))\n'}
+    module = SimpleNamespace(run_command=lambda argv, check_rc: (0, said[argv[3]], ""))
+    monkeypatch.setattr(preflight, "unit_of", lambda _pid: "ntpsec.service")
+    port = {"name": "lab", "address": "127.0.0.1", "port": 123, "unit": "chrony.service"}
+    assert preflight.problem({**port, "protocol": "tcp"}, preflight.listeners(module, "tcp")) is None
+    assert preflight.problem({**port, "protocol": "udp"}, preflight.listeners(module, "udp")) == (
+        "lab: 127.0.0.1 UDP port 123: held by ntpd (process 1, ntpsec.service)"
+    )
+    own = {**port, "protocol": "udp", "unit": "ntpsec.service"}
+    assert preflight.problem(own, preflight.listeners(module, "udp")) is None

@@ -115,11 +115,28 @@ def test_days_a_certificate_has_left():
     assert judgement.certificate_days(rows, now) == {"a": 10, "old": -1}
 
 
+CLOCK = {"clock_skew_ms": 0.0, "clock_give_or_take_ms": 0.0, "clock_jump_ms": 0.0, "clock_max_skew_ms": 5000}
+
+
 @pytest.mark.parametrize(
     ("status", "warning"),
     [
         ({"certificate_days": {"a": 13, "b": 14}}, "certificate a ends in 13 days: run site"),
-        ({"clock_skew_seconds": -6}, "the clock is -6 s off the control node's: synchronise it"),
+        (
+            {**CLOCK, "clock_skew_ms": -6001.0, "clock_give_or_take_ms": 2.0},
+            "the clock is -6.001 s off the control node's (give or take 0.002 s), and at most 5 s are borne: "
+            "synchronise both, hosts by the role time_sync or what you have",
+        ),
+        (
+            {**CLOCK, "clock_skew_ms": 90012.0, "clock_max_skew_ms": 250},
+            "the clock is +90.012 s off the control node's (give or take 0.000 s), and at most 0.25 s are borne: "
+            "synchronise both, hosts by the role time_sync or what you have",
+        ),
+        (
+            {**CLOCK, "clock_jump_ms": -90000.0},
+            "the clock jumped by -90.000 s while it was looked at: find what sets it: two programs that keep the time, "
+            "a virtual machine that was stopped, or a person",
+        ),
         (
             {"release": "Debian 11"},
             "Debian 11 has had no security updates since 2026-08-31: plan the move to a newer release",
@@ -131,7 +148,10 @@ def test_what_an_operator_is_warned_of(status, warning):
 
 
 def test_nothing_to_warn_of():
-    assert judgement.warnings({"certificate_days": {"a": 90}, "clock_skew_seconds": 5, "release": "Debian 13"}) == []
+    assert (
+        judgement.warnings({"certificate_days": {"a": 90}, **CLOCK, "clock_skew_ms": 5000.0, "release": "Debian 13"})
+        == []
+    )
 
 
 def test_a_summary_tells_how_each_stack_was_proven_and_with_what_numbers():

@@ -31,6 +31,9 @@ ROLES: Mapping[str, str] = {
     "mindspore_worker": "participant",
 }
 
+MAX_SKEW_MS = 5000
+"""Servers look at the timestamps of clients."""
+
 EXAMPLE = """\
 redis: {host: host1}                       # the store that scheduler and servers share
 scheduler: {host: host1}                   # its REST interface: host1:11202, client certificates only
@@ -70,6 +73,7 @@ def _expansion(parts: Instances) -> Expansion:
         transient=tuple(transient.components),
         known=rounds.known_results(parts, deployed),
         open_files={**removed.open_files, **_open_files(parts)},
+        max_skew_ms=MAX_SKEW_MS,
     )
 
 

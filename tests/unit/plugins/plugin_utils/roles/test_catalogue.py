@@ -44,6 +44,7 @@ RIGHT: dict[str, dict[str, Any]] = {
         "dns_names": ["web.example"],
     },
     "pki_authorities": {"name": "lab", "party": "lab", "common_name": "Lab CA"},
+    "time_sync_instances": {"name": "lab"},
     "mindspore_scheduler_instances": {
         "name": "sched",
         "listen": {"address": "127.0.0.1"},
@@ -407,6 +408,162 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     ("mindspore_worker_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("mindspore_worker_remove_data", "no", ": expected true or false, found the text 'no'"),
+    # time_sync
+    ("time_sync_instances", {"name": "lab"}, ": expected a list"),
+    (
+        "time_sync_instances",
+        [{"servers": ["ntp.example"]}],
+        "[0]: servers: unknown key 'servers' (did you mean 'sources'?)",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{}]}],
+        "[0]: sources[0]: the key 'address' is missing (an address or a DNS name)",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "0.0.0.0"}]}],
+        "[0]: sources[0].address: '0.0.0.0' is no address of one host",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a b iburst"}]}],
+        "[0]: sources[0].address: 'a b iburst' is no DNS name",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "10.0.0.1:123"}]}],
+        "[0]: sources[0].address: '10.0.0.1:123' has a port in it: leave out ':123' "
+        "(ssh's port goes under vars: {ansible_port: 123})",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example", "type": "refclock"}]}],
+        "[0]: sources[0].type: expected one of server, pool, peer, found the text 'refclock'",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example", "port": 0}]}],
+        "[0]: sources[0].port: expected a whole number from 1 to 65535, found the number 0",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example", "nts": True, "key_id": 1}]}],
+        "[0]: sources[0].key_id: 'nts' is given too: a source is known by one of them",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example", "nts": True, "type": "peer"}], "listen": {"addresses": ["127.0.0.1"]}}],
+        "[0]: sources[0].nts: peers can't be asked by NTS: give them a key",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example", "key_id": 0}]}],
+        "[0]: sources[0].key_id: expected a whole number from 1 to 4294967295, found the number 0",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example", "maxpoll": 5}]}],
+        "[0]: sources[0].maxpoll: minpoll 6 is above maxpoll 5",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example", "minpoll": 11}]}],
+        "[0]: sources[0].minpoll: minpoll 11 is above maxpoll 10",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example", "minpoll": -7}]}],
+        "[0]: sources[0].minpoll: expected a whole number from -6 to 24, found the number -7",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example"}, {"address": "a.example", "nts": True}]}],
+        "[0]: sources[1].address: 'a.example' is [0] already",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "10.0.0.2", "type": "peer"}]}],
+        "[0]: sources[0].type: a peer asks back: say with 'listen' where it is answered",
+    ),
+    (
+        "time_sync_instances",
+        [{"sources": [{"address": "a.example"}], "require_authentication": True}],
+        "[0]: require_authentication: no source has nts or a key: none would be left",
+    ),
+    (
+        "time_sync_instances",
+        [{"trusted_certificates": "/etc/chrony/ca.pem"}],
+        "[0]: trusted_certificates: no source has nts: nothing would be trusted by them",
+    ),
+    (
+        "time_sync_instances",
+        [{"trusted_certificates": "/etc/chrony/my ca.pem"}],
+        "[0]: trusted_certificates: '/etc/chrony/my ca.pem' is not an absolute path on the host that "
+        "chrony.conf can say: without blanks",
+    ),
+    (
+        "time_sync_instances",
+        [{"makestep": {"threshold_seconds": 0, "updates": 3}}],
+        "[0]: makestep.threshold_seconds: expected a number above 0, found the number 0",
+    ),
+    (
+        "time_sync_instances",
+        [{"makestep": {"threshold_seconds": 1, "updates": -2}}],
+        "[0]: makestep.updates: expected a whole number from -1 to 1000000, found the number -2",
+    ),
+    (
+        "time_sync_instances",
+        [{"makestep": {"threshold_seconds": 1}}],
+        "[0]: makestep: the key 'updates' is missing (a whole number from -1 to 1000000)",
+    ),
+    (
+        "time_sync_instances",
+        [{"listen": {"addresses": ["10.0.0.1"]}}],
+        "[0]: listen.allow: is empty, and there is no peer: nobody would be answered",
+    ),
+    (
+        "time_sync_instances",
+        [{"listen": {"addresses": ["10.0.0.1", "10.0.0.2"], "allow": ["10.0.0.0/8"]}}],
+        "[0]: listen.addresses[1]: is a second IPv4 address: chrony listens on one of each family",
+    ),
+    (
+        "time_sync_instances",
+        [{"listen": {"addresses": ["0.0.0.0"], "allow": ["10.0.0.0/8"]}}],
+        "[0]: listen.addresses[0]: '0.0.0.0' is no address of one host",
+    ),
+    (
+        "time_sync_instances",
+        [{"listen": {"addresses": ["10.0.0.1"], "allow": ["10.0.0.1/8"]}}],
+        "[0]: listen.allow[0]: '10.0.0.1/8' has host bits set: write 10.0.0.0/8",
+    ),
+    (
+        "time_sync_instances",
+        [
+            {"name": "a", "sources": [{"address": "a.example"}]},
+            {"name": "b", "sources": [{"address": "a.example"}]},
+        ],
+        "[1]: 'a.example' stands in 'a' too, and a host has one chrony",
+    ),
+    (
+        "time_sync_instances",
+        [
+            {"name": "a", "makestep": {"threshold_seconds": 1, "updates": 3}},
+            {"name": "b", "makestep": {"threshold_seconds": 1, "updates": 3}},
+        ],
+        "[1]: 'makestep' stands in 'a' too, and a host has one chrony",
+    ),
+    (
+        "time_sync_max_skew_ms",
+        "1000",
+        ": expected a whole number from 1 to 86400000, found the text '1000': leave out the quotes",
+    ),
+    ("time_sync_max_skew_ms", 0, ": expected a whole number from 1 to 86400000, found the number 0"),
+    ("time_sync_packages", [], ": expected a list of at least 1, found 0"),
+    ("time_sync_replaces", "ntpsec", ": expected a list, found the text 'ntpsec'"),
+    ("time_sync_program", "chronyd", ": 'chronyd' is no absolute path: it begins with '/' and has no '..'"),
+    ("time_sync_client", "chronyc", ": 'chronyc' is no absolute path: it begins with '/' and has no '..'"),
+    ("time_sync_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     # shared_mindspore
     ("shared_mindspore_instances", {}, ": expected a list, found a mapping"),
     ("shared_mindspore_python_packages", [""], ": [0]: is empty"),

@@ -1,0 +1,65 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""No package goes for another that nobody said may go."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.fedlearn.infra.plugins.modules import packages
+
+SIMULATED = """\
+NOTE: This is only a simulation!
+Remv systemd-timesyncd [252.38-1~deb12u1]
+Remv ntpsec [1.2.2]
+Inst chrony (4.3-2+deb12u3 Debian:12.11/stable [amd64])
+"""
+
+
+def foresee(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], simulated: str, **options: Any
+) -> dict[str, Any]:
+    """What the module says in check mode of a host without chrony, where apt foresees this."""
+    monkeypatch.setattr(packages, "missing", lambda _module, names: names)
+    monkeypatch.setattr(packages, "run", lambda _module, _argv: (0 if simulated else 100, simulated))
+    arguments = {"names": ["chrony"], "_ansible_check_mode": True, **options}
+    with patch_module_args(arguments), pytest.raises(SystemExit):
+        packages.main()
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_what_would_go_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = foresee(monkeypatch, capsys, SIMULATED, replaces=["systemd-timesyncd"])
+    assert found["failed"] is True
+    assert found["msg"] == (
+        "chrony can't be installed: apt would remove ntpsec for it: remove them yourself, or ask for it elsewhere"
+    )
+
+
+@pytest.mark.parametrize("simulated", [SIMULATED, SIMULATED.replace("Remv", "Inst"), ""])
+def test_what_may_go_is_no_hindrance(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], simulated: str
+) -> None:
+    """Nor is a host on which apt can't tell yet, since no list was ever fetched."""
+    found = foresee(monkeypatch, capsys, simulated, replaces=["systemd-timesyncd", "ntpsec"])
+    assert (found["changed"], found["missing"]) == (True, ["chrony"])
+
+
+def test_nothing_is_installed_once_something_would_go(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(packages, "NoDaemons", lambda: monkeypatch.context())
+    monkeypatch.setattr(packages, "missing", lambda _module, names: names)
+    monkeypatch.setattr(packages, "run", lambda _module, argv: asked.append(argv) or (0, SIMULATED))
+    with patch_module_args({"names": ["chrony"]}), pytest.raises(SystemExit):
+        packages.main()
+    assert "apt would remove ntpsec, systemd-timesyncd for it" in json.loads(capsys.readouterr().out)["msg"]
+    assert [argv[1] for argv in asked] == ["--simulate"]
