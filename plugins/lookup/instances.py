@@ -18,7 +18,8 @@ description:
     removal is about. It reads variables only and touches no host.
 options:
   stack:
-    description: Only instances of this stack; empty means all.
+    description:
+      - Only instances of this stack; empty means all. What is no stack's is there as well, unless O(state) is given.
     type: str
     default: ''
   source:
@@ -55,10 +56,14 @@ from ansible.plugins.lookup import LookupBase
 
 
 def choose(given: Mapping[str, list[Mapping[str, Any]]], stack: str, state: str) -> dict[str, list[dict[str, Any]]]:
-    """Of each variable's instances those of ``stack`` (all when empty), in ``state`` (their own when empty)."""
+    """Of each variable's instances those of ``stack`` (all when empty), in ``state`` (their own when empty).
+
+    What is no stack's but its host's is there with each of them, and goes with none.
+    """
     change = {"state": state} if state else {}
+    chosen = {stack} if state else {stack, None}
     return {
-        name: [{**instance, **change} for instance in instances if not stack or instance.get("stack") == stack]
+        name: [{**instance, **change} for instance in instances if not stack or instance.get("stack") in chosen]
         for name, instances in given.items()
     }
 

@@ -23,6 +23,15 @@ def test_a_stack_is_chosen_and_the_other_variables_stay_as_empty_lists():
     assert choose(GIVEN, "a", "") == {"redis_instances": GIVEN["redis_instances"][:1], "nginx_sites": []}
 
 
+def test_what_is_no_stack_s_is_there_with_each_and_goes_with_none():
+    clock = {"name": "demo-time"}
+    assert choose({"time_sync_instances": [clock]}, "a", "") == {"time_sync_instances": [clock]}
+    assert choose({"time_sync_instances": [clock]}, "a", "absent") == {"time_sync_instances": []}
+    assert choose({"time_sync_instances": [clock]}, "", "absent") == {
+        "time_sync_instances": [{**clock, "state": "absent"}]
+    }
+
+
 def test_a_state_is_given_to_all_and_the_inventory_is_not_touched():
     assert {each["state"] for each in choose(GIVEN, "", "absent")["redis_instances"]} == {"absent"}
     assert GIVEN["redis_instances"][0]["state"] == "present"
