@@ -15,6 +15,7 @@ description:
   - An installation that was cut off, also by a power failure, is finished first.
   - An installation for which apt would remove other packages is refused, unless O(replaces) names them.
   - Links that a package laid to a default of its own can be withdrawn, as long as nobody touched them.
+  - What packages do while they are installed can be told them by files that are there only then.
 version_added: 0.1.0
 author:
   - fedlearn.infra contributors (@fedlearn)
@@ -49,6 +50,22 @@ options:
     type: list
     elements: str
     default: []
+  during:
+    description:
+      - Configuration files that are there while packages are installed, and only then, such as the one that keeps
+        PostgreSQL's from making a cluster. A file that is there already is put aside meanwhile.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Where it lies, an absolute path. What its lines begin comments with is C(#).
+        type: str
+        required: true
+      content:
+        description: What it says.
+        type: str
+        required: true
   lock_timeout:
     description: Seconds to wait for another run of apt or dpkg.
     type: int
@@ -100,41 +117,44 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
 
-POLICY = "/usr/sbin/policy-rc.d"
-ASIDE = POLICY + ".fedlearn-aside"
 MARK = "# laid by fedlearn.infra.packages while it installs\n"
-POLICY_TEXT = "#!/bin/sh\n" + MARK + "exit 101\n"
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
 
 
-def is_ours(path: str) -> bool:
-    """Whether a policy-rc.d was laid by this module."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return MARK in stream.read()
-    except OSError:
-        return False
+class During:
+    """A file that is there while packages are installed; what a killed run left behind is put right."""
+
+    def __init__(self, path: str, text: str, mode: int = 0o644) -> None:
+        self.path, self.text, self.mode = path, text, mode
+        self.aside = f"{path}.fedlearn-aside"
+
+    @property
+    def left(self) -> bool:
+        """Whether it is there, or what it replaced isn't."""
+        return os.path.lexists(self.aside) or self._is_ours()
+
+    def _is_ours(self) -> bool:
+        try:
+            with open(self.path, encoding="utf-8", errors="replace") as stream:
+                return MARK in stream.read()
+        except OSError:
+            return False
+
+    def lay(self) -> None:
+        """Puts it in place, and aside what is there."""
+        if os.path.lexists(self.path) and not self._is_ours():
+            os.replace(self.path, self.aside)
+        files.write_atomically(self.path, self.text.encode(), self.mode)
+
+    def put_back(self) -> None:
+        """What the administrator had there, or nothing."""
+        if os.path.lexists(self.aside):
+            os.replace(self.aside, self.path)
+        elif self._is_ours():
+            os.unlink(self.path)
 
 
-class NoDaemons:
-    """Keeps packages from starting daemons while they are installed; what a killed run left behind is put right."""
-
-    def __enter__(self) -> NoDaemons:
-        if os.path.lexists(POLICY) and not is_ours(POLICY):
-            os.replace(POLICY, ASIDE)
-        files.write_atomically(POLICY, POLICY_TEXT.encode(), 0o755)
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        put_policy_back()
-
-
-def put_policy_back() -> None:
-    """The administrator's policy-rc.d, or none."""
-    if os.path.lexists(ASIDE):
-        os.replace(ASIDE, POLICY)
-    elif is_ours(POLICY):
-        os.unlink(POLICY)
+NO_DAEMONS = During("/usr/sbin/policy-rc.d", f"#!/bin/sh\n{MARK}exit 101\n", 0o755)
 
 
 def installed(module: AnsibleModule, names: list[str]) -> dict[str, tuple[str, str]]:
@@ -214,11 +234,13 @@ def untouched(module: AnsibleModule, link: str, target: str, package: str) -> bo
 def main() -> None:
     """Looks, installs, withdraws."""
     link = {key: {"type": "str", "required": True} for key in ("link", "target", "package")}
+    file = {key: {"type": "str", "required": True} for key in ("path", "content")}
     module = AnsibleModule(
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},
             "withdraw": {"type": "list", "elements": "dict", "options": link, "default": []},
             "replaces": {"type": "list", "elements": "str", "default": []},
+            "during": {"type": "list", "elements": "dict", "options": file, "default": []},
             "lock_timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -226,15 +248,18 @@ def main() -> None:
     names = missing(module, module.params["names"])
     if names and module.check_mode:
         refuse_removals(module, names)
-    if not module.check_mode:
-        if names:
-            try:
-                with NoDaemons():
-                    install(module, names)
-            except files.ServiceError as error:
-                module.fail_json(msg=f"{', '.join(names)} can't be installed: {error}", missing=names, withdrawn=[])
-        elif is_ours(POLICY) or os.path.lexists(ASIDE):
-            put_policy_back()
+    during = [NO_DAEMONS, *(During(one["path"], MARK + one["content"]) for one in module.params["during"])]
+    if not module.check_mode and (names or any(one.left for one in during)):
+        try:
+            if names:
+                for one in during:
+                    one.lay()
+                install(module, names)
+        except files.ServiceError as error:
+            module.fail_json(msg=f"{', '.join(names)} can't be installed: {error}", missing=names, withdrawn=[])
+        finally:
+            for one in during:
+                one.put_back()
     withdrawn = [one["link"] for one in module.params["withdraw"] if untouched(module, **one)]
     if not module.check_mode:
         for path in withdrawn:

@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""No package goes for another that nobody said may go."""
+"""No package goes for another that nobody said may go, and what is laid for an installation goes with its end."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,13 +54,31 @@ def test_what_may_go_is_no_hindrance(
 
 
 def test_nothing_is_installed_once_something_would_go(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(packages, "NoDaemons", lambda: monkeypatch.context())
+    monkeypatch.setattr(packages, "NO_DAEMONS", packages.During(str(tmp_path / "policy"), packages.MARK))
     monkeypatch.setattr(packages, "missing", lambda _module, names: names)
     monkeypatch.setattr(packages, "run", lambda _module, argv: asked.append(argv) or (0, SIMULATED))
     with patch_module_args({"names": ["chrony"]}), pytest.raises(SystemExit):
         packages.main()
     assert "apt would remove ntpsec, systemd-timesyncd for it" in json.loads(capsys.readouterr().out)["msg"]
     assert [argv[1] for argv in asked] == ["--simulate"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("before", [None, "the administrator's\n"])
+@pytest.mark.parametrize("killed", [False, True], ids=["", "after a killed run"])
+def test_a_file_is_laid_and_what_was_there_comes_back(tmp_path: Path, before: str | None, killed: bool) -> None:
+    path = tmp_path / "file"
+    if before:
+        path.write_text(before)
+    during = packages.During(str(path), f"{packages.MARK}off\n")
+    assert not during.left
+    for _run in range(1 + killed):
+        during.lay()
+        assert path.read_text() == f"{packages.MARK}off\n"
+        assert during.left
+    during.put_back()
+    assert [one.read_text() for one in tmp_path.iterdir()] == ([before] if before else [])
+    assert not during.left

@@ -30,6 +30,7 @@ WRITER = runpy.run_path(str(CHECKOUT / "tests" / "tools" / "roles.py"))
 WANTED: dict[Path, str] = dict(WRITER["wanted"]())
 
 RIGHT: dict[str, dict[str, Any]] = {
+    "postgresql_instances": {"name": "store"},
     "redis_instances": {"name": "store"},
     "nginx_sites": {
         "name": "front",
@@ -69,7 +70,16 @@ RIGHT: dict[str, dict[str, Any]] = {
 
 TLS = {"certificate": "/c", "key": "/k"}
 SUM = "0" * 64
+TWICE = [{"name": "one"}, {"name": "one"}]
+NOTHING_PROVES = "[0]: clients[0]: says who it is by nothing: give secret, or certificate: subject"
 IPV4 = " is not an IPv4 address that MindSpore Federated takes: its first and last number are from 1 to 254"
+
+
+def client(**changed: Any) -> dict[str, Any]:
+    """A PostgreSQL server's databases and clients: one of each, the latter with something wrong."""
+    one = {"name": "a", "database": "one", "secret": "s", **changed}
+    return {"databases": TWICE[:1], "clients": [one]}
+
 
 WRONG: list[tuple[str, Any, str]] = [
     # limits
@@ -135,6 +145,83 @@ WRONG: list[tuple[str, Any, str]] = [
     ("redis_client", 1, ": expected an absolute path on the host, found the number 1: write it in quotes"),
     ("redis_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("redis_remove_data", "no", ": expected true or false, found the text 'no'"),
+    # postgresql
+    (
+        "postgresql_instances",
+        [{"version": 12}],
+        "[0]: version: expected a whole number from 13 to 99, found the number 12",
+    ),
+    (
+        "postgresql_instances",
+        [{"locale": "C'; x"}],
+        "[0]: locale: 'C'; x' is not the name of a locale, such as C.UTF-8",
+    ),
+    ("postgresql_instances", [{}, {"name": "other"}], "[1]: port: 127.0.0.1 port 5432 is taken by 'store'"),
+    (
+        "postgresql_instances",
+        [{"databases": [{"name": "pg_mine"}]}],
+        "[0]: databases[0].name: 'pg_mine' is not a name: a-z, 0-9, '_' and '-', a letter or '_' first, and not pg_, "
+        "nor a database of PostgreSQL itself",
+    ),
+    ("postgresql_instances", [{"databases": TWICE}], "[0]: databases[1].name: 'one' stands there twice"),
+    (
+        "postgresql_instances",
+        [{"databases": TWICE[:1], "clients": [{"name": "a", "secret": "s", "database": "on"}]}],
+        "[0]: clients[0].database: no database of this instance is called 'on' (there are one)",
+    ),
+    (
+        "postgresql_instances",
+        [{"clients": [{"name": "a", "secret": "s"}]}],
+        "[0]: clients[0].database: is missing: which one may it reach (there are none)?",
+    ),
+    ("postgresql_instances", [client(secret=None)], NOTHING_PROVES),
+    (
+        "postgresql_instances",
+        [client(name="one_read")],
+        "[0]: clients[0].name: 'one_read' is the role that databases are owned or granted by: nobody logs in as that",
+    ),
+    (
+        "postgresql_instances",
+        [client(certificate="any")],
+        "[0]: clients[0].certificate: needs tls.client_ca: the CA that vouches for it",
+    ),
+    (
+        "postgresql_instances",
+        [client(addresses=["127.0.0.1", "10.0.0.0/8"])],
+        "[0]: clients[0].addresses[1]: '10.0.0.0/8' is beyond this host, and without tls all it is sent can be read on "
+        "the way: give the instance tls, or say allow_unencrypted: true",
+    ),
+    (
+        "postgresql_instances",
+        [client(connections=60)],
+        "[0]: clients: may open 60 connections, and memory_mb: 512 has room for 59 (half of it, 4 MB each, 5 in "
+        "reserve): raise it, or lower theirs",
+    ),
+    (
+        "postgresql_instances",
+        [{**client(), "settings": {"max_connections": 14}}],
+        "[0]: settings.max_connections: clients may open 10 connections and 5 are kept in reserve, more than 14: raise "
+        "it or leave it out, or lower the clients' connections",
+    ),
+    (
+        "postgresql_instances",
+        [{"settings": {"max_connections": "14"}}],
+        "[0]: settings.max_connections: is a whole number: leave out quotes, or all of it",
+    ),
+    (
+        "postgresql_instances",
+        [{"settings": {"ssl": False}}],
+        "[0]: settings.ssl: follows from the instance's 'tls': set that",
+    ),
+    (
+        "postgresql_instances",
+        [{"settings": {"restore_command": "x"}}],
+        "[0]: settings.restore_command: can't be set: it would be run as a command",
+    ),
+    ("postgresql_packages", [], ": expected a list of at least 1, found 0"),
+    ("postgresql_space_mb", -1, ": expected a whole number from 0 to 1000000000, found the number -1"),
+    ("postgresql_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("postgresql_remove_data", "no", ": expected true or false, found the text 'no'"),
     # nginx
     ("nginx_sites", [{"listen": []}], "[0]: listen: expected a list of at least 1, found 0"),
     (

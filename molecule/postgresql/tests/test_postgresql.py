@@ -1,0 +1,444 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The postgresql role on one host, as an unprivileged sudo user."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import pytest
+import yaml
+from role_host import RoleHost
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+FULL, PLAIN = VARIABLES["postgresql_instances"]
+UNITS = ("fedlearn-pg-full.service", "fedlearn-pg-plain.service")
+PASSWORDS = {name: VARIABLES[f"canary_{name}"] for name in ("first", "second", "reader")}
+OWN = {"certificate": "/etc/role-test/client.pem", "key": "/etc/role-test/client.key"}
+STRANGER = {"certificate": "/etc/role-test/stranger.pem", "key": "/etc/role-test/stranger.key"}
+
+
+@pytest.fixture
+def role(host: Any) -> RoleHost:
+    return RoleHost(host, "postgresql", VARIABLES)
+
+
+def instances(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instances, the first one changed."""
+    return [{**FULL, **changed}, PLAIN]
+
+
+def clients(index: int, **changed: Any) -> list[dict[str, Any]]:
+    """The first instance's clients, one of them changed."""
+    return [{**client, **(changed if place == index else {})} for place, client in enumerate(FULL["clients"])]
+
+
+def client(role: RoleHost, sql: str, user: str, secret: str = "", **options: str) -> tuple[int, str]:
+    """Status and output of a statement that a client of the full instance makes, over TLS unless told otherwise."""
+    said = {
+        "host": role.address,
+        "port": "5432",
+        "user": user,
+        "dbname": "survey",
+        "sslmode": "verify-ca",
+        "sslrootcert": "/etc/role-test/ca.pem",
+        **options,
+    }
+    words = " ".join(f"{key}={value}" for key, value in said.items())
+    return role.try_sh(f"PGPASSWORD={quote(PASSWORDS.get(secret, ''))} psql -XAtc {quote(sql)} {quote(words)}")
+
+
+def certificate(of: dict[str, str]) -> dict[str, str]:
+    return {"sslcert": of["certificate"], "sslkey": of["key"]}
+
+
+def admin(role: RoleHost, sql: str, database: str = "postgres", name: str = "pg-full", port: int = 5432) -> str:
+    return role.sh(
+        f"psql -XAt -h /run/fedlearn-{name} -p {port} -U postgres -v ON_ERROR_STOP=1 -c {quote(sql)} {database}"
+    ).strip()
+
+
+def main_pid(role: RoleHost, unit: str) -> str:
+    return role.sh(f"systemctl show -p MainPID --value {unit}").strip()
+
+
+def test_listens_on_its_addresses_only(role: RoleHost) -> None:
+    lines = role.sh("ss -Hltnp | grep postgres").splitlines()
+    assert sorted(line.split()[3] for line in lines) == sorted([f"{role.address}:5432", "127.0.0.1:5433"])
+
+
+def test_the_package_made_no_cluster_and_runs_no_daemon(role: RoleHost) -> None:
+    assert role.sh("find /etc/postgresql /var/lib/postgresql -mindepth 1").strip() == ""
+    left = "/usr/sbin/policy-rc.d /etc/postgresql-common/createcluster.d/fedlearn.conf"
+    assert role.sh(f"ls -d {left} 2>/dev/null || true").strip() == ""
+
+
+def test_a_password_of_any_characters_lets_its_client_in(role: RoleHost) -> None:
+    assert client(role, "SELECT session_user, current_user", "survey_a", "first") == (0, "survey_a|survey\n")
+    assert client(role, "SELECT 1", "survey_b", "second")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("user", "secret", "options", "reason"),
+    [
+        ("survey_a", "second", {}, "password authentication failed"),
+        ("survey_a", "first", {"sslmode": "disable"}, "no encryption"),
+        ("survey_a", "first", {"dbname": "store"}, "no pg_hba.conf entry"),
+        ("survey", "first", {}, "no pg_hba.conf entry"),
+        ("postgres", "", {"dbname": "postgres"}, "no pg_hba.conf entry"),
+        ("reader", "reader", {}, "connection requires a valid client certificate"),
+        ("client", "", {"dbname": "store"}, "connection requires a valid client certificate"),
+    ],
+)
+def test_everybody_else_is_refused(
+    role: RoleHost, user: str, secret: str, options: dict[str, str], reason: str
+) -> None:
+    code, said = client(role, "SELECT 1", user, secret, **options)
+    assert code == 2
+    if "encryption" in reason:  # up to 14 it said "SSL off"
+        assert reason in said or "SSL off" in said
+    else:
+        assert reason in said
+
+
+def test_certificates_of_the_clients_ca_only(role: RoleHost) -> None:
+    assert client(role, "SELECT current_user", "reader", "reader", **certificate(OWN)) == (0, "reader\n")
+    assert client(role, "SELECT current_user", "client", dbname="store", **certificate(OWN)) == (0, "client\n")
+    code, said = client(role, "SELECT 1", "client", dbname="store", **certificate(STRANGER))
+    assert (code, "alert" in said) == (2, True), said
+
+
+def test_logins_of_one_owner_change_what_the_other_made_and_readers_read(role: RoleHost) -> None:
+    assert client(role, "CREATE TABLE made (n int); INSERT INTO made VALUES (7)", "survey_a", "first")[0] == 0
+    try:
+        assert client(role, "ALTER TABLE made ADD more int", "survey_b", "second")[0] == 0
+        assert admin(role, "SELECT tableowner FROM pg_tables WHERE tablename = 'made'", "survey") == "survey"
+        assert client(role, "SELECT n FROM made", "reader", "reader", **certificate(OWN)) == (0, "7\n")
+        code, said = client(role, "INSERT INTO made VALUES (8)", "reader", "reader", **certificate(OWN))
+        assert (code, "permission denied" in said) == (1, True)
+        code, said = client(role, "CREATE TABLE mine (n int)", "reader", "reader", **certificate(OWN))
+        assert (code, "permission denied" in said) == (1, True)
+    finally:
+        client(role, "DROP TABLE made", "survey_b", "second")
+
+
+def test_extensions_and_settings_are_in_effect(role: RoleHost) -> None:
+    assert admin(role, "SELECT extname FROM pg_extension ORDER BY 1", "survey").split() == [
+        "btree_gist",
+        "pgcrypto",
+        "plpgsql",
+    ]
+    shown = "shared_buffers max_connections statement_timeout password_encryption data_checksums server_encoding jit"
+    said = admin(role, f"SELECT string_agg(current_setting(s), ' ') FROM unnest(string_to_array('{shown}', ' ')) s")
+    assert said == "64MB 29 90s scram-sha-256 on UTF8 off"
+    assert admin(role, "SHOW application_name") == "psql"
+    assert admin(role, "SELECT boot_val <> reset_val FROM pg_settings WHERE name = 'application_name'") == "t"
+
+
+def test_a_client_is_held_to_its_connections(role: RoleHost) -> None:
+    other = f"PGPASSWORD= psql -XAtc 'SELECT 1' 'host={role.address} user=client dbname=store sslmode=require"
+    other += f" sslcert={OWN['certificate']} sslkey={OWN['key']}'"
+    code, said = client(role, f"\\! {other}", "client", dbname="store", **certificate(OWN))
+    assert "too many connections" in said, (code, said)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_hardened(role: RoleHost, unit: str) -> None:
+    assert role.exposure(unit) <= 2.5
+    assert role.sh(f"ps -o user= -p {main_pid(role, unit)}").strip() == "postgres"
+
+
+def test_second_run_changes_nothing_with_three_executions(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    again = role.play(most=3)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert role.state(units=UNITS) == before
+
+
+def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
+    assert role.play("--check").changed == 0
+    assert role.play(entry="check").code == 0
+    assert role.play(entry="precheck").code == 0
+
+
+def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> None:
+    owned = role.owned()
+    assert len(owned) == 10
+    damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"))
+    for path, damage in zip(owned, damages, strict=False):
+        before = role.sh(f"cat {path}; stat -c '%a %U' {path}")
+        role.sh(damage.format(path))
+        named = role.play(entry="check").words
+        assert f"differing: {path}" in named, damage
+        assert "stopped:" not in named, damage
+        assert role.play().changed == 1, damage
+        assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before, damage
+
+
+@pytest.mark.parametrize(
+    ("sql", "database", "named"),
+    [
+        ("ALTER ROLE survey_a SUPERUSER", "postgres", "login survey_a: attributes"),
+        ("ALTER ROLE survey_a CONNECTION LIMIT 99", "postgres", "login survey_a: connections"),
+        ("ALTER ROLE survey_b PASSWORD 'by hand'", "postgres", "login survey_b: password"),
+        ("ALTER ROLE client PASSWORD 'by hand'", "postgres", "login client: password"),
+        ("GRANT keeper TO survey_b", "postgres", "login survey_b: no longer keeper"),
+        ("REVOKE survey FROM survey_b", "postgres", "login survey_b: member of survey"),
+        ("ALTER ROLE survey_b IN DATABASE survey RESET role", "postgres", "login survey_b: acts as survey"),
+        ("ALTER ROLE keeper LOGIN", "postgres", "role keeper: nobody logs in as it"),
+        ("ALTER DATABASE store OWNER TO survey", "postgres", "database store: owner"),
+        ("GRANT CONNECT ON DATABASE store TO PUBLIC", "postgres", "database store: closed"),
+        ("DROP EXTENSION pgcrypto", "survey", "database survey: extension pgcrypto"),
+        ("CREATE TABLE by_hand (n serial)", "survey", "role survey_read: tables, role survey_read: sequences"),
+        (
+            "ALTER DEFAULT PRIVILEGES FOR ROLE keeper IN SCHEMA public REVOKE ALL ON TABLES FROM store_write",
+            "store",
+            "role store_write: tables to come",
+        ),
+        ("DROP DATABASE store", "postgres", "database store: made"),
+    ],
+)
+def test_what_is_changed_inside_is_named_and_repaired(role: RoleHost, sql: str, database: str, named: str) -> None:
+    admin(role, sql, database)
+    found = role.play(entry="check")
+    assert f"pg-full: differing: {named}" in found.words, found.text
+    assert "pg-plain:" not in found.words
+    assert role.play("--check").changed == 1
+    assert role.play().changed == 1
+    assert role.play(entry="check").code == 0
+    if "by_hand" in sql:
+        admin(role, "DROP TABLE by_hand", database)
+
+
+def test_a_stopped_one_is_named_and_started(role: RoleHost) -> None:
+    role.sh(f"systemctl stop {UNITS[1]}")
+    named = role.play(entry="check").words
+    assert f"pg-plain: stopped: {UNITS[1]} is inactive (dead)" in named
+    assert "differing:" not in named
+    assert role.play().changed == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"settings": {"work_mem": "lots"}}, 'invalid value for parameter "work_mem": "lots"'),
+        ({"settings": {"no_such_thing": 1}}, 'unrecognized configuration parameter "no_such_thing"'),
+        ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "key values mismatch"),
+        ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/nowhere.pem"}}, "nowhere.pem isn't there, or is empty"),
+        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
+        ({"version": 14}, "and version: 14 is wanted: see 'Major versions'"),
+    ],
+    ids=["value", "setting", "key of another", "no certificate", "another CA", "another version"],
+)
+def test_what_it_refuses_never_replaces_what_it_takes(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(postgresql_instances=instances(**changed))
+    assert run.failed == 1
+    assert reason in run.words.replace('\\"', '"').replace("''", "'"), run.text
+    assert "pg-full" in run.words
+    assert role.state(units=UNITS) == before
+    assert client(role, "SELECT 1", "survey_a", "first")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"version": 12}, "[0]: version: expected a whole number from 13 to 99, found the number 12"),
+        ({"port": "5432"}, "[0]: port: expected a whole number from 1 to 65535, found the text '5432'"),
+        ({"addresses": ["0.0.0.0"]}, "[0]: addresses[0]: '0.0.0.0' is no address of one host"),
+        (
+            {"tls": None},
+            "is beyond this host, and without tls all it is sent can be read on the way: give the instance tls",
+        ),
+        (
+            {"settings": {"listen_addresses": "*"}},
+            "[0]: settings.listen_addresses: follows from the instance's 'addresses'",
+        ),
+        (
+            {"settings": {"archive_command": "x"}},
+            "[0]: settings.archive_command: can't be set: it would be run as a command",
+        ),
+        ({"settings": {"work_mem": "1\nport=1"}}, "[0]: settings.work_mem"),
+        (
+            {"settings": {"max_connections": 28}},
+            "clients may open 24 connections and 5 are kept in reserve, more than 28",
+        ),
+        ({"memory_mb": 200}, "[0]: clients: may open 24 connections, and memory_mb: 200 has room for 20"),
+        (
+            {"databases": [{"name": "survey"}, {"name": "survey"}]},
+            "[0]: databases[1].name: 'survey' stands there twice",
+        ),
+        ({"databases": [{"name": "template1"}]}, "[0]: databases[0].name: 'template1' is not a name"),
+        ({"databases": [{"name": "survey"}]}, "no database of this instance is called 'store' (there are survey)"),
+        ({"clients": clients(0, name="survey")}, "'survey' is the role that databases are owned or granted by"),
+        ({"clients": clients(1, name="survey_a")}, "[0]: clients[1].name: 'survey_a' stands there twice"),
+        ({"clients": clients(0, secret=None)}, "[0]: clients[0]: says who it is by nothing: give secret"),
+        ({"clients": clients(0, addresses=["10.0.0.1/8"])}, "'10.0.0.1/8' has host bits set: write 10.0.0.0/8"),
+        ({"clients": clients(2, allow_unencrypted=True)}, "[0]: clients[2].certificate: is shown over TLS only"),
+        ({"name": "pg-plain"}, "postgresql_instances[1]: name: 'pg-plain' is also the name of [0]"),
+        ({"adresses": []}, "Supported parameters include: addresses"),
+    ],
+)
+def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(postgresql_instances=instances(**wrong))
+    assert (run.code, run.changed) == (2, 0)
+    assert message in run.words.replace("''", "'"), run.text
+    assert role.state(units=UNITS) == before
+
+
+@pytest.fixture
+def foreign(role: RoleHost) -> Iterator[int]:
+    """A port held by somebody else's program."""
+    role.sh("systemd-run --quiet --unit foreign python3 -m http.server 5499 --bind 127.0.0.1; sleep 1")
+    yield 5499
+    role.sh("systemctl stop foreign")
+
+
+def third(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instances, and one more."""
+    return [FULL, PLAIN, {"name": "pg-third", "federation": "pg-one", "port": 5434, "memory_mb": 128, **changed}]
+
+
+def gone(role: RoleHost) -> None:
+    absent = [{"name": "pg-third", "federation": "pg-one", "state": "absent"}]
+    assert role.play(postgresql_instances=absent, postgresql_remove_data=True).code == 0
+
+
+def test_precheck_names_ports_of_others_and_too_small_disks(role: RoleHost, foreign: int) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(postgresql_instances=third(port=foreign), entry="precheck")
+    assert run.code == 2
+    assert "pg-third: 127.0.0.1 port 5499: held by python3 (process" in run.words
+    run = role.play(postgresql_instances=third(), postgresql_space_mb=900_000_000, entry="precheck")
+    assert run.code == 2
+    assert "900000000 MB are needed (900000000 MB in /var/lib/fedlearn-pg-third for pg-third)" in run.words
+    assert role.state(units=UNITS) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"version": 14}, "there is no PostgreSQL 14 in /usr/lib/postgresql, only:"),
+        ({"locale": "xx_YY.UTF-8"}, 'invalid locale name "xx_YY.UTF-8"'),
+        ({"databases": [{"name": "x", "extensions": ["no_such"]}]}, "pg-third: database x: extension no_such:"),
+    ],
+    ids=["version", "locale", "extension"],
+)
+def test_a_new_one_that_can_not_be_made_is_told(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
+    run = role.play(postgresql_instances=third(**changed))
+    assert run.code == 2
+    assert reason in run.words.replace('\\"', '"'), run.text
+    gone(role)
+
+
+def test_a_directory_of_somebody_else_is_left_alone(role: RoleHost) -> None:
+    role.sh("mkdir -p /var/lib/fedlearn-pg-third/data && echo theirs >/var/lib/fedlearn-pg-third/data/file")
+    try:
+        run = role.play(postgresql_instances=third())
+        assert run.code == 2
+        assert "/var/lib/fedlearn-pg-third is there and belongs to root: it is left alone" in run.words
+        assert role.sh(
+            "stat -c %U /var/lib/fedlearn-pg-third/data; cat /var/lib/fedlearn-pg-third/data/file"
+        ).split() == [
+            "root",
+            "theirs",
+        ]
+    finally:
+        role.sh("rm -r /var/lib/fedlearn-pg-third")
+
+
+def test_a_new_certificate_is_loaded_without_losing_a_session(role: RoleHost) -> None:
+    before = main_pid(role, UNITS[0])
+    role.sh("cd /etc/role-test && cp -p server.pem server.old && cat server.old ca.pem > server.pem")
+    waiting = (
+        f"PGPASSWORD=CANARY-2 psql -XAtc 'SELECT pg_sleep(40), 5' 'host={role.address} user=survey_b dbname=survey'"
+    )
+    role.sh(f"systemd-run --quiet --unit session /bin/sh -c {quote(waiting + ' >/run/session')}; sleep 1")
+    assert role.play().changed == 1
+    assert main_pid(role, UNITS[0]) == before
+    role.sh("cd /etc/role-test && mv server.old server.pem")
+    assert role.play().changed == 1
+    role.sh("while systemctl is-active --quiet session; do sleep 1; done")
+    assert role.sh("cat /run/session; rm /run/session").strip() == "|5"
+
+
+def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")
+    try:
+        run = role.play()
+    finally:
+        role.sh("cd /etc/role-test && mv server.keep server.key")
+    assert run.code == 2
+    assert "key values mismatch" in run.words
+    assert role.state(units=UNITS) == before
+    assert role.play().changed == 0
+
+
+def test_a_login_is_shut_out_at_once_and_dropped_after_its_last_session(role: RoleHost) -> None:
+    less = instances(clients=clients(1, state="absent"))
+    waiting = f"PGPASSWORD=CANARY-2 psql -XAtc 'SELECT pg_sleep(600)' 'host={role.address} user=survey_b dbname=survey'"
+    role.sh(f"systemd-run --quiet --unit session /bin/sh -c {quote(waiting)}; sleep 1")
+    run = role.play(postgresql_instances=less)
+    assert (run.code, run.changed) == (0, 2), run.text
+    assert client(role, "SELECT 1", "survey_b", "second")[0] == 2
+    assert admin(role, "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'survey_b'") == "f"
+    assert role.play(postgresql_instances=less).changed == 0
+    role.sh("systemctl stop session; sleep 1")
+    admin(role, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'survey_b'; SELECT pg_sleep(1)")
+    assert role.play(postgresql_instances=less).changed == 1
+    assert admin(role, "SELECT count(*) FROM pg_roles WHERE rolname = 'survey_b'") == "0"
+    assert role.play().changed == 2
+
+
+def test_no_secret_anywhere(role: RoleHost) -> None:
+    admin(role, "ALTER ROLE survey_b PASSWORD NULL; ALTER ROLE survey_a PASSWORD NULL")
+    told = role.play("-vvv", "--diff").text
+    places = "/etc /run/fedlearn* /var/log /var/lib/fedlearn* /usr/lib/systemd /tmp"
+    assert role.sh("echo CANARY-0 >/etc/planted; grep -rl CANARY- /etc; rm /etc/planted").split() == ["/etc/planted"]
+    assert "CANARY-" not in told
+    assert "SCRAM-SHA-256" not in told
+    assert role.sh(f"grep -rls CANARY- {places} || true").strip() == ""
+    assert "CANARY-" not in role.sh("journalctl --no-pager -u 'fedlearn-*'")
+    assert "SCRAM-SHA-256$" not in role.sh("journalctl --no-pager -u 'fedlearn-*'")
+
+
+def test_deferred_restarts_leave_what_runs(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    run = role.play("-e", "fedlearn_restart=deferred", postgresql_instances=instances(port=5439))
+    assert run.code == 0, run.text
+    assert role.state(units=UNITS) == before
+
+
+def test_data_stay_until_told(role: RoleHost) -> None:
+    durable = third(databases=[{"name": "kept"}])
+    assert role.play(postgresql_instances=durable).code == 0
+    admin(role, "CREATE TABLE kept AS SELECT 'yes' AS it", "kept", "pg-third", 5434)
+    role.sh("kill -9 $(systemctl show -p MainPID --value fedlearn-pg-third); sleep 6")
+    assert admin(role, "SELECT it FROM kept", "kept", "pg-third", 5434) == "yes"
+    absent = [{"name": "pg-third", "federation": "pg-one", "state": "absent"}]
+    assert role.play(postgresql_instances=absent).changed == 1
+    assert role.try_sh("test -e /etc/systemd/system/fedlearn-pg-third.service")[0] == 1
+    assert role.play(postgresql_instances=durable).changed == 1
+    assert admin(role, "SELECT it FROM kept", "kept", "pg-third", 5434) == "yes"
+    gone(role)
+    assert role.try_sh("ls -d /var/lib/fedlearn-pg-third")[0] != 0
+
+
+def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
+    assert role.play(entry="remove", postgresql_remove_data=True).changed == 1
+    assert role.play(entry="remove", postgresql_remove_data=True).changed == 0
+    left = role.sh("find /etc /var/lib /run | grep -e pg-one -e fedlearn-pg -e fedlearn/pg- || true")
+    assert left == "", left
+    assert role.try_sh("ss -Hltnp | grep -q postgres")[0] == 1
+    clean = role.play("--check")
+    assert (clean.code, clean.failed) == (0, 0), clean.text
+    assert role.owned() == []
+    assert role.play().changed >= 1
