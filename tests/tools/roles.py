@@ -46,6 +46,8 @@ ENTRY_POINTS = {
     "artifacts": "Bring runtimes, launcher, models and applications",
     "precheck": "Look for what would stop main; changes nothing",
     "check": "Compare what is there with what was asked, and ask for health; changes nothing",
+    "backup": "Bring a copy of the data to the control node; changes nothing on the host",
+    "restore": "Put the data of a backup in the place of those that are there",
     "remove": "Take away what main brought",
 }
 """Those that a role has tasks for are its."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
@@ -136,7 +137,7 @@ def test_extensions_and_settings_are_in_effect(role: RoleHost) -> None:
     ]
     shown = "shared_buffers max_connections statement_timeout password_encryption data_checksums server_encoding jit"
     said = admin(role, f"SELECT string_agg(current_setting(s), ' ') FROM unnest(string_to_array('{shown}', ' ')) s")
-    assert said == "64MB 29 90s scram-sha-256 on UTF8 off"
+    assert said == "128MB 32 90s scram-sha-256 on UTF8 off"
     assert admin(role, "SHOW application_name") == "psql"
     assert admin(role, "SELECT boot_val <> reset_val FROM pg_settings WHERE name = 'application_name'") == "t"
 
@@ -269,7 +270,7 @@ def test_what_it_refuses_never_replaces_what_it_takes(role: RoleHost, changed: d
             {"settings": {"max_connections": 28}},
             "clients may open 24 connections and 5 are kept in reserve, more than 28",
         ),
-        ({"memory_mb": 200}, "[0]: clients: may open 24 connections, and memory_mb: 200 has room for 20"),
+        ({"memory_mb": 200}, "[0]: clients: may open 24 connections, and there is room for 7 (half of"),
         (
             {"databases": [{"name": "survey"}, {"name": "survey"}]},
             "[0]: databases[1].name: 'survey' stands there twice",
@@ -384,7 +385,8 @@ def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None
 
 def test_a_login_is_shut_out_at_once_and_dropped_after_its_last_session(role: RoleHost) -> None:
     less = instances(clients=clients(1, state="absent"))
-    waiting = f"PGPASSWORD=CANARY-2 psql -XAtc 'SELECT pg_sleep(600)' 'host={role.address} user=survey_b dbname=survey'"
+    waiting = "PGOPTIONS='-c statement_timeout=0' PGPASSWORD=CANARY-2 "
+    waiting += f"psql -XAtc 'SELECT pg_sleep(600)' 'host={role.address} user=survey_b dbname=survey'"
     role.sh(f"systemd-run --quiet --unit session /bin/sh -c {quote(waiting)}; sleep 1")
     run = role.play(postgresql_instances=less)
     assert (run.code, run.changed) == (0, 2), run.text
@@ -430,6 +432,45 @@ def test_data_stay_until_told(role: RoleHost) -> None:
     assert admin(role, "SELECT it FROM kept", "kept", "pg-third", 5434) == "yes"
     gone(role)
     assert role.try_sh("ls -d /var/lib/fedlearn-pg-third")[0] != 0
+
+
+def test_a_new_host_gets_the_data_back(role: RoleHost, tmp_path: Path) -> None:
+    make = "CREATE TABLE kept AS SELECT n, md5(n::text) AS sum FROM generate_series(1, 5000) n"
+    make += "; CREATE SEQUENCE going START 7"
+    assert client(role, make, "survey_a", "first")[0] == 0
+    read = "SELECT md5(string_agg(n || sum, ',' ORDER BY n)) FROM kept"
+    before = client(role, read, "survey_b", "second")
+    assert before[0] == 0
+    run = role.play(entry="backup", postgresql_backup_directory=str(tmp_path))
+    assert (run.code, run.changed) == (0, 1), run.text
+    (file,) = tmp_path.glob("host/postgresql-*.tar")
+    assert tmp_path.joinpath("host").stat().st_mode & 0o777 == 0o700
+    assert role.sh("ls /var/tmp | grep fedlearn || true") == ""
+
+    assert role.play(entry="remove", postgresql_remove_data=True).changed == 1
+    assert role.play().code == 0
+    run = role.play(entry="restore", postgresql_restore_from=str(file))
+    assert run.code == 0, run.text
+    assert role.sh("ls /var/tmp /var/lib/fedlearn | grep -e fedlearn- -e restore || true") == ""
+    assert client(role, read, "survey_b", "second") == before
+    assert client(role, "SELECT nextval('going')", "survey_b", "second") == (0, "7\n")
+    assert client(role, "SELECT count(*) FROM kept", "reader", "reader", **certificate(OWN)) == (0, "5000\n")
+    assert client(role, "DROP TABLE kept; DROP SEQUENCE going", "survey_b", "second")[0] == 0
+    assert role.play().changed == 0
+
+
+def test_a_restore_that_fails_leaves_the_data(role: RoleHost, tmp_path: Path) -> None:
+    assert "which file of" in role.play(entry="restore").words
+    assert client(role, "CREATE TABLE kept AS SELECT 5 AS n", "survey_a", "first")[0] == 0
+    broken = tmp_path / "broken.tar"
+    with tarfile.open(broken, "w") as archive:
+        for name in ("pg-full", "pg-plain"):
+            (tmp_path / "survey.dump").write_text("no dump")
+            archive.add(tmp_path / "survey.dump", f"{name}/survey.dump")
+    run = role.play(entry="restore", postgresql_restore_from=str(broken))
+    assert run.code == 2
+    assert "does not appear to be a valid archive" in run.words
+    assert client(role, "SELECT n FROM kept; DROP TABLE kept", "survey_a", "first") == (0, "5\n")
 
 
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:

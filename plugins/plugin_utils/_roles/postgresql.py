@@ -14,7 +14,7 @@ from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
 from .checking import ADDRESSES, FILE, IDENTITY, check_instances
 
-MB_PER_CONNECTION = 4
+MB_PER_CONNECTION = 8
 """What a connection's process takes of ``memory_mb``, of which half is for connections."""
 RESERVED_CONNECTIONS = 5
 """Connections that no client gets: health, objects, backup."""
@@ -156,29 +156,25 @@ def _logins(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     ]
 
 
+def _most(memory_mb: int) -> int:
+    """How many connections a server of that memory carries: whoever comes and goes, it needs no restart."""
+    return memory_mb // 2 // MB_PER_CONNECTION
+
+
 def _budget(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     wanted = sum(client["connections"] for _index, client in _present(values))
-    room = values["memory_mb"] // 2 // MB_PER_CONNECTION - RESERVED_CONNECTIONS
-    most = values["settings"].get("max_connections", wanted + RESERVED_CONNECTIONS)
-    if isinstance(most, bool) or not isinstance(most, int):
-        return [(("settings", "max_connections"), "is a whole number: leave out quotes, or all of it")]
-    if wanted + RESERVED_CONNECTIONS > most:
-        return [
-            (
-                ("settings", "max_connections"),
-                f"clients may open {wanted} connections and {RESERVED_CONNECTIONS} are kept in reserve, more than "
-                f"{most}: raise it or leave it out, or lower the clients' connections",
-            )
-        ]
-    if wanted > room:
-        return [
-            (
-                ("clients",),
-                f"may open {wanted} connections, and memory_mb: {values['memory_mb']} has room for {room} (half of "
-                f"it, {MB_PER_CONNECTION} MB each, {RESERVED_CONNECTIONS} in reserve): raise it, or lower theirs",
-            )
-        ]
-    return []
+    memory, given = values["memory_mb"], values["settings"].get("max_connections", RESERVED_CONNECTIONS + 1)
+    if isinstance(given, bool) or not isinstance(given, int) or given <= RESERVED_CONNECTIONS:
+        return [(("settings", "max_connections"), f"is a whole number above {RESERVED_CONNECTIONS}, without quotes")]
+    if "max_connections" in values["settings"]:
+        room, why = given, f"max_connections: {given}"
+    else:
+        room, why = _most(memory), f"half of memory_mb: {memory}, {MB_PER_CONNECTION} MB each"
+    room -= RESERVED_CONNECTIONS
+    if wanted <= room:
+        return []
+    told = f"may open {wanted} connections, and there is room for {room} ({why}, {RESERVED_CONNECTIONS} in reserve)"
+    return [(("clients",), f"{told}: raise it, or lower theirs")]
 
 
 _DATABASE = Section(
@@ -221,7 +217,7 @@ _CLIENT = Section(
             default=["127.0.0.0/8", "::1/128"],
         ),
         "connections": Key(
-            Integer(1, 10_000), "How many it may have open; the server carries all clients'.", default=10
+            Integer(1, 10_000), "How many it may have open, of those that C(memory_mb) has room for.", default=10
         ),
         "allow_unencrypted": Key(
             Boolean(),
@@ -245,7 +241,7 @@ INSTANCE = Section(
             default="C.UTF-8",
         ),
         "memory_mb": Key(
-            Integer(64, 16_777_216),
+            Integer(128, 16_777_216),
             "What it may use: buffers, caches and the memory of connections are sized by it.",
             default=512,
             unit="MB",
@@ -301,18 +297,17 @@ def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _sized(instance: dict[str, Any]) -> dict[str, Any]:
-    """The instance with the settings that follow from its memory and its clients, below those it was given."""
+    """The instance with the settings that follow from its memory, below those it was given."""
     if instance["state"] == "absent":
         return instance
     memory, given = instance["memory_mb"], instance["settings"]
-    connections = sum(client["connections"] for _index, client in _present(instance)) + RESERVED_CONNECTIONS
-    most = given.get("max_connections", connections)
+    connections = given.get("max_connections", _most(memory))
     derived = {
         "effective_cache_size": f"{memory * 3 // 4}MB",
         "maintenance_work_mem": f"{memory // 16}MB",
         "max_connections": connections,
         "shared_buffers": f"{memory // 4}MB",
-        "work_mem": f"{max(memory * 1024 // 4 // most, 64)}kB",
+        "work_mem": f"{max(memory * 1024 // 4 // connections, 64)}kB",
     }
     return {**instance, "settings": {**derived, **given}}
 
@@ -353,6 +348,14 @@ VARIABLES: Mapping[str, Key] = {
     ),
     "postgresql_health_timeout_seconds": Key(
         Integer(1, 3600), "How long a server may take to answer after a start.", default=60
+    ),
+    "postgresql_backup_directory": Key(
+        Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
+        "Folder on the control node that C(backup) writes to: all data are in it.",
+        default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
+    ),
+    "postgresql_restore_from": Key(
+        Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""
     ),
     "postgresql_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
 }

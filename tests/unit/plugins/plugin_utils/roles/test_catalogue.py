@@ -194,19 +194,19 @@ WRONG: list[tuple[str, Any, str]] = [
     (
         "postgresql_instances",
         [client(connections=60)],
-        "[0]: clients: may open 60 connections, and memory_mb: 512 has room for 59 (half of it, 4 MB each, 5 in "
+        "[0]: clients: may open 60 connections, and there is room for 27 (half of memory_mb: 512, 8 MB each, 5 in "
         "reserve): raise it, or lower theirs",
     ),
     (
         "postgresql_instances",
         [{**client(), "settings": {"max_connections": 14}}],
-        "[0]: settings.max_connections: clients may open 10 connections and 5 are kept in reserve, more than 14: raise "
-        "it or leave it out, or lower the clients' connections",
+        "[0]: clients: may open 10 connections, and there is room for 9 (max_connections: 14, 5 in reserve): raise it, "
+        "or lower theirs",
     ),
     (
         "postgresql_instances",
         [{"settings": {"max_connections": "14"}}],
-        "[0]: settings.max_connections: is a whole number: leave out quotes, or all of it",
+        "[0]: settings.max_connections: is a whole number above 5, without quotes",
     ),
     (
         "postgresql_instances",
@@ -221,6 +221,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("postgresql_packages", [], ": expected a list of at least 1, found 0"),
     ("postgresql_space_mb", -1, ": expected a whole number from 0 to 1000000000, found the number -1"),
     ("postgresql_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("postgresql_backup_directory", "", ": is empty"),
+    ("postgresql_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
     ("postgresql_remove_data", "no", ": expected true or false, found the text 'no'"),
     # nginx
     ("nginx_sites", [{"listen": []}], "[0]: listen: expected a list of at least 1, found 0"),
