@@ -28,7 +28,7 @@ def sizes(**given: Any) -> dict[str, Any]:
 def lines(client: dict[str, Any], tls: dict[str, str] | None) -> list[str]:
     """What pg_hba.conf says of a client, without comments and the administrator's line."""
     instance = {"name": "store", "tls": tls, "databases": [{"name": "db"}], "clients": [{"database": "db", **client}]}
-    template = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False).from_string(  # noqa: S701 - no HTML
+    template = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False).from_string(
         (TEMPLATES / "pg_hba.conf.j2").read_text()
     )
     said = template.render(instance=check([instance])[0]).splitlines()
