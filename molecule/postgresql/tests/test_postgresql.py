@@ -217,6 +217,12 @@ def test_what_is_changed_inside_is_named_and_repaired(role: RoleHost, sql: str, 
         admin(role, "DROP TABLE by_hand", database)
 
 
+def test_it_starts_without_what_a_boot_takes_away(role: RoleHost) -> None:
+    role.sh(f"systemctl stop {' '.join(UNITS)} && rm -rf /run/fedlearn && systemctl start {' '.join(UNITS)}")
+    assert client(role, "SELECT 1", "survey_a", "first")[0] == 0
+    assert role.play().changed == 0
+
+
 def test_a_stopped_one_is_named_and_started(role: RoleHost) -> None:
     role.sh(f"systemctl stop {UNITS[1]}")
     named = role.play(entry="check").words
