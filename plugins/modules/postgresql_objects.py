@@ -375,12 +375,17 @@ class Server:
         if self.ask(connection, "SELECT 1 FROM pg_stat_activity WHERE usename = %s LIMIT 1", login):
             self.busy.append(login)
             return
-        for name in [] if self.foresee else self.databases:
-            with closing(self.connect(name)) as inside, inside.cursor() as cursor:
-                names = sql.Identifier(login), sql.Identifier(self.owner(name))
-                cursor.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(*names))
-                cursor.execute(sql.SQL("DROP OWNED BY {}").format(names[0]))
+        if not self.foresee:
+            for name in self.databases:
+                self.disown(login, name)
         self.change(connection, f"login {login}: dropped", "DROP ROLE {}", login)
+
+    def disown(self, login: str, name: str) -> None:
+        """What a login owns in a database becomes the owner's, and its grants go: only then can it be dropped."""
+        names = sql.Identifier(login), sql.Identifier(self.owner(name))
+        with closing(self.connect(name)) as inside, inside.cursor() as cursor:
+            cursor.execute(sql.SQL("REASSIGN OWNED BY {} TO {}").format(*names))
+            cursor.execute(sql.SQL("DROP OWNED BY {}").format(names[0]))
 
 
 def main() -> None:

@@ -97,6 +97,11 @@ def _certificates(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     ]
 
 
+def _whose_list(tls: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    alone = "client_crl" in tls and "client_ca" not in tls
+    return [(("client_crl",), "needs client_ca: the CA whose certificates are withdrawn")] if alone else []
+
+
 def _proofs(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     silent: list[tuple[Path, str]] = [
         (("clients", index), "says who it is by nothing: give secret, or certificate: subject")
@@ -253,7 +258,11 @@ INSTANCE = Section(
                     "key": Key(FILE, "Its key; only root needs to read it.", required=True),
                     "ca": Key(FILE, "CA of that certificate, which it is checked with.", required=True),
                     "client_ca": Key(FILE, "CA of client certificates, where clients need them."),
-                }
+                    "client_crl": Key(
+                        FILE, "That CA's list of those it withdrew; while it is out of date none comes in."
+                    ),
+                },
+                rules=(Rule("A list of withdrawn certificates is of a CA.", _whose_list),),
             ),
             "From beyond this host nothing but TLS; without it nobody comes from there.",
         ),

@@ -187,6 +187,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "postgresql_instances",
+        [{"tls": {**TLS, "ca": "/ca", "client_crl": "/crl"}}],
+        "[0]: tls.client_crl: needs client_ca: the CA whose certificates are withdrawn",
+    ),
+    (
+        "postgresql_instances",
         [client(addresses=["127.0.0.1", "10.0.0.0/8"])],
         "[0]: clients[0].addresses[1]: '10.0.0.0/8' is beyond this host, and without tls all it is sent can be read on "
         "the way: give the instance tls, or say allow_unencrypted: true",
