@@ -37,7 +37,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: A server that can't be asked, since it isn't there yet, is named in RV(unreachable).
+    details: A server that doesn't answer, as before its first start, is named in RV(unanswered).
   diff_mode:
     support: full
     details: Shows what changes in words; never a password.
@@ -66,8 +66,8 @@ busy:
   description: Logins that are to go and have sessions yet, by server.
   returned: always
   type: dict
-unreachable:
-  description: In check mode, servers that can't be asked.
+unanswered:
+  description: In check mode, servers that don't answer.
   returned: always
   type: list
   elements: str
@@ -398,9 +398,9 @@ def main() -> None:
         supports_check_mode=True,
     )
     wanted = module.params["servers"]
-    result: dict = {"changed": False, "changes": {}, "busy": {}, "unreachable": []}
+    result: dict = {"changed": False, "changes": {}, "busy": {}, "unanswered": []}
     if not PSYCOPG2 and module.check_mode:
-        module.exit_json(**{**result, "changed": bool(wanted), "unreachable": [one["name"] for one in wanted]})
+        module.exit_json(**{**result, "changed": bool(wanted), "unanswered": [one["name"] for one in wanted]})
     if not PSYCOPG2:
         module.fail_json(msg=missing_required_lib("psycopg2"), **result)
     wrong = []
@@ -409,14 +409,14 @@ def main() -> None:
             server.converge()
         except psycopg2.Error as error:
             if module.check_mode and server.doing == "connecting":
-                result["unreachable"].append(server.name)
+                result["unanswered"].append(server.name)
             else:
                 wrong.append(f"{server.name}: {server.doing}: {' '.join(str(error).split())}")
         if server.changes:
             result["changes"][server.name] = server.changes
         if server.busy:
             result["busy"][server.name] = server.busy
-    result["changed"] = bool(result["changes"] or result["unreachable"])
+    result["changed"] = bool(result["changes"] or result["unanswered"])
     if module._diff:
         told = [f"{name}: {one}\n" for name, changes in result["changes"].items() for one in changes]
         result["diff"] = {"before": "", "after": "".join(told)}

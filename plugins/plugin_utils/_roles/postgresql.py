@@ -12,7 +12,7 @@ from typing import Any
 
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
-from .checking import ADDRESSES, FILE, IDENTITY, check_instances
+from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_present
 
 MB_PER_CONNECTION = 8
 """What a connection's process takes of ``memory_mb``, of which half is for connections."""
@@ -307,7 +307,7 @@ def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 def _sized(instance: dict[str, Any]) -> dict[str, Any]:
     """The instance with the settings that follow from its memory, below those it was given."""
-    if instance["state"] == "absent":
+    if not is_present(instance):
         return instance
     memory, given = instance["memory_mb"], instance["settings"]
     connections = given.get("max_connections", _most(memory))
@@ -370,6 +370,7 @@ VARIABLES: Mapping[str, Key] = {
 }
 """All variables of the role."""
 
+# no PACKAGES: the role installs its own, since a file has to be there meanwhile
 ROLES = {"postgresql": VARIABLES}
 INFRASTRUCTURE = {"postgresql": "data"}
 INSTANCES = {"postgresql_instances": check}
