@@ -286,41 +286,17 @@ def test_what_it_refuses_never_replaces_what_it_takes(role: RoleHost, changed: d
     assert client(role, "SELECT 1", "survey_a", "first")[0] == 0
 
 
+# every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"version": 12}, "[0]: version: expected a whole number from 13 to 99, found the number 12"),
-        ({"port": "5432"}, "[0]: port: expected a whole number from 1 to 65535, found the text '5432'"),
-        ({"addresses": ["0.0.0.0"]}, "[0]: addresses[0]: '0.0.0.0' is no address of one host"),
         (
             {"tls": None},
-            "is beyond this host, and without tls all it is sent can be read on the way: give the instance tls",
+            "is beyond this host, and without tls all it is sent can be read on the way: give the instance",
         ),
-        (
-            {"settings": {"listen_addresses": "*"}},
-            "[0]: settings.listen_addresses: follows from the instance's 'addresses'",
-        ),
-        (
-            {"settings": {"archive_command": "x"}},
-            "[0]: settings.archive_command: can't be set: it would be run as a command",
-        ),
-        ({"settings": {"work_mem": "1\nport=1"}}, "[0]: settings.work_mem"),
-        (
-            {"settings": {"max_connections": 28}},
-            "[0]: clients: may open 24 connections, and there is room for 23 (max_connections: 28",
-        ),
-        ({"memory_mb": 200}, "[0]: clients: may open 24 connections, and there is room for 7 (half of"),
-        (
-            {"databases": [{"name": "survey"}, {"name": "survey"}]},
-            "[0]: databases[1].name: 'survey' stands there twice",
-        ),
-        ({"databases": [{"name": "template1"}]}, "[0]: databases[0].name: 'template1' is not a name"),
+        ({"memory_mb": 200}, "[0]: clients: may open 24 connections, and there is room for 7 (half of memory_mb: 200"),
         ({"databases": [{"name": "survey"}]}, "no database of this instance is called 'store' (there are survey)"),
-        ({"clients": clients(0, name="survey")}, "'survey' is the role that databases are owned or granted by"),
-        ({"clients": clients(1, name="survey_a")}, "[0]: clients[1].name: 'survey_a' stands there twice"),
-        ({"clients": clients(0, secret=None)}, "[0]: clients[0]: says who it is by nothing: give secret"),
-        ({"clients": clients(0, addresses=["10.0.0.1/8"])}, "'10.0.0.1/8' has host bits set: write 10.0.0.0/8"),
-        ({"clients": clients(2, allow_unencrypted=True)}, "[0]: clients[2].certificate: is shown over TLS only"),
         ({"name": "pg-plain"}, "postgresql_instances[1]: name: 'pg-plain' is also the name of [0]"),
         ({"adresses": []}, "Supported parameters include: addresses"),
     ],

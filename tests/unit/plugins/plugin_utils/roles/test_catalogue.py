@@ -70,6 +70,7 @@ RIGHT: dict[str, dict[str, Any]] = {
 
 TLS = {"certificate": "/c", "key": "/k"}
 SUM = "0" * 64
+CLIENT_TLS = {**TLS, "ca": "/ca", "client_ca": "/ca"}
 TWICE = [{"name": "one"}, {"name": "one"}]
 NOTHING_PROVES = "[0]: clients[0]: says who it is by nothing: give secret, or certificate: subject"
 IPV4 = " is not an IPv4 address that MindSpore Federated takes: its first and last number are from 1 to 254"
@@ -195,6 +196,21 @@ WRONG: list[tuple[str, Any, str]] = [
         [client(addresses=["127.0.0.1", "10.0.0.0/8"])],
         "[0]: clients[0].addresses[1]: '10.0.0.0/8' is beyond this host, and without tls all it is sent can be read on "
         "the way: give the instance tls, or say allow_unencrypted: true",
+    ),
+    (
+        "postgresql_instances",
+        [{"tls": CLIENT_TLS, **client(certificate="any", allow_unencrypted=True)}],
+        "[0]: clients[0].certificate: is shown over TLS only: leave out allow_unencrypted",
+    ),
+    (
+        "postgresql_instances",
+        [client(addresses=["127.0.0.1/8"])],
+        "[0]: clients[0].addresses[0]: '127.0.0.1/8' has host bits set: write 127.0.0.0/8",
+    ),
+    (
+        "postgresql_instances",
+        [{**client(), "clients": client()["clients"] * 2}],
+        "[0]: clients[1].name: 'a' stands there twice",
     ),
     (
         "postgresql_instances",
