@@ -488,7 +488,10 @@ def test_a_restore_that_fails_leaves_the_data(role: RoleHost, tmp_path: Path) ->
     run = role.play(entry="restore", postgresql_restore_from=str(broken))
     assert run.code == 2
     assert "does not appear to be a valid archive" in run.words
-    assert client(role, "SELECT n FROM kept; DROP TABLE kept", "survey_a", "first") == (0, "5\n")
+    assert "survey: not restored, what was there stays" in run.words
+    assert admin(role, "SELECT datname FROM pg_database WHERE datname LIKE '%restoring'") == ""
+    assert client(role, "SELECT n FROM kept", "survey_b", "second") == (0, "5\n")
+    assert client(role, "DROP TABLE kept", "survey_b", "second")[0] == 0
 
 
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
