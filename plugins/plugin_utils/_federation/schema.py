@@ -803,7 +803,7 @@ def _to_write(name: str, type_: Type) -> str:
     match type_:
         case Choice(words=(word,)):
             return f": write {name}: {word}"
-        case Integer(minimum=int(least), maximum=most) if least == most:
+        case Integer(minimum=int() as least, maximum=most) if least == most:
             return f": write {name}: {least}"
     return f" ({words(type_)})"
 
