@@ -61,6 +61,7 @@ class Session:
         while time.monotonic() < deadline:
             mean = self._attempt(flat, samples)
             if mean:
+                refuse_nothing(flat, mean)
                 self.weights = {
                     name: numpy.asarray(mean[name], numpy.float32).reshape(array.shape) for name, array in flat.items()
                 }
@@ -115,6 +116,18 @@ class Session:
             # Also more workers than an iteration takes: "reached the threshold. Please startFLJob later."
             LOG.info("this iteration isn't to be: %s", str(error).splitlines()[0])
             return {}
+
+
+def refuse_nothing(given: Mapping[str, Any], mean: Mapping[str, Any]) -> None:
+    """Raises SystemExit when servers answer weights with nothing but zeros.
+
+    Servers that lost power in an iteration have been seen to do so from then on, and to finish the job with it.
+    """
+    if any(numpy.any(array) for array in given.values()) and not any(numpy.any(mean[name]) for name in given):
+        raise SystemExit(
+            "the servers answered with nothing but zeros: the model is lost to them. "
+            "See 'Known problems' in docs/systems/mindspore.md"
+        )
 
 
 class Server:
