@@ -48,6 +48,21 @@ def is_present(instance: Mapping[str, Any]) -> bool:
     return instance.get("state") != "absent"
 
 
+def listening_services(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Where present instances listen that each have a unit and one port, as the preflight module takes it."""
+    return [
+        {
+            "name": instance["name"],
+            "address": address,
+            "port": instance["port"],
+            "unit": f"fedlearn-{instance['name']}.service",
+        }
+        for instance in instances
+        if instance["state"] == "present"
+        for address in instance["addresses"]
+    ]
+
+
 def check_instances(
     variable: str, instances: Any, section: Section, rules: tuple[Rule, ...] = ()
 ) -> list[dict[str, Any]]:

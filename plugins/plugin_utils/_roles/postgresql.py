@@ -12,7 +12,7 @@ from typing import Any
 
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
-from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_present
+from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_present, listening_services
 
 MB_PER_CONNECTION = 8
 """What a connection's process takes of ``memory_mb``, of which half is for connections."""
@@ -329,17 +329,7 @@ def check(instances: Any) -> list[dict[str, Any]]:
 
 def listening(instances: Any) -> list[dict[str, Any]]:
     """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
-    return [
-        {
-            "name": instance["name"],
-            "address": address,
-            "port": instance["port"],
-            "unit": f"fedlearn-{instance['name']}.service",
-        }
-        for instance in check(instances)
-        if instance["state"] == "present"
-        for address in instance["addresses"]
-    ]
+    return listening_services(check(instances))
 
 
 VARIABLES: Mapping[str, Key] = {

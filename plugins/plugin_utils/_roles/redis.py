@@ -11,7 +11,7 @@ from typing import Any
 
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
-from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_loopback, is_present
+from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
 
 _WORD = Text(min_length=0, pattern=r"[^\x00-\x1f\x7f]*", pattern_name="a text without control characters")
 _VALUE = OneOf((Boolean(), Integer(), Number(), _WORD, Items(OneOf((Boolean(), Integer(), Number(), _WORD)))))
@@ -138,17 +138,7 @@ def check(instances: Any) -> list[dict[str, Any]]:
 
 def listening(instances: Any) -> list[dict[str, Any]]:
     """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
-    return [
-        {
-            "name": instance["name"],
-            "address": address,
-            "port": instance["port"],
-            "unit": f"fedlearn-{instance['name']}.service",
-        }
-        for instance in check(instances)
-        if instance["state"] == "present"
-        for address in instance["addresses"]
-    ]
+    return listening_services(check(instances))
 
 
 VARIABLES: Mapping[str, Key] = {
