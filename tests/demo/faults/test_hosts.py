@@ -16,6 +16,11 @@ from standing_demo import CHECKOUT, HOSTS_PY, ITERATIONS, WORKER, Changed, Demo,
 CHECKPOINTS = "ls /var/lib/private/fedlearn-demo-lenet-server-1/checkpoints | grep -c ckpt || true"
 
 
+def since_start(unit: str) -> str:
+    """The command that shows what a unit has written since it was last started."""
+    return f"journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -p InvocationID --value {unit})"
+
+
 @pytest.mark.parametrize("hosts", [["ms1"], ["ms2"], ["ms3"], []], ids=["ms1", "ms2", "ms3", "all at once"])
 def test_a_reboot_needs_no_ansible(demo: Demo, hosts: list[str]) -> None:
     before = demo.files()
@@ -53,8 +58,7 @@ def test_all_lost_but_one_disk(demo: Demo) -> None:
         demo.run(host, "systemctl start fedlearn-demo-lenet-server-1-checkpoints")
     for host in ("ms2", "ms3"):
         demo.run(host, "systemctl start --no-block fedlearn-demo-lenet-server-1")
-    unit = "fedlearn-demo-lenet-server-1"
-    said = f"journalctl --no-pager -o cat _SYSTEMD_INVOCATION_ID=$(systemctl show -p InvocationID --value {unit})"
+    said = since_start("fedlearn-demo-lenet-server-1")
     for host in ("ms2", "ms3"):
         began = until(120, lambda host=host: demo.run(host, said), lambda text: "going on from" in str(text))
         assert "going on from lenet_recovery_iteration_" in str(began)
@@ -116,3 +120,19 @@ def test_training_goes_on_from_the_newest_checkpoint_after_power_loss(demo: Demo
     for host in ("ms2", "ms3"):
         assert reached <= len(demo.trained(host)["iterations"]) <= 40
     assert int(demo.run("ms2", NEWEST).split()[1]) > interrupted
+
+
+def test_workers_that_come_up_before_any_server_count_as_much_as_ever(demo: Demo, document: Changed) -> None:
+    """The program's client takes a proxy's 502 for an answer, and would then weigh what it uploads as no samples."""
+    demo.site(inventory=document((ITERATIONS, "fl_iteration_num: 20")))
+    for host in ("ms2", "ms3"):
+        demo.run(host, f"systemctl stop {WORKER} fedlearn-demo-lenet-server-1")
+    for host in ("ms2", "ms3"):
+        demo.run(host, f"systemctl start --no-block {WORKER}")
+        said = until(60, lambda host=host: demo.run(host, since_start(WORKER)), lambda text: "waiting for" in str(text))
+        assert "waiting for servers at 10.20.0.11:" in str(said)
+    for host in ("ms2", "ms3"):
+        demo.run(host, "systemctl start --no-block fedlearn-demo-lenet-server-1")
+    for host in ("ms2", "ms3"):
+        assert demo.trained(host)["iterations"]
+        assert demo.run(host, f"systemctl show -p NRestarts --value {WORKER}").strip() == "0"

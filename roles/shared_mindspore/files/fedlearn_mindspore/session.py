@@ -22,10 +22,11 @@ from typing import Any, Callable
 
 import numpy
 
-from fedlearn_mindspore import ckpt, config, runtime, systemd
+from fedlearn_mindspore import ckpt, client, config, runtime, systemd
 from fedlearn_mindspore.runtime import LOG
 
 RETRY_SECONDS = 2.0
+PROXY_ALONE = (502, 503, 504)
 UNSUPPORTED = {
     "Scaffold": "needs the control variates that only MindSpore's own FederatedLearningManager keeps (runtime: full)",
     "FedCM": "isn't known to the worker's side of mindspore_federated 0.1.0",
@@ -61,7 +62,6 @@ class Session:
         while time.monotonic() < deadline:
             mean = self._attempt(flat, samples)
             if mean:
-                refuse_nothing(flat, mean)
                 self.weights = {
                     name: numpy.asarray(mean[name], numpy.float32).reshape(array.shape) for name, array in flat.items()
                 }
@@ -73,8 +73,12 @@ class Session:
         raise SystemExit(f"no iteration for {self._worker.patience_seconds:.0f} s: {self._server.state()}")
 
     def manager_arguments(self) -> dict[str, Any]:
-        """What MindSpore's FederatedLearningManager wants of this configuration (runtime: full)."""
+        """What MindSpore's FederatedLearningManager wants of this configuration, once servers answer (runtime: full)."""
         systemd.ready()
+        manager: Any = importlib.import_module("mindspore_federated.trainer._fl_manager")
+        core = importlib.import_module("mindspore_federated._mindspore_federated")
+        manager.Federated_ = client.of(core)
+        self._server.wait(self._worker.patience_seconds)
         return {
             "yaml_config": self._worker.yaml,
             "http_server_address": self._worker.server,
@@ -103,7 +107,7 @@ class Session:
         self._difference = context.aggregation_type() == "FedNova"
         self._server.wait(self._worker.patience_seconds)
         core.Federated_.init_federated_worker({name: array.reshape(-1).tolist() for name, array in flat.items()})
-        return core.Federated_
+        return client.of(core)
 
     def _attempt(self, flat: Mapping[str, Any], samples: int) -> dict[str, Any]:
         """One try to take part in the servers' current iteration; {} when it didn't come about."""
@@ -116,18 +120,6 @@ class Session:
             # Also more workers than an iteration takes: "reached the threshold. Please startFLJob later."
             LOG.info("this iteration isn't to be: %s", str(error).splitlines()[0])
             return {}
-
-
-def refuse_nothing(given: Mapping[str, Any], mean: Mapping[str, Any]) -> None:
-    """Raises SystemExit when servers answer weights with nothing but zeros.
-
-    Servers that lost power in an iteration have been seen to do so from then on, and to finish the job with it.
-    """
-    if any(numpy.any(array) for array in given.values()) and not any(numpy.any(mean[name]) for name in given):
-        raise SystemExit(
-            "the servers answered with nothing but zeros: the model is lost to them. "
-            "See 'Known problems' in docs/systems/mindspore.md"
-        )
 
 
 class Server:
@@ -158,6 +150,7 @@ class Server:
             except OSError as error:
                 if time.monotonic() > deadline:
                     raise SystemExit(f"{self._address}: {error}") from error
+                LOG.info("waiting for servers at %s: %s", self._address, error)
                 time.sleep(RETRY_SECONDS)
 
     def _refuses(self, path: str) -> bool:
@@ -176,7 +169,10 @@ class Server:
         connection = kind(host.strip("[]"), int(port), timeout=10, **more)
         try:
             connection.request("POST", f"/{path}", body=b"state?")
-            return connection.getresponse().read(65536)
+            answer = connection.getresponse()
+            if answer.status in PROXY_ALONE:
+                raise OSError(f"HTTP {answer.status}: no server behind the proxy answers")
+            return answer.read(65536)
         except http.client.HTTPException as error:
             raise OSError(f"no HTTP answer: {error}") from error
         finally:
