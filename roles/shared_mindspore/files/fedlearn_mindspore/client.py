@@ -6,9 +6,9 @@
 
 It weighs what a worker uploads by the number of samples that it knew at the process' *first* upload
 (UpdateModelKernelMod::Init in ccsrc/worker/kernel/update_model_kernel.h), and knows none until a server has taken the
-worker into an iteration. When no server answers that (StartFLJobKernelMod::Launch in start_fl_job_kernel.h: a proxy's
-502, a lost connection), it returns as if one had. So a worker that came up before its servers uploaded its weights times
-zero from then on, and everybody's mean was wrong; and a number of samples that changed was weighed as the first one.
+worker into an iteration. When no server answers that (a proxy's 502, a lost connection), it returns as if one had
+(StartFLJobKernelMod::Launch in start_fl_job_kernel.h). So a worker that came up before its servers uploaded zeros from
+then on, and everybody's mean was wrong; and a number of samples that changed was weighed as the first one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SAMPLES = range(1, 65536)
 """As many as a server takes: StartFLJobKernel::ReadyForStartFLJob."""
 
 
-class NotTakenIn(RuntimeError):
+class NotTakenInError(RuntimeError):
     """No server has taken this worker into its iteration."""
 
 
@@ -65,20 +65,20 @@ class Client:
         return getattr(self._federated, name)
 
     def start_fl_job(self, samples: int) -> Any:
-        """Has this worker taken into the servers' iteration. Raises NotTakenIn, or RuntimeError with their reason."""
+        """Has this worker taken into an iteration. Raises NotTakenInError, or RuntimeError with the servers' reason."""
         if samples not in SAMPLES:
             raise SystemExit(f"{samples} samples: servers take {SAMPLES.start} to {SAMPLES.stop - 1} of a worker")
         self._known.forget()
         answer = self._federated.start_fl_job(samples)
         if self._known() != samples:
-            raise NotTakenIn("no server answered startFLJob")
+            raise NotTakenInError("no server answered startFLJob")
         return answer
 
     def update_and_get_model(self, weights: Mapping[str, Sequence[float]]) -> Any:
-        """Hands in weights and returns the federation's; {} when that came to nothing. Raises NotTakenIn."""
+        """Hands in weights and returns the federation's; {} when that came to nothing. Raises NotTakenInError."""
         samples = self._known()
         if not samples:
-            raise NotTakenIn("no server has taken this worker into an iteration")
+            raise NotTakenInError("no server has taken this worker into an iteration")
         self._first = self._first or samples
         if samples != self._first:
             weights = {name: self._reweighed(name, values, samples) for name, values in weights.items()}

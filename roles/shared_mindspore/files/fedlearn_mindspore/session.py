@@ -73,7 +73,7 @@ class Session:
         raise SystemExit(f"no iteration for {self._worker.patience_seconds:.0f} s: {self._server.state()}")
 
     def manager_arguments(self) -> dict[str, Any]:
-        """What MindSpore's FederatedLearningManager wants of this configuration, once servers answer (runtime: full)."""
+        """What MindSpore's FederatedLearningManager wants (runtime: full), once servers answer."""
         systemd.ready()
         manager: Any = importlib.import_module("mindspore_federated.trainer._fl_manager")
         core = importlib.import_module("mindspore_federated._mindspore_federated")

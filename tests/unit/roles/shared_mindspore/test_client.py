@@ -17,7 +17,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "roles" / "shared_mindspore" / "files"))
 
-from fedlearn_mindspore.client import Client, NotTakenIn
+from fedlearn_mindspore.client import Client, NotTakenInError
 
 SERVERS_AWAY, TAKEN_IN = False, True
 
@@ -58,9 +58,9 @@ def test_nothing_is_uploaded_before_a_server_has_answered() -> None:
     program = Double()
     program.answers = SERVERS_AWAY
     worker = client(program)
-    with pytest.raises(NotTakenIn, match="no server answered startFLJob"):
+    with pytest.raises(NotTakenInError, match="no server answered startFLJob"):
         worker.start_fl_job(64)
-    with pytest.raises(NotTakenIn, match="no server has taken this worker"):
+    with pytest.raises(NotTakenInError, match="no server has taken this worker"):
         worker.update_and_get_model({"w": [1.0]})
     program.answers = TAKEN_IN
     worker.start_fl_job(64)
@@ -74,7 +74,7 @@ def test_an_answer_of_a_former_iteration_is_none() -> None:
     worker.start_fl_job(64)
     worker.update_and_get_model({"w": [1.0]})
     program.answers = SERVERS_AWAY
-    with pytest.raises(NotTakenIn):
+    with pytest.raises(NotTakenInError):
         worker.start_fl_job(64)
 
 
