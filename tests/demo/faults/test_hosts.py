@@ -124,7 +124,7 @@ def test_training_goes_on_from_the_newest_checkpoint_after_power_loss(demo: Demo
 
 def test_workers_that_come_up_before_any_server_count_as_much_as_ever(demo: Demo, document: Changed) -> None:
     """The program's client takes a proxy's 502 for an answer, and would then weigh what it uploads as no samples."""
-    demo.site(inventory=document((ITERATIONS, "fl_iteration_num: 21")))
+    demo.site(inventory=document((ITERATIONS, "fl_iteration_num: 60")))
     for host in ("ms2", "ms3"):
         demo.run(host, f"systemctl stop {WORKER} fedlearn-demo-lenet-server-1")
     for host in ("ms2", "ms3"):
