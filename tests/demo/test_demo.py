@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from standing_demo import CHECKOUT, Demo, last_line, recap
+from standing_demo import CHECKOUT, ITERATIONS, Changed, Demo, last_line, recap
 
 MOST_EXECUTIONS = 12
 
@@ -142,10 +143,46 @@ def test_no_secret_can_be_seen_by_others_than_root(demo: Demo, host: str) -> Non
     assert "FOUND" not in search(demo, host, needles)
 
 
-def test_verbose_output_tells_no_secret(demo: Demo) -> None:
-    shown = demo.playbook("site.yml", "-vvv", "--diff", "--check")
+def test_the_search_finds_what_is_planted_wherever_it_looks(demo: Demo) -> None:
+    needle = f"planted-{uuid.uuid4().hex}"
+    unit = "/run/systemd/system/leak.service"
+    shown = f"systemd-run --quiet --unit=leak-shown sh -c 'sleep 60; : {needle}'"
+    demo.run("ms1", f"umask 077; echo '# {needle}' > {unit}; echo {needle} | logger; {shown}")
+    try:
+        found = search(demo, "ms1", [needle])
+    finally:
+        demo.run("ms1", f"rm {unit}; systemctl stop leak-shown")
+    assert {"FOUND: ps", "FOUND: journal", "FOUND: units"} <= set(found.splitlines())
+
+
+def test_verbose_output_with_differences_tells_no_secret(demo: Demo, document: Changed) -> None:
+    password = "/etc/fedlearn/demo/pki/demo-lenet-server-1/bundle.password"
+    by_hand = "changed-by-hand-9f31c5"
+    demo.run("ms2", f"cp -p {password} /root/kept; echo {by_hand} > {password}")
+    try:
+        shown = demo.playbook(
+            "site.yml", "-vvv", "--diff", "--check", inventory=document((ITERATIONS, "fl_iteration_num: 5"))
+        )
+        kept = demo.run("ms2", "cat /root/kept").strip()
+    finally:
+        demo.run("ms2", f"mv /root/kept {password}")
     assert shown.returncode == 0
-    assert len(shown.output) > 10_000
+    assert "+fl_iteration_num: 5" in shown.output, "no difference is shown, so this proves nothing"
+    for name, secret in {**demo.secrets(), "made on the host": kept, "changed by hand": by_hand}.items():
+        assert secret not in shown.output, name
+
+
+def test_facts_and_variables_hold_no_secret(demo: Demo, tmp_path: Path) -> None:
+    everything = {
+        "hosts": "all",
+        "tasks": [{"ansible.builtin.debug": {"var": "hostvars[inventory_hostname]"}}],
+    }
+    book = tmp_path / "facts.yml"
+    book.write_text(yaml.safe_dump([{"ansible.builtin.import_playbook": "fedlearn.infra.site"}, everything]))
+    shown = demo.playbook(str(book))
+    assert shown.returncode == 0, shown.output
+    assert "ansible_distribution" in shown.output
+    assert "mindspore_server_converged" in shown.output
     for name, secret in demo.secrets().items():
         assert secret not in shown.output, name
 

@@ -110,7 +110,9 @@ def test_a_server_begins_with_the_model_it_was_given(server: RoleHost) -> None:
 
 
 def test_listens_where_it_was_told_to_and_on_one_ephemeral_port_a_server(server: RoleHost) -> None:
-    first_ephemeral = int(server.sh("cut -f1 /proc/sys/net/ipv4/ip_local_port_range"))
+    ephemeral = server.sh("cat /proc/sys/net/ipv4/ip_local_port_range").split()
+    assert ephemeral == ["32768", "60999"], "the host's range isn't ours to narrow"
+    first_ephemeral = int(ephemeral[0])
     listening = [line.split()[3] for line in server.sh("ss -Hltnp | grep python").splitlines()]
     chosen = [one for one in listening if int(one.rpartition(":")[2]) >= first_ephemeral]
     own, loopback = server.address, "127.0.0.1"
@@ -135,6 +137,14 @@ def test_runs_as_a_user_of_its_own_on_the_python_that_was_brought(server: RoleHo
     # Debian's own program has the library built in
     python = server.sh(f"grep -m1 -oE '/.*(libpython3.9.so|bin/python3.9).*' /proc/{process}/maps").strip()
     assert python.startswith({"system": "/usr/", "archive": "/opt/fedlearn/mindspore-python/"}[source])
+
+
+def test_the_light_runtime_is_light(server: RoleHost) -> None:
+    for size in server.sh("du -sm /opt/fedlearn/mindspore-light/* | cut -f1").split():
+        assert int(size) <= 100, "megabytes"
+    for unit in (*units(SCHEDULER), *units(SERVER)):
+        process = server.sh(f"systemctl show -p MainPID --value {unit}").strip()
+        assert int(server.sh(f"awk '/VmRSS/ {{print $2}}' /proc/{process}/status")) <= 64 * 1024, f"{unit}: kilobytes"
 
 
 def test_limits_are_in_effect(server: RoleHost) -> None:
@@ -189,6 +199,23 @@ def test_what_was_trained_is_not_trained_again(roles: dict[str, RoleHost]) -> No
     for name in names(WORKER):
         assert roles[WORKER].sh(f"systemctl show -p ActiveState --value fedlearn-{name}").strip() == "inactive"
         assert roles[WORKER].result(name)["values"] == pytest.approx(TRUTH, abs=0.05)
+
+
+def test_a_python_of_the_hosts_own_is_taken_by_its_path(roles: dict[str, RoleHost]) -> None:
+    scheduler = roles[SCHEDULER]
+    folder = scheduler.sh("sed -n 's/^home = //p' /opt/fedlearn/mindspore-light/*/pyvenv.cfg | head -1").strip()
+    if folder != "/usr/bin":
+        scheduler.sh(f"cp -a {folder}/.. /srv/python39")
+        folder = "/srv/python39/bin"
+    moved = scheduler.play(
+        **instances(SCHEDULER, runtime={"python": {"source": "path", "path": f"{folder}/python3.9"}})
+    )
+    assert moved.code == 0, moved.text
+    process = scheduler.sh(f"systemctl show -p MainPID --value {units(SCHEDULER)[0]}").strip()
+    assert scheduler.sh(f"readlink /proc/{process}/exe").startswith(folder)
+    back = scheduler.play()
+    assert back.code == 0, back.text
+    scheduler.sh("rm -rf /srv/python39")
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
