@@ -31,7 +31,7 @@ options:
   state:
     description: Give every instance this state; empty leaves each its own.
     type: str
-    choices: ['', present, absent, stopped]
+    choices: ['', present, absent]
     default: ''
 """
 

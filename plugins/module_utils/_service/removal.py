@@ -14,6 +14,12 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service.files impo
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import Service
 
 
+def stray_unit(name: str) -> list[str]:
+    """The unit file of a service that no owned.json knows (it was lost, or restored from an older backup)."""
+    path = f"{units.PERMANENT}/fedlearn-{name}.service"
+    return [path] if os.path.lexists(path) and not any(state.claims(path)) else []
+
+
 class Removal(Service):
     """A service that is to go. Its entry stays until everything else is gone, so that a killed removal goes on."""
 
@@ -21,15 +27,11 @@ class Removal(Service):
 
     def compare(self, shown: dict[str, units.Unit]) -> None:
         super().compare(shown)
-        self.obsolete = list(self.entry.get("files", [])) + self._stray_unit()
-        self.to_stop = list(self.entry.get("units", [])) + [os.path.basename(path) for path in self._stray_unit()]
+        stray = [] if self.entry else stray_unit(self.name)
+        self.obsolete = list(self.entry.get("files", [])) + stray
+        self.to_stop = list(self.entry.get("units", [])) + [os.path.basename(path) for path in stray]
         data = self.options.remove_data and any(state.data_exists(path) for path in self.data)
         self.differs = bool(self.entry or self.obsolete or data or self.record.content is not None)
-
-    def _stray_unit(self) -> list[str]:
-        """A unit of this name that no owned.json knows (it was lost, or restored from an older backup)."""
-        path = f"{units.PERMANENT}/fedlearn-{self.name}.service"
-        return [path] if not self.entry and os.path.lexists(path) and not any(state.claims(path)) else []
 
     def withdraw(self) -> None:
         """Stops, disables and removes the service; data only with `remove_data`."""

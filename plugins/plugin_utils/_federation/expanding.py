@@ -63,9 +63,18 @@ class Roster:
         self.beside(role, placement, component, host, endpoints)
         return self._instance(role, component, host, variable, "present", values)
 
-    def beside(self, role: str, placement: str, component: str, host: str, endpoints: Iterable[Endpoint] = ()) -> None:
-        """A component that another one's instance brings along: it has none of its own."""
-        self._component(role, placement, component, host, "present", endpoints)
+    def beside(
+        self,
+        role: str,
+        placement: str,
+        component: str,
+        host: str,
+        endpoints: Iterable[Endpoint] = (),
+        *,
+        state: State = "present",
+    ) -> None:
+        """A component that another one's instance brings along, and takes away: it has none of its own."""
+        self._component(role, placement, component, host, state, endpoints)
 
     def theirs(self, role: str, placement: str, component: str, party: str, endpoints: Iterable[Endpoint]) -> None:
         """A component that an external party runs: how it is reached is all that is known of it."""

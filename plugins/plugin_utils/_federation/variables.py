@@ -13,8 +13,9 @@ from __future__ import annotations
 import posixpath
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from .._pki.names import public_path, secret_name
@@ -112,6 +113,7 @@ class _Part:
     roles: set[str] = field(default_factory=set)
     round_roles: set[str] = field(default_factory=set)
     stacks: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    stops: dict[str, dict[str, list[str]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
     services: list[str] = field(default_factory=list)
     sites: list[str] = field(default_factory=list)
     certificates: list[str] = field(default_factory=list)
@@ -153,6 +155,7 @@ class _Inventory:
         self.federation = federation
         self.document = document
         self.order = _role_order()
+        self.stage_of = cache(stage_of)
         self.clusters = {cluster.host for cluster in federation.clusters.values()}
         self.parts: dict[str, _Part] = {host.name: _Part() for host in _hosts(federation)}
         self.parts |= {cluster.host: _Part() for cluster in _clusters(federation)}
@@ -225,6 +228,8 @@ class _Inventory:
             raise AssertionError(f"kind '{stack.kind}': the role '{component.role}' has no stage: {way_out}")
         part.roles.add(component.role)
         part.stacks[stack.name].add(component.role)
+        if component.role not in SHARED:
+            part.stops[stack.name][self.stage_of(component.role)].append(component.name)
         if component.state == "present":
             (part.sites if component.role in SHARED else part.services).append(component.name)
             bounds = (part.max_skew_ms, self.federation.expansions[stack.name].max_skew_ms)
@@ -367,7 +372,7 @@ class _Inventory:
         variables |= {
             "fedlearn_stages": self._stages(frozenset(part.roles)),
             "fedlearn_variables": list(part.instances),
-            "fedlearn_stacks": {name: self._stack_facts(name, roles) for name, roles in part.stacks.items()},
+            "fedlearn_stacks": {name: self._stack_facts(name, part) for name in part.stacks},
             "fedlearn_expected": {"services": part.services, "certificates": part.certificates, "sites": part.sites},
             "fedlearn_verify": part.verify,
             "fedlearn_known": part.known,
@@ -377,7 +382,7 @@ class _Inventory:
         self.result.hosts[name] = variables
         self._join(name, party, everybody, part)
 
-    def _stack_facts(self, name: str, roles: Iterable[str]) -> dict[str, Any]:
+    def _stack_facts(self, name: str, part: _Part) -> dict[str, Any]:
         expansion = self.federation.expansions[name]
         there = any(component.state == "present" for component in expansion.components)
         return {
@@ -385,14 +390,15 @@ class _Inventory:
             "state": "present" if there else "absent",
             "real": expansion.real,
             "round": bool(expansion.verify),
-            "roles": sorted(roles, key=self.order.__getitem__),
+            "roles": sorted(part.stacks[name], key=self.order.__getitem__),
+            "services": dict(part.stops[name]),
         }
 
     def _stages(self, roles: frozenset[str]) -> dict[str, list[str]]:
         """Stages in order, each with its roles in order; hosts with the same roles share it."""
         if roles not in self.stages:
             ordered = sorted(roles, key=self.order.__getitem__)
-            by_stage = {stage: [role for role in ordered if stage_of(role) == stage] for stage in STAGES}
+            by_stage = {stage: [role for role in ordered if self.stage_of(role) == stage] for stage in STAGES}
             self.stages[roles] = {stage: found for stage, found in by_stage.items() if found}
         return self.stages[roles]
 

@@ -91,6 +91,13 @@ def test_every_role_s_check_ends_by_naming_what_is_not_well(check: Path) -> None
     assert "when" not in last
 
 
+def test_stop_goes_through_no_role() -> None:
+    """A role's way begins with what it brings: models and secrets of the control node, packages, files."""
+    text = "".join((PLAYBOOKS / name).read_text() for name in ("stop.yml", "tasks/stop.yml"))
+    assert "fedlearn.infra.stop:" in text
+    assert [word for word in ("include_role", "import_role", "stage.yml") if word in text] == []
+
+
 @pytest.mark.slow
 def test_a_check_is_kept_as_rows_however_it_ends(folder: Path) -> None:
     """Well, or with no word of what isn't well, as where it could not even begin."""

@@ -322,6 +322,8 @@ def removal(topology: Topology) -> Expansion:
         for host in placement.absent:
             for suffix in suffixes:
                 roster.absent(role, placement_name, f"{component}{suffix}", host, variable=variable)
+                if role == "mindspore_server":
+                    roster.beside(role, placement_name, f"{component}{suffix}{EXCHANGE}", host, state="absent")
             gone += [Certificate(f"{topology.prefix}-{each}", host, "", "", state="absent") for each in names]
     return Expansion(
         components=tuple(roster.components),

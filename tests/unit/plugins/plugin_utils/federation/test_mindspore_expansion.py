@@ -47,6 +47,19 @@ def test_the_demo_s_components_and_where_they_listen(demo: Federation) -> None:
     }
 
 
+def test_what_stops_is_named_by_stage_also_what_is_to_go_and_nothing_that_others_use(load: Load) -> None:
+    text = DOCUMENT.replace("servers: {hosts: [ms2]", "servers: {hosts: [ms2], absent: [ms1]")
+    assert text != DOCUMENT
+    federation = load(text)
+    hosts = variables.inventory(federation).hosts
+    stops = {host: facts["fedlearn_stacks"]["lenet"]["services"] for host, facts in hosts.items()}
+    server = ["demo-lenet-server-1", "demo-lenet-server-1-checkpoints"]
+    assert stops == {
+        "ms1": {"data": ["demo-lenet-redis"], "coordinator": ["demo-lenet-scheduler"], "service": server},
+        "ms2": {"service": server, "participant": ["demo-lenet-worker-1"]},
+    }
+
+
 SERVERS = {"ms2": "10.20.0.12", "ms3": "10.20.0.13"}
 
 
