@@ -47,7 +47,7 @@ def _external_has_nothing_of_ours(values: Mapping[str, Any]) -> list[tuple[Path,
     if not values["external"]:
         message = "is for external parties: the CA of a party with hosts follows from its pki"
         return [(("ca",), message)] if "ca" in values else []
-    ours = [key for key in ("hosts", "pki", "time_sync") if key in values]
+    ours = [key for key in ("hosts", "pki", "time_sync", "firewall") if key in values]
     return [((key,), "an external party runs its side itself: it has no such key") for key in ours]
 
 
@@ -130,6 +130,27 @@ TIME_SYNC = Section(
     rules=(Rule("Servers, and NTS with them, are for mode chrony.", _only_for_chrony),),
 )
 
+FIREWALL = Section(
+    {
+        "mode": Key(
+            Choice(("off", "report", "enforce")),
+            "enforce drops what no flow names, report counts it, off takes the rules away.",
+            default="off",
+            example="report",
+        ),
+        "default_drop": Key(
+            Boolean(), "Also drop what no federation of the host names, such as other services there.", default=False
+        ),
+        "sources": Key(
+            Table(Text(), Items(Text(format="network"))),
+            "From which networks those come whom flows name: a party, a host, or clients. Where it isn't said, hosts "
+            "come from their addresses, and everybody else from anywhere.",
+            default={},
+            example={"clinic-b": ["203.0.113.0/24"]},
+        ),
+    }
+)
+
 PARTY = Section(
     {
         "external": Key(Boolean(), "A partner who runs its side otherwise, without hosts here.", default=False),
@@ -140,13 +161,22 @@ PARTY = Section(
             "Who keeps its hosts' clocks right, and that precheck refuses wrong ones; without it neither is looked at.",
             example={"servers": ["ntp1.lab.example"]},
         ),
+        "firewall": Key(
+            FIREWALL,
+            "Whether its hosts let only those in whom flows name; without it their rules aren't touched.",
+            example={"mode": "enforce"},
+        ),
         "hosts": Key(
             Table(Text(), OneOf((_ADDRESS, HOST))),
             "Its hosts by name, or ranges of names; the short form is only the address.",
             example={"ms1": "10.20.0.11", "w[01:40].lab.example": {"first_address": "10.20.1.1"}},
         ),
     },
-    rules=(Rule("An external party has no hosts, pki or time_sync, another no ca.", _external_has_nothing_of_ours),),
+    rules=(
+        Rule(
+            "An external party has no hosts, pki, time_sync or firewall, another no ca.", _external_has_nothing_of_ours
+        ),
+    ),
 )
 
 CLUSTER = Section(

@@ -102,9 +102,21 @@ class _Loader:
         for doubt in names.doubtful if not len(self.report) else ():
             self.report.mistake(*doubt)
         expansions = {stack.name: expansion for stack, expansion in self._expand(federation)}
+        self._look_at_firewalls(federation)
         self._names_meet(federation, expansions)
         self._components_meet(expansions)
         return dataclasses.replace(federation, expansions=expansions)
+
+    def _look_at_firewalls(self, federation: Federation) -> None:
+        """Note who is said to come from somewhere and is nobody."""
+        known = {"clients", *federation.parties}
+        known |= {host for party in federation.parties.values() for host in party.hosts}
+        for party in federation.parties.values():
+            for name in party.firewall.get("sources", {}):
+                if name not in known:
+                    path: Path = ("parties", party.name, "firewall", "sources", name)
+                    message = f"nobody that flows name is called so{did_you_mean(name, known)}"
+                    self.report.mistake(path, message, self.report.key_position(path))
 
     def _source(self) -> Node | None:
         """The document's root, with the overlay over it."""
@@ -197,6 +209,7 @@ class _Loader:
             pki_mode=pki.get("mode", "ownca"),
             pki=pki,
             time_sync=values.get("time_sync", {}),
+            firewall=values.get("firewall", {}),
             ca=values.get("ca"),
             hosts={host.name: host for host in made},
         )

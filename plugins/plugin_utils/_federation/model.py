@@ -54,7 +54,7 @@ class Host:
 class Party:
     """An organisation with hosts, keys and a CA of its own; an external one has no hosts of ours, only a CA file.
 
-    ``time_sync`` is empty where its hosts' clocks are not ours to look at.
+    ``time_sync`` is empty where its hosts' clocks are not ours to look at, ``firewall`` where their rules aren't.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Party:
     pki_mode: Literal["ownca", "csr", "provided", "acme"] = "ownca"
     pki: Mapping[str, Any] = field(default_factory=dict)
     time_sync: Mapping[str, Any] = field(default_factory=dict)
+    firewall: Mapping[str, Any] = field(default_factory=dict)
     ca: str | None = None
     hosts: Mapping[str, Host] = field(default_factory=dict)
 

@@ -352,6 +352,8 @@ class Checker:
     def choice(self, type_: Choice, node: Node, path: Path) -> Any:
         """One of the words."""
         self.exempt.add(path)
+        if node.value is False and "off" in type_.words:  # what YAML makes of it
+            return "off"
         if isinstance(node.value, str) and node.value in type_.words:
             return node.value
         return self.unexpected(type_, node, path, self.report.did_you_mean(str(node.value), type_.words))

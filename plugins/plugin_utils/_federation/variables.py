@@ -21,6 +21,7 @@ from typing import Any
 from .._pki.names import public_path, secret_name
 from .._roles.catalogue import INFRASTRUCTURE, SHARED
 from . import certificates, network
+from .firewall import Guard
 from .kinds import kinds
 from .loading import group_name
 from .model import Authority, Cluster, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Secret, Stack
@@ -123,6 +124,7 @@ class _Part:
     known: dict[str, Any] = field(default_factory=dict)
     open_files: int = 0
     max_skew_ms: int | None = None
+    firewall: dict[str, Any] = field(default_factory=dict)
 
 
 def _round(part: RoundPart) -> dict[str, Any]:
@@ -170,6 +172,7 @@ class _Inventory:
             self._gather(self.federation.stacks[name], expansion)
         for host in _hosts(self.federation):
             self._gather_clock(host)
+        self._gather_firewalls()
         self.entries = {name: self._authority(authority) for name, authority in self.authorities.items()}
         self._everybody()
         for name in stage_groups():
@@ -251,6 +254,26 @@ class _Inventory:
         else:
             instance["state"] = "absent"
         part.instances["time_sync_instances"].append(instance)
+
+    def _gather_firewalls(self) -> None:
+        """What the party says of its hosts' firewalls, and what the flows are to them."""
+        guard: Guard | None = None
+        for host in _hosts(self.federation):
+            asked = self.federation.parties[host.party].firewall
+            if not asked:
+                continue
+            part = self.parts[host.name]
+            part.roles.add("firewall")
+            if asked["mode"] == "off" or host.state != "present":
+                part.firewall = {"firewall_mode": "off"}
+                continue
+            guard = guard or Guard(self.federation)
+            services = guard.services(host)
+            part.firewall = {"firewall_mode": asked["mode"], "firewall_services": services}
+            if asked["default_drop"]:
+                part.firewall["firewall_default_drop"] = True
+            if services or asked["default_drop"]:
+                part.sites.append(f"{self.federation.name}-firewall")
 
     def _gather_certificates(self, stack: Stack, expansion: Expansion) -> None:
         for certificate in expansion.certificates:
@@ -362,7 +385,7 @@ class _Inventory:
         part = self.parts[name]
         if part.authorities:
             variables["pki_authorities"] = [self.entries[name] for name in part.authorities]
-        variables |= part.instances
+        variables |= part.instances | part.firewall
         if part.open_files:
             variables["limits_nofile"] = part.open_files
         elif "limits" in part.roles:

@@ -30,6 +30,8 @@ WRITER = runpy.run_path(str(CHECKOUT / "tests" / "tools" / "roles.py"))
 WANTED: dict[Path, str] = dict(WRITER["wanted"]())
 
 RIGHT: dict[str, dict[str, Any]] = {
+    "firewall_services": {"name": "web", "addresses": ["10.20.0.11"], "port": 8000},
+    "firewall_others": {"name": "web", "port": 8000},
     "postgresql_instances": {"name": "store"},
     "redis_instances": {"name": "store"},
     "nginx_sites": {
@@ -674,6 +676,63 @@ WRONG: list[tuple[str, Any, str]] = [
     ("time_sync_program", "chronyd", ": 'chronyd' is no absolute path: it begins with '/' and has no '..'"),
     ("time_sync_client", "chronyc", ": 'chronyc' is no absolute path: it begins with '/' and has no '..'"),
     ("time_sync_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    # firewall
+    ("firewall_mode", "on", ": expected one of off, report, enforce, found the text 'on'"),
+    ("firewall_mode", True, ": expected one of off, report, enforce, found true"),
+    ("firewall_services", {}, ": expected a list"),
+    ("firewall_services", [{"port": 0}], "[0]: port: expected a whole number from 1 to 65535, found the number 0"),
+    ("firewall_services", [{"port": None}], "[0]: port: is missing: where it listens, or ephemeral: true"),
+    ("firewall_services", [{"addresses": []}], "[0]: addresses: expected a list of at least 1, found 0"),
+    ("firewall_services", [{"addresses": ["ms1"]}], "[0]: addresses[0]: 'ms1' is no numeric address"),
+    (
+        "firewall_services",
+        [{"sources": ["10.20.0.1/24"]}],
+        "[0]: sources[0]: '10.20.0.1/24' has host bits set: write 10.20.0.0/24",
+    ),
+    (
+        "firewall_services",
+        [{"sources": ["w1.lab.example"]}],
+        "[0]: sources[0]: 'w1.lab.example' is no network, such as 10.20.0.0/16 or fd00::/64",
+    ),
+    (
+        "firewall_services",
+        [{"name": 'web" accept'}],
+        "[0]: name: 'web\" accept' is not a name: a-z, 0-9 and '-', no '-' at its ends",
+    ),
+    ("firewall_services", [{}, {}], "[1]: name: 'web' is also the name of [0]"),
+    (
+        "firewall_services",
+        [{"protocol": "icmp"}],
+        "[0]: protocol: expected one of tcp, udp, found the text 'icmp' (did you mean 'tcp'?)",
+    ),
+    ("firewall_services", [{"last_port": 7999}], "[0]: last_port: 7999 is below port 8000"),
+    (
+        "firewall_services",
+        [{"ephemeral": True}],
+        "[0]: port: an ephemeral port is chosen at each start: leave it out",
+    ),
+    (
+        "firewall_services",
+        [{"ephemeral": True, "port": None, "protocol": "udp"}],
+        "[0]: protocol: of an ephemeral port only attempts to connect are judged, and udp has none",
+    ),
+    ("firewall_others", [{"addresses": ["fe80::1"]}], "[0]: addresses[0]: 'fe80::1' is no address to listen on"),
+    (
+        "firewall_others",
+        [{"port": 70000}],
+        "[0]: port: expected a whole number from 1 to 65535, found the number 70000",
+    ),
+    ("firewall_ssh_ports", [], ": expected a list of at least 1, found 0"),
+    (
+        "firewall_ssh_ports",
+        ["22"],
+        ": [0]: expected a whole number from 1 to 65535, found the text '22': leave out the quotes",
+    ),
+    ("firewall_ssh_sources", ["0.0.0.0"], ": [0]: '0.0.0.0' is nobody's address: everybody is 0.0.0.0/0"),
+    ("firewall_default_drop", "yes", ": expected true or false, found the text 'yes'"),
+    ("firewall_confirm_seconds", 4, ": expected a whole number from 5 to 600, found the number 4"),
+    ("firewall_packages", [], ": expected a list of at least 1, found 0"),
+    ("firewall_program", "nft", ": 'nft' is no absolute path: it begins with '/' and has no '..'"),
     # shared_mindspore
     ("shared_mindspore_instances", {}, ": expected a list, found a mapping"),
     ("shared_mindspore_python_packages", [""], ": [0]: is empty"),
