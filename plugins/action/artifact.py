@@ -17,6 +17,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.go_build import GoBuildError, GoProgram
+
 MODULE = "fedlearn.infra.artifact"
 INLINE_BYTES = 64 * 1024
 """Larger files travel only where the host lacks them."""
@@ -26,7 +28,7 @@ ITEM: dict[str, dict[str, Any]] = {
     "program": {"type": "str", "required": True},
     "version": {"type": "str", "default": ""},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "source": {"type": "str", "choices": ["index", "archive", "files", "preinstalled"], "default": "index"},
+    "source": {"type": "str", "choices": ["index", "archive", "files", "go", "preinstalled"], "default": "index"},
     "requirements": {"type": "path"},
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "python_artifact": {"type": "str"},
@@ -37,6 +39,11 @@ ITEM: dict[str, dict[str, Any]] = {
     "archive": {"type": "str"},
     "sha256": {"type": "str"},
     "files": {"type": "dict"},
+    "package": {"type": "str"},
+    "ldflags": {"type": "str", "default": ""},
+    "toolchain": {"type": "str", "default": "local"},
+    "go": {"type": "path", "default": "go"},
+    "cache": {"type": "path"},
     "path": {"type": "path"},
     "keep": {"type": "int", "default": 2},
 }
@@ -47,9 +54,17 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "sources_only": {"type": "bool", "default": False},
     "also": {"type": "dict", "default": {}},
 }
-NEEDS = {"index": ["requirements"], "archive": ["archive", "sha256"], "files": ["files"], "preinstalled": ["path"]}
+NEEDS = {
+    "index": ["requirements"],
+    "archive": ["archive", "sha256"],
+    "files": ["files"],
+    "go": ["package", "version", "cache"],
+    "preinstalled": ["path"],
+}
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 SUM = re.compile(r"[0-9a-f]{64}")
+PACKAGE = re.compile(r"[a-z0-9][a-z0-9.-]*\.[a-z]+(/[A-Za-z0-9_][A-Za-z0-9_.~-]*)+")
+GO_VERSION = re.compile(r"v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?(\+incompatible)?")
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?")
 LEFT_OUT = ("__pycache__", ".pyc", ".mypy_cache", ".ruff_cache", ".git", ".secrets", ".ca", ".vault-pass")
 """What no host gets of a folder: caches, and the control node's own keys and secrets."""
@@ -71,18 +86,31 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         self._variables = task_vars or {}
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        sources: dict[str, Path] = {}
+        sources: dict[str, Path | GoProgram] = {}
         try:
             wanted = prepare([item for item in options["artifacts"] if item["state"] == "present"], self._find, sources)
+            if options["sources_only"]:
+                self._look(sources)
         except MistakeError as mistake:
             named = str(mistake).startswith("'")
             raise AnsibleActionFail(f"artifact {mistake}" if named else str(mistake)) from None
+        except GoBuildError as error:
+            raise AnsibleActionFail(str(error)) from None
         absent = sorted({item["program"] for item in options["artifacts"] if item["state"] == "absent"})
         if options["sources_only"] or not (wanted or absent):
             return {"changed": False, "artifacts": options["also"], "removed": []}
         return self._converge(options, {"artifacts": wanted, "absent": absent}, sources)
 
-    def _converge(self, options: dict[str, Any], given: dict[str, Any], sources: dict[str, Path]) -> dict[str, Any]:
+    @staticmethod
+    def _look(sources: dict[str, Path | GoProgram]) -> None:
+        """Whether what only a host that lacks it makes necessary could be built."""
+        for source in sources.values():
+            if isinstance(source, GoProgram):
+                source.look()
+
+    def _converge(
+        self, options: dict[str, Any], given: dict[str, Any], sources: dict[str, Path | GoProgram]
+    ) -> dict[str, Any]:
         arguments = {
             "payload": base64.b64encode(zlib.compress(json.dumps(given).encode(), 9)).decode(),
             "packages": options["packages"],
@@ -94,7 +122,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             self._install(answer["missing_packages"])
             answer = self._module(MODULE, arguments)
         if answer.get("needed"):
-            uploads = {key: self._upload(key, sources[key]) for key in sorted(set(answer["needed"]))}
+            uploads = {key: self._upload(key, self._file(sources[key])) for key in sorted(set(answer["needed"]))}
             answer = self._module(MODULE, {**arguments, "uploads": uploads})
         answer.pop("invocation", None)
         answer["changed"] = bool(answer.get("changed")) or installed
@@ -116,6 +144,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         return result
 
+    @staticmethod
+    def _file(source: Path | GoProgram) -> Path:
+        try:
+            return source.built() if isinstance(source, GoProgram) else source
+        except GoBuildError as error:
+            raise AnsibleActionFail(str(error)) from None
+
     def _upload(self, key: str, source: Path) -> str:
         if self._connection._shell.tmpdir is None:
             self._make_tmp_path()
@@ -131,7 +166,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             raise MistakeError(f"there is no '{name}' on the control node") from error
 
 
-def prepare(items: list[dict[str, Any]], find: Any, sources: dict[str, Path]) -> list[dict[str, Any]]:
+def prepare(items: list[dict[str, Any]], find: Any, sources: dict[str, Any]) -> list[dict[str, Any]]:
     """What the module is to bring, with digests and versions; `sources` takes the files that may have to travel."""
     prepared: list[dict[str, Any]] = []
     known: dict[str, dict[str, Any]] = {}
@@ -155,12 +190,14 @@ def _checked(item: dict[str, Any]) -> dict[str, Any]:
             raise MistakeError(f"'{name}': the source {item['source']} needs `{key}`")
     if item["sha256"] and not SUM.fullmatch(item["sha256"]):
         raise MistakeError(f"'{name}': sha256 must be 64 hexadecimal digits")
+    if item["source"] == "go":
+        _check_go(item)
     if item["python_artifact"] and item["python"].startswith("/"):
         raise MistakeError(f"'{name}': with `python_artifact`, `python` is a path inside that artifact")
     return {**item, "name": name}
 
 
-def _prepare_one(item: dict[str, Any], find: Any, sources: dict[str, Path], known: dict[str, Any]) -> dict[str, Any]:
+def _prepare_one(item: dict[str, Any], find: Any, sources: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     made_of: dict[str, Any] = {"source": item["source"]}
     ready = {key: item[key] for key in ("name", "program", "source", "keep")}
     ready["uploads"] = []
@@ -174,15 +211,33 @@ def _prepare_one(item: dict[str, Any], find: Any, sources: dict[str, Path], know
     elif item["source"] == "files":
         ready["files"] = _files(item, ready, find, sources)
         made_of["files"] = {path: file["sha256"] for path, file in ready["files"].items()}
+    elif item["source"] == "go":
+        made_of.update({key: item[key] for key in ("package", "version", "ldflags", "toolchain")})
     else:
         made_of["path"] = ready["path"] = item["path"]
     ready["digest"] = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    if item["source"] == "go":
+        _go_program(item, ready, sources)
     ready["version"] = "-".join(part for part in (item["version"], ready["digest"][:12]) if part)
     return ready
 
 
+def _check_go(item: dict[str, Any]) -> None:
+    for key, pattern in (("package", PACKAGE), ("version", GO_VERSION)):
+        if not pattern.fullmatch(item[key]):
+            raise MistakeError(f"'{item['program']}': {key} '{item[key]}' is none of Go's; versions are exact")
+
+
+def _go_program(item: dict[str, Any], ready: dict[str, Any], sources: dict[str, Any]) -> None:
+    """Built only where a host lacks it: what it was made of says whether one has it."""
+    told = {key: item[key] for key in ("package", "version", "ldflags", "toolchain", "go")}
+    program = GoProgram(**told, cache=Path(item["cache"]), digest=ready["digest"])
+    ready["file"], ready["uploads"] = program.name, [ready["digest"]]
+    sources[ready["digest"]] = program
+
+
 def _environment(
-    item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict[str, Path], known: dict[str, Any]
+    item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict[str, Any], known: dict[str, Any]
 ) -> dict[str, Any]:
     text = find(item["requirements"]).read_text(encoding="utf-8")
     _refuse_unlocked(text, item)
@@ -219,7 +274,7 @@ def _refuse_unlocked(text: str, item: dict[str, Any]) -> None:
             )
 
 
-def _files(item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict[str, Path]) -> dict[str, Any]:
+def _files(item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for relative, given in sorted(item["files"].items()):
         source = find(str(given))
@@ -251,7 +306,7 @@ def _relative(name: str, item: dict[str, Any]) -> str:
     return name
 
 
-def _file(path: Path, ready: dict[str, Any], sources: dict[str, Path]) -> dict[str, Any]:
+def _file(path: Path, ready: dict[str, Any], sources: dict[str, Any]) -> dict[str, Any]:
     key = _sum(path)
     if path.stat().st_size <= INLINE_BYTES:
         return {"sha256": key, "content": base64.b64encode(path.read_bytes()).decode()}
@@ -260,7 +315,7 @@ def _file(path: Path, ready: dict[str, Any], sources: dict[str, Path]) -> dict[s
     return {"sha256": key}
 
 
-def _expect(path: Path, item: dict[str, Any], sources: dict[str, Path]) -> str:
+def _expect(path: Path, item: dict[str, Any], sources: dict[str, Any]) -> str:
     key = _sum(path)
     if key != item["sha256"]:
         raise MistakeError(

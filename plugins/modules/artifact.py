@@ -48,10 +48,11 @@ options:
           - V(index), a Python environment with hash-locked requirements.
           - V(archive), an archive of the control node or of a URL, with its sum.
           - V(files), files and folders of the control node.
+          - V(go), a Go program, built on the control node when a host lacks it first, and kept there.
           - V(preinstalled), a folder that is there already; its fingerprint is recorded and a later difference
             reported.
         type: str
-        choices: [index, archive, files, preinstalled]
+        choices: [index, archive, files, go, preinstalled]
         default: index
       requirements:
         description: File on the control node, every requirement in it pinned and with its hashes (for V(index)).
@@ -87,6 +88,25 @@ options:
       files:
         description: Relative path to file or folder of the control node (for V(files)).
         type: dict
+      package:
+        description: Package of a Go module that is a program (for V(go)), at exactly O(artifacts[].version).
+        type: str
+      ldflags:
+        description: What Go's linker is told (for V(go)).
+        type: str
+        default: ''
+      toolchain:
+        description: Which Go builds it (for V(go)); V(local) is that of the control node, V(go1.26.8) one that it
+          fetches. Another one makes another version.
+        type: str
+        default: local
+      go:
+        description: Go's program on the control node (for V(go)).
+        type: path
+        default: go
+      cache:
+        description: Folder of the control node in which built programs are kept (for V(go)).
+        type: path
       path:
         description: Folder on the host (for V(preinstalled)).
         type: path
@@ -260,6 +280,8 @@ class Converger:
         with self._store.building(item["program"], item["version"], item["digest"], about) as folder:
             if item["source"] == "index":
                 builders.build_environment(item, folder, python, self._wheels(item))
+            elif item["source"] == "go":
+                builders.build_program(self._uploads[item["digest"]], os.path.join(folder, item["file"]))
             elif item["source"] == "archive":
                 builders.build_archive(archives[item["digest"]], folder, item["archive"])
             else:
