@@ -395,7 +395,7 @@ def _arguments() -> argparse.Namespace:
     verb.add_argument("--inventory", help="take the hosts from this inventory")
     verb.add_argument("--subnet", action="append", required=True, help="of the set's network; twice for IPv4 and IPv6")
     verb.add_argument("--suite", default="bookworm", choices=image.SUITES)
-    verb.add_argument("--fuse", action="store_true", help="give the hosts /dev/fuse")
+    verb.add_argument("--fuse", action=argparse.BooleanOptionalAction, default=False, help="give the hosts /dev/fuse")
     verb = verbs.add_parser("down", help="remove a set")
     verb.add_argument("set")
     verb = verbs.add_parser("restart", help="reboot hosts of a set, all at once, and wait for them")

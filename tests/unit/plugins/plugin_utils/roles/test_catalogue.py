@@ -33,7 +33,13 @@ RIGHT: dict[str, dict[str, Any]] = {
     "firewall_services": {"name": "web", "addresses": ["10.20.0.11"], "port": 8000},
     "firewall_others": {"name": "web", "port": 8000},
     "postgresql_instances": {"name": "store"},
+    "minio_instances": {"name": "store"},
     "redis_instances": {"name": "store"},
+    "s3fs_mounts": {
+        "name": "shared",
+        "path": "/srv/shared",
+        "s3": {"url": "https://store:9000", "bucket": "imaging", "client": "imaging_a", "secret": "s"},
+    },
     "nginx_sites": {
         "name": "front",
         "listen": [{"address": "127.0.0.1", "port": 80}],
@@ -247,6 +253,139 @@ WRONG: list[tuple[str, Any, str]] = [
     ("postgresql_backup_directory", "", ": is empty"),
     ("postgresql_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
     ("postgresql_remove_data", "no", ": expected true or false, found the text 'no'"),
+    # minio
+    (
+        "minio_instances",
+        [{"address": "10.0.0.1"}],
+        "[0]: address: '10.0.0.1' is reached by others, and without tls all they send can be read on the way: give "
+        "tls, listen on 127.0.0.1, or say allow_unencrypted: true",
+    ),
+    (
+        "minio_instances",
+        [{}, {"name": "other", "address": "127.0.0.2"}],
+        "[1]: port: 127.0.0.1 port 9000 is taken by 'store'",
+    ),
+    (
+        "minio_instances",
+        [{"tls": {"certificate": "/c", "key": "/k"}}],
+        "[0]: tls: the key 'ca' is missing (an absolute path on the host)",
+    ),
+    (
+        "minio_instances",
+        [{"buckets": [{"name": "Imaging"}]}],
+        "[0]: buckets[0].name: 'Imaging' is not the name of a bucket: a-z, 0-9, '-' and '.', neither at its ends",
+    ),
+    (
+        "minio_instances",
+        [{"buckets": [{"name": "imaging", "expire_former_days": 3}]}],
+        "[0]: buckets[0].expire_former_days: needs versioning: true; without it there are no former versions",
+    ),
+    (
+        "minio_instances",
+        [{"buckets": [{"name": "one"}] * 2}],
+        "[0]: buckets[1].name: 'one' stands there twice",
+    ),
+    (
+        "minio_instances",
+        [{"clients": [{"name": "a_program", "secret": "s"}]}],
+        "[0]: clients[0].bucket: is missing: which one may it reach (there are none)?",
+    ),
+    (
+        "minio_instances",
+        [{"buckets": [{"name": "one"}], "clients": [{"name": "a_program", "secret": "s", "bucket": "two"}]}],
+        "[0]: clients[0].bucket: no bucket of this instance is called 'two' (there are one)",
+    ),
+    (
+        "minio_instances",
+        [{"buckets": [{"name": "one"}], "clients": [{"name": "a_program", "bucket": "one"}]}],
+        "[0]: clients[0].secret: is missing: the name of the secret that is its password",
+    ),
+    (
+        "minio_instances",
+        [
+            {
+                "buckets": [{"name": "one"}],
+                "clients": [{"name": "watcher", "access": "metrics", "secret": "s", "bucket": "one"}],
+            }
+        ],
+        "[0]: clients[0].bucket: isn't reached by access: metrics; leave it out",
+    ),
+    (
+        "minio_instances",
+        [{"clients": [{"name": "administrator", "access": "metrics", "secret": "s"}]}],
+        "[0]: clients[0].name: 'administrator' is the server's own",
+    ),
+    (
+        "minio_instances",
+        [{"settings": {"MINIO_VOLUMES": "/data"}}],
+        "[0]: settings.MINIO_VOLUMES: follows from the instance's 'name': set that",
+    ),
+    (
+        "minio_instances",
+        [{"settings": {"MINIO_BROWSER": "on"}}],
+        "[0]: settings.MINIO_BROWSER: can't be set: the server offers no console: what is in it is said here",
+    ),
+    (
+        "minio_instances",
+        [{"settings": {"MINIO_ROOT_PASSWORD": "x"}}],
+        "[0]: settings.MINIO_ROOT_PASSWORD: can't be set: it would be a secret in a file for all to read",
+    ),
+    (
+        "minio_instances",
+        [{"settings": {"MINIO_REGION": 'a" b'}}],
+        "[0]: settings.MINIO_REGION: 'a\" b' is not a text without control characters, quotes, \\ and $",
+    ),
+    ("minio_version", "latest", ": 'latest' is not a version such as v0.0.0-20260212201848-7aac2a2c5b7c"),
+    ("minio_go", "", ": is empty"),
+    ("minio_go_toolchain", "newest", ": 'newest' is not local, or a version such as go1.26.8"),
+    ("minio_build_directory", "", ": is empty"),
+    ("minio_program", "minio", ": 'minio' is not an absolute path on the host, or empty"),
+    ("minio_packages", [], ": expected a list of at least 1, found 0"),
+    ("minio_space_mb", -1, ": expected a whole number from 0 to 1000000000, found the number -1"),
+    ("minio_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("minio_backup_directory", "", ": is empty"),
+    ("minio_backup_recipient", "lab", ": 'lab' is not a public key of age (age1...)"),
+    ("minio_backup_secret", 1, ": expected text, found the number 1: write it in quotes"),
+    ("minio_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
+    ("minio_remove_data", "no", ": expected true or false, found the text 'no'"),
+    # s3fs
+    (
+        "s3fs_mounts",
+        [{"directory": "/srv/source"}],
+        "[0]: needs exactly one of s3, nfs, directory: what is mounted there; found s3 and directory",
+    ),
+    (
+        "s3fs_mounts",
+        [{"s3": None}],
+        "[0]: needs exactly one of s3, nfs, directory: what is mounted there; found none",
+    ),
+    (
+        "s3fs_mounts",
+        [{"path": "/srv/../etc"}],
+        "[0]: path: '/srv/../etc' is not an absolute path of letters, digits, '_', '.' and '-', without '..'",
+    ),
+    ("s3fs_mounts", [{}, {"name": "other"}], "[1]: path: '/srv/shared' is where 'shared' is mounted"),
+    (
+        "s3fs_mounts",
+        [{"s3": {"url": "http://store:9000", "bucket": "imaging", "client": "imaging_a", "secret": "s"}}],
+        "[0]: s3.url: 'http://store:9000' is beyond this host, and all that is read and written could be read on the "
+        "way: say https, or allow_unencrypted: true",
+    ),
+    (
+        "s3fs_mounts",
+        [{"s3": None, "nfs": "store"}],
+        "[0]: nfs: 'store' is not an export such as store.example:/imaging",
+    ),
+    ("s3fs_mounts", [{"options": ["url=x"]}], "[0]: options[0]: 'url': follows from s3.url"),
+    (
+        "s3fs_mounts",
+        [{"options": ["a,b"]}],
+        "[0]: options[0]: 'a,b' is not an option such as retries=5",
+    ),
+    ("s3fs_packages", [], ": expected a list of at least 1, found 0"),
+    ("s3fs_nfs_packages", [], ": expected a list of at least 1, found 0"),
+    ("s3fs_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("s3fs_watch_seconds", 1, ": expected a whole number from 5 to 3600, found the number 1"),
     # nginx
     ("nginx_sites", [{"listen": []}], "[0]: listen: expected a list of at least 1, found 0"),
     (

@@ -1,0 +1,542 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The minio role on one host, as an unprivileged sudo user. Clients are the control node's, over the network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from role_host import RoleHost
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._minio.client import Client, MinioError, UnansweredError
+from ansible_collections.fedlearn.infra.plugins.module_utils._minio.objects import encrypted
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+FULL, PLAIN = VARIABLES["minio_instances"]
+UNITS = ("fedlearn-s3-full.service", "fedlearn-s3-plain.service")
+PASSWORDS = {name: VARIABLES[f"canary_{name}"] for name in ("first", "second", "reader")}
+MAY_ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["*"]}]}
+
+
+@pytest.fixture
+def role(host: Any) -> RoleHost:
+    return RoleHost(host, "minio", VARIABLES)
+
+
+@pytest.fixture
+def ca(role: RoleHost, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    path.write_text(role.sh("cat /etc/role-test/ca.pem"))
+    return str(path)
+
+
+class Clients:
+    """Whoever comes to the full instance, by name."""
+
+    def __init__(self, role: RoleHost, ca: str) -> None:
+        self.role, self.ca = role, ca
+
+    def __call__(self, name: str, secret: str) -> Client:
+        return Client(9000, name, PASSWORDS.get(secret, secret), self.ca, host=self.role.address)
+
+    @property
+    def admin(self) -> Client:
+        return self("administrator", self.role.sh("cat /var/lib/fedlearn-s3-full/administrator").strip())
+
+
+@pytest.fixture
+def clients(role: RoleHost, ca: str) -> Clients:
+    return Clients(role, ca)
+
+
+def instances(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instances, the first one changed."""
+    return [{**FULL, **changed}, PLAIN]
+
+
+def refusal(client: Client, method: str, path: str, body: bytes = b"") -> str:
+    """The code of what a server refuses."""
+    with pytest.raises(MinioError) as caught:
+        client.ask(method, path, body=body)
+    return caught.value.code
+
+
+def main_pid(role: RoleHost, unit: str) -> str:
+    return role.sh(f"systemctl show -p MainPID --value {unit}").strip()
+
+
+def fill(client: Client, bucket: str) -> None:
+    """Objects of several sizes, with names and descriptions of all sorts."""
+    for key in ("plain", "deep/er/ü and + %25", "folder/", "empty"):
+        client.ask("PUT", f"/{bucket}/{key}", body=b"" if key == "empty" else key.encode() * 99)
+    client.ask("PUT", f"/{bucket}/large", body=os.urandom(12_000_000), headers={"x-amz-meta-mode": "33188"})
+
+
+def content(client: Client, bucket: str) -> dict[str, tuple[str, str | None, str | None]]:
+    """Each object's hash, and what was said of it."""
+    found = {}
+    for key in client.objects(bucket):
+        with client.send("GET", f"/{bucket}/{key}") as answer:
+            digest = hashlib.sha256(answer.read()).hexdigest()
+            found[key] = (digest, answer.getheader("content-type"), answer.getheader("x-amz-meta-mode"))
+    return found
+
+
+def test_listens_on_its_address_and_loopback_only(role: RoleHost) -> None:
+    found = {line.split()[3] for line in role.sh("ss -Hltnp | grep '\"minio\"'").splitlines()}
+    wanted = {f"{role.address}:9000", "127.0.0.1:9000", "127.0.0.1:9010"}
+    assert wanted <= found <= {*wanted, "[::1]:9000", "[::1]:9010"}
+
+
+def test_it_says_what_was_built(role: RoleHost) -> None:
+    program = role.sh(f"readlink /proc/{main_pid(role, UNITS[0])}/exe").strip()
+    assert program.startswith("/opt/fedlearn/minio/v0.0.0-20260212201848-7aac2a2c5b7c-")
+    assert "RELEASE.2026-02-12T20-18-48Z (commit-id=7aac2a2c5b7c)" in role.sh(f"HOME=/nowhere {program} --version")
+
+
+def test_clients_reach_their_bucket_and_no_other(clients: Clients) -> None:
+    writer = clients("imaging_a", "first")
+    writer.ask("PUT", "/imaging/one", body=b"1")
+    assert clients("imaging_b", "second").ask("GET", "/imaging/one") == b"1"
+    reader = clients("reader", "reader")
+    assert reader.ask("GET", "/imaging/one") == b"1"
+    assert list(reader.objects("imaging")) == ["one"]
+    assert refusal(reader, "PUT", "/imaging/two", b"2") == "AccessDenied"
+    assert refusal(reader, "DELETE", "/imaging/one") == "AccessDenied"
+    assert refusal(writer, "GET", "/models") == "AccessDenied"
+    assert refusal(writer, "PUT", "/another") == "AccessDenied"
+    assert refusal(clients("models", "second"), "GET", "/imaging/one") == "AccessDenied"
+    assert refusal(clients("imaging_a", "second"), "GET", "/imaging/one") == "SignatureDoesNotMatch"
+    assert refusal(clients("nobody", "second"), "GET", "/imaging/one") == "InvalidAccessKeyId"
+    writer.ask("DELETE", "/imaging/one")
+
+
+def test_clients_administer_nothing(clients: Clients) -> None:
+    for name, secret in (("imaging_a", "first"), ("watcher", "reader")):
+        for what in ("info", "list-users", "export-iam"):
+            assert refusal(clients(name, secret), "GET", f"/minio/admin/v3/{what}") == "AccessDenied", what
+        own = encrypted(PASSWORDS[secret], b"{}", lambda key, *rest: AESGCM(key).encrypt(*rest))
+        assert refusal(clients(name, secret), "PUT", "/minio/admin/v3/add-service-account", own) == "AccessDenied"
+
+
+def token(user: str, password: str) -> str:
+    """The bearer token of the role's README."""
+
+    def encoded(raw: bytes) -> bytes:
+        return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+    claims = {"exp": int(time.time()) + 600, "sub": user, "iss": "prometheus"}
+    said = encoded(b'{"alg":"HS512","typ":"JWT"}') + b"." + encoded(json.dumps(claims).encode())
+    return (said + b"." + encoded(hmac.digest(password.encode(), said, "sha512"))).decode()
+
+
+def metrics(role: RoleHost, bearer: str) -> str:
+    """What a scraper without any signature sees."""
+    script = (
+        "import ssl,sys,urllib.request as u;"
+        "c=ssl.create_default_context(cafile='/etc/role-test/ca.pem');c.verify_flags&=~ssl.VERIFY_X509_STRICT;"
+        f"r=u.Request('https://{role.address}:9000/minio/v2/metrics/cluster',headers={{}});"
+        f"r.add_header('Authorization','Bearer {bearer}') if {bool(bearer)} else None;"
+        "print(u.urlopen(r,context=c).read().decode())"
+    )
+    return role.try_sh(f'python3 -c "{script}"')[1]
+
+
+def test_metrics_need_the_token_of_their_client(role: RoleHost) -> None:
+    assert "minio_node_process_uptime_seconds" in metrics(role, token("watcher", PASSWORDS["reader"]))
+    assert "HTTP Error 403" in metrics(role, "")
+    assert "HTTP Error 403" in metrics(role, token("watcher", "another"))
+    assert "HTTP Error 403" in metrics(role, token("imaging_b", PASSWORDS["second"]))
+
+
+def test_versions_are_kept_and_expire(clients: Clients) -> None:
+    writer = clients("imaging_a", "first")
+    for text in (b"former", b"present"):
+        writer.ask("PUT", "/imaging/kept", body=text)
+    assert clients.admin.ask("GET", "/imaging", {"versions": "", "prefix": "kept"}).count(b"<VersionId>") == 2
+    assert b"<NoncurrentDays>7</NoncurrentDays>" in clients.admin.ask("GET", "/imaging", {"lifecycle": ""})
+    assert b"<Days>30</Days>" in clients.admin.ask("GET", "/models", {"lifecycle": ""})
+    writer.ask("DELETE", "/imaging/kept")
+
+
+def test_settings_reach_the_server(role: RoleHost) -> None:
+    said = role.sh(f"tr '\\0' '\\n' </proc/{main_pid(role, UNITS[0])}/environ").splitlines()
+    assert {"MINIO_API_REQUESTS_MAX=200", "MINIO_COMMENT=it has 100% #spaces ; in it", "MINIO_UPDATE=off"} <= set(said)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_hardened(role: RoleHost, unit: str) -> None:
+    assert role.exposure(unit) <= 2.5
+    assert role.sh(f"ps -o user= -p {main_pid(role, unit)}").strip() != "root"
+
+
+def test_second_run_changes_nothing_with_three_executions(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    again = role.play(most=3)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert role.state(units=UNITS) == before
+
+
+def test_a_control_node_that_built_nothing_changes_nothing(role: RoleHost, tmp_path: Path) -> None:
+    before = role.state(units=UNITS)
+    again = role.play(minio_build_directory=str(tmp_path), minio_go="/nowhere/go")
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert list(tmp_path.iterdir()) == []
+    assert role.state(units=UNITS) == before
+    told = role.play(entry="sources", minio_build_directory=str(tmp_path), minio_go="/nowhere/go")
+    assert "is built by Go, and there is no '/nowhere/go' on the control node" in told.words
+
+
+def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
+    assert role.play("--check").changed == 0
+    assert role.play(entry="check").code == 0
+    assert role.play(entry="precheck").code == 0
+
+
+@pytest.mark.parametrize("damage", ["printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"])
+def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost, clients: Clients, damage: str) -> None:
+    owned = role.owned()
+    assert len(owned) == 6
+    look = "; ".join(f"cat {path}; stat -c '%a %U' {path}" for path in owned)
+    before = role.sh(look)
+    for path in owned:
+        role.sh(damage.format(path))
+    named = role.play(entry="check").words
+    assert [path for path in owned if path not in named] == []
+    assert "s3-full: differing: " in named
+    assert "s3-plain: differing: " in named
+    assert role.play("--check").changed == 1
+    assert role.play().changed == 1
+    assert role.sh(look) == before
+    assert clients("imaging_a", "first").knows_me()
+
+
+def test_what_is_changed_inside_is_named_and_repaired(role: RoleHost, clients: Clients) -> None:
+    admin = clients.admin
+    everything = json.dumps(MAY_ALL).encode()
+    admin.admin("PUT", "add-canned-policy", {"name": "imaging-read"}, everything)
+    admin.admin("PUT", "add-canned-policy", {"name": "by-hand"}, everything)
+    set_policy = {"policyName": "by-hand,imaging-write", "userOrGroup": "imaging_a", "isGroup": "false"}
+    admin.admin("PUT", "set-user-or-group-policy", set_policy)
+    group = {"group": "all", "members": ["imaging_b"], "isRemove": False}
+    admin.admin("PUT", "update-group-members", body=json.dumps(group).encode())
+    admin.admin("PUT", "set-user-status", {"accessKey": "models", "status": "disabled"})
+    admin.admin("DELETE", "remove-user", {"accessKey": "watcher"})
+    suspended = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"
+    admin.ask("PUT", "/imaging", {"versioning": ""}, suspended)
+    admin.ask("DELETE", "/models", {"lifecycle": ""})
+    found = role.play(entry="check")
+    wanted = (
+        "bucket imaging: versioning, bucket models: lifecycle, policy imaging-read, "
+        "client imaging_a: may imaging-write, client imaging_b: no longer in all, client models: enabled, "
+        "client watcher: made, "
+        "client watcher: may fedlearn-metrics"
+    )
+    assert f"s3-full: differing: {wanted}" in found.words, found.text
+    assert "s3-plain:" not in found.words
+    assert role.play("--check").changed == 1
+    assert role.play().changed == 1
+    assert role.play(entry="check").code == 0
+    assert refusal(clients("reader", "reader"), "PUT", "/models/x", b"x") == "AccessDenied"
+
+
+def test_a_password_changes_while_two_names_are_used_in_turn(role: RoleHost, clients: Clients) -> None:
+    clients("imaging_b", "second").ask("PUT", "/imaging/turn", body=b"1")
+    run = role.play(canary_first="CANARY-4 another")
+    assert (run.code, run.changed) == (0, 1), run.text
+    assert refusal(clients("imaging_a", "first"), "GET", "/imaging/turn") == "SignatureDoesNotMatch"
+    assert clients("imaging_a", "CANARY-4 another").ask("GET", "/imaging/turn") == b"1"
+    assert clients("imaging_b", "second").ask("GET", "/imaging/turn") == b"1"
+    less = [{**one, "state": "absent"} if one["name"] == "imaging_a" else one for one in FULL["clients"]]
+    assert role.play(minio_instances=instances(clients=less)).changed == 1
+    assert role.play(minio_instances=instances(clients=less)).changed == 0
+    assert refusal(clients("imaging_a", "CANARY-4 another"), "GET", "/imaging/turn") == "InvalidAccessKeyId"
+    assert role.play().changed == 1
+    clients("imaging_a", "first").ask("DELETE", "/imaging/turn")
+
+
+def test_a_stopped_one_is_named_and_started(role: RoleHost) -> None:
+    role.sh(f"systemctl stop {UNITS[1]}")
+    named = role.play(entry="check").words
+    assert f"s3-plain: stopped: {UNITS[1]} is inactive (dead)" in named
+    assert role.play().changed == 1
+
+
+def test_it_starts_without_what_a_boot_takes_away(role: RoleHost, clients: Clients) -> None:
+    role.sh(f"systemctl stop {' '.join(UNITS)} && rm -rf /run/fedlearn && systemctl start {' '.join(UNITS)}")
+    assert clients("imaging_a", "first").knows_me()
+    assert role.play().changed == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (
+            {"tls": {**FULL["tls"], "key": "/etc/role-test/stranger.key"}},
+            "/etc/role-test/stranger.key is not the key of /etc/role-test/server.pem",
+        ),
+        ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/no.pem"}}, "/etc/role-test/no.pem isn't there, or is"),
+        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
+        ({"settings": {"MINIO_SERVER_URL": "ftp://store"}}, "Invalid MINIO_SERVER_URL value"),
+    ],
+    ids=["key of another", "no certificate", "another CA", "setting"],
+)
+def test_what_it_refuses_never_replaces_what_it_takes(
+    role: RoleHost, clients: Clients, changed: dict[str, Any], reason: str
+) -> None:
+    before = role.sh("cd /etc/fedlearn/s3-one && find . -type f -exec sha256sum {} + | sort")
+    run = role.play(minio_instances=instances(**changed), minio_health_timeout_seconds=15)
+    assert run.failed == 1
+    assert reason in run.words, run.text
+    assert role.sh("cd /etc/fedlearn/s3-one && find . -type f -exec sha256sum {} + | sort") == before
+    assert clients("imaging_a", "first").knows_me()
+
+
+# every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_minio.py
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"tls": None}, "is reached by others, and without tls all they send can be read on the way: give tls"),
+        ({"buckets": []}, "clients[0].bucket: no bucket of this instance is called 'imaging' (there are none)"),
+        ({"name": "s3-plain"}, "minio_instances[1]: name: 's3-plain' is also the name of [0]"),
+        ({"port": 9010}, "minio_instances[1]: port: 127.0.0.1 port 9010 is taken by 's3-full'"),
+        ({"bukets": []}, "Supported parameters include:"),
+    ],
+)
+def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(minio_instances=instances(**wrong))
+    assert (run.code, run.changed) == (2, 0)
+    assert message in run.words.replace("''", "'"), run.text
+    assert role.state(units=UNITS) == before
+
+
+def test_a_password_that_is_too_short_is_told(role: RoleHost) -> None:
+    run = role.play(canary_second="short")
+    assert (run.code, run.failed) == (2, 1)
+    assert "s3-full: client imaging_b: password: " in run.words, run.text
+    assert role.play().code == 0
+
+
+@pytest.fixture
+def foreign(role: RoleHost) -> Iterator[int]:
+    """A port held by somebody else's program."""
+    role.sh("systemd-run --quiet --unit foreign python3 -m http.server 9099 --bind 127.0.0.1; sleep 1")
+    yield 9099
+    role.sh("systemctl stop foreign")
+
+
+def third(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instances, and one more."""
+    return [FULL, PLAIN, {"name": "s3-third", "federation": "s3-one", "port": 9020, **changed}]
+
+
+def test_precheck_names_ports_of_others_and_too_small_disks(role: RoleHost, foreign: int) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(minio_instances=third(port=foreign), entry="precheck")
+    assert run.code == 2
+    assert "s3-third: 127.0.0.1 port 9099: held by python3 (process" in run.words
+    run = role.play(minio_instances=third(), minio_space_mb=900_000_000, entry="precheck")
+    assert run.code == 2
+    assert "900000000 MB are needed (900000000 MB in /var/lib/fedlearn-s3-third for s3-third)" in run.words
+    assert role.state(units=UNITS) == before
+
+
+def test_a_directory_of_somebody_else_is_left_alone(role: RoleHost) -> None:
+    role.sh("mkdir -p /var/lib/fedlearn-s3-third && echo theirs >/var/lib/fedlearn-s3-third/file")
+    try:
+        run = role.play(minio_instances=third())
+        assert run.code == 2
+        assert "/var/lib/fedlearn-s3-third is there and isn't the server's: it is left alone" in run.words
+        assert role.sh("stat -c %U /var/lib/fedlearn-s3-third; cat /var/lib/fedlearn-s3-third/file").split() == [
+            "root",
+            "theirs",
+        ]
+    finally:
+        role.sh("rm -r /var/lib/fedlearn-s3-third")
+
+
+def test_a_new_certificate_is_loaded_while_clients_go_on(role: RoleHost, clients: Clients) -> None:
+    before = main_pid(role, UNITS[0])
+    writer, done, failed = clients("imaging_a", "first"), threading.Event(), []
+    asked = 0
+
+    def go_on() -> None:
+        nonlocal asked
+        while not done.is_set():
+            try:
+                writer.ask("PUT", "/imaging/on", body=b"on")
+                asked += 1
+            except (MinioError, UnansweredError) as error:
+                failed.append(str(error))
+
+    load = threading.Thread(target=go_on)
+    load.start()
+    try:
+        role.sh("cd /etc/role-test && cp -p server.pem server.old && cat server.old ca.pem > server.pem")
+        assert role.play().changed == 1
+        role.sh("cd /etc/role-test && mv server.old server.pem")
+        assert role.play().changed == 1
+    finally:
+        done.set()
+        load.join()
+    assert failed == []
+    assert asked > 20
+    assert main_pid(role, UNITS[0]) == before
+
+
+def test_another_certificate_is_what_it_serves(role: RoleHost) -> None:
+    new = "openssl req -new -key server.key -subj /CN=server | "
+    new += "openssl x509 -req -CA ca.pem -CAkey ca.key -days 9 -out new.pem 2>/dev/null"
+    role.sh(f"cd /etc/role-test && cp -p server.pem server.old && {new} && mv new.pem server.pem")
+    served = f"openssl s_client -connect {role.address}:9000 </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    try:
+        before = main_pid(role, UNITS[0])
+        assert role.play().changed == 1
+        assert role.sh(served) == role.sh("openssl x509 -noout -serial -in /etc/role-test/server.pem")
+        assert main_pid(role, UNITS[0]) == before
+    finally:
+        role.sh("cd /etc/role-test && mv server.old server.pem")
+    assert role.play().changed == 1
+    assert role.sh(served) == role.sh("openssl x509 -noout -serial -in /etc/role-test/server.pem")
+
+
+def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")
+    try:
+        run = role.play()
+    finally:
+        role.sh("cd /etc/role-test && mv server.keep server.key")
+    assert run.code == 2
+    assert "/etc/role-test/server.key is not the key of /etc/role-test/server.pem" in run.words
+    assert role.state(units=UNITS) == before
+    assert role.play().changed == 0
+
+
+def test_no_secret_anywhere(role: RoleHost, clients: Clients) -> None:
+    password = clients.admin.password
+    clients.admin.admin("DELETE", "remove-user", {"accessKey": "imaging_b"})
+    told = role.play("-vvv", "--diff").text
+    assert role.sh("echo CANARY-0 >/etc/planted; grep -rl CANARY- /etc; rm /etc/planted").split() == ["/etc/planted"]
+    assert "CANARY-" not in told
+    assert password not in told
+    # what a server keeps of its users lies in its own data, which nobody else reads
+    places = "/etc /run/fedlearn* /run/systemd /var/lib/fedlearn/ /var/log/apt /usr/lib/systemd /tmp"
+    assert role.sh(f"grep -rls CANARY- {places} || true").strip() == ""
+    assert role.sh(f"grep -rls {password} {places} || true").strip() == ""
+    assert role.sh("stat -L -c %a /var/lib/fedlearn-s3-full").strip() == "700"
+    journal = role.sh("journalctl --no-pager -u 'fedlearn-*'")
+    assert "CANARY-" not in journal
+    assert password not in journal
+    assert password not in role.sh("ps axww -o args")
+
+
+def test_deferred_restarts_leave_what_runs(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    run = role.play("-e", "fedlearn_restart=deferred", minio_instances=instances(port=9009))
+    assert run.code == 0, run.text
+    assert role.state(units=UNITS) == before
+
+
+def test_a_program_of_the_host_is_used(role: RoleHost) -> None:
+    role.sh("cp $(ls /opt/fedlearn/minio/v*/minio | head -1) /usr/local/bin/minio")
+    own = third(buckets=[{"name": "own"}])[2:]
+    try:
+        assert role.play(minio_instances=own, minio_program="/usr/local/bin/minio", most=None).code == 0
+        assert role.play(minio_instances=own, minio_program="/usr/local/bin/minio", most=3).changed == 0
+        assert role.sh(f"readlink /proc/{main_pid(role, 'fedlearn-s3-third')}/exe").strip() == "/usr/local/bin/minio"
+        run = role.play(minio_instances=own, minio_program="/usr/local/bin/none")
+        assert "/usr/local/bin/none isn't there, or is no program" in run.words
+    finally:
+        gone(role)
+        role.sh("rm /usr/local/bin/minio")
+
+
+def gone(role: RoleHost) -> None:
+    absent = [{"name": "s3-third", "federation": "s3-one", "state": "absent"}]
+    assert role.play(minio_instances=absent, minio_remove_data=True).code == 0
+
+
+def test_data_stay_until_told(role: RoleHost) -> None:
+    durable = third(buckets=[{"name": "kept"}])
+    assert role.play(minio_instances=durable).code == 0
+
+    def local() -> str:
+        return role.sh("ls -d /var/lib/fedlearn-s3-third/data/kept").strip()
+
+    role.sh("kill -9 $(systemctl show -p MainPID --value fedlearn-s3-third); sleep 6")
+    assert role.play(minio_instances=durable).changed == 0
+    absent = [{"name": "s3-third", "federation": "s3-one", "state": "absent"}]
+    assert role.play(minio_instances=absent).changed == 1
+    assert role.try_sh("test -e /etc/systemd/system/fedlearn-s3-third.service")[0] == 1
+    assert local()
+    assert role.play(minio_instances=durable).changed == 1
+    assert local()
+    gone(role)
+    assert role.try_sh("ls -d /var/lib/fedlearn-s3-third")[0] != 0
+
+
+@pytest.fixture
+def keys(role: RoleHost) -> tuple[str, str]:
+    """A pair of age's, public and private."""
+    said = role.sh("age-keygen 2>/dev/null").split()
+    return said[said.index("key:") + 1], said[-1]
+
+
+def test_a_new_host_gets_the_objects_back(
+    role: RoleHost, clients: Clients, keys: tuple[str, str], tmp_path: Path
+) -> None:
+    assert "for whose key is the backup encrypted?" in role.play(entry="backup").words
+    fill(clients("imaging_a", "first"), "imaging")
+    fill(clients("models", "second"), "models")
+    before = {bucket: content(clients.admin, bucket) for bucket in ("imaging", "models")}
+    assert len(before["imaging"]) == 5 + ("on" in before["imaging"])
+    run = role.play(entry="backup", minio_backup_recipient=keys[0], minio_backup_directory=str(tmp_path))
+    assert (run.code, run.changed) == (0, 2), run.text
+    (file,) = (tmp_path / "host").iterdir()
+    assert file.read_bytes()[:21] == b"age-encryption.org/v1"
+    assert role.sh("ls /var/tmp | grep fedlearn-minio || true") == ""
+
+    assert role.play(entry="remove", minio_remove_data=True).code == 0
+    assert role.play().code == 0
+    clients.admin.ask("PUT", "/imaging/of-the-new-host", body=b"goes")
+    restored = {"minio_restore_from": str(file), "minio_backup_secret": "key"}
+    assert "which file of" in role.play(entry="restore").words
+    wrong = role.play(entry="restore", **restored, canary_key=role.sh("age-keygen 2>/dev/null").split()[-1])
+    assert (wrong.code, "no identity matched any of the recipients" in wrong.words) == (2, True), wrong.text
+    assert list(clients.admin.objects("imaging")) == ["of-the-new-host"]
+    run = role.play("-vvv", entry="restore", **restored, canary_key=keys[1])
+    assert run.code == 0, run.text
+    assert keys[1] not in run.text
+    assert {bucket: content(clients.admin, bucket) for bucket in before} == before
+    assert role.try_sh("ls /var/lib/fedlearn/minio-restore.tar.age")[0] != 0
+    for bucket, name, secret in (("imaging", "imaging_a", "first"), ("models", "models", "second")):
+        for key in before[bucket]:
+            clients(name, secret).ask("DELETE", f"/{bucket}/{key}")
+
+
+def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
+    assert role.play(entry="remove", minio_remove_data=True).changed == 2
+    assert role.play(entry="remove", minio_remove_data=True).changed == 0
+    left = role.sh("find /etc /var/lib /run /opt | grep -e s3-one -e fedlearn-s3 -e fedlearn/minio || true")
+    assert left == "", left
+    assert role.try_sh("ss -Hltnp | grep -q '\"minio\"'")[0] == 1
+    clean = role.play("--check")
+    assert (clean.code, clean.failed) == (0, 0), clean.text
+    assert role.owned() == []
+    assert role.play().changed >= 1

@@ -1,0 +1,287 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The s3fs role on one host, as an unprivileged sudo user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import pytest
+import yaml
+from role_host import RoleHost
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+FULL, READ, FOLDER = VARIABLES["s3fs_mounts"]
+MOUNTS = (r"srv-shared\x2ddata.mount", "srv-deep-read.only.mount", "srv-folder.mount")
+STORE = "fedlearn-store.service"
+PLACE = FULL["path"]
+
+
+@pytest.fixture
+def role(host: Any) -> RoleHost:
+    return RoleHost(host, "s3fs", VARIABLES)
+
+
+def mounts(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's mounts, the first one's bucket changed."""
+    return [{**FULL, "s3": {**FULL["s3"], **changed}}, READ, FOLDER]
+
+
+def look(role: RoleHost) -> str:
+    """One word for all files of the role's, and for the mounts, each with the moment it was made."""
+    since = "; ".join(f"systemctl show -p InvocationID -p ActiveState {quote(unit)}" for unit in MOUNTS)
+    return role.state() + role.sh(since)
+
+
+def timers(role: RoleHost, verb: str) -> None:
+    """Stops or starts what mounts again, so that a test sees what it did itself."""
+    role.sh(f"systemctl {verb} " + " ".join(f"fedlearn-{one['name']}.timer" for one in VARIABLES["s3fs_mounts"]))
+
+
+@pytest.fixture
+def unwatched(role: RoleHost) -> Iterator[None]:
+    timers(role, "stop")
+    yield
+    timers(role, "start")
+
+
+def wait(role: RoleHost, condition: str) -> None:
+    """Until a shell condition holds; a minute at most."""
+    role.sh(f"for _ in $(seq 60); do {{ {condition}; }} && exit 0; sleep 1; done; exit 1")
+
+
+def test_what_is_written_is_read_by_others(role: RoleHost) -> None:
+    role.sh(f"head -c 20000000 /dev/urandom >{PLACE}/file; sync")
+    role.sh(f"cmp {PLACE}/file {READ['path']}/file")
+    assert role.sh(f"stat -c '%u:%g' {PLACE}/file").strip() == "1000:1000"
+    assert role.host.run(f"head -c 1 {PLACE}/file").rc == 0
+    code, said = role.try_sh(f"touch {READ['path']}/another")
+    assert (code, "Read-only file system" in said) == (1, True), said
+    role.sh(f"rm {PLACE}/file")
+    role.sh("echo here >/srv/source/x && cmp /srv/source/x /srv/folder/x && rm /srv/folder/x")
+
+
+def test_the_canary_leaves_nothing(role: RoleHost) -> None:
+    assert role.play(entry="check").code == 0
+    assert role.sh(f"ls -A {PLACE} /srv/source").split() == [f"{PLACE}:", "/srv/source:"]
+
+
+def test_hardened(role: RoleHost) -> None:
+    assert role.exposure("fedlearn-s3fs-full.service") <= 2.5
+    pid = role.sh("pgrep -f '^s3fs imaging /srv/shared-data'").strip()
+    status = role.sh(f"cat /proc/{pid}/status")
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
+    assert "CapBnd:\t0000000000200006" in status
+
+
+def test_second_run_changes_nothing_with_two_executions(role: RoleHost) -> None:
+    before = look(role)
+    again = role.play(most=2)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert look(role) == before
+
+
+def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
+    assert role.play("--check").changed == 0
+    assert role.play(entry="check").code == 0
+    assert role.play(entry="precheck").code == 0
+
+
+@pytest.mark.parametrize("damage", ["printf '# by hand\\n' >> {0}", "chmod 640 {0}", "rm {0}"])
+def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost, damage: str, unwatched: None) -> None:
+    owned = role.owned()
+    assert len(owned) == 14
+    before = role.sh("; ".join(f"cat {quote(path)}; stat -c '%a %U' {quote(path)}" for path in owned))
+    for path in owned:
+        role.sh(damage.format(quote(path)))
+    named = role.play(entry="check").text.replace("\\\\", "\\")
+    assert [path for path in owned if path not in named] == []
+    assert role.play("--check").changed == 1
+    assert role.play().changed == 1
+    assert role.sh("; ".join(f"cat {quote(path)}; stat -c '%a %U' {quote(path)}" for path in owned)) == before
+    assert role.play(entry="check").code == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"secret": "second"}, "invalid credentials"),
+        ({"client": "nobody"}, "invalid credentials"),
+        ({"bucket": "nowhere"}, "bucket not found"),
+        ({"ca": "/etc/role-test/other.pem"}, "certificate"),
+        ({"url": "https://127.0.0.1:9999"}, "connect"),
+    ],
+    ids=["secret", "client", "bucket", "CA", "address"],
+)
+def test_what_can_not_be_mounted_is_told_and_the_former_mount_is_back(
+    role: RoleHost, changed: dict[str, Any], reason: str
+) -> None:
+    role.sh(f"echo kept >{PLACE}/kept")
+    before = role.state()
+    run = role.play(s3fs_mounts=mounts(**changed))
+    assert run.failed == 1
+    assert "s3fs-full" in run.words
+    assert reason.lower() in run.words.lower(), run.text
+    assert "rolled back, the former service is running" in run.words
+    assert role.state() == before
+    assert role.sh(f"cat {PLACE}/kept; rm {PLACE}/kept") == "kept\n"
+    assert role.play(entry="check").code == 0
+
+
+def third(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's mounts, and one more."""
+    s3 = {**FULL["s3"], **changed.pop("s3", {})}
+    return [
+        FULL,
+        READ,
+        FOLDER,
+        {"name": "s3fs-third", "federation": "s3fs-one", "path": "/srv/third", "s3": s3, **changed},
+    ]
+
+
+def test_a_new_one_that_can_not_be_mounted_leaves_nothing(role: RoleHost) -> None:
+    before = look(role)
+    run = role.play(s3fs_mounts=third(s3={"secret": "second"}))
+    assert run.failed == 1
+    assert "invalid credentials" in run.words.lower(), run.text
+    assert "CANARY" not in run.text
+    left = role.sh("find /etc /run/systemd -name '*s3fs-third*' -o -name 'srv-third*'; findmnt /srv/third || true")
+    assert left == ""
+    assert look(role) == before
+
+
+@pytest.mark.parametrize(
+    ("secret", "told"),
+    [
+        ("with a space 1", "has a colon or white space"),
+        ("with:a:colon", "has a colon or white space"),
+        ("li\nne", "white"),
+    ],
+)
+def test_a_password_that_s3fs_can_not_read_is_told(role: RoleHost, secret: str, told: str) -> None:
+    before = look(role)
+    run = role.play(s3fs_mounts=third(s3={"secret": "odd"}), canary_odd=secret)
+    assert run.failed == 1
+    assert told in run.words
+    assert secret not in run.text
+    assert look(role) == before
+
+
+def test_what_a_mount_would_hide_is_left_alone(role: RoleHost) -> None:
+    role.sh("mkdir /srv/third && echo theirs >/srv/third/file")
+    try:
+        run = role.play(s3fs_mounts=third())
+        assert "/srv/third is no empty folder: a mount would hide what is there" in run.words
+        assert role.sh("cat /srv/third/file") == "theirs\n"
+        role.sh("rm /srv/third/file && mount -t tmpfs theirs /srv/third")
+        run = role.play(s3fs_mounts=third())
+        assert "/srv/third: something else is mounted there: tmpfs theirs" in run.words
+        assert role.sh("findmnt -n -o FSTYPE /srv/third").strip() == "tmpfs"
+    finally:
+        role.sh("umount /srv/third; rm -r /srv/third")
+
+
+# every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (
+            [{**FULL, "directory": "/srv"}],
+            "[0]: needs exactly one of s3, nfs, directory: what is mounted there; found s3",
+        ),
+        ([{**FULL, "options": ["no_check_certificate"]}], "whoever answers would be believed to be the storage"),
+        ([FULL, {**FOLDER, "path": PLACE}], f"[1]: path: '{PLACE}' is where 's3fs-full' is mounted"),
+        ([{**FULL, "pfad": 1}], "Supported parameters include:"),
+    ],
+)
+def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: list[Any], message: str) -> None:
+    before = look(role)
+    run = role.play(s3fs_mounts=wrong)
+    assert (run.code, run.changed) == (2, 0)
+    assert message in run.words.replace("''", "'"), run.text
+    assert look(role) == before
+
+
+def test_a_mount_that_is_gone_is_named_and_made(role: RoleHost, unwatched: None) -> None:
+    role.sh(f"systemctl stop {quote(MOUNTS[0])}")
+    named = role.play(entry="check").text.replace("\\\\", "\\")
+    assert f"s3fs-full: stopped: {MOUNTS[0]} is inactive (dead)" in " ".join(named.split())
+    assert role.play().changed == 1
+    assert role.play(entry="check").code == 0
+
+
+def test_a_mount_whose_program_died_is_named_and_made_again(role: RoleHost, unwatched: None) -> None:
+    role.sh("pkill -9 -f '^s3fs imaging /srv/shared-data'")
+    assert "s3fs-full: ill: " in role.play(entry="check").words
+    timers(role, "start")
+    wait(role, f"touch {PLACE}/again 2>/dev/null && rm {PLACE}/again")
+    assert role.play().changed == 0
+
+
+def test_a_mount_that_was_not_there_at_boot_comes_when_its_storage_does(role: RoleHost) -> None:
+    role.sh(f"systemctl stop {quote(MOUNTS[0])} {STORE}")
+    wait(role, f"! findmnt {PLACE}")
+    role.sh(f"systemctl start {STORE}")
+    wait(role, f"findmnt {PLACE} && touch {PLACE}/again && rm {PLACE}/again")
+    assert role.play().changed == 0
+
+
+def test_a_storage_that_was_away_is_back(role: RoleHost) -> None:
+    role.sh(f"echo before >{PLACE}/before")
+    role.sh(f"systemctl stop {STORE}")
+    ill = role.play(entry="check")
+    assert "s3fs-full: ill: " in ill.words, ill.text
+    role.sh(f"systemctl start {STORE}")
+    wait(role, f'[ "$(timeout 20 cat {PLACE}/before)" = before ]')
+    wait(role, f"echo after | timeout 20 tee {PLACE}/after")
+    role.sh(f"rm {PLACE}/before {PLACE}/after")
+    assert role.play(entry="check").code == 0
+    assert role.play().changed == 0
+
+
+def test_what_a_program_has_open_does_not_keep_a_mount(role: RoleHost) -> None:
+    role.sh(f"systemd-run --quiet --unit holds --working-directory={PLACE} sleep 600")
+    try:
+        assert role.play(s3fs_mounts=mounts(umask="0002")).changed == 1
+        assert "umask=0002" in role.sh("pgrep -af '^s3fs imaging /srv/shared-data'")
+    finally:
+        role.sh("systemctl stop holds")
+    assert role.play().changed == 1
+
+
+def test_no_secret_anywhere(role: RoleHost, unwatched: None) -> None:
+    role.sh("rm /etc/fedlearn/s3fs-one/s3fs-full/passwd")
+    told = role.play("-vvv", "--diff").text
+    assert "CANARY-" not in told
+    places = "/etc /run/fedlearn* /run/systemd /var/lib/fedlearn/ /var/log/apt /usr/lib/systemd /tmp /var/tmp"
+    kept = [f"/etc/fedlearn/s3fs-one/s3fs-{name}/passwd" for name in ("full", "read")]
+    assert sorted(role.sh(f"grep -rls CANARY- {places} || true").split()) == kept
+    assert role.sh(f"stat -c '%a %U' {' '.join(kept)}").split() == ["600", "root"] * 2
+    assert "CANARY-" not in role.sh("journalctl --no-pager -t s3fs -t sh -t mount -u '*.mount' -u 'fedlearn-*'")
+    assert "CANARY-1it" not in role.sh("ps axww -o args")
+
+
+def test_deferred_restarts_leave_what_is_mounted(role: RoleHost) -> None:
+    before = look(role)
+    run = role.play("-e", "fedlearn_restart=deferred", s3fs_mounts=mounts(umask="0002"))
+    assert run.code == 0, run.text
+    assert look(role) == before
+
+
+def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
+    role.sh(f"echo kept >{PLACE}/kept; echo kept >/srv/source/kept")
+    assert role.play(entry="remove").changed == 1
+    assert role.play(entry="remove").changed == 0
+    left = role.sh("find /etc /var/lib /run | grep -e s3fs-one -e fedlearn-s3fs -e 'srv-.*mount' || true")
+    assert left == "", left
+    assert role.sh(f"findmnt -n -o TARGET | grep -e /srv || true; ls -A {PLACE}; pgrep -f '^s3fs' || true") == ""
+    clean = role.play("--check")
+    assert (clean.code, clean.failed) == (0, 0), clean.text
+    assert role.play().changed >= 1
+    assert role.sh(f"cat {PLACE}/kept /srv/folder/kept; rm {PLACE}/kept /srv/source/kept") == "kept\nkept\n"

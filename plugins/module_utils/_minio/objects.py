@@ -1,0 +1,224 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Buckets, policies and users of one MinIO server: what there is, what is wanted, and what was changed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._minio.client import (
+    Client,
+    MinioError,
+    administrator,
+    plain_tree,
+)
+
+_COST = 8192
+_PBKDF2_AES_GCM = b"\x02"
+
+BUCKET_ACTIONS = {
+    "read": ["s3:GetBucketLocation", "s3:ListBucket"],
+    "write": ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"],
+}
+OBJECT_ACTIONS = {
+    "read": ["s3:GetObject"],
+    "write": [
+        "s3:AbortMultipartUpload",
+        "s3:DeleteObject",
+        "s3:GetObject",
+        "s3:ListMultipartUploadParts",
+        "s3:PutObject",
+    ],
+}
+METRICS_POLICY = "fedlearn-metrics"
+
+Seal = Callable[[bytes, bytes, bytes, bytes], bytes]
+"""AES-256-GCM: key, nonce, text and what is only vouched for; the text, then its tag."""
+
+
+def encrypted(password: str, text: bytes, seal: Seal) -> bytes:
+    """A short text as MinIO's administration takes it: salt, cipher, nonce, and one package that is the last one."""
+    salt, nonce = os.urandom(32), os.urandom(8)
+    key = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, _COST, 32)
+    head = seal(key, nonce + (0).to_bytes(4, "little"), b"", b"")
+    return salt + _PBKDF2_AES_GCM + nonce + seal(key, nonce + (1).to_bytes(4, "little"), text, b"\x80" + head)
+
+
+def policy_name(client: Mapping[str, Any]) -> str:
+    """The policy a client has."""
+    return METRICS_POLICY if client["access"] == "metrics" else f"{client['bucket']}-{client['access']}"
+
+
+def policy(client: Mapping[str, Any]) -> dict[str, Any]:
+    """What a client may do: its bucket and no other, and no keys beside its own, which would outlive it."""
+    denied = {"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]}
+    if client["access"] == "metrics":
+        allowed: list[dict[str, Any]] = [{"Effect": "Allow", "Action": ["admin:Prometheus"]}]
+    else:
+        home = f"arn:aws:s3:::{client['bucket']}"
+        allowed = [
+            {"Effect": "Allow", "Action": BUCKET_ACTIONS[client["access"]], "Resource": [home]},
+            {"Effect": "Allow", "Action": OBJECT_ACTIONS[client["access"]], "Resource": [f"{home}/*"]},
+        ]
+    return {"Version": "2012-10-17", "Statement": [*allowed, denied]}
+
+
+def canonical(document: Any) -> Any:
+    """A policy in which order and a single word's list don't count."""
+    if isinstance(document, dict):
+        return {key: canonical([value] if key in ("Action", "Resource") and isinstance(value, str) else value)
+                for key, value in document.items() if value not in ("", [], None)}  # fmt: skip
+    if isinstance(document, list):
+        return sorted((canonical(one) for one in document), key=lambda one: json.dumps(one, sort_keys=True))
+    return document
+
+
+def lifecycle(bucket: Mapping[str, Any]) -> str:
+    """The rule of a bucket's lifecycle as XML; empty where nothing expires."""
+    current, former = bucket.get("expire_days"), bucket.get("expire_former_days")
+    if not current and not former:
+        return ""
+    # what is left of a deleted object when its last version went
+    ends = f"<Days>{current}</Days>" if current else "<ExpiredObjectDeleteMarker>true</ExpiredObjectDeleteMarker>"
+    rule = f"<ID>fedlearn</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter><Expiration>{ends}</Expiration>"
+    if former:
+        rule += f"<NoncurrentVersionExpiration><NoncurrentDays>{former}</NoncurrentDays></NoncurrentVersionExpiration>"
+    return f"<LifecycleConfiguration><Rule>{rule}</Rule></LifecycleConfiguration>"
+
+
+def told(tree: Element) -> Any:
+    """An element as words, without what says nothing and without an order."""
+    inner = sorted((told(child) for child in tree), key=repr)
+    return (tree.tag, (tree.text or "").strip(), [one for one in inner if one[1] or one[2]])
+
+
+class Server:
+    """One server on its way from what was found to what is wanted."""
+
+    def __init__(self, wanted: Mapping[str, Any], passwords: Mapping[str, str], foresee: bool, seal: Seal) -> None:
+        self.name, self.wanted, self.passwords, self.foresee = wanted["name"], wanted, passwords, foresee
+        self._seal = seal
+        self.changes: list[str] = []
+        self.doing = "connecting"
+        self.reached = False
+
+    def converge(self) -> None:
+        """All of it: buckets, then what may be done with them, then who may."""
+        tls = self.wanted.get("tls") or {}
+        self._admin = administrator(self.name, self.wanted["port"], tls.get("ca"))
+        self._admin.wait()
+        self.reached = True
+        for bucket in self.wanted["buckets"]:
+            self._converge_bucket(bucket)
+        present = [one for one in self.wanted["clients"] if one["state"] == "present"]
+        for name, client in {policy_name(one): one for one in present}.items():
+            self._converge_policy(name, policy(client))
+        for client in present:
+            self._converge_client(client)
+        for client in self.wanted["clients"]:
+            if client["state"] == "absent" and self._user(client["name"]):
+                self._admin_change(f"client {client['name']}: removed", "DELETE", "remove-user", client["name"])
+
+    def _change(self, what: str, do: Callable[[], Any]) -> None:
+        self.doing = what
+        self.changes.append(what)
+        if not self.foresee:
+            do()
+
+    def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None, *no: str) -> bytes | None:
+        """An answer; None where it is one of these refusals."""
+        try:
+            return self._admin.ask(method, path, query)
+        except MinioError as error:
+            if error.code in no:
+                return None
+            raise
+
+    def _put(self, path: str, query: Mapping[str, str], body: str) -> Callable[[], Any]:
+        said = body.encode()
+        checked = base64.b64encode(hashlib.md5(said).digest()).decode()  # noqa: S324 - S3 asks for this sum
+        return lambda: self._admin.ask("PUT", path, query, said, {"content-md5": checked})
+
+    # -- buckets -------------------------------------------------------------------------------------------------------
+
+    def _converge_bucket(self, bucket: Mapping[str, Any]) -> None:
+        name, path = bucket["name"], f"/{bucket['name']}"
+        self.doing = f"bucket {name}"
+        new = self._ask("GET", path, {"location": ""}, "NoSuchBucket") is None
+        if new:
+            self._change(f"bucket {name}: made", lambda: self._admin.ask("PUT", path))
+        shown = None if new and self.foresee else self._ask("GET", path, {"versioning": ""})
+        kept = (plain_tree(shown).findtext("Status") or "") if shown else ""
+        if (kept == "Enabled") != bucket["versioning"]:
+            status = "Enabled" if bucket["versioning"] else "Suspended"
+            said = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>"
+            self._change(f"bucket {name}: versioning", self._put(path, {"versioning": ""}, said))
+        self._converge_lifecycle(bucket, new and self.foresee)
+
+    def _converge_lifecycle(self, bucket: Mapping[str, Any], unmade: bool) -> None:
+        path, wanted, query = f"/{bucket['name']}", lifecycle(bucket), {"lifecycle": ""}
+        shown = None if unmade else self._ask("GET", path, query, "NoSuchLifecycleConfiguration")
+        if (told(plain_tree(shown)) if shown else None) == (told(plain_tree(wanted.encode())) if wanted else None):
+            return
+        do = self._put(path, query, wanted) if wanted else lambda: self._admin.ask("DELETE", path, query)
+        self._change(f"bucket {bucket['name']}: lifecycle", do)
+
+    # -- policies and users --------------------------------------------------------------------------------------------
+
+    def _admin_ask(self, what: str, query: Mapping[str, str], no: str) -> Any:
+        try:
+            return self._admin.admin("GET", what, query)
+        except MinioError as error:
+            if error.code == no:
+                return None
+            raise
+
+    def _admin_change(self, told_as: str, method: str, what: str, access: str) -> None:
+        self._change(told_as, lambda: self._admin.admin(method, what, {"accessKey": access}))
+
+    def _user(self, name: str) -> Any:
+        self.doing = f"client {name}"
+        return self._admin_ask("user-info", {"accessKey": name}, "XMinioAdminNoSuchUser")
+
+    def _converge_policy(self, name: str, wanted: Mapping[str, Any]) -> None:
+        self.doing = f"policy {name}"
+        found = self._admin_ask("info-canned-policy", {"name": name}, "XMinioAdminNoSuchPolicy")
+        if canonical(found) != canonical(wanted):
+            body = json.dumps(wanted).encode()
+            self._change(f"policy {name}", lambda: self._admin.admin("PUT", "add-canned-policy", {"name": name}, body))
+
+    def _converge_client(self, client: Mapping[str, Any]) -> None:
+        name, password, found = client["name"], self.passwords[client["secret"]], self._user(client["name"])
+        if not found:
+            self._change(f"client {name}: made", lambda: self._set_user(name, password))
+        elif found.get("status") != "enabled":
+            self._change(f"client {name}: enabled", lambda: self._set_user(name, password))
+        elif not Client(self._admin.port, name, password, (self.wanted.get("tls") or {}).get("ca")).knows_me():
+            self._change(f"client {name}: password", lambda: self._set_user(name, password))
+        for group in (found or {}).get("memberOf") or []:
+            self._change(f"client {name}: no longer in {group}", partial(self._leave, name, group))
+        wanted = policy_name(client)
+        if (found or {}).get("policyName") != wanted:
+            query = {"policyName": wanted, "userOrGroup": name, "isGroup": "false"}
+            self._change(
+                f"client {name}: may {wanted}", lambda: self._admin.admin("PUT", "set-user-or-group-policy", query)
+            )
+
+    def _leave(self, name: str, group: str) -> None:
+        body = json.dumps({"group": group, "members": [name], "isRemove": True}).encode()
+        self._admin.admin("PUT", "update-group-members", body=body)
+
+    def _set_user(self, name: str, password: str) -> None:
+        """The password crosses the loopback address encrypted, also without TLS."""
+        body = json.dumps({"secretKey": password, "status": "enabled"}).encode()
+        sealed = encrypted(self._admin.password, body, self._seal)
+        self._admin.admin("PUT", "add-user", {"accessKey": name}, sealed)

@@ -1,0 +1,282 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the minio role takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._federation.model import Path
+from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Table, Text
+from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
+
+ADMINISTRATOR = "administrator"
+BUCKET = Text(
+    min_length=3,
+    max_length=63,
+    pattern=r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?",
+    pattern_name="the name of a bucket: a-z, 0-9, '-' and '.', neither at its ends",
+)
+CLIENT = Text(
+    min_length=3,
+    max_length=64,
+    pattern=r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?",
+    pattern_name="a name: a-z, 0-9, '_', '-' and '.', none of these at its ends",
+)
+_DAYS = Integer(1, 36500)
+_VALUE = Text(
+    min_length=0, pattern=r"[^\x00-\x1f\x7f\"'\\$]*", pattern_name="a text without control characters, quotes, \\ and $"
+)
+
+_OURS = {"MINIO_ADDRESS": "address", "MINIO_OPTS": "address", "MINIO_VOLUMES": "name"}
+"""Settings that follow from an instance's own keys."""
+_REFUSED = {
+    "MINIO_BROWSER": "the server offers no console: what is in it is said here",
+    "MINIO_CERTS_DIR": "the role lays certificates by tls",
+    "MINIO_CONFIG_ENV_FILE": "settings are said here",
+    "MINIO_PROMETHEUS_AUTH_TYPE": "nobody sees metrics without a token",
+    "MINIO_UPDATE": "the role brings the program",
+}
+_SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "ACCESS_KEY", "ROOT_USER", "CREDENTIALS", "DSN", "CONNECTION_STRING")
+
+
+def _reserved(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    keys = values["settings"]
+    ours = [
+        (("settings", key), f"follows from the instance's '{_OURS[key]}': set that") for key in keys if key in _OURS
+    ]
+    refused = [(("settings", key), f"can't be set: {_REFUSED[key]}") for key in keys if key in _REFUSED]
+    secret = [
+        (("settings", key), "can't be set: it would be a secret in a file for all to read")
+        for key in keys
+        if any(word in key for word in _SECRET_WORDS)
+    ]
+    return [*ours, *refused, *secret]
+
+
+def _open(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    if values.get("tls") or values["allow_unencrypted"] or is_loopback(values["address"]):
+        return []
+    return [
+        (
+            ("address",),
+            f"'{values['address']}' is reached by others, and without tls all they send can be read on the way: give "
+            "tls, listen on 127.0.0.1, or say allow_unencrypted: true",
+        )
+    ]
+
+
+def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    breaches: list[tuple[Path, str]] = []
+    for what in ("buckets", "clients"):
+        names = [one["name"] for one in values[what]]
+        breaches += [
+            ((what, index, "name"), f"'{name}' stands there twice")
+            for index, name in enumerate(names)
+            if name in names[:index]
+        ]
+    return breaches
+
+
+def _clients(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    names = [bucket["name"] for bucket in values["buckets"]]
+    told = f"(there are {', '.join(names)})" if names else "(there are none)"
+    breaches: list[tuple[Path, str]] = []
+    for index, client in enumerate(values["clients"]):
+        place: Path = ("clients", index)
+        if client["name"] == ADMINISTRATOR:
+            breaches.append(((*place, "name"), f"'{ADMINISTRATOR}' is the server's own"))
+        if client["state"] == "absent":
+            continue
+        if "secret" not in client:
+            breaches.append(((*place, "secret"), "is missing: the name of the secret that is its password"))
+        if client["access"] == "metrics":
+            if "bucket" in client:
+                breaches.append(((*place, "bucket"), "isn't reached by access: metrics; leave it out"))
+        elif "bucket" not in client:
+            breaches.append(((*place, "bucket"), f"is missing: which one may it reach {told}?"))
+        elif client["bucket"] not in names:
+            breaches.append(((*place, "bucket"), f"no bucket of this instance is called '{client['bucket']}' {told}"))
+    return breaches
+
+
+def _versions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    return [
+        (("buckets", index, "expire_former_days"), "needs versioning: true; without it there are no former versions")
+        for index, bucket in enumerate(values["buckets"])
+        if "expire_former_days" in bucket and not bucket["versioning"]
+    ]
+
+
+_BUCKET = Section(
+    {
+        "name": Key(BUCKET, "Its name.", required=True),
+        "versioning": Key(
+            Boolean(), "Keep former versions of objects. Once on it can be suspended, and versions stay.", default=False
+        ),
+        "expire_days": Key(_DAYS, "Objects go this long after they were written.", unit="days"),
+        "expire_former_days": Key(_DAYS, "Former versions go this long after they were replaced.", unit="days"),
+    }
+)
+
+_CLIENT = Section(
+    {
+        "name": Key(CLIENT, "Its name, which S3 calls an access key.", required=True),
+        "state": Key(Choice(("present", "absent")), "V(absent) takes it away at once.", default="present"),
+        "bucket": Key(BUCKET, "The one bucket it reaches."),
+        "access": Key(
+            Choice(("write", "read", "metrics")),
+            "V(write) puts, gets, lists and deletes objects; V(read) gets and lists; V(metrics) sees the server's "
+            "figures and no bucket.",
+            default="write",
+        ),
+        "secret": Key(Text(format="secret"), "Name of the secret that is its password: 8 characters or more."),
+    }
+)
+
+INSTANCE = Section(
+    {
+        **IDENTITY,
+        "address": Key(
+            Text(format="address"),
+            "The address to listen on. MinIO also listens on the host's loopback addresses, always.",
+            default="127.0.0.1",
+        ),
+        "port": Key(PORT, "Port.", default=9000),
+        "tls": Key(
+            Section(
+                {
+                    "certificate": Key(FILE, "Certificate, then intermediates.", required=True),
+                    "key": Key(FILE, "Its key; only root needs to read it.", required=True),
+                    "ca": Key(FILE, "CA of that certificate, which it is checked with.", required=True),
+                }
+            ),
+            "Nothing but TLS; without it plain.",
+        ),
+        "allow_unencrypted": Key(
+            Boolean(), "Without tls, serve others than this host, for programs that can't do it.", default=False
+        ),
+        "buckets": Key(Items(_BUCKET), "Its buckets. One that is listed no more stays.", default=[]),
+        "clients": Key(
+            Items(_CLIENT),
+            "Who may come; one for each purpose. One that is listed no more stays: say V(absent).",
+            default=[],
+        ),
+        "settings": Key(
+            Table(Text(pattern=r"MINIO_[A-Z0-9_]+", pattern_name="the name of a setting, MINIO_..."), _VALUE),
+            "MinIO's own settings, such as MINIO_API_REQUESTS_MAX; a secret is none.",
+            default={},
+        ),
+    },
+    rules=(
+        Rule("Settings that the role sets, or that would be secrets, can't be set.", _reserved),
+        Rule("Names are unique.", _twice),
+        Rule("A client is for one bucket, or for metrics.", _clients),
+        Rule("Former versions need versioning.", _versions),
+        Rule("Beyond the host only with TLS, unless told.", _open),
+    ),
+)
+
+
+def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """Whatever their addresses: each listens on loopback, too."""
+    seen: dict[int, str] = {}
+    breaches: list[tuple[Path, str]] = []
+    for instance in values["instances"]:
+        first = seen.setdefault(instance["port"], instance["name"])
+        if first != instance["name"]:
+            breaches.append(((instance["index"], "port"), f"127.0.0.1 port {instance['port']} is taken by '{first}'"))
+    return breaches
+
+
+def check(instances: Any) -> list[dict[str, Any]]:
+    """``minio_instances`` with defaults. Raises RoleValueError."""
+    return check_instances("minio_instances", instances, INSTANCE, (Rule("A port has one owner.", _collisions),))
+
+
+def listening(instances: Any) -> list[dict[str, Any]]:
+    """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
+    present = [
+        {**instance, "addresses": list(dict.fromkeys((instance.get("address"), "127.0.0.1")))}
+        for instance in check(instances)
+    ]
+    return listening_services(present)
+
+
+_FOLDER = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node")
+
+VARIABLES: Mapping[str, Key] = {
+    "minio_instances": Key(Items(INSTANCE), "The servers of this host.", default=[]),
+    "minio_version": Key(
+        Text(
+            pattern=r"v0\.0\.0-[0-9]{14}-[0-9a-f]{12}",
+            pattern_name="a version such as v0.0.0-20260212201848-7aac2a2c5b7c",
+        ),
+        "What is built: the version by which Go's module proxy knows a commit of MinIO.",
+        default="v0.0.0-20260212201848-7aac2a2c5b7c",
+    ),
+    "minio_go": Key(Text(), "Go's program on the control node, 1.24 or later.", default="go"),
+    "minio_go_toolchain": Key(
+        Text(pattern=r"local|go1\.[0-9]+(?:\.[0-9]+)?", pattern_name="local, or a version such as go1.26.8"),
+        "Which Go builds it: V(local) is C(minio_go) itself, another one is fetched by it and makes another version.",
+        default="local",
+    ),
+    "minio_build_directory": Key(
+        _FOLDER,
+        "Folder on the control node in which the built program is kept.",
+        default="{{ fedlearn_state | default(inventory_dir) }}/.builds",
+    ),
+    "minio_program": Key(
+        Text(min_length=0, pattern=r"(?:/[^\x00-\x1f\x7f/]+)*", pattern_name="an absolute path on the host, or empty"),
+        "A MinIO that is on the host already; then none is built.",
+        default="",
+    ),
+    "minio_packages": Key(
+        Items(Text(), min_items=1),
+        "What encrypts passwords on their way into the server, and backups; C(NAME=VERSION) pins.",
+        default=["python3-cryptography", "age"],
+    ),
+    "minio_space_mb": Key(
+        Integer(0, 1_000_000_000),
+        "Room in C(/var/lib) that a new server needs, for C(precheck).",
+        default=1000,
+        unit="MB",
+    ),
+    "minio_health_timeout_seconds": Key(
+        Integer(1, 3600), "How long a server may take to answer after a start.", default=60
+    ),
+    "minio_backup_directory": Key(
+        _FOLDER,
+        "Folder on the control node that C(backup) writes to.",
+        default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
+    ),
+    "minio_backup_recipient": Key(
+        Text(min_length=0, pattern=r"(?:age1[0-9a-z]{58})?", pattern_name="a public key of age (age1...)"),
+        "Public key of age that a backup is encrypted for on the host; C(age-keygen) makes a pair.",
+        default="",
+    ),
+    "minio_backup_secret": Key(
+        Text(min_length=0), "Name of the secret that is the private key, for C(restore).", default=""
+    ),
+    "minio_restore_from": Key(
+        Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""
+    ),
+    "minio_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
+}
+"""All variables of the role."""
+
+
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What present instances need of the distribution."""
+    needed = any(is_present(instance) for instance in values["minio_instances"])
+    return {"names": values["minio_packages"] if needed else []}
+
+
+ROLES = {"minio": VARIABLES}
+PACKAGES = {"minio": _packages}
+INFRASTRUCTURE = {"minio": "data"}
+INSTANCES = {"minio_instances": check}
+LISTENING = {"minio_instances": listening}
