@@ -40,6 +40,8 @@ ITEM: dict[str, dict[str, Any]] = {
     "sha256": {"type": "str"},
     "files": {"type": "dict"},
     "package": {"type": "str"},
+    "module": {"type": "str", "default": ""},
+    "add": {"type": "dict", "default": {}},
     "ldflags": {"type": "str", "default": ""},
     "toolchain": {"type": "str", "default": "local"},
     "go": {"type": "path", "default": "go"},
@@ -65,6 +67,9 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 SUM = re.compile(r"[0-9a-f]{64}")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9.-]*\.[a-z]+(/[A-Za-z0-9_][A-Za-z0-9_.~-]*)+")
 GO_VERSION = re.compile(r"v[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?(\+incompatible)?")
+GO_MAKING = ("package", "version", "ldflags", "toolchain")
+GO_COPY = ("module", "add")
+"""What a Go program is made of; the latter where it is built in a copy of its module."""
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?")
 LEFT_OUT = ("__pycache__", ".pyc", ".mypy_cache", ".ruff_cache", ".git", ".secrets", ".ca", ".vault-pass")
 """What no host gets of a folder: caches, and the control node's own keys and secrets."""
@@ -212,7 +217,7 @@ def _prepare_one(item: dict[str, Any], find: Any, sources: dict[str, Any], known
         ready["files"] = _files(item, ready, find, sources)
         made_of["files"] = {path: file["sha256"] for path, file in ready["files"].items()}
     elif item["source"] == "go":
-        made_of.update({key: item[key] for key in ("package", "version", "ldflags", "toolchain")})
+        made_of.update({key: item[key] for key in GO_MAKING + (GO_COPY if item["module"] else ())})
     else:
         made_of["path"] = ready["path"] = item["path"]
     ready["digest"] = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
@@ -226,11 +231,17 @@ def _check_go(item: dict[str, Any]) -> None:
     for key, pattern in (("package", PACKAGE), ("version", GO_VERSION)):
         if not pattern.fullmatch(item[key]):
             raise MistakeError(f"'{item['program']}': {key} '{item[key]}' is none of Go's; versions are exact")
+    if item["module"] and not f"{item['package']}/".startswith(f"{item['module']}/"):
+        raise MistakeError(f"'{item['program']}': {item['package']} is no package of module {item['module']}")
+    if item["add"] and not item["module"]:
+        raise MistakeError(f"'{item['program']}': `add` needs `module`, to a copy of which it adds")
+    for path in item["add"]:
+        _relative(path, item)
 
 
 def _go_program(item: dict[str, Any], ready: dict[str, Any], sources: dict[str, Any]) -> None:
     """Built only where a host lacks it: what it was made of says whether one has it."""
-    told = {key: item[key] for key in ("package", "version", "ldflags", "toolchain", "go")}
+    told = {key: item[key] for key in (*GO_MAKING, *GO_COPY, "go")}
     program = GoProgram(**told, cache=Path(item["cache"]), digest=ready["digest"])
     ready["file"], ready["uploads"] = program.name, [ready["digest"]]
     sources[ready["digest"]] = program

@@ -91,6 +91,15 @@ options:
       package:
         description: Package of a Go module that is a program (for V(go)), at exactly O(artifacts[].version).
         type: str
+      module:
+        description: The Go module of O(artifacts[].package). Then it is built in a copy of this, which Go does not
+          refuse where the module replaces others (for V(go)).
+        type: str
+        default: ''
+      add:
+        description: Files that are added to the copy of O(artifacts[].module), with their content (for V(go)).
+        type: dict
+        default: {}
       ldflags:
         description: What Go's linker is told (for V(go)).
         type: str

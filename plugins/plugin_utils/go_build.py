@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 _LINES = 12
@@ -23,7 +25,11 @@ class GoBuildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class GoProgram:
-    """A program as ``go install PACKAGE@VERSION`` makes it. The version is exact, and Go checks its sum."""
+    """A program as ``go install PACKAGE@VERSION`` makes it. The version is exact, and Go checks its sum.
+
+    With ``module`` it is built in a copy of that module, to which the files of ``add`` are added: for what Go refuses
+    to install (its go.mod replaces others), or what needs a file that the module lacks.
+    """
 
     package: str
     version: str
@@ -32,6 +38,8 @@ class GoProgram:
     go: str
     cache: Path
     digest: str
+    module: str = ""
+    add: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -63,21 +71,42 @@ class GoProgram:
 
     def _build(self) -> None:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=self.cache) as folder:
-            # a build takes minutes: whatever else the control node does comes first
-            command = ["nice", "-n", "10", self.go, "install", "-trimpath", f"-ldflags={self.ldflags}"]
-            environment = {**os.environ, "GOBIN": folder, "GOTOOLCHAIN": self.toolchain, "CGO_ENABLED": "0"}
-            done = subprocess.run(
-                [*command, f"{self.package}@{self.version}"],
-                cwd=folder,  # no go.mod of whoever runs this
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                said = "\n".join(done.stdout.splitlines()[-_LINES:])
-                raise GoBuildError(f"{self.package} {self.version}: go install ended with {done.returncode}:\n{said}")
+            options = ["-trimpath", f"-ldflags={self.ldflags}"]
+            if self.module:
+                source = self._copied(Path(folder))
+                inside = "." + self.package.removeprefix(self.module)
+                self._run(["build", *options, "-o", str(Path(folder) / self.name), inside], source)
+            else:
+                self._run(["install", *options, f"{self.package}@{self.version}"], Path(folder))
             self.path.parent.mkdir(exist_ok=True)
             (Path(folder) / self.name).rename(self.path)
+
+    def _copied(self, folder: Path) -> Path:
+        """A copy of the module, with what is added."""
+        found = json.loads(self._run(["mod", "download", "-json", f"{self.module}@{self.version}"], folder))
+        # Go keeps modules read-only, and so would a plain copy be
+        copy = shutil.copytree(found["Dir"], folder / "module", copy_function=shutil.copyfile)
+        for path in [copy, *copy.rglob("*")]:
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        for relative, content in self.add.items():
+            (copy / relative).write_text(content, encoding="utf-8")
+        return copy
+
+    def _run(self, arguments: list[str], folder: Path) -> str:
+        """What Go says, in a folder where no go.mod of whoever runs this is found."""
+        environment = {**os.environ, "GOBIN": str(folder), "GOTOOLCHAIN": self.toolchain, "CGO_ENABLED": "0"}
+        done = subprocess.run(
+            # a build takes minutes: whatever else the control node does comes first
+            ["nice", "-n", "10", self.go, *arguments],
+            cwd=folder,
+            env={**environment, "GOWORK": "off"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            said = "\n".join((done.stderr + done.stdout).splitlines()[-_LINES:])
+            told = f"go {arguments[0]} ended with {done.returncode}"
+            raise GoBuildError(f"{self.package} {self.version}: {told}:\n{said}")
+        return done.stdout

@@ -31,6 +31,8 @@ ITEM = {
     "package": "example.org/it/server",
     "ldflags": "-s -w",
     "toolchain": "local",
+    "module": "",
+    "add": {},
 }
 
 
@@ -60,6 +62,30 @@ def test_it_is_built_once_for_all_who_ask_at_once(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.name.startswith(".partial")] == []
 
 
+IN_A_COPY = (
+    """if [ "$1" = mod ]; then echo '{{"Dir": "{module}"}}'; else cp added/file "$5"; ls -l main.go >>{log}; fi"""
+)
+
+
+def test_with_a_module_it_is_built_in_a_copy_to_which_files_are_added(tmp_path: Path) -> None:
+    module = tmp_path / "module"
+    (module / "added").mkdir(parents=True)
+    (module / "main.go").write_text("package main\n")
+    (module / "main.go").chmod(0o444)
+    (module / "added").chmod(0o555)
+    then = IN_A_COPY.format(module=module, log=tmp_path / "log")
+    changed = {"module": "example.org/it", "package": "example.org/it/cmd/server", "add": {"added/file": "v1.2.3\n"}}
+    wanted = program(item(tmp_path, then=then, **changed))
+    assert wanted.built().read_text() == "v1.2.3\n"
+    calls = (tmp_path / "log").read_text().splitlines()
+    assert calls[0] == "local 0 mod download -json example.org/it@v1.2.3"
+    assert calls[1].startswith("local 0 build -trimpath -ldflags=-s -w -o ")
+    assert calls[1].endswith("/server ./cmd/server")
+    assert calls[2].startswith("-rw-r--r--")
+    assert not (module / "added" / "file").exists()
+    assert {path.name for path in (tmp_path / "cache").iterdir()} == {wanted.digest[:12], f".lock-{wanted.digest[:12]}"}
+
+
 def test_what_goes_wrong_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     wanted = program(item(tmp_path, then="echo no such version >&2; exit 3"))
     with pytest.raises(GoBuildError, match=r"example.org/it/server v1.2.3: go install ended with 3:\nno such version"):
@@ -77,7 +103,16 @@ def test_without_go_only_what_is_not_built_is_missed(tmp_path: Path) -> None:
     assert wanted.built() == wanted.path
 
 
-@pytest.mark.parametrize("changed", [{"version": "v1.2.4"}, {"ldflags": ""}, {"toolchain": "go1.26.8"}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"version": "v1.2.4"},
+        {"ldflags": ""},
+        {"toolchain": "go1.26.8"},
+        {"module": "example.org/it"},
+        {"module": "example.org/it", "add": {"file": "text"}},
+    ],
+)
 def test_another_making_is_another_version(tmp_path: Path, changed: dict[str, str]) -> None:
     assert program(item(tmp_path, **changed)).digest != program(item(tmp_path)).digest
     assert program(item(tmp_path, go="/nowhere/go")).digest == program(item(tmp_path)).digest
@@ -92,6 +127,9 @@ def test_a_program_is_called_as_go_calls_it(tmp_path: Path) -> None:
     [
         ({"version": "latest"}, "version 'latest' is none of Go's; versions are exact"),
         ({"version": "main"}, "version 'main' is none of Go's"),
+        ({"module": "example.org/its"}, "example.org/it/server is no package of module example.org/its"),
+        ({"add": {"file": "text"}}, "`add` needs `module`"),
+        ({"module": "example.org/it", "add": {"../file": "text"}}, "'../file' isn't a path below the artifact"),
         ({"package": "-toolexec=x"}, "package '-toolexec=x' is none of Go's"),
         ({"package": "example.org/../x"}, "package 'example.org/../x' is none of Go's"),
     ],
