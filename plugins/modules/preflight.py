@@ -12,6 +12,8 @@ description:
   - Looks whether addresses are the host's own, whether ports are free, and whether disks have room, and fails with one
     line for each that isn't so.
   - A port held by the unit that is to have it is free.
+  - A port within the host's range for outgoing connections is warned of, unless the host reserves it. It is no mistake,
+    since some systems' own ports lie there.
   - What several things need of one file system is added up; what is there already needs none.
   - Changes nothing.
 version_added: 0.1.0
@@ -109,6 +111,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 ANY = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not listened on
 UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
+SYSTEM = "/proc/sys/net/ipv4"
 PROCESS = re.compile(r'\("([^"]*)",pid=(\d+)')
 
 
@@ -172,6 +175,31 @@ def problem(wanted: dict, rows: list[tuple[str, int, str]]) -> str | None:
     return None
 
 
+def sysctl(name: str) -> str:
+    """A setting of the network; empty where the host doesn't say."""
+    try:
+        with open(f"{SYSTEM}/{name}", encoding="ascii") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def doubts(wanted: list[dict]) -> list[str]:
+    """What of the wanted ports a connection may hold when they are to be listened on: one line for each."""
+    ends = [int(word) for word in sysctl("ip_local_port_range").split()]
+    if len(ends) != 2:
+        return []
+    kept = [part.split("-") for part in sysctl("ip_local_reserved_ports").strip().split(",") if part]
+    free = {port for part in kept for port in range(int(part[0]), int(part[-1]) + 1)}
+    why = f"is one that the host gives to its own connections ({ends[0]} to {ends[1]}), so at a start it may be taken"
+    way_out = "choose one outside, or keep it free by the sysctl net.ipv4.ip_local_reserved_ports"
+    return [
+        f"{one['name']}: port {one['port']} {why}: {way_out}"
+        for one in wanted
+        if ends[0] <= one["port"] <= ends[1] and one["port"] not in free
+    ]
+
+
 def existing(path: str) -> str:
     """The path, or the nearest folder above it that is there."""
     while not os.path.exists(path):
@@ -225,6 +253,8 @@ def main() -> None:
     rows = {protocol: listeners(module, protocol) for protocol in {one["protocol"] for one in module.params["ports"]}}
     problems = [found for found in (problem(one, rows[one["protocol"]]) for one in module.params["ports"]) if found]
     problems += lacking(module.params["space"])
+    for doubt in doubts(module.params["ports"]):
+        module.warn(doubt)
     if problems:
         module.fail_json(msg="\n".join(problems), problems=problems)
     module.exit_json(changed=False, problems=[])

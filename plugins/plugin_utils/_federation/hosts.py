@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import formats, ranges
@@ -88,7 +88,8 @@ class Hosts:
             names = ranges.expand(key)
             for name in (names[0], names[-1]):
                 formats.host_name(name)
-            places = _places(names, entry)
+            places = list(_places(names, entry))
+            _refuse_loopback(address for _ssh, internal in (places[0], places[-1]) for address in internal)
         except ValueError as error:
             self.report.mistake(path, str(error), self.report.key_position(path))
             return []
@@ -98,7 +99,7 @@ class Hosts:
         self,
         party: str,
         names: list[str],
-        places: Iterator[tuple[str, tuple[str, ...]]],
+        places: Iterable[tuple[str, tuple[str, ...]]],
         entry: Mapping[str, Any],
         path: Path,
     ) -> list[Host]:
@@ -123,11 +124,19 @@ class Hosts:
             return True
         for address in host.internal:
             holder = self._addresses.setdefault((host.party, address), host)
-            if holder is not host and not ipaddress.ip_address(address).is_loopback:
+            if holder is not host:
                 holds = f"host '{shorten(holder.name)}' already ({self.report.where(holder.path)})"
                 self.report.mistake(host.path, f"{address} is the address of {holds}")
                 return False
         return True
+
+
+def _refuse_loopback(addresses: Iterable[str]) -> None:
+    """ValueError for an address by which every host reaches itself."""
+    for address in addresses:
+        if ipaddress.ip_address(address).is_loopback:
+            way_out = "write the one they do; where only ssh goes there, addresses: {ssh, internal}"
+            raise ValueError(f"{address} is every host's own address, and others don't reach this one there: {way_out}")
 
 
 def _places(names: list[str], entry: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...]]]:

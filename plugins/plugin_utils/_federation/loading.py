@@ -144,7 +144,22 @@ class _Loader:
         if not isinstance(over.value, dict):
             self.report.mistake((), "an overlay is a mapping", over.position)
             return None
-        return document.overlay(base, over, self.report)
+        return document.overlay(base, self._without_strangers(base, over), self.report)
+
+    def _without_strangers(self, base: Node, over: Node) -> Node:
+        """The overlay without stacks that are neither below nor whole: their names were misspelt."""
+        assert isinstance(over.value, dict)
+        stacks, known = over.value.get("stacks"), _names_of(base, "stacks")
+        if stacks is None or not isinstance(stacks.value, dict):
+            return over
+        kept = dict(stacks.value)
+        for name, stack in stacks.value.items():
+            if name not in known and isinstance(stack.value, dict) and "kind" not in stack.value and not stack.lost:
+                missing = f"the document has no stack '{shorten(name)}'{did_you_mean(name, known)}"
+                position = stacks.keys.get(name)
+                self.report.mistake(("stacks", name), f"{missing}, and a new one needs its kind", position)
+                del kept[name]
+        return dataclasses.replace(over, value={**over.value, "stacks": dataclasses.replace(stacks, value=kept)})
 
     def _named_file(self, viewpoint: Node, key: str) -> str | None:
         """The file that a viewpoint names; None once it is told that there is none to read."""
@@ -323,6 +338,12 @@ class _Loader:
         for collision in network.collisions(_all_components(expansions), SHARED):
             other_place = self.report.where(collision.first_endpoint.path)
             self.report.mistake(collision.second_endpoint.path, f"{collision}, placed at {other_place}")
+
+
+def _names_of(root: Node, key: str) -> list[str]:
+    """The keys of a mapping of the document; none where it is no mapping."""
+    node = root.value.get(key) if isinstance(root.value, dict) else None
+    return list(node.value) if node is not None and isinstance(node.value, dict) else []
 
 
 def _is_viewpoint(keys: Iterable[str]) -> bool:

@@ -42,6 +42,37 @@ def need(path: str, megabytes: int, name: str = "light", **more: Any) -> dict[st
     return {"path": path, "megabytes": megabytes, "name": name, "unless": None, **more}
 
 
+@pytest.fixture
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A host's range for outgoing connections, and what is kept out of it."""
+    monkeypatch.setattr(preflight, "SYSTEM", str(tmp_path))
+    (tmp_path / "ip_local_port_range").write_text("32768\t60999\n")
+    (tmp_path / "ip_local_reserved_ports").write_text("33000,40000-40010\n")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("system")
+@pytest.mark.parametrize(
+    ("port", "doubtful"),
+    [(32767, False), (32768, True), (33000, False), (33456, True), (40010, False), (60999, True), (61000, False)],
+)
+def test_a_port_that_any_connection_may_take_is_doubtful(port: int, doubtful: bool) -> None:
+    wanted = {"name": "store", "address": "10.0.0.1", "port": port, "protocol": "tcp", "unit": "store.service"}
+    assert preflight.doubts([wanted]) == (
+        [
+            f"store: port {port} is one that the host gives to its own connections (32768 to 60999), so at a start "
+            "it may be taken: choose one outside, or keep it free by the sysctl net.ipv4.ip_local_reserved_ports"
+        ]
+        if doubtful
+        else []
+    )
+
+
+def test_a_host_that_says_nothing_of_its_range_gives_no_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "SYSTEM", str(tmp_path))
+    assert preflight.doubts([{"name": "store", "port": 40000}]) == []
+
+
 def test_enough_room_is_no_problem(free: dict[str, int]) -> None:
     free.update({"/opt": 300, "/tmp": 100})
     assert preflight.lacking([need("/opt", 200), need("/opt", 100), need("/tmp", 100)]) == []

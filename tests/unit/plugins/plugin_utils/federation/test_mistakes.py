@@ -134,6 +134,18 @@ ROWS = {
         "      ms2: 10.20.0.12\n      w02: 10.20.0.13",
         "10:7: parties.lab.hosts.'w[01:03]': there is a host 'w02' already (federation.yml:9:12)",
     ),
+    "a host where nobody else reaches it": (
+        "ms2: 10.20.0.12",
+        "ms2: 127.0.0.1",
+        "8:7: parties.lab.hosts.ms2: 127.0.0.1 is every host's own address, and others don't reach this one there: "
+        "write the one they do; where only ssh goes there, addresses: {ssh, internal}",
+    ),
+    "a host where nobody else reaches it, by IPv6": (
+        "ms2: 10.20.0.12",
+        'ms2: {addresses: {ssh: 127.0.0.1, internal: ["10.20.0.12", "::1"]}}',
+        "8:7: parties.lab.hosts.ms2: ::1 is every host's own address, and others don't reach this one there: "
+        "write the one they do; where only ssh goes there, addresses: {ssh, internal}",
+    ),
     "two hosts of one address": (
         "ms2: 10.20.0.12",
         "ms2: 10.20.0.11",

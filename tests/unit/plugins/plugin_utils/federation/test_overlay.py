@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import document
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import document, loading
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.nodes import Node, Report, node_of, plain
 
 
@@ -60,6 +61,39 @@ def test_positions_are_those_of_the_file_a_value_comes_from() -> None:
     assert [str(report.key_position(("a", key)).file) for key in "xyz"] == ["base", "over", "over"]
     assert report.where(("a",)) == "base:1:4"
     assert report.where(("b", "c")) == "over:3:4"  # what was deleted is missing by the overlay's fault
+
+
+BASE = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties: {lab: {hosts: {ms1: 10.20.0.11}}}
+stacks: {lenet: {kind: mindspore}}
+"""
+
+
+def told(tmp_path: Path, over: str) -> list[str]:
+    """The mistakes of a viewpoint with an overlay."""
+    (tmp_path / "base.yml").write_text(BASE)
+    (tmp_path / "over.yml").write_text(over)
+    viewpoint = "{plugin: fedlearn.infra.federation, document: base.yml, party: lab, overlay: over.yml}"
+    (tmp_path / "view.yml").write_text(viewpoint)
+    with pytest.raises(loading.WrongDocumentError) as caught:
+        loading.load(str(tmp_path / "view.yml"))
+    return [str(mistake).partition("over.yml:")[2] for mistake in caught.value.mistakes if "over.yml:" in str(mistake)]
+
+
+def test_a_misspelt_stack_is_told_as_one_and_not_as_one_without_a_kind(tmp_path: Path) -> None:
+    assert told(tmp_path, "stacks:\n  lenett: {settings: {fl_iteration_num: 3}}\n") == [
+        "2:3: stacks.lenett: the document has no stack 'lenett' (did you mean 'lenet'?), and a new one needs its kind"
+    ]
+    assert told(tmp_path, "stacks:\n  other: {tls: false}\n") == [
+        "2:3: stacks.other: the document has no stack 'other', and a new one needs its kind"
+    ]
+
+
+def test_a_new_stack_of_an_overlay_is_one_like_any_other(tmp_path: Path) -> None:
+    assert told(tmp_path, "stacks:\n  lenett: {kind: mindspor}\n")[0].startswith("2:18: stacks.lenett.kind: ")
 
 
 KEYS = st.sampled_from("abcd")
