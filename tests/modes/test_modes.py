@@ -71,6 +71,10 @@ def test_a_round_of_known_numbers_beside_each_stack(modes: Modes, stack: str) ->
     assert judged.returncode == 0, judged.output[-3000:]
     report = json.loads((modes.inventory / "build" / "modes" / "verify.json").read_text())
     assert report["stacks"][stack]["max_error"] <= 0.05
+    port = 11202 if stack == "cloud" else 21202
+    rest = f"m1: modes-{stack}-rest at 10.98.13.11 port {port} refuses"
+    refused = {row["name"] for row in report["stacks"][stack]["checks"] if row["passed"]}
+    assert {f"{rest} clients without a certificate", f"{rest} TLS below 1.2"} <= refused
 
 
 def test_a_cluster_for_devices_is_ready(modes: Modes) -> None:

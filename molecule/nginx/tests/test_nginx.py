@@ -232,6 +232,30 @@ def test_a_site_of_somebody_else_stays(role: RoleHost) -> None:
     assert role.play().changed == 1
 
 
+@pytest.mark.usefixtures("upstreams")
+def test_a_site_that_does_not_refuse_is_told(role: RoleHost) -> None:
+    """By hand each site is made to serve whom it is to refuse."""
+    well = role.play(entry="check")
+    assert (well.code, well.changed) == (0, 0), well.text
+    old = "ssl_protocols TLSv1 TLSv1.1 TLSv1.2; ssl_ciphers ALL:@SECLEVEL=0;"
+    role.sh(
+        f"cd /etc/nginx/conf.d && sed -i 's/^    ssl_protocols .*/{old}/' fedlearn-nginx-proxy.conf"
+        " && sed -i 's/ssl_verify_client on/ssl_verify_client off/' fedlearn-nginx-rest.conf"
+        " && sed -i 's/return 421/return 200/' fedlearn-nginx-plain.conf && systemctl reload nginx && sleep 1"
+    )
+    told = role.play(entry="check")
+    assert told.failed == 1
+    rest = f"nginx-rest: ill: {role.address} port 11202 does not refuse clients without a certificate: answered"
+    for line in (
+        f"nginx-proxy: ill: {role.address} port 6666 does not refuse TLS below 1.2: spoke TLSv1.1",
+        rest,
+        "nginx-plain: ill: 127.0.0.1 port 8080 does not refuse unknown names: answered HTTP/1.1 200",
+    ):
+        assert line in told.words, told.text
+    assert role.play().changed == 1
+    assert role.play(entry="check").failed == 0
+
+
 def test_logs_outlive_a_site_but_not_one_of_a_verify_round(role: RoleHost) -> None:
     def logs(name: str) -> set[str]:
         return set(role.sh(f"ls /var/log/nginx | grep -F fedlearn-{name}. || true").split())

@@ -110,12 +110,16 @@ def test_a_check_is_kept_as_rows_however_it_ends(folder: Path) -> None:
         {"ansible.builtin.copy": {"content": "{{ fedlearn_checks | to_json }}", "dest": "rows.json", "mode": "0600"}},
     ]
     variables = {"redis_instances": [{"name": "store"}], "redis_program": "{{ 1 / 0 }}", "ansible_become": False}
+    tried = {"checks": [{"name": "site refuses strangers", "passed": False, "detail": "answered"}], "ill": {}}
+    tasks.insert(0, {"ansible.builtin.set_fact": {"redis_tried": tried}})
     (folder / "look.yml").write_text(
         json.dumps([{"hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}])
     )
     ended = run(folder, "ansible-playbook", "look.yml", config=None)
     assert ended.returncode == 0, ended
     rows = {row["name"]: row for row in json.loads((folder / "rows.json").read_text())}
+    assert list(rows) == ["nginx", "redis", "site refuses strangers"]
+    assert rows["site refuses strangers"]["passed"] is False
     assert rows["nginx"] == {"name": "nginx", "passed": True, "detail": "healthy", "unwell": []}
     assert "division by zero" in rows["redis"]["detail"]
     told = {"name": "redis", "state": "failed", "reason": rows["redis"]["detail"]}

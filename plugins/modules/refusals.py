@@ -1,0 +1,216 @@
+#!/usr/bin/python
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: refusals
+short_description: Try whether an nginx refuses whom it is to refuse
+description:
+  - Asks each listener as a client that must not be served, from the host itself, and says whether it was refused.
+  - Tried are TLS below 1.2, where the listener speaks TLS; a client without a certificate, where it asks for one;
+    an unknown Host, with TLS as SNI name too, where it has names and asks for no certificate (else the missing
+    certificate is refused first).
+  - Sends one C(GET /) for each trial, which nginx answers itself; a listener that doesn't refuse passes it on.
+version_added: 0.1.0
+author:
+  - fedlearn.infra contributors (@fedlearn)
+options:
+  listeners:
+    description: Where sites listen.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The site.
+        type: str
+        required: true
+      address:
+        description: Numeric address.
+        type: str
+        required: true
+      port:
+        description: Port.
+        type: int
+        required: true
+      tls:
+        description: Whether it speaks TLS.
+        type: bool
+        required: true
+      certificates:
+        description: Whether it asks clients for certificates.
+        type: bool
+        required: true
+      server_name:
+        description: One of the names it is for; empty where it is for any.
+        type: str
+        required: true
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
+attributes:
+  check_mode:
+    support: full
+    details: It changes nothing.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details: It never changes anything.
+seealso:
+  - module: fedlearn.infra.well
+"""
+
+EXAMPLES = r"""
+- name: Try what the site is to refuse
+  fedlearn.infra.refusals:
+    listeners:
+      - {name: rest, address: 10.20.0.11, port: 11202, tls: true, certificates: true, server_name: ''}
+  register: nginx_tried
+"""
+
+RETURN = r"""
+checks:
+  description: What was tried, a row each; one that couldn't be tried has not passed.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name: {description: "The site, where, and whom it is to refuse.", type: str}
+    passed: {description: Whether it did., type: bool}
+    detail: {description: How it answered., type: str}
+ill:
+  description: Site by site, whom it did not refuse. What couldn't be tried is not in it.
+  returned: always
+  type: dict
+"""
+
+import socket
+import ssl
+
+from ansible.module_utils.basic import AnsibleModule
+
+SECONDS = 5.0
+UNKNOWN = "unknown.invalid"  # no name can end in that, RFC 2606
+NO_CERTIFICATE = "No required SSL certificate was sent"  # in nginx's own 400
+
+
+class UntriedError(Exception):
+    """There was no answer to judge by."""
+
+
+def ended(error: OSError) -> str:
+    """How the other side ended a connection; UntriedError when it was not the other side."""
+    if isinstance(error, (ConnectionResetError, BrokenPipeError, ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+        return "closed the connection"
+    reason = getattr(error, "reason", None) or ""
+    if isinstance(error, ssl.SSLError) and "ALERT" in reason:
+        return reason.lower().replace("_", " ")
+    raise UntriedError(str(error))
+
+
+def context() -> ssl.SSLContext:
+    """That of a client which isn't asking whom it speaks with, and sends nothing of worth."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+def connect(listener: dict) -> socket.socket:
+    try:
+        return socket.create_connection((listener["address"], listener["port"]), timeout=SECONDS)
+    except OSError as error:
+        raise UntriedError(str(error)) from None
+
+
+def get(listener: dict, name: str) -> str:
+    """What is answered to a GET that asks for a name, head and body; empty where the connection ends instead."""
+    with connect(listener) as plain:
+        stream = context().wrap_socket(plain, server_hostname=name or None) if listener["tls"] else plain
+        with stream:
+            stream.sendall(f"GET / HTTP/1.0\r\nHost: {name or listener['address']}\r\n\r\n".encode("ascii"))
+            answer = b""
+            while len(answer) < 65536:
+                more = stream.recv(4096)
+                if not more:
+                    break
+                answer += more
+    return answer.decode("latin-1")
+
+
+def answered(answer: str) -> str:
+    return f"answered {answer.splitlines()[0][:80]}" if answer else "closed the connection"
+
+
+def old_tls(listener: dict) -> tuple:
+    """Speaks TLS 1.1 or 1.0, as nobody is to any more."""
+    asking = context()
+    asking.set_ciphers("ALL:@SECLEVEL=0")
+    asking.minimum_version, asking.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with connect(listener) as plain:
+        try:
+            with asking.wrap_socket(plain, server_hostname=listener["server_name"] or None) as stream:
+                return False, f"spoke {stream.version()}"
+        except OSError as error:
+            return True, ended(error)
+
+
+def no_certificate(listener: dict) -> tuple:
+    try:
+        answer = get(listener, listener["server_name"])
+    except OSError as error:
+        return True, ended(error)
+    return not answer or NO_CERTIFICATE in answer, answered(answer)
+
+
+def unknown_name(listener: dict) -> tuple:
+    try:
+        answer = get(listener, UNKNOWN)
+    except OSError as error:
+        return True, ended(error)
+    return not answer or answer.split(" ")[1:2] == ["421"], answered(answer)
+
+
+def trials(listener: dict) -> list:
+    """Whom this listener is to refuse, and how to try it."""
+    found = [("TLS below 1.2", old_tls)] if listener["tls"] else []
+    if listener["tls"] and listener["certificates"]:
+        found.append(("clients without a certificate", no_certificate))
+    elif listener["server_name"]:
+        found.append(("unknown names", unknown_name))
+    return found
+
+
+def try_all(listeners: list) -> dict:
+    checks: list = []
+    ill: dict = {}
+    for listener in listeners:
+        place = f"{listener['address']} port {listener['port']}"
+        for whom, trial in trials(listener):
+            try:
+                refused, detail = trial(listener)
+            except (UntriedError, OSError) as error:
+                refused, detail = False, f"could not be tried: {error}"
+            else:
+                if not refused:
+                    ill.setdefault(listener["name"], []).append(f"{place} does not refuse {whom}: {detail}")
+            name = f"{listener['name']} at {place} refuses {whom}"
+            checks.append({"name": name, "passed": refused, "detail": detail})
+    return {"changed": False, "checks": checks, "ill": ill}
+
+
+def main() -> None:
+    required = {"name": "str", "address": "str", "port": "int", "tls": "bool", "certificates": "bool"}
+    listener = {name: {"type": kind, "required": True} for name, kind in {**required, "server_name": "str"}.items()}
+    module = AnsibleModule(
+        argument_spec={"listeners": {"type": "list", "elements": "dict", "required": True, "options": listener}},
+        supports_check_mode=True,
+    )
+    module.exit_json(**try_all(module.params["listeners"]))
+
+
+if __name__ == "__main__":
+    main()
