@@ -43,6 +43,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
     "state_directory": {"type": "path", "required": True},
     "thorough": {"type": "bool", "default": False},
+    "renew": {"type": "bool", "default": False},
     "secrets": {"type": "dict", "default": {}, "no_log": False},
     "sources_only": {"type": "bool", "default": False},
 }
@@ -88,6 +89,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         given = {
             "certificates": options["certificates"],
             "thorough": options["thorough"],
+            "renew": options["renew"],
             "nonce": nonce,
             "anchors": {item.name: _anchors(item, trusts) for item in present},
         }

@@ -144,6 +144,10 @@ options:
     description: Have openssl prove again what an earlier run has proven, also for files that haven't changed since.
     type: bool
     default: false
+  renew:
+    description: Renew each certificate, with a new key, though the one that is there would do.
+    type: bool
+    default: false
   secrets:
     description: Names of further secrets to look for with O(sources_only), by party.
     type: dict
@@ -185,7 +189,7 @@ attributes:
       certificate.
   idempotent:
     support: full
-    details: A second run makes and signs nothing, until a third of a certificate's lifetime is left.
+    details: A second run makes and signs nothing, until a third of a certificate's lifetime is left; but with O(renew).
   action:
     description: The signing happens in an action plugin on the control node.
     support: full
@@ -295,6 +299,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
     "state_directory": {"type": "path"},
     "thorough": {"type": "bool", "default": False},
+    "renew": {"type": "bool", "default": False},
     "secrets": {"type": "dict", "default": {}, "no_log": False},
     "sources_only": {"type": "bool", "default": False},
     "step": {"type": "str", "default": "inspect", "choices": ["inspect", "install"]},
@@ -371,7 +376,14 @@ def _one(module: AnsibleModule, layout: Layout, description: Description, now: f
             layout, description, anchors, module.params["issued"][description.name].encode("ascii"), now
         )
     return converge.inspect(
-        layout, description, anchors, module.params["nonce"], now, module.check_mode, module.params["thorough"]
+        layout,
+        description,
+        anchors,
+        module.params["nonce"],
+        now,
+        module.check_mode,
+        module.params["thorough"],
+        module.params["renew"],
     )
 
 

@@ -33,10 +33,12 @@ def inspect(
     now: float,
     check: bool = False,
     thorough: bool = False,
+    renew: bool = False,
 ) -> Outcome:
     """Compare with the description, repair what needs no signature, ask for a certificate when one is needed.
 
-    ``thorough`` asks openssl even for files the record vouches for. With ``check`` nothing is written.
+    ``thorough`` asks openssl even for files the record vouches for. ``renew`` asks for one with a new key in any case.
+    With ``check`` nothing is written.
     """
     installed = Installed(layout, description, create=not check)
     outcome = Outcome()
@@ -45,14 +47,14 @@ def inspect(
         return outcome
     facts = examine(installed, anchors, thorough)
     outcome.before = facts
-    outcome.reasons = list(reasons(installed, facts, anchors, now, outcome.warnings))
+    outcome.reasons = list(reasons(installed, facts, anchors, now, outcome.warnings, renew))
     if facts and not outcome.reasons:
         Settling(installed, anchors, outcome, check, thorough).settle(facts)
         return outcome
     outcome.changed = True
     outcome.action = "renewed" if CERTIFICATE in installed.found else "issued"
     if not check:
-        outcome.request = openssl.request(_key_to_certify(installed), openssl.challenge(nonce, description.name))
+        outcome.request = openssl.request(_key_to_certify(installed, renew), openssl.challenge(nonce, description.name))
     return outcome
 
 
@@ -74,12 +76,12 @@ def install(layout: Layout, description: Description, anchors: Anchors, certific
     return outcome
 
 
-def _key_to_certify(installed: Installed) -> str:
+def _key_to_certify(installed: Installed, renew: bool) -> str:
     """The path of the key to ask a certificate for: the one in use when it is of the right kind, else the next one.
 
-    A key once made is used by every later run until a certificate came for it.
+    A key once made is used by every later run until a certificate came for it; with ``renew`` the one in use is not.
     """
-    for name in (KEY, NEXT_KEY):
+    for name in (NEXT_KEY,) if renew else (KEY, NEXT_KEY):
         content = installed.content(name)
         public = openssl.public_key(content) if content else None
         if public and der.key_type(public) == installed.description.key_type:

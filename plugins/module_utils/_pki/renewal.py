@@ -17,9 +17,9 @@ _TOLERANCE = 3600  # seconds that a lifetime may differ from whole days
 
 
 def reasons(
-    installed: Installed, facts: Facts | None, anchors: Anchors, now: float, warnings: list[str]
+    installed: Installed, facts: Facts | None, anchors: Anchors, now: float, warnings: list[str], renew: bool = False
 ) -> Iterator[str]:
-    """Why a new certificate is needed; nothing when the one that is there will do."""
+    """Why a new certificate is needed; nothing when the one that is there will do, unless it was asked to ``renew``."""
     description = installed.description
     if CERTIFICATE not in installed.found:
         yield "there is no certificate yet"
@@ -28,6 +28,8 @@ def reasons(
     elif facts is None:
         yield "key and certificate don't belong together, or one can't be read"
     else:
+        if renew:
+            yield "its renewal was asked for"
         yield from differences(description, facts, anchors, now)
         if _a_third_is_left(facts, now):
             if facts.not_after < anchors.issuer_not_after:

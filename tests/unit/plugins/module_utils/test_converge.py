@@ -59,8 +59,11 @@ class Host:
         assert trust.issuer_pem
         self.anchors = Anchors(trust.issuer_pem.encode(), trust.issuer_not_after, b"", trust.bundle.encode())
 
-    def inspect(self, wanted: Description = STORE, later: float = 0.0, check: bool = False) -> Outcome:
-        return converge.inspect(self.layout, wanted, self.anchors, "nonce", time.time() + later, check)
+    def inspect(
+        self, wanted: Description = STORE, later: float = 0.0, check: bool = False, renew: bool = False
+    ) -> Outcome:
+        now = time.time() + later
+        return converge.inspect(self.layout, wanted, self.anchors, "nonce", now, check, renew=renew)
 
     def sign(self, request: str | None, wanted: Description = STORE) -> bytes:
         key = proven_key(request, openssl.challenge("nonce", "store"), wanted)
@@ -169,6 +172,23 @@ def test_a_certificate_is_renewed_with_its_key_when_a_third_is_left(host: Host) 
     assert host.key() == key
     assert (host.pki / "cert.pem").read_bytes() != former[0]
     assert (host.pki / "bundle.p12").read_bytes() != former[1]
+    assert not host.inspect().changed
+
+
+def test_a_renewal_that_was_asked_for_brings_a_new_key_and_one_that_was_cut_off_leaves_the_former(host: Host) -> None:
+    key = host.key()
+    assert host.inspect(check=True, renew=True).reasons == ["its renewal was asked for"]
+    assert set(host.modes()) == HERE
+    first = host.inspect(renew=True).request
+    assert host.key() == key
+    asked = host.inspect(renew=True)
+    assert asked.action == "renewed"
+    assert proven_key(asked.request, openssl.challenge("nonce", "store"), STORE) == proven_key(
+        first, openssl.challenge("nonce", "store"), STORE
+    )
+    host.install(host.sign(asked.request))
+    assert host.key() != key
+    assert set(host.modes()) == HERE
     assert not host.inspect().changed
 
 
