@@ -34,8 +34,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "maker": {"type": "str"},
             "purpose": {"type": "str"},
             "stack": {"type": "str"},
+            "in_turn": {"type": "bool", "default": False},
         },
     },
+    "turn": {"type": "str", "default": "none", "choices": ["none", "begin", "end"]},
     "state_directory": {"type": "path", "required": True},
 }
 
@@ -54,7 +56,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
-            return self._ensure(options)
+            return self._ensure(options) if options["turn"] == "none" else self._turn(options)
         except (VaultTroubleError, FileTroubleError) as error:
             raise AnsibleActionFail(str(error)) from None
         except OSError as error:
@@ -77,6 +79,29 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "warnings": [_way_of(item, files[item.party]) for item in awaited],
             "files": {party: file.path for party, file in files.items()},
             "diff": {"before": {}, "after": {"added": added}} if added else {},
+        }
+
+    def _turn(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Begin or end the replacement of all that come in turns; names by party."""
+        wanted = [item for item in _distinct([wanted_secret(item) for item in options["secrets"]]) if item.in_turn]
+        changed: dict[str, list[str]] = {}
+        files = {
+            party: VaultFile(options["state_directory"], party, self._loader._vault) for party in _by_party(wanted)
+        }
+        for file in files.values():
+            file.read()  # one that can't be opened ends this before another one is changed
+        for party, items in _by_party(wanted).items():
+            file = files[party]
+            turn = file.begin_turn if options["turn"] == "begin" else file.end_turn
+            names = turn(items, write=not self._task.check_mode)
+            if names:
+                changed[party] = names
+        result = {"begun" if options["turn"] == "begin" else "ended": changed}
+        return {
+            "changed": bool(changed),
+            **result,
+            "files": {party: file.path for party, file in files.items()},
+            "diff": {"before": {}, "after": result} if changed else {},
         }
 
     def _add(self, wanted: list[Wanted], files: dict[str, VaultFile]) -> dict[str, list[str]]:

@@ -31,6 +31,12 @@ options:
     type: path
     vars:
       - name: fedlearn_state
+  turns:
+    description:
+      - Give for each name in C(valid) the values that are valid of a secret that comes in turns, of C(a), of C(b) or
+        of both, and in C(newest) the turn to use. A O(backend) has one value only, of C(a).
+    type: bool
+    default: false
   backend:
     description:
       - Another lookup to ask, instead of the file.
@@ -67,9 +73,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: The values, in the order of the names.
+  description: The values, in the order of the names; a dictionary for each with O(turns).
   type: list
-  elements: str
+  elements: raw
 """
 
 import os.path
@@ -92,7 +98,7 @@ _VARIABLES = ("fedlearn_party", "fedlearn_state", "fedlearn_secret_backend")
 class LookupModule(LookupBase):  # type: ignore[misc]
     """See DOCUMENTATION."""
 
-    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+    def run(self, terms: list[Any], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[Any]:
         """The value of each name; AnsibleLookupError for one that isn't there."""
         # core hands variables on as written, templates unrendered
         known = variables or {}
@@ -106,11 +112,12 @@ class LookupModule(LookupBase):  # type: ignore[misc]
                 raise AnsibleLookupError(f"secret: {str(name)[:60]!r} is no name of a secret")
         backend = self.get_option("backend")
         if backend:
-            return self._from_backend(backend, party, terms, variables)
+            values = self._from_backend(backend, party, terms, variables)
+            return [{"valid": {"a": value}, "newest": "a"} for value in values] if self.get_option("turns") else values
         document = str(known.get("fedlearn_document") or "YOUR_INVENTORY")
         return self._from_file(party, [str(name) for name in terms], document)
 
-    def _from_file(self, party: str, names: list[str], document: str) -> list[str]:
+    def _from_file(self, party: str, names: list[str], document: str) -> list[Any]:
         state = self.get_option("state_directory")
         if not state:
             raise AnsibleLookupError("secret: where? Give state_directory=PATH or set fedlearn_state")
@@ -126,7 +133,9 @@ class LookupModule(LookupBase):  # type: ignore[misc]
                 f"secret: {file.path} {there} no {' and no '.join(missing)}: run "
                 f"ansible-playbook -i {document} fedlearn.infra.secrets"
             )
-        return [values[name] for name in names]
+        return (
+            [dict(file.turns(name)) for name in names] if self.get_option("turns") else [values[name] for name in names]
+        )
 
     def _from_backend(
         self, backend: dict[str, Any], party: str, names: list[str], variables: dict[str, Any] | None

@@ -16,6 +16,8 @@ description:
     and the vault identity that was loaded. The lookup P(fedlearn.infra.secret#lookup) reads them.
   - Runs once for all hosts of a play, as if C(run_once) stood on the task.
   - Only adds. A value that is there is never changed, and none is ever shown.
+  - A secret that comes in turns is replaced in two steps. With O(turn=begin) its next value is added beside the one in
+    use, and with O(turn=end) the former one is dropped.
   - A file keeps the vault identity it was encrypted with. A new one gets the configured identity to encrypt with, or
     the first.
 options:
@@ -58,6 +60,17 @@ options:
       stack:
         description: The stack that needs it. Not kept.
         type: str
+      in_turn:
+        description: It is the password of a client that has two logins, used in turn, and can be replaced.
+        type: bool
+        default: false
+  turn:
+    description:
+      - V(begin) gives each secret that comes in turns its next value, unless it has one already; V(end) drops all but
+        the newest. Other secrets are left alone.
+    type: str
+    choices: [none, begin, end]
+    default: none
   state_directory:
     description: Directory on the control node below which C(.secrets/) lies.
     type: path
@@ -103,6 +116,14 @@ awaited:
   returned: success
   type: dict
   sample: {clinic-a: [survey_token]}
+begun:
+  description: By party, the names of the secrets that got their next value.
+  returned: with O(turn=begin)
+  type: dict
+ended:
+  description: By party, the names of the secrets whose former value was dropped.
+  returned: with O(turn=end)
+  type: dict
 files:
   description: By party, the path of the file on the control node.
   returned: success

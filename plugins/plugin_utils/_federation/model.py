@@ -284,7 +284,8 @@ class Secret:
     """A secret a party needs, by name: the value is never part of the model.
 
     ``kind`` and ``length`` are those of the module ``secrets``, which makes it. ``maker`` is the party that does, where
-    two share a value: then each has a Secret of this name, and the maker's own has none.
+    two share a value: then each has a Secret of this name, and the maker's own has none. ``in_turn`` is the password
+    of a client that has two logins, used in turn, so that it can be replaced.
     """
 
     name: str
@@ -293,6 +294,7 @@ class Secret:
     kind: Literal["password", "passphrase", "hex", "base64url"] = "password"
     length: int | None = None
     maker: str = ""
+    in_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ def _round(part: RoundPart) -> dict[str, Any]:
 
 def _secret(secret: Secret) -> dict[str, Any]:
     """A secret as the module ``secrets`` takes it."""
-    more = {"length": secret.length, "maker": secret.maker}
+    more = {"length": secret.length, "maker": secret.maker, "in_turn": secret.in_turn}
     told = {"name": secret.name, "party": secret.party, "kind": secret.kind, "purpose": secret.purpose}
     return told | {name: value for name, value in more.items() if value}
 

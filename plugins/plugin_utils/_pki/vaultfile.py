@@ -2,7 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A party's secrets: one YAML mapping of name to value in a file that ansible-vault encrypts as a whole."""
+"""A party's secrets: one YAML mapping of name to value in a file that ansible-vault encrypts as a whole.
+
+A secret that comes in turns is replaced while it is in use: its next value stands beside it, as ``NAME.2``, then
+``NAME.3``, until the former one is dropped. Everybody reads the newest; who lets others in by it asks for both.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ import os
 import re
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +41,33 @@ _WAY_OUT = (
 )
 
 
+TURNS = "ab"
+"""Of a login that comes in turns there are two names, ``NAME_a`` and ``NAME_b``: a value is of the other one than the
+value before it."""
+
+
+def generations(values: Mapping[str, str], name: str) -> dict[int, str]:
+    """The values of a secret that are there, by their numbers, the newest last."""
+    found = {1: values[name]} if values.get(name) else {}
+    for key, value in values.items():
+        stem, dot, number = key.rpartition(".")
+        if dot and stem == name and number.isdecimal() and value:
+            found[int(number)] = value
+    return dict(sorted(found.items()))
+
+
+def generation_key(name: str, number: int) -> str:
+    """Where a value of a secret stands in the file."""
+    return name if number == 1 else f"{name}.{number}"
+
+
+def turns(values: Mapping[str, str], name: str) -> dict[str, Any]:
+    """The ``valid`` values, by whose turn they are, and ``newest``, the turn that everybody takes; empty for none."""
+    found = generations(values, name)
+    told = {TURNS[(number - 1) % 2]: value for number, value in found.items()}
+    return {"valid": told, "newest": TURNS[(max(found) - 1) % 2]} if found else {}
+
+
 class VaultTroubleError(Exception):
     """The file can't be read or written; the text names it and the way out, and no secret."""
 
@@ -57,7 +88,8 @@ class Vault(Protocol):
 class Wanted:
     """A secret that has to be there. ``length`` counts characters, or a key's bytes.
 
-    ``maker`` is the party that makes it, where two share it: this one is handed the value.
+    ``maker`` is the party that makes it, where two share it: this one is handed the value. One that comes ``in_turn``
+    can be replaced.
     """
 
     name: str
@@ -65,6 +97,7 @@ class Wanted:
     kind: str
     length: int
     maker: str = ""
+    in_turn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +119,46 @@ class VaultFile:
         self.path = secrets_path(state_directory, party)
 
     def read(self) -> Mapping[str, str]:
-        """Names and values; empty when there is no file."""
-        return self._open().values
+        """Names and values, of each the newest; empty when there is no file."""
+        values = self._open().values
+        names = dict.fromkeys(key.partition(".")[0] for key in values)
+        return {name: (list(generations(values, name).values()) or [""])[-1] for name in names}
+
+    def turns(self, name: str) -> Mapping[str, Any]:
+        """The values of a secret that comes in turns; see the function of this name."""
+        return turns(self._open().values, name)
+
+    def begin_turn(self, wanted: list[Wanted], write: bool = True) -> list[str]:
+        """Give each secret its next value beside the one in use, unless it is there; the names of those added."""
+
+        def add(values: dict[str, str]) -> dict[str, str]:
+            found = {item: generations(values, item.name) for item in wanted}
+            alone = {item: max(there) for item, there in found.items() if len(there) == 1}
+            return {generation_key(item.name, number + 1): generate(item) for item, number in alone.items()}
+
+        return self._turn(add, write)
+
+    def end_turn(self, wanted: list[Wanted], write: bool = True) -> list[str]:
+        """Drop every value but the newest; the names of those that had an older one."""
+
+        def drop(values: dict[str, str]) -> dict[str, str]:
+            found = {item.name: generations(values, item.name) for item in wanted}
+            old = [(name, number) for name, there in found.items() for number in list(there)[:-1]]
+            return {generation_key(name, number): "" for name, number in old}
+
+        return self._turn(drop, write)
+
+    def _turn(self, change: Callable[[dict[str, str]], dict[str, str]], write: bool) -> list[str]:
+        """Change values, or see which would be; an empty one goes."""
+        if not write:
+            return [key.partition(".")[0] for key in change(self._open().values)]
+        with files.lock(os.path.join(self._directory(), f".{self.party}.lock")):
+            opened = self._open()
+            changed = change(opened.values)
+            if changed:
+                values = {name: value for name, value in {**opened.values, **changed}.items() if value}
+                self._write(values, opened)
+        return list(dict.fromkeys(key.partition(".")[0] for key in changed))
 
     def add(self, wanted: list[Wanted], write: bool = True, handed: Mapping[str, str] | None = None) -> list[str]:
         """Make the secrets of ``wanted`` that aren't there; their names. What is there is never changed.
@@ -111,7 +182,7 @@ class VaultFile:
 
     def _missing(self, wanted: list[Wanted], opened: _Opened | None) -> list[Wanted]:
         values = opened.values if opened else {}
-        return [item for item in wanted if not values.get(item.name)]
+        return [item for item in wanted if not generations(values, item.name)]
 
     def _directory(self) -> str:
         os.makedirs(self._state, mode=0o700, exist_ok=True)
@@ -180,8 +251,13 @@ def wanted_secret(options: Mapping[str, Any]) -> Wanted:
     shortest, unit = (SHORTEST_KEY, "bytes") if kind in BYTES else (SHORTEST, "characters")
     if not shortest <= length <= LONGEST:
         raise VaultTroubleError(f"secret {name}: length {length}: {shortest} to {LONGEST} {unit}")
-    party, maker = str(options["party"]), str(options["maker"] or "")
-    return Wanted(name=name, party=party, kind=kind, length=length, maker="" if maker == party else maker)
+    party, maker, in_turn = str(options["party"]), str(options["maker"] or ""), bool(options.get("in_turn"))
+    maker = "" if maker == party else maker
+    if maker and in_turn:
+        raise VaultTroubleError(
+            f"secret {name}: two parties share it, so one alone can't replace it: leave out in_turn"
+        )
+    return Wanted(name=name, party=party, kind=kind, length=length, maker=maker, in_turn=in_turn)
 
 
 def generate(wanted: Wanted) -> str:

@@ -22,6 +22,7 @@ from ansible.playbook.task import Task
 
 from ansible_collections.fedlearn.infra.plugins.action.secrets import ActionModule
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile import turns
 
 NO_CONNECTION = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
 LAB = {"name": "ca_lab", "party": "lab", "kind": "passphrase"}
@@ -29,11 +30,15 @@ CLINIC = {"name": "ca_clinic-a", "party": "clinic-a"}
 
 
 def make(
-    state: Path, *secrets: dict[str, Any], passwords: tuple[str, ...] = ("known",), check: bool = False
+    state: Path,
+    *secrets: dict[str, Any],
+    passwords: tuple[str, ...] = ("known",),
+    check: bool = False,
+    turn: str = "none",
 ) -> dict[str, Any]:
     """The task with these secrets, run with these vault passwords."""
     task = Task.load({"action": "fedlearn.infra.secrets", "args": {}})
-    task.args = {"secrets": list(secrets), "state_directory": str(state)}
+    task.args = {"secrets": list(secrets), "state_directory": str(state), "turn": turn}
     task.check_mode = check
     loader = DataLoader()
     loader._vault = VaultLib([("default", VaultSecret(password.encode())) for password in passwords])
@@ -315,3 +320,46 @@ def test_two_values_of_a_shared_secret_are_told_and_stay(tmp_path: Path) -> None
     ):
         make(tmp_path, MADE, HANDED)
     assert written(tmp_path) == before
+
+
+CLERK = {"name": "clerk", "party": "lab", "in_turn": True}
+
+
+def test_a_secret_that_comes_in_turns_has_two_values_while_it_is_replaced(tmp_path: Path) -> None:
+    make(tmp_path, LAB, CLERK)
+    before = values(tmp_path, "lab")
+    assert make(tmp_path, LAB, CLERK, turn="begin")["begun"] == {"lab": ["clerk"]}
+    both = values(tmp_path, "lab")
+    assert (both.keys() - before.keys(), both["clerk"], both["ca_lab"]) == (
+        {"clerk.2"},
+        before["clerk"],
+        before["ca_lab"],
+    )
+    assert turns(both, "clerk") == {"valid": {"a": both["clerk"], "b": both["clerk.2"]}, "newest": "b"}
+    # a run that was cut off is gone on with
+    for turn in ("begin", "none"):
+        assert not make(tmp_path, LAB, CLERK, turn=turn)["changed"]
+    assert values(tmp_path, "lab") == both
+    assert make(tmp_path, LAB, CLERK, turn="end")["ended"] == {"lab": ["clerk"]}
+    alone = values(tmp_path, "lab")
+    assert alone == {"ca_lab": both["ca_lab"], "clerk.2": both["clerk.2"]}
+    assert turns(alone, "clerk") == {"valid": {"b": both["clerk.2"]}, "newest": "b"}
+    assert not make(tmp_path, LAB, CLERK, turn="end")["changed"]
+    assert not make(tmp_path, LAB, CLERK)["changed"]
+    make(tmp_path, CLERK, turn="begin")
+    assert turns(values(tmp_path, "lab"), "clerk")["newest"] == "a"
+
+
+def test_turns_are_foreseen_in_check_mode_and_no_value_is_told(tmp_path: Path) -> None:
+    make(tmp_path, CLERK)
+    before = written(tmp_path)
+    told = make(tmp_path, CLERK, turn="begin", check=True)
+    assert (told["changed"], told["begun"]) == (True, {"lab": ["clerk"]})
+    assert written(tmp_path) == before
+    told = make(tmp_path, CLERK, turn="begin")
+    assert [value for value in values(tmp_path, "lab").values() if value in str(told)] == []
+
+
+def test_what_two_parties_share_does_not_come_in_turns(tmp_path: Path) -> None:
+    with pytest.raises(AnsibleActionFail, match="secret clerk: two parties share it, so one alone can't replace it"):
+        make(tmp_path, {**CLERK, "maker": "clinic-a"}, turn="begin")
