@@ -16,6 +16,8 @@ description:
     and V(access=write) are members of C(<database>_read) and C(<database>_write), which have grants on the tables of
     schema public, also on those the owner makes later.
   - Passwords reach the server as their scram-sha-256 verifier only, so that none can stand in its log.
+  - A client with C(turn) is one of the two logins of a client whose password is replaced while it is connected. It is
+    there while its secret has a value for that turn (O(turns)).
   - Databases and logins that are listed no more stay as they are.
 version_added: 0.1.0
 author:
@@ -32,6 +34,26 @@ options:
     description: The password of each secret that clients name.
     type: dict
     default: {}
+  turns:
+    description:
+      - Of each secret that clients with C(turn) name the values that are valid, of C(a), of C(b) or of both, as
+        P(fedlearn.infra.secret#lookup) gives them with C(turns=true).
+    type: dict
+    default: {}
+  newest:
+    description: Of each of these secrets whose turn it is.
+    type: dict
+    default: {}
+  end_turns:
+    description:
+      - Of logins with two valid values withdraw the former one. One that has sessions after O(wait_seconds) is
+        not shut out, and the module fails.
+    type: bool
+    default: false
+  wait_seconds:
+    description: How long to wait with O(end_turns) for sessions to end.
+    type: int
+    default: 0
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -63,9 +85,10 @@ changes:
   type: dict
   sample: {store: ["database survey: made", "login survey_a: password"]}
 busy:
-  description: Logins that are to go and have sessions yet, by server.
+  description: Logins that are to go and have sessions yet, by server, each with where these come from.
   returned: always
   type: dict
+  sample: {store: {survey_a: [10.20.0.11]}}
 unanswered:
   description: In check mode, servers that don't answer.
   returned: always
@@ -79,6 +102,7 @@ import hmac
 import os
 import re
 import stringprep
+import time
 import unicodedata
 from contextlib import closing
 
@@ -162,15 +186,33 @@ def fits(password: str | None, kept: str | None) -> bool:
 class Server:
     """One server: what is in it, what is wanted, and what was changed."""
 
-    def __init__(self, wanted: dict, passwords: dict, foresee: bool) -> None:
+    def __init__(
+        self, wanted: dict, secrets: dict, end_turns: bool = False, wait: int = 0, foresee: bool = False
+    ) -> None:
         self.name, self.port = wanted["name"], wanted["port"]
         self.databases = {one["name"]: one for one in wanted["databases"]}
-        self.clients = [one for one in wanted["clients"] if one["state"] == "present"]
-        self.leaving = [one["name"] for one in wanted["clients"] if one["state"] == "absent"]
-        self.passwords, self.foresee = passwords, foresee
+        self.passwords, self.turns, self.newest = (secrets.get(one, {}) for one in ("passwords", "turns", "newest"))
+        self.foresee = foresee
+        clients = wanted["clients"]
+        over = [one["name"] for one in clients if end_turns and self.turn_is_over(one)]
+        self.clients = [one for one in clients if one["name"] not in over and self.is_wanted(one)]
+        self.leaving = [one["name"] for one in clients if not self.is_wanted(one)]
+        self.over, self.wait = over, wait
         self.changes: list[str] = []
-        self.busy: list[str] = []
+        self.busy: dict[str, list[str]] = {}
         self.doing = "connecting"
+
+    def valid(self, client: dict) -> dict:
+        """The values of a secret that comes in turns; empty for another client."""
+        return self.turns[client["secret"]] if client.get("turn") else {}
+
+    def is_wanted(self, client: dict) -> bool:
+        """Whether a login is to be there."""
+        return client["state"] == "present" and (not client.get("turn") or client["turn"] in self.valid(client))
+
+    def turn_is_over(self, client: dict) -> bool:
+        """Whether a login is one whose password has been replaced."""
+        return self.is_wanted(client) and self.newest.get(client.get("secret")) not in (None, client.get("turn"))
 
     def connect(self, database: str):
         """A session of the administrator, in which every statement is a transaction."""
@@ -220,6 +262,8 @@ class Server:
         with closing(self.connect("postgres")) as connection:
             for login in self.leaving:
                 self.withdraw(connection, login)
+            for login in self.over:
+                self.end_turn(connection, login, time.monotonic() + (0 if self.foresee else self.wait))
 
     def make_groups(self, connection) -> None:
         """Owners, and the roles that carry grants: nobody logs in as these."""
@@ -254,7 +298,7 @@ class Server:
         """A login: its attributes, its password, and whose rights it has."""
         login, password = client["name"], None
         if client.get("secret"):
-            password = self.passwords[client["secret"]]
+            password = self.valid(client)[client["turn"]] if client.get("turn") else self.passwords[client["secret"]]
         found = self.ask(
             connection,
             "SELECT rolcanlogin AND rolinherit AND NOT (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication"
@@ -372,13 +416,39 @@ class Server:
             return
         if found[0][0]:
             self.change(connection, f"login {login}: shut out", "ALTER ROLE {} NOLOGIN", login)
-        if self.ask(connection, "SELECT 1 FROM pg_stat_activity WHERE usename = %s LIMIT 1", login):
-            self.busy.append(login)
+        if self.sessions(connection, login):
             return
         if not self.foresee:
             for name in self.databases:
                 self.disown(login, name)
         self.change(connection, f"login {login}: dropped", "DROP ROLE {}", login)
+
+    def end_turn(self, connection, login: str, deadline: float) -> None:
+        """Withdraws a login when nobody uses it any more; whoever still does at the deadline isn't shut out."""
+        while self.sessions(connection, login):
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(1)
+        self.withdraw(connection, login)
+        if login in self.busy:  # it came meanwhile, and may come again
+            self.change(connection, f"login {login}: let in again", "ALTER ROLE {} LOGIN", login)
+
+    def sessions(self, connection, login: str) -> bool:
+        """Whether there are sessions of a login that is to go; notes where they come from."""
+        come = "SELECT DISTINCT coalesce(host(client_addr), 'this host') FROM pg_stat_activity WHERE usename = %s"
+        found = sorted(place for (place,) in self.ask(connection, come, login))
+        self.busy.pop(login, None)
+        if found:
+            self.busy[login] = found
+        return bool(found)
+
+    def still_used(self) -> list[str]:
+        """A sentence for each login whose turn could not be ended."""
+        return [
+            f"{self.name}: login {login}: stays valid, for there are sessions of it from {', '.join(places)}"
+            for login, places in self.busy.items()
+            if login in self.over and not self.foresee
+        ]
 
     def disown(self, login: str, name: str) -> None:
         """What a login owns in a database becomes the owner's, and its grants go: only then can it be dropped."""
@@ -394,6 +464,10 @@ def main() -> None:
         argument_spec={
             "servers": {"type": "list", "elements": "dict", "required": True},
             "passwords": {"type": "dict", "default": {}, "no_log": True},
+            "turns": {"type": "dict", "default": {}, "no_log": True},
+            "newest": {"type": "dict", "default": {}},
+            "end_turns": {"type": "bool", "default": False},
+            "wait_seconds": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
@@ -404,9 +478,11 @@ def main() -> None:
     if not PSYCOPG2:
         module.fail_json(msg=missing_required_lib("psycopg2"), **result)
     wrong = []
-    for server in [Server(one, module.params["passwords"], module.check_mode) for one in wanted]:
+    given = [module.params, module.params["end_turns"], module.params["wait_seconds"], module.check_mode]
+    for server in [Server(one, *given) for one in wanted]:
         try:
             server.converge()
+            wrong += server.still_used()
         except psycopg2.Error as error:
             if module.check_mode and server.doing == "connecting":
                 result["unanswered"].append(server.name)

@@ -441,7 +441,10 @@ def test_data_stay_until_told(role: RoleHost) -> None:
     durable = third(databases=[{"name": "kept"}])
     assert role.play(postgresql_instances=durable).code == 0
     admin(role, "CREATE TABLE kept AS SELECT 'yes' AS it", "kept", "pg-third", 5434)
-    role.sh("kill -9 $(systemctl show -p MainPID --value fedlearn-pg-third); sleep 6")
+    before = main_pid(role, "fedlearn-pg-third.service")
+    again = "[ $(systemctl show -p MainPID --value fedlearn-pg-third) != " + before + " ]"
+    role.sh(f"kill -9 {before}; until {again}; do sleep 1; done")
+    role.sh("for _ in $(seq 60); do pg_isready -qh /run/fedlearn-pg-third -p 5434 && break; sleep 1; done")
     assert admin(role, "SELECT it FROM kept", "kept", "pg-third", 5434) == "yes"
     absent = [{"name": "pg-third", "federation": "pg-one", "state": "absent"}]
     assert role.play(postgresql_instances=absent).changed == 1
@@ -452,6 +455,14 @@ def test_data_stay_until_told(role: RoleHost) -> None:
     assert role.try_sh("ls -d /var/lib/fedlearn-pg-third")[0] != 0
 
 
+def key_pair(role: RoleHost) -> tuple[str, str]:
+    """What encrypts for somebody, and what that one decrypts by."""
+    told = role.sh("age-keygen 2>/dev/null").split()
+    return next(word for word in told if word.startswith("age1")), next(
+        word for word in told if word.startswith("AGE-")
+    )
+
+
 def test_a_new_host_gets_the_data_back(role: RoleHost, tmp_path: Path) -> None:
     make = "CREATE TABLE kept AS SELECT n, md5(n::text) AS sum FROM generate_series(1, 5000) n"
     make += "; CREATE SEQUENCE going START 7"
@@ -459,21 +470,78 @@ def test_a_new_host_gets_the_data_back(role: RoleHost, tmp_path: Path) -> None:
     read = "SELECT md5(string_agg(n || sum, ',' ORDER BY n)) FROM kept"
     before = client(role, read, "survey_b", "second")
     assert before[0] == 0
-    run = role.play(entry="backup", postgresql_backup_directory=str(tmp_path))
+    public, private = key_pair(role)
+    run = role.play(entry="backup", postgresql_backup_directory=str(tmp_path), postgresql_backup_recipient=public)
     assert (run.code, run.changed) == (0, 2), run.text  # the folder is new, too
-    (file,) = tmp_path.glob("host/postgresql-*.tar")
+    (file,) = tmp_path.glob("host/postgresql-*.tar.age")
+    assert file.read_bytes().startswith(b"age-encryption.org/v1")
     assert tmp_path.joinpath("host").stat().st_mode & 0o777 == 0o700
     assert role.sh("ls /var/tmp | grep ^fedlearn || true") == ""
 
     assert role.play(entry="remove", postgresql_remove_data=True).changed == 1
     assert role.play().code == 0
-    run = role.play(entry="restore", postgresql_restore_from=str(file))
+    restore = {"entry": "restore", "postgresql_restore_from": str(file)}
+    assert "postgresql_backup_secret: which secret is the key" in role.play(**restore).words
+    run = role.play("-vvv", **restore, postgresql_backup_secret="age", canary_age=private)
     assert run.code == 0, run.text
+    assert private not in run.text
     assert role.sh("ls /var/tmp /var/lib/fedlearn | grep -e ^fedlearn -e restore || true") == ""
     assert client(role, read, "survey_b", "second") == before
     assert client(role, "SELECT nextval('going')", "survey_b", "second") == (0, "7\n")
     assert client(role, "SELECT count(*) FROM kept", "reader", "reader", **certificate(OWN)) == (0, "5000\n")
     assert client(role, "DROP TABLE kept; DROP SEQUENCE going", "survey_b", "second")[0] == 0
+    assert role.play().changed == 0
+
+
+def moment(role: RoleHost) -> str:
+    return plain(role, "SELECT clock_timestamp()")
+
+
+def plain(role: RoleHost, sql: str) -> str:
+    return admin(role, sql, "local", "pg-plain", 5433)
+
+
+def test_any_moment_since_the_copy_of_a_server_comes_back(role: RoleHost, tmp_path: Path) -> None:
+    """On a server that has none of it: the copy is of before the tables, and the log has all that came then."""
+    only = [PLAIN]
+    backup = {"entry": "backup", "postgresql_instances": only}
+    role.sh("rm -rf /var/lib/fedlearn-pg-plain/archive")
+    run = role.play(**backup, postgresql_backup_directory=str(tmp_path / "first"))
+    assert run.code == 0, run.text
+    plain(role, "CREATE TABLE kept AS SELECT n, md5(n::text) AS sum FROM generate_series(1, 5000) n")
+    read = "SELECT count(*), md5(string_agg(n || sum, ',' ORDER BY n)) FROM kept"
+    before, then = plain(role, read), moment(role)
+    plain(role, "INSERT INTO kept SELECT n, md5(n::text) FROM generate_series(5001, 6000) n")
+    after = plain(role, read)
+    # the copy is a week old: a new one is made, and this backup still begins with the former
+    role.sh("touch -d '8 days ago' /var/lib/fedlearn-pg-plain/archive/base")
+    run = role.play(**backup, postgresql_backup_directory=str(tmp_path / "second"))
+    assert (run.code, run.changed) == (0, 2), run.text
+    (file,) = tmp_path.glob("second/host/postgresql-*.tar")
+    assert role.sh("ls /var/lib/fedlearn-pg-plain/archive").split() == ["base", "wal"]
+    assert role.sh("find /var/lib/fedlearn-pg-plain/archive/base -maxdepth 0 -mtime +1") == ""
+    assert int(role.sh("ls /var/lib/fedlearn-pg-plain/archive/wal | wc -l")) <= 3
+
+    restore = {"entry": "restore", "postgresql_instances": only, "postgresql_restore_from": str(file)}
+    beyond = role.play(**restore, postgresql_restore_until="2099-01-01 00:00:00+00")
+    assert "recovery ended before configured recovery target was reached" in beyond.words, beyond.text
+    assert "not restored, what was there stays" in beyond.words
+    assert plain(role, read) == after
+    both = {**restore, "postgresql_instances": instances()}
+    assert "pg-full has no archive" in role.play(**both, postgresql_restore_until=then).words
+
+    assert role.play(entry="remove", postgresql_instances=only, postgresql_remove_data=True).changed == 1
+    assert role.play(postgresql_instances=only).code == 0
+    run = role.play(**restore, postgresql_restore_until=then)
+    assert run.code == 0, run.text
+    assert plain(role, read) == before
+    run = role.play(**restore)
+    assert run.code == 0, run.text
+    assert plain(role, read) == after
+    # it goes on from there, and a backup of it has a copy of its own
+    assert role.play(**backup, postgresql_backup_directory=str(tmp_path / "third")).code == 0
+    assert role.sh("ls -A /var/lib/fedlearn-pg-plain").split() == ["archive", "data"]
+    plain(role, "DROP TABLE kept")
     assert role.play().changed == 0
 
 

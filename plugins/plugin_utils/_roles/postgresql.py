@@ -30,6 +30,7 @@ DATABASE_NAME = Text(
 _WORD = Text(min_length=0, pattern=r"[^\x00-\x1f\x7f]*", pattern_name="a text without control characters")
 
 _OURS = {
+    "archive_mode": "backup",
     "data_directory": "name",
     "listen_addresses": "addresses",
     "port": "port",
@@ -64,6 +65,20 @@ def _reserved(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     return [
         (("settings", key), f"follows from the instance's '{_OURS[key]}': set that") for key in settings if key in _OURS
     ] + [(("settings", key), f"can't be set: {_REFUSED[key]}") for key in settings if key in _REFUSED]
+
+
+ARCHIVE_TIMEOUT = "5min"
+"""What was written longer ago is in the archive."""
+TURNS = ("a", "b")
+"""What the two names of a login that comes in turns end with."""
+LONGEST_NAME = 63
+
+
+def _logins_of(client: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A client's login, or both of one that has two, each with its ``turn``."""
+    if not client.get("in_turn"):
+        return [dict(client)]
+    return [{**client, "name": f"{client['name']}_{turn}", "turn": turn} for turn in TURNS]
 
 
 def _present(values: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
@@ -118,12 +133,11 @@ def _proofs(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     breaches: list[tuple[Path, str]] = []
     for what in ("databases", "clients"):
-        names = [one["name"] for one in values[what]]
-        breaches += [
-            ((what, index, "name"), f"'{name}' stands there twice")
-            for index, name in enumerate(names)
-            if name in names[:index]
-        ]
+        seen: set[str] = set()
+        for index, one in enumerate(values[what]):
+            names = [login["name"] for login in _logins_of(one)]
+            breaches += [((what, index, "name"), f"'{name}' stands there twice") for name in names if name in seen]
+            seen.update(names)
     return breaches
 
 
@@ -154,11 +168,25 @@ def _logins(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     return [
         (
             ("clients", index, "name"),
-            f"'{client['name']}' is the role that databases are owned or granted by: nobody logs in as that",
+            f"'{login['name']}' is the role that databases are owned or granted by: nobody logs in as that",
         )
         for index, client in enumerate(values["clients"])
-        if client["name"] in groups
+        for login in _logins_of(client)
+        if login["name"] in groups
     ]
+
+
+def _turns(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    breaches: list[tuple[Path, str]] = []
+    for index, client in _present(values):
+        if not client["in_turn"]:
+            continue
+        if client["certificate"] == "subject":
+            told = "no certificate's common name is that of both its logins: say any, or leave out in_turn"
+            breaches.append((("clients", index, "certificate"), told))
+        if len(client["name"]) > LONGEST_NAME - 2:
+            breaches.append((("clients", index, "name"), "has no room for '_a' and '_b': at most 61 characters"))
+    return breaches
 
 
 def _most(memory_mb: int) -> int:
@@ -167,7 +195,8 @@ def _most(memory_mb: int) -> int:
 
 
 def _budget(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    wanted = sum(client["connections"] for _index, client in _present(values))
+    # while a password is replaced, both logins of a client may have theirs open
+    wanted = sum(login["connections"] for _index, client in _present(values) for login in _logins_of(client))
     memory, given = values["memory_mb"], values["settings"].get("max_connections", RESERVED_CONNECTIONS + 1)
     if isinstance(given, bool) or not isinstance(given, int) or given <= RESERVED_CONNECTIONS:
         return [(("settings", "max_connections"), f"is a whole number above {RESERVED_CONNECTIONS}, without quotes")]
@@ -210,6 +239,12 @@ _CLIENT = Section(
             default="owner",
         ),
         "secret": Key(Text(format="secret"), "Name of the secret that is its password (scram-sha-256)."),
+        "in_turn": Key(
+            Boolean(),
+            "It has two logins, C(<name>_a) and C(<name>_b), used in turn, so that its password can be replaced while "
+            "it is connected.",
+            default=False,
+        ),
         "certificate": Key(
             Choice(("none", "any", "subject")),
             "The client certificate it needs: one of tls.client_ca, or one whose common name is the login. V(subject) "
@@ -266,6 +301,12 @@ INSTANCE = Section(
             ),
             "From beyond this host nothing but TLS; without it nobody comes from there.",
         ),
+        "backup": Key(
+            Choice(("dump", "archive")),
+            "What a backup is. V(dump) is a dump of each database. V(archive) is a copy of the whole server and all "
+            "that was written since, so that any moment between can be restored.",
+            default="dump",
+        ),
         "databases": Key(Items(_DATABASE), "Its databases. One that is listed no more stays.", default=[]),
         "clients": Key(
             Items(_CLIENT), "Who may come. One that is listed no more is shut out, its login stays.", default=[]
@@ -285,6 +326,7 @@ INSTANCE = Section(
         Rule("A client names one of the databases.", _databases),
         Rule("A login is no owner.", _logins),
         Rule("Every client proves who it is.", _proofs),
+        Rule("Two logins are for a client whose password is replaced.", _turns),
         Rule("Client certificates need a CA.", _certificates),
         Rule("Beyond the host only with TLS, unless told.", _unencrypted),
         Rule("The server carries what its clients may open.", _budget),
@@ -305,8 +347,8 @@ def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     return breaches
 
 
-def _sized(instance: dict[str, Any]) -> dict[str, Any]:
-    """The instance with the settings that follow from its memory, below those it was given."""
+def _derived(instance: dict[str, Any]) -> dict[str, Any]:
+    """The instance with every login, and the settings that follow from its memory, below those it was given."""
     if not is_present(instance):
         return instance
     memory, given = instance["memory_mb"], instance["settings"]
@@ -318,13 +360,16 @@ def _sized(instance: dict[str, Any]) -> dict[str, Any]:
         "shared_buffers": f"{memory // 4}MB",
         "work_mem": f"{max(memory * 1024 // 4 // connections, 64)}kB",
     }
-    return {**instance, "settings": {**derived, **given}}
+    if instance["backup"] == "archive":
+        derived["archive_timeout"] = ARCHIVE_TIMEOUT
+    logins = [login for client in instance["clients"] for login in _logins_of(client)]
+    return {**instance, "clients": logins, "settings": {**derived, **given}}
 
 
 def check(instances: Any) -> list[dict[str, Any]]:
-    """``postgresql_instances`` with defaults and sizes. Raises RoleValueError."""
+    """``postgresql_instances`` with defaults, sizes and every login of its clients. Raises RoleValueError."""
     rules = (Rule("A port has one owner.", _collisions),)
-    return [_sized(instance) for instance in check_instances("postgresql_instances", instances, INSTANCE, rules)]
+    return [_derived(instance) for instance in check_instances("postgresql_instances", instances, INSTANCE, rules)]
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:
@@ -336,8 +381,9 @@ VARIABLES: Mapping[str, Key] = {
     "postgresql_instances": Key(Items(INSTANCE), "The servers of this host.", default=[]),
     "postgresql_packages": Key(
         Items(Text(), min_items=1),
-        "The server of Debian's release, and what its databases are looked at with; C(NAME=VERSION) pins.",
-        default=["postgresql", "python3-psycopg2"],
+        "The server of Debian's release, what its databases are looked at with, and what encrypts backups; "
+        "C(NAME=VERSION) pins.",
+        default=["postgresql", "python3-psycopg2", "age"],
     ),
     "postgresql_space_mb": Key(
         Integer(0, 1_000_000_000),
@@ -355,6 +401,31 @@ VARIABLES: Mapping[str, Key] = {
     ),
     "postgresql_restore_from": Key(
         Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""
+    ),
+    "postgresql_withdraw_seconds": Key(
+        Integer(0, 86_400),
+        "How long C(withdraw) waits for the last session of a login whose password was replaced.",
+        default=60,
+    ),
+    "postgresql_backup_recipient": Key(
+        Text(min_length=0, pattern=r"(?:age1[0-9a-z]{58})?", pattern_name="a public key of age (age1...)"),
+        "Public key of age that a backup is encrypted for on the host; C(age-keygen) makes a pair. Without it a backup "
+        "is plain.",
+        default="",
+    ),
+    "postgresql_backup_secret": Key(
+        Text(min_length=0), "Name of the secret that is the private key, for C(restore).", default=""
+    ),
+    "postgresql_restore_until": Key(
+        Text(min_length=0, pattern=r"[0-9 :.,TZ+-]*", pattern_name="a time such as 2026-11-28 08:30:00+00"),
+        "The moment to restore, of servers with V(archive); default: all that is in the backup.",
+        default="",
+    ),
+    "postgresql_base_days": Key(
+        Integer(1, 366),
+        "How old the copy of a whole server may be that an archive begins with; a backup then makes a new one.",
+        default=7,
+        unit="days",
     ),
     "postgresql_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
 }

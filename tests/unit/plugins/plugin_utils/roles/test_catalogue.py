@@ -186,6 +186,41 @@ WRONG: list[tuple[str, Any, str]] = [
     ("postgresql_instances", [client(secret=None)], NOTHING_PROVES),
     (
         "postgresql_instances",
+        [
+            {
+                **client(in_turn=True, certificate="subject"),
+                "tls": {"certificate": "/c", "key": "/k", "ca": "/c", "client_ca": "/c"},
+            }
+        ],
+        "[0]: clients[0].certificate: no certificate's common name is that of both its logins: say any, or leave out "
+        "in_turn",
+    ),
+    (
+        "postgresql_instances",
+        [client(in_turn=True, name="a" * 62)],
+        "[0]: clients[0].name: has no room for '_a' and '_b': at most 61 characters",
+    ),
+    (
+        "postgresql_instances",
+        [
+            {
+                **client(),
+                "clients": [
+                    {"name": "a", "database": "one", "secret": "s", "in_turn": True},
+                    {"name": "a_b", "database": "one", "secret": "s", "connections": 1},
+                ],
+            }
+        ],
+        "[0]: clients[1].name: 'a_b' stands there twice",
+    ),
+    (
+        "postgresql_instances",
+        [client(in_turn=True, connections=20)],
+        "[0]: clients: may open 40 connections, and there is room for 27 (half of memory_mb: 512, 8 MB each, 5 in "
+        "reserve): raise it, or lower theirs",
+    ),
+    (
+        "postgresql_instances",
         [client(name="one_read")],
         "[0]: clients[0].name: 'one_read' is the role that databases are owned or granted by: nobody logs in as that",
     ),
@@ -252,6 +287,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("postgresql_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("postgresql_backup_directory", "", ": is empty"),
     ("postgresql_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
+    ("postgresql_backup_recipient", "age1", ": 'age1' is not a public key of age (age1...)"),
+    ("postgresql_backup_secret", 1, ": expected text, found the number 1: write it in quotes"),
+    ("postgresql_restore_until", "yesterday", ": 'yesterday' is not a time such as 2026-11-28 08:30:00+00"),
+    ("postgresql_base_days", 0, ": expected a whole number from 1 to 366, found the number 0"),
+    ("postgresql_withdraw_seconds", -1, ": expected a whole number from 0 to 86400, found the number -1"),
     ("postgresql_remove_data", "no", ": expected true or false, found the text 'no'"),
     # minio
     (
@@ -504,6 +544,7 @@ WRONG: list[tuple[str, Any, str]] = [
         ": [0].common_name: 'a/b' is not a common name: letters, digits, blanks and . _ @ : -",
     ),
     ("pki_remove_absent", "no", ": expected true or false, found the text 'no'"),
+    ("pki_renew", "yes", ": expected true or false, found the text 'yes'"),
     ("pki_state_directory", "", ": is empty"),
     ("pki_packages", [], ": expected a list of at least 1, found 0"),
     # mindspore_scheduler

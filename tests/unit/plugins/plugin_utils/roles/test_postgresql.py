@@ -25,13 +25,17 @@ def sizes(**given: Any) -> dict[str, Any]:
     return dict(instance["settings"])
 
 
+def rendered(instance: dict[str, Any], template: str) -> str:
+    """A file of an instance."""
+    environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)
+    checked = {"federation": "demo", **check([instance])[0]}
+    return environment.from_string((TEMPLATES / template).read_text()).render(instance=checked)
+
+
 def lines(client: dict[str, Any], tls: dict[str, str] | None) -> list[str]:
     """What pg_hba.conf says of a client, without comments and the administrator's line."""
     instance = {"name": "store", "tls": tls, "databases": [{"name": "db"}], "clients": [{"database": "db", **client}]}
-    template = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False).from_string(
-        (TEMPLATES / "pg_hba.conf.j2").read_text()
-    )
-    said = template.render(instance=check([instance])[0]).splitlines()
+    said = rendered(instance, "pg_hba.conf.j2").splitlines()
     assert said[2] == "local all postgres peer map=administrators"
     return said[3:]
 
@@ -95,3 +99,18 @@ def test_what_is_given_goes_over_what_is_derived() -> None:
 def test_who_may_come(client: dict[str, Any], tls: dict[str, str] | None, said: list[str]) -> None:
     found = lines({"name": "a", **client}, tls)
     assert [line.replace(' "db" "a" ', " ") for line in found] == said
+
+
+def test_a_client_that_comes_in_turns_has_a_line_for_each_of_its_logins() -> None:
+    found = lines({"name": "a", "secret": "s", "addresses": ["10.0.0.5"], "in_turn": True}, TLS)
+    assert found == [f'hostssl "db" "a_{turn}" 10.0.0.5/32 scram-sha-256' for turn in "ab"]
+
+
+def test_a_server_with_an_archive_lets_its_administrator_copy_it_and_nobody_else() -> None:
+    instance = {"name": "store", "backup": "archive"}
+    said = rendered(instance, "pg_hba.conf.j2").splitlines()
+    assert said[2:] == [f"local {what} postgres peer map=administrators" for what in ("all", "replication")]
+    configuration = rendered(instance, "postgresql.conf.j2").splitlines()
+    assert "archive_mode = on" in configuration
+    assert "archive_timeout = '5min'" in configuration
+    assert "archive_mode = on" not in rendered({"name": "store"}, "postgresql.conf.j2").splitlines()
