@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -36,19 +37,20 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         _validation, arguments = self.validate_argument_spec(
             argument_spec={
-                "report": {"type": "str", "required": True, "choices": ["verify", "status"]},
+                "report": {"type": "str", "required": True, "choices": ["verify", "status", "backup"]},
                 "mode": {"type": "str", "default": "probe", "choices": ["probe", "round"]},
                 "stack": {"type": "str", "default": ""},
                 "path": {"type": "path", "required": True},
             }
         )
-        verify = arguments["report"] == "verify"
         # a round is proven by all its participants; else nothing is said of hosts that --limit left out
         groups = [variables["groups"].get(name, []) for name in ("federation_hosts", "federation_clusters")]
         names = [*groups[0], *groups[1]] if arguments["mode"] == "round" else variables["ansible_play_hosts_all"]
         hosts = {name: variables["hostvars"][name] for name in names}
-        if verify:
+        if arguments["report"] == "verify":
             result = self._verify(hosts, arguments)
+        elif arguments["report"] == "backup":
+            result = backup_result(hosts, arguments["stack"], arguments["path"])
         else:  # with a stack, the play itself has narrowed the role variables
             replaced = {} if arguments["stack"] else {n: replaced_variables(variables["hostvars"], n) for n in names}
             result = self._status(hosts, arguments, replaced)
@@ -152,6 +154,37 @@ def verify_entries(hosts: Hosts, mode: str, stack: str) -> Iterator[tuple[str, d
         deployed = known_round(hosts, name, facts, "fedlearn_known", "deployed") if mode == "round" else None
         if deployed:
             yield f"{name} (deployed)", judgement.judge_round(deployed, [])
+
+
+def backup_result(hosts: Hosts, stack: str, path: str) -> dict[str, Any]:
+    """Which file holds the data of what, and what could not be brought."""
+    stacks = {
+        name: {"kind": facts["kind"], "files": list(backup_files(hosts, name)), "checks": checks_of(hosts, name)}
+        for name, facts in stack_kinds(hosts).items()
+        if stack in ("", name)
+    }
+    for entry in stacks.values():
+        entry["passed"] = all(row["passed"] for row in entry["checks"])
+    failed = [name for name, entry in stacks.items() if not entry["passed"]]
+    report = {"verdict": "failed" if failed else "ok", "federation": federation_name(hosts), "stacks": stacks}
+    told = [
+        f"{name}: {', '.join(file['path'] for file in entry['files']) or 'no data'}" for name, entry in stacks.items()
+    ]
+    result: dict[str, Any] = {"changed": False, "report": report, "summary": told}
+    if failed:
+        result.update(failed=True, msg=failure_message(stacks, failed, path))
+    return result
+
+
+def backup_files(hosts: Hosts, stack: str) -> Iterator[dict[str, Any]]:
+    """The files that were brought of a stack's hosts; one may hold other stacks' data too, where these share a host."""
+    for host, variables in hosts.items():
+        for row in variables.get("fedlearn_checks", []) if stack in variables.get("fedlearn_stacks", {}) else []:
+            if row.get("file"):
+                with Path(row["file"]).open("rb") as stream:
+                    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                size = Path(row["file"]).stat().st_size
+                yield {"host": host, "role": row["name"], "path": row["file"], "bytes": size, "sha256": digest}
 
 
 def failure_message(stacks: Mapping[str, Any], failed: list[str], path: str) -> str:

@@ -16,13 +16,14 @@ author: fedlearn.infra contributors (@fedlearn)
 description:
   - Runs once for all hosts, on the control node, and touches none. It reads what the plays before it set for each host
     (C(fedlearn_checks), C(fedlearn_results), C(fedlearn_host_status)) and writes it as JSON.
+  - A backup report names the files that were brought, with size and digest, and fails for what could not be.
   - A verify report whose numbers are wrong, or a check of which failed, fails the task and says the numbers.
 options:
   report:
     description: Which report to write.
     type: str
     required: true
-    choices: [verify, status]
+    choices: [verify, status, backup]
   mode:
     description:
       - Whether a verify was a V(probe) of what runs, or a V(round) with known numbers beside it.

@@ -10,103 +10,23 @@ is used: its library, playbooks, tools and unit tests.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from extended_tree import CHECKOUT, Tree, digests
 
 HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parents[1]
 ROOM = CHECKOUT / "build" / "hosts" / os.environ.get("FEDLEARN_EXTENSION_SET", "echo")
-BIN = Path(sys.executable).parent
 URL = "http://10.98.9.11:7007/"
-
-
-def digests(tree: Path) -> dict[str, str]:
-    """Every file of a tree by its path."""
-    return {
-        str(path.relative_to(tree)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in tree.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-
-
-@dataclass(frozen=True)
-class Run:
-    """How a command of the copy ended."""
-
-    code: int
-    text: str
-
-    @property
-    def changed(self) -> int:
-        found = re.search(r"^e1 +: ok=\d+ +changed=(\d+)", self.text, re.MULTILINE)
-        assert found, self.text
-        return int(found[1])
-
-
-class Tree:
-    """A copy of the tree with `echo` in it."""
-
-    def __init__(self, room: Path) -> None:
-        self.room = room
-        copied = [sys.executable, str(CHECKOUT / "tests" / "tools" / "tree.py"), "copy", str(room)]
-        self.path = Path(subprocess.run(copied, check=True, capture_output=True, text=True).stdout.strip())
-        self.before = digests(self.path)
-        shutil.copytree(HERE / "echo", self.path, dirs_exist_ok=True)
-        self.environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "KEEP"))
-        }
-        self.environment |= {
-            "ANSIBLE_COLLECTIONS_PATH": str(room),
-            "ANSIBLE_CONFIG": str(self.path / "ansible.cfg"),
-            "ANSIBLE_HOME": str(room / "home"),
-            "ANSIBLE_INJECT_FACT_VARS": "false",
-            "NO_COLOR": "1",
-            "PYTHONPATH": str(room),
-            "MYPYPATH": str(room),
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-
-    def run(self, tool: str, *arguments: str) -> Run:
-        """A tool of the environment, in the copy."""
-        done = subprocess.run(
-            [str(BIN / tool), *arguments],
-            cwd=self.path,
-            env=self.environment,
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return Run(done.returncode, done.stdout)
-
-    def playbook(self, name: str, *arguments: str) -> Run:
-        """A playbook of the collection on the example's host; it must be the copy's."""
-        given = {"ansible_ssh_common_args": f"-F {ROOM / 'ssh_config'}", "fedlearn_build": str(self.room / "build")}
-        options = ["-v", "-i", "inventories/echo/federation.yml", "-e", json.dumps(given)]
-        run = self.run("ansible-playbook", *options, f"fedlearn.infra.{name}", *arguments)
-        assert f"{CHECKOUT}/p" not in run.text, run.text
-        return run
-
-    def report(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.room / "build" / "echoes" / name).read_text())
-        return found
 
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    return Tree(tmp_path_factory.mktemp("extension"))
+    return Tree(tmp_path_factory.mktemp("extension"), HERE / "echo", ROOM / "ssh_config")
 
 
 def on_host(command: str) -> str:

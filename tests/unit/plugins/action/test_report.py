@@ -16,6 +16,7 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 from ansible_collections.fedlearn.infra.plugins.action.report import (
+    backup_result,
     failure_message,
     host_status,
     replaced_variables,
@@ -143,3 +144,26 @@ def test_the_inventory_says_which_stacks_have_a_round(folder: Path) -> None:
     document.write_text(DOCUMENT.replace("kind: mindspore", "kind: mindspore\n    state: absent"))
     facts = inventory_of(load(str(document)), str(document)).hosts["ms1"]["fedlearn_stacks"]["lenet"]
     assert (facts["state"], facts["round"]) == ("absent", False)
+
+
+def test_a_backup_tells_which_files_hold_what_and_fails_for_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "postgresql-1.tar"
+    file.write_bytes(b"data")
+    brought = {"name": "postgresql", "passed": True, "detail": str(file), "file": str(file)}
+    stacks = {name: {"kind": "ledger"} for name in ("book", "other")}
+    hosts = {
+        "l1": {"fedlearn_federation": "f", "fedlearn_stacks": {"book": stacks["book"]}, "fedlearn_checks": [brought]},
+        "l2": {"fedlearn_federation": "f", "fedlearn_stacks": {"other": stacks["other"]}, "fedlearn_checks": []},
+    }
+    told = backup_result(hosts, "", "backup.json")
+    digest = "3a6eb0790f39ac87c94f3856b2dd2c5d110e6811602261a9a923d3bb23adc8b7"
+    row = {"host": "l1", "role": "postgresql", "path": str(file), "bytes": 4, "sha256": digest}
+    assert told["report"]["verdict"] == "ok"
+    assert told["report"]["stacks"]["book"]["files"] == [row]
+    assert told["summary"] == [f"book: {file}", "other: no data"]
+    assert list(backup_result(hosts, "other", "backup.json")["report"]["stacks"]) == ["other"]
+
+    del hosts["l2"]["fedlearn_checks"]  # it was never reached
+    told = backup_result(hosts, "", "backup.json")
+    assert (told["failed"], told["report"]["verdict"]) == (True, "failed")
+    assert "l2: checks: nobody looked" in told["msg"]

@@ -1,0 +1,268 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Backup, restore and rotation, by the commands of docs/operations.md, while somebody uses what they are about.
+
+The system `ledger` is in a copy of the tree only: tests/extension/ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote, split
+
+import pytest
+import yaml
+from extended_tree import BIN, CHECKOUT, Run, Tree
+
+SET = os.environ.get("FEDLEARN_LEDGER_SET", "ledger")
+ROOM = CHECKOUT / "build" / "hosts" / SET
+ADDRESS = "10.98.35.11"
+URL = f"http://{ADDRESS}:7009/"
+PAGE = (CHECKOUT / "docs" / "operations.md").read_text()
+TYPED = re.findall(
+    r"^    ansible-playbook -i federation\.yml (fedlearn\.infra\.(?:backup|restore|rotate).*)$", PAGE, re.M
+)
+DATABASE, CLERK = "fedlearn-ledgers-book-database", "fedlearn-ledgers-book-clerk"
+CERTIFICATE = "/etc/fedlearn/ledgers/pki/ledgers-book-database"
+
+
+def command(tree: Tree, typed: str, *more: str) -> Run:
+    """A command as docs/operations.md shows it, on the ledger's document."""
+    assert typed in TYPED, TYPED
+    name, *arguments = split(typed, comments=True)
+    return tree.playbook(name.rpartition(".")[2], *arguments, *more)
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """The ledger, deployed, with a few lines in it."""
+    made = Tree(tmp_path_factory.mktemp("operations"), CHECKOUT / "tests/extension/ledger", ROOM / "ssh_config")
+    (made.room / "vault-pass").write_text("known\n")
+    made.environment["ANSIBLE_VAULT_PASSWORD_FILE"] = str(made.room / "vault-pass")
+    for name in ("secrets", "site"):
+        ended = made.playbook(name)
+        assert ended.code == 0, ended.text
+    for number in range(200):
+        post(f"line {number}")
+    return made
+
+
+def on_host(shell: str) -> str:
+    """What a shell command prints on l1, as root."""
+    ssh = ["ssh", "-F", str(ROOM / "ssh_config"), "l1", "sudo sh"]
+    done = subprocess.run(ssh, input=shell, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def post(line: str) -> int:
+    with urllib.request.urlopen(URL, data=line.encode(), timeout=10) as answer:
+        return int(answer.status)
+
+
+def told() -> tuple[str, int, int, str]:
+    """Who the clerk's session is of, which process serves it, how many lines there are, and their digest."""
+    with urllib.request.urlopen(URL, timeout=10) as answer:
+        ((login, process, lines, digest),) = json.loads(answer.read())
+    return login, process, lines, digest
+
+
+def admin(sql: str, database: str = "postgres") -> str:
+    return on_host(f"psql -XAt -h /run/{DATABASE} -U postgres -v ON_ERROR_STOP=1 -c {quote(sql)} {database}")
+
+
+def logins() -> list[str]:
+    return admin("SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname LIKE 'clerk%' ORDER BY 1").split()
+
+
+def processes() -> str:
+    """The units' main processes, and when they started."""
+    return on_host(f"systemctl show -p MainPID -p ExecMainStartTimestampMonotonic {DATABASE} {CLERK}")
+
+
+def valid(tree: Tree) -> dict[str, str]:
+    """The passwords of the clerk that the party's file holds."""
+    done = subprocess.run(
+        [str(BIN / "ansible-vault"), "view", str(tree.path / "inventories/ledger/.secrets/lab.yml")],
+        env=tree.environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return {name: value for name, value in yaml.safe_load(done.stdout).items() if name.startswith("book_")}
+
+
+def refused(login: str, password: str) -> str:
+    """What the server says to a login that is let in no more; nothing when it is let in."""
+    where = f"host={ADDRESS} user={login} dbname=ledger sslmode=verify-full sslrootcert={CERTIFICATE}/ca.pem"
+    return on_host(f"PGPASSWORD={quote(password)} psql -XAtqc 'SELECT' {quote(where)} 2>&1 || true")
+
+
+class Client:
+    """Somebody who writes all along, and counts."""
+
+    def __init__(self) -> None:
+        self.asked, self.failures, self.on = 0, list[str](), True
+
+    def run(self) -> None:
+        while self.on:
+            self.asked += 1
+            try:
+                post(f"all along {self.asked}")
+            except (urllib.error.URLError, OSError) as error:
+                self.failures.append(f"{self.asked}: {error}")
+
+
+@contextmanager
+def all_along() -> Iterator[Client]:
+    """A client that is there while something else is done."""
+    client = Client()
+    thread = threading.Thread(target=client.run)
+    thread.start()
+    try:
+        yield client
+    finally:
+        client.on = False
+        thread.join()
+
+
+def test_the_page_shows_each_of_the_playbooks() -> None:
+    assert {typed.split()[0] for typed in TYPED} == {
+        f"fedlearn.infra.{name}" for name in ("backup", "restore", "rotate")
+    }
+
+
+def test_passwords_are_replaced_without_a_failed_request(tree: Tree) -> None:
+    (former,) = valid(tree).items()
+    assert (told()[0], logins()) == ("clerk_a", ["clerk_a"])
+    before, lines = processes(), told()[2]
+    with all_along() as client:
+        ended = command(tree, "fedlearn.infra.rotate -e what=passwords")
+    assert ended.code == 0, ended.text
+    assert (client.failures, client.asked > 100) == ([], True)
+    assert told()[2] == lines + client.asked
+    assert (told()[0], logins(), list(valid(tree))) == ("clerk_b", ["clerk_b"], ["book_ledger.2"])
+    assert processes() == before
+    assert "authentication failed" in refused("clerk_a", former[1])
+    assert refused("clerk_b", valid(tree)["book_ledger.2"]) == ""
+    assert former[1] not in ended.text
+    assert valid(tree)["book_ledger.2"] not in ended.text
+    again = tree.playbook("site")
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert tree.playbook("status").code == 0
+
+
+def test_a_former_password_stays_valid_while_somebody_uses_it(tree: Tree) -> None:
+    """Somebody whom nobody moved over is told and not shut out; when it has gone the next rotation ends what began."""
+    (password,) = valid(tree).values()
+    where = f"host={ADDRESS} user=clerk_b dbname=ledger sslmode=require"
+    waits = f"PGPASSWORD={quote(password)} psql -XAtqc 'SELECT pg_sleep(600)' {quote(where)}"
+    on_host(f"systemd-run --quiet --unit waits /bin/sh -c {quote(waits)}; sleep 1")
+    try:
+        ended = command(tree, "fedlearn.infra.rotate -e what=passwords", "-e", '{"postgresql_withdraw_seconds": 5}')
+        assert ended.code == 2, ended.text
+        assert f"login clerk_b: stays valid, for there are sessions of it from {ADDRESS}" in ended.words, ended.text
+        assert refused("clerk_b", password) == ""
+        assert (told()[0], logins(), list(valid(tree))) == (
+            "clerk_a",
+            ["clerk_a", "clerk_b"],
+            ["book_ledger.2", "book_ledger.3"],
+        )
+        kept = tree.playbook("site")
+        assert (kept.code, kept.changed) == (0, 0), kept.text
+    finally:
+        on_host("systemctl stop waits || true")
+        admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'clerk_b'")
+    next_one = valid(tree)["book_ledger.3"]
+    assert command(tree, "fedlearn.infra.rotate -e what=passwords").code == 0
+    assert (told()[0], logins(), valid(tree)) == ("clerk_a", ["clerk_a"], {"book_ledger.3": next_one})
+
+
+def test_certificates_are_replaced_without_a_failed_request(tree: Tree) -> None:
+    look = f"sha256sum {CERTIFICATE}/key.pem {CERTIFICATE}/cert.pem; "
+    served = f"openssl s_client -starttls postgres -connect {ADDRESS}:5432 </dev/null 2>/dev/null"
+    look += f"{served} | openssl x509 -noout -serial"
+    before, running, session = on_host(look), processes(), told()[:2]
+    with all_along() as client:
+        ended = command(tree, "fedlearn.infra.rotate -e what=certificates -e stack=book")
+    assert ended.code == 0, ended.text
+    assert (client.failures, client.asked > 100) == ([], True)
+    assert set(on_host(look).splitlines()) & set(before.splitlines()) == set()
+    assert (processes(), told()[:2]) == (running, session)
+    again = tree.playbook("site")
+    assert (again.code, again.changed) == (0, 0), again.text
+
+
+def test_what_is_not_to_be_rotated_or_restored_is_told_before_any_host_is_touched(tree: Tree) -> None:
+    ended = tree.playbook("rotate", "-e", "what=ca")
+    assert (ended.code, "rotate what? -e what=certificates or -e what=passwords, not ca" in ended.words) == (2, True)
+    ended = tree.playbook("restore")
+    assert (ended.code, "restore what? -e from=FOLDER takes the newest" in ended.words) == (2, True), ended.text
+    ended = tree.playbook("restore", "-e", f"from={tree.room}")
+    assert (ended.code, f"l1: there is no backup of postgresql in {tree.room}" in ended.words) == (2, True), ended.text
+
+
+def test_a_new_host_gets_the_data_back(tree: Tree) -> None:
+    ended = command(tree, "fedlearn.infra.backup")
+    assert ended.code == 0, ended.text
+    entry = tree.report("backup.json")["stacks"]["book"]
+    (file,) = entry["files"]
+    assert (entry["passed"], file["host"], file["role"]) == (True, "l1", "postgresql")
+    path = Path(file["path"])
+    assert path.parent == tree.path / "inventories/ledger/.backups/l1"
+    assert path.stat().st_size == file["bytes"]
+    kept = told()[2:]
+    post("after the backup")
+
+    hosts = [sys.executable, str(CHECKOUT / "molecule/shared/hosts.py")]
+    subprocess.run([*hosts, "down", SET], check=True)
+    subprocess.run([*hosts, "up", "--suite", "bookworm", "--subnet", "10.98.35.0/24", SET, f"l1={ADDRESS}"], check=True)
+    unreached = command(
+        tree, "fedlearn.infra.restore -e from=.backups", "-e", f"from={path.parents[1]}", "-e", "ansible_port=1"
+    )
+    assert unreached.code == 4, unreached.text
+    assert tree.playbook("site").code == 0
+    assert told()[2] == 0
+    ended = command(tree, "fedlearn.infra.restore -e from=.backups", "-e", f"from={path.parents[1]}")
+    assert ended.code == 0, ended.text
+    assert told()[2:] == kept
+    again = tree.playbook("site")
+    assert (again.code, again.changed) == (0, 0), again.text
+
+
+def test_a_backup_that_can_not_be_made_is_told_in_the_report(tree: Tree) -> None:
+    on_host(f"systemctl stop {DATABASE}")
+    try:
+        ended = command(tree, "fedlearn.infra.backup")
+    finally:
+        on_host(f"systemctl start {DATABASE}")
+    assert ended.code == 2, ended.text
+    report = tree.report("backup.json")
+    assert (report["verdict"], report["stacks"]["book"]["passed"], report["stacks"]["book"]["files"]) == (
+        "failed",
+        False,
+        [],
+    )
+    (row,) = report["stacks"]["book"]["checks"]
+    assert (row["name"], "No such file or directory" in row["detail"]) == ("l1: postgresql", True), row
+
+
+def test_remove_leaves_nothing(tree: Tree) -> None:
+    removed = tree.playbook("remove", "-e", "fedlearn_remove_data=true")
+    assert removed.code == 0, removed.text
+    left = on_host(
+        "find /etc /run /var/lib /var/tmp -name '*ledgers*' 2>/dev/null; ss -Hltn 'sport = :5432 or sport = :7009'"
+    )
+    assert left == ""

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Backup, restore and rotation of a federation with a database, `ledger` laid into a copy of the tree, on a host that is
+# removed in any case (with KEEP=1 it stays): operations.sh [pytest options]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export FEDLEARN_LEDGER_SET=${FEDLEARN_LEDGER_SET:-ledger}
+hosts=(.venv/bin/python molecule/shared/hosts.py)
+[ -n "${KEEP:-}" ] || trap '"${hosts[@]}" down "$FEDLEARN_LEDGER_SET"' EXIT
+"${hosts[@]}" up --suite bookworm --subnet 10.98.35.0/24 "$FEDLEARN_LEDGER_SET" l1=10.98.35.11
+.venv/bin/python -m pytest --quiet tests/extension/test_ledger.py "$@"
