@@ -31,7 +31,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _raw:
-  description: The options C(names) and C(withdraw) of M(fedlearn.infra.packages).
+  description: Options of M(fedlearn.infra.packages), C(names) among them.
   type: list
   elements: dict
 """

@@ -16,6 +16,7 @@ description:
   - An installation for which apt would remove other packages is refused, unless O(replaces) names them.
   - Links that a package laid to a default of its own can be withdrawn, as long as nobody touched them.
   - What packages do while they are installed can be told them by files that are there only then.
+  - Numbers in packages' configuration files that are too small can be raised; all else in these files stays.
 version_added: 0.1.0
 author:
   - fedlearn.infra contributors (@fedlearn)
@@ -66,6 +67,26 @@ options:
         description: What it says.
         type: str
         required: true
+  minimums:
+    description:
+      - Numbers in configuration files that are to be at least so large. A larger one stays. Reloading what reads the
+        file is up to the caller.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: The file, an absolute path.
+        type: str
+        required: true
+      directive:
+        description: What stands before the number, such as V(worker_connections).
+        type: str
+        required: true
+      value:
+        description: The least it may be.
+        type: int
+        required: true
   lock_timeout:
     description: Seconds to wait for another run of apt or dpkg.
     type: int
@@ -76,8 +97,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Reports what would be installed and withdrawn, also where no package list was ever fetched. Without one it can't
-        be told whether packages would have to go.
+      - Reports what would be installed, withdrawn and raised, also where no package list was ever fetched. Without one
+        it can't be told whether packages would have to go.
   diff_mode:
     support: none
   idempotent:
@@ -108,16 +129,23 @@ withdrawn:
   returned: always
   type: list
   elements: str
+raised:
+  description: Numbers that were or would be raised, as V(PATH: DIRECTIVE OLD -> NEW).
+  returned: success
+  type: list
+  elements: str
 """
 
 import hashlib
 import os
+import re
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
 
 MARK = "# laid by fedlearn.infra.packages while it installs\n"
+MINIMUM = {"path": "str", "directive": "str", "value": "int"}
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
 
 
@@ -231,16 +259,44 @@ def untouched(module: AnsibleModule, link: str, target: str, package: str) -> bo
     return code == 0 and sums.get(target) == present
 
 
+def raised(path: str, directive: str, value: int) -> tuple[str, list[str]]:
+    """A file's text with its directive at least so large, and what that changes. Raises ServiceError without one."""
+    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        text = stream.read()
+    pattern = re.compile(rf"^([ \t]*{re.escape(directive)}[ \t]+)([0-9]+)(?=[ \t]*;)", re.MULTILINE)
+    found = [int(match[2]) for match in pattern.finditer(text)]
+    if not found:
+        raise files.ServiceError(f"{path}: there is no line '{directive} NUMBER;': add one with at least {value}")
+    changes = [f"{path}: {directive} {number} -> {value}" for number in found if number < value]
+    return pattern.sub(lambda match: f"{match[1]}{max(int(match[2]), value)}", text), changes
+
+
+def raise_numbers(module: AnsibleModule) -> list[str]:
+    """Raises what is too small; a file that isn't there yet is one of a package that would be installed."""
+    changed: list[str] = []
+    for minimum in module.params["minimums"]:
+        if not os.path.exists(minimum["path"]):
+            continue
+        text, changes = raised(**minimum)
+        changed += changes
+        if changes and not module.check_mode:
+            mode = os.stat(minimum["path"]).st_mode & 0o7777
+            files.write_atomically(minimum["path"], text.encode(errors="surrogateescape"), mode)
+    return changed
+
+
 def main() -> None:
-    """Looks, installs, withdraws."""
+    """Looks, installs, withdraws, raises."""
     link = {key: {"type": "str", "required": True} for key in ("link", "target", "package")}
     file = {key: {"type": "str", "required": True} for key in ("path", "content")}
+    minimum = {key: {"type": kind, "required": True} for key, kind in MINIMUM.items()}
     module = AnsibleModule(
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},
             "withdraw": {"type": "list", "elements": "dict", "options": link, "default": []},
             "replaces": {"type": "list", "elements": "str", "default": []},
             "during": {"type": "list", "elements": "dict", "options": file, "default": []},
+            "minimums": {"type": "list", "elements": "dict", "options": minimum, "default": []},
             "lock_timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -264,8 +320,16 @@ def main() -> None:
     if not module.check_mode:
         for path in withdrawn:
             os.unlink(path)
+    try:
+        numbers = raise_numbers(module)
+    except (files.ServiceError, OSError) as error:
+        module.fail_json(msg=str(error), missing=names, withdrawn=withdrawn)
     module.exit_json(
-        changed=bool(names or withdrawn), missing=names, present=module.params["names"], withdrawn=withdrawn
+        changed=bool(names or withdrawn or numbers),
+        missing=names,
+        present=module.params["names"],
+        withdrawn=withdrawn,
+        raised=numbers,
     )
 
 

@@ -56,7 +56,7 @@ if {certificate!r}:
 request = urllib.request.Request({url!r}, data={size!r} and b"x" * {size!r}, headers={headers!r})
 for _ in range({times!r}):
     try:
-        with urllib.request.urlopen(request, context=context, timeout=20) as answer:
+        with urllib.request.urlopen(request, context=context, timeout=120) as answer:
             print(answer.status, answer.read().decode(), flush=True)
     except urllib.error.HTTPError as error:
         print(error.code, flush=True)
@@ -141,6 +141,110 @@ def test_another_host_is_refused(role: RoleHost) -> None:
     assert ask(role, "http://127.0.0.1:8080/", 1, host="A.test")[0] == 200
     assert ask(role, "http://127.0.0.1:8080/", 1, host="b.test")[0] == 421
     assert ask(role, "http://127.0.0.1:8080/", 1)[0] == 421
+
+
+PATHS = [
+    {"path": "/open", "without_certificate": True},
+    {"path": "/admin", "client_names": ["client"], "allow": ["{address}/32"]},
+    {"path": "/data/", "prefix": True, "body_size_mb": 3, "read_timeout_seconds": 86400},
+]
+ASKED = [
+    ("/open", "", 200),
+    ("/open", "stranger", 400),
+    ("/open/more", "", 404),
+    ("/admin", "client", 200),
+    ("/%61dmin", "client", 200),
+    ("/admin", "server", 403),
+    ("/admin", "", 403),
+    ("/admin/more", "client", 404),
+    ("/data/x", "server", 200),
+    ("/data/x", "", 403),
+    ("/data/../admin", "server", 403),
+    ("/open/../admin", "", 403),
+    ("//admin", "", 403),
+    ("/open/%2e%2e/data/x", "", 403),
+    ("/", "client", 404),
+]
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_paths_have_clients_of_their_own_and_nothing_else_is_served(role: RoleHost) -> None:
+    tls = sites("nginx-rest")[1]["tls"] | {"client_names": []}
+    paths = json.loads(json.dumps(PATHS).replace("{address}", role.address))
+    assert role.play(nginx_sites=sites("nginx-rest", tls=tls, paths=paths)).changed == 1
+    role.sh("sleep 1")
+    url = f"https://{role.address}:11202"
+    found = [(path, who, ask(role, url + path, certificate=who)[0]) for path, who, _status in ASKED]
+    assert found == ASKED
+    assert ask(role, f"{url}/data/x", 2 * 1024 * 1024, certificate="client")[0] == 200
+    assert ask(role, f"{url}/open", 2 * 1024 * 1024)[0] == 413
+    elsewhere = [path | ({"allow": ["10.255.255.0/24"]} if path["path"] == "/admin" else {}) for path in paths]
+    assert role.play(nginx_sites=sites("nginx-rest", tls=tls, paths=elsewhere)).changed == 1
+    role.sh("sleep 1")
+    assert ask(role, f"{url}/admin", certificate="client")[0] == 403
+    assert ask(role, f"{url}/open")[0] == 200
+    assert role.play().changed == 1
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_beyond_the_limits_is_refused(role: RoleHost) -> None:
+    one = command(f"https://{role.address}:6666/slow")
+    for limits, status in (({"clients": 2}, 503), ({"clients_per_address": 2}, 503)):
+        assert role.play(nginx_sites=sites("nginx-proxy", limits=limits)).changed == 1
+        role.sh("sleep 1")
+        said = role.sh(
+            f"rm -f /root/said; for turn in 1 2 3 4; do ({one} >> /root/said 2>&1) & done; wait; cat /root/said"
+        )
+        assert sorted(line.split()[0] for line in said.splitlines()) == ["200", "200", str(status), str(status)]
+    assert role.play(nginx_sites=sites("nginx-proxy", limits={"requests_per_second": 1, "burst": 1})).changed == 1
+    role.sh("sleep 1")
+    said = role.sh(command(f"https://{role.address}:6666/", times=4))
+    assert [line.split()[0] for line in said.splitlines()][:2] == ["200", "200"]
+    assert "429" in [line.split()[0] for line in said.splitlines()]
+    assert role.play().changed == 1
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_a_poll_that_lasts_is_watched_and_not_cut_off(role: RoleHost) -> None:
+    listen = [{"address": role.address, "port": 6666, "find_dead_peers": True}]
+    assert role.play(nginx_sites=sites("nginx-proxy", listen=listen, read_timeout_seconds=86400)).changed == 1
+    role.sh("sleep 1")
+    before = pid(role)
+    poll = command(f"https://{role.address}:6666/sleep/75")
+    role.sh(f"rm -f /root/poll; ({poll} > /root/poll 2>&1) > /dev/null 2>&1 &")
+    role.sh("sleep 2")
+    assert "timer:(keepalive," in role.sh("ss -Htno state established '( sport = :6666 )'")
+    assert role.play(nginx_sites=sites("nginx-plain", body_size_mb=5)).changed > 0  # nginx reloads under it
+    role.sh("for turn in $(seq 90); do [ -s /root/poll ] && break; sleep 1; done")
+    assert role.sh("cat /root/poll").split()[0] == "200"
+    assert pid(role) == before
+    role.play()
+
+
+def test_nginx_bears_the_connections_its_sites_are_for(role: RoleHost) -> None:
+    def number() -> int:
+        return int(role.sh("sed -n 's/.*worker_connections \\([0-9]*\\);.*/\\1/p' /etc/nginx/nginx.conf"))
+
+    before = pid(role)
+    assert number() == 4096
+    role.sh("cd /etc/nginx; cp -p nginx.conf /root/kept; sed -i 's/connections 4096/connections 768/' nginx.conf")
+    assert role.play("--check").changed > 0
+    assert number() == 768
+    workers = role.sh("pgrep -P $(cat /run/nginx.pid)").split()
+    assert role.play().failed == 0
+    assert number() == 4096
+    role.sh("cmp /etc/nginx/nginx.conf /root/kept")
+    role.sh("sed -i 's/worker_connections 4096/worker_connections 9999/' /etc/nginx/nginx.conf")
+    assert role.play().failed == 0
+    assert number() == 9999
+    role.sh("sed -i 's/worker_connections 9999;//' /etc/nginx/nginx.conf")
+    told = role.play()
+    assert "there is no line 'worker_connections NUMBER;': add one with at least 4096" in told.words
+    role.sh("mv /root/kept /etc/nginx/nginx.conf")
+    assert role.play().failed == 0
+    assert pid(role) == before
+    role.sh("for turn in $(seq 20); do pgrep -P $(cat /run/nginx.pid) > /root/now; sleep 0.5; done")
+    assert not set(workers) & set(role.sh("cat /root/now").split())
 
 
 def test_listens_on_its_addresses_only(role: RoleHost) -> None:
@@ -332,6 +436,10 @@ def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None
         ),
         ({"upstream": {"servers": ["127.0.0.1:1"], "tls": {"ca": "/c"}}}, "missing required arguments: name"),
         ({"body_size_mb": 0}, "body_size_mb: expected a whole number from 1"),
+        ({"paths": [{"path": "admin"}]}, "paths[0].path: 'admin' is not a path without query"),
+        ({"paths": [{"path": "/a"}, {"path": "/a"}]}, "paths[1].path: '/a' stands there twice"),
+        ({"paths": [{"path": "/a", "client_names": ["x"]}]}, "paths[0].client_names: needs tls.client_ca"),
+        ({"limits": {"clients": 0}}, "limits.clients: expected a whole number from 1"),
         ({"name": "nginx-rest"}, "nginx_sites[2]: name: 'nginx-rest' is also the name of [1]"),
         ({"server_name": ["x"]}, "Supported parameters include"),
     ],

@@ -14,7 +14,7 @@ import time
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers any path; /slow after a second."""
+    """Answers any path; /slow after a second, /sleep/N after N."""
 
     protocol_version = "HTTP/1.1"
 
@@ -24,6 +24,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.rfile.read(length)
         if self.path.startswith("/slow"):
             time.sleep(1)
+        if self.path.startswith("/sleep/"):
+            time.sleep(float(self.path.rpartition("/")[2]))
         answer = {"port": self.server.server_port, "length": length, "headers": dict(self.headers.items())}
         body = json.dumps(answer).encode()
         self.send_response(200)

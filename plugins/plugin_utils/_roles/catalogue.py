@@ -71,7 +71,9 @@ LISTENING: Mapping[str, Callable[[Any], Instances]] = _gathered("LISTENING")
 
 
 Packages = dict[str, list[Any]]
-"""``names`` and, where there are any, links to ``withdraw``, as the module ``packages`` takes them."""
+"""Options of the module ``packages``, those in `ASKED`: ``names`` always, others where there are any."""
+
+ASKED = ("names", "withdraw", "replaces", "during", "minimums")
 
 PACKAGES: Mapping[str, Callable[[Mapping[str, Any]], Packages]] = _gathered("PACKAGES")
 """What each role needs of the distribution, by the values of variables."""
@@ -80,12 +82,14 @@ _DEFAULTS = {name: key.default for variables in ROLES.values() for name, key in 
 
 
 def packages(roles: Iterable[str], values: Mapping[str, Any]) -> Packages:
-    """What roles need of the distribution, each package once; variables that aren't given keep their defaults."""
+    """What roles need of the distribution, each thing once; variables that aren't given keep their defaults."""
     asked = [PACKAGES[role]({**_DEFAULTS, **values}) for role in dict.fromkeys(roles) if role in PACKAGES]
-    return {
-        "names": list(dict.fromkeys(name for one in asked for name in one["names"])),
-        "withdraw": [link for one in asked for link in one.get("withdraw", [])],
-    }
+    needed: Packages = {option: [] for option in ASKED}
+    for option, items in needed.items():
+        for item in (item for one in asked for item in one.get(option, [])):
+            if item not in items:
+                items.append(item)
+    return needed
 
 
 def mistakes(role: str, values: Mapping[str, Any]) -> list[str]:

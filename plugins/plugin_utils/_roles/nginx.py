@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._federation.model import Path
@@ -25,6 +25,12 @@ _LISTEN = Section(
     {
         "address": Key(Text(format="address"), "Exactly one address, an IPv6 one without brackets.", required=True),
         "port": Key(PORT, "Port.", required=True),
+        "find_dead_peers": Key(
+            Boolean(),
+            "Ask silent clients after 60 s whether they are there, and close what is dead 60 s later: for polls that "
+            "last long. Of sites that share an address and port one may say so.",
+            default=False,
+        ),
     }
 )
 
@@ -96,6 +102,61 @@ _UPSTREAM = Section(
 )
 
 
+_PATH = Section(
+    {
+        "path": Key(
+            Text(pattern=r"/[A-Za-z0-9._~/-]*", pattern_name="a path without query: / and A-Z, a-z, 0-9, ._~-"),
+            "The path itself; with O(prefix) also all below.",
+            required=True,
+        ),
+        "prefix": Key(Boolean(), "All that begins like this.", default=False),
+        "without_certificate": Key(
+            Boolean(), "Clients need no certificate here, though the site has a client_ca.", default=False
+        ),
+        "client_names": Key(Items(_SUBJECT), "Only these clients' certificates; empty: as the site.", default=[]),
+        "allow": Key(Items(Text(format="network")), "Networks clients may come from; empty: as the site.", default=[]),
+        "body_size_mb": Key(Integer(1, 1_048_576), "The largest request body; default: the site's.", unit="MiB"),
+        "read_timeout_seconds": Key(Integer(1, 604_800), "How long a server may be silent; default: the site's."),
+    },
+    rules=(
+        Rule(
+            "Who needs no certificate has no name to be known by.",
+            lambda values: (
+                [(("client_names",), "'without_certificate' lets clients in that show no name")]
+                if values["without_certificate"] and values["client_names"]
+                else []
+            ),
+        ),
+    ),
+)
+
+_LIMITS = Section(
+    {
+        "clients": Key(Integer(1, 1_000_000), "Requests under way at once, of all together."),
+        "clients_per_address": Key(Integer(1, 1_000_000), "Of them from one address."),
+        "requests_per_second": Key(Integer(1, 1_000_000), "New requests a second from one address."),
+        "burst": Key(
+            Integer(0, 1_000_000), "How many more than that may come at once before some are refused.", default=20
+        ),
+    }
+)
+
+
+def _paths_fit(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """Paths stand once, and what they ask of certificates fits the site."""
+    breaches: list[tuple[Path, str]] = []
+    seen: set[tuple[str, bool]] = set()
+    vouched = "client_ca" in values.get("tls", {})
+    for index, path in enumerate(values["paths"]):
+        if (path["path"], path["prefix"]) in seen:
+            breaches.append((("paths", index, "path"), f"'{path['path']}' stands there twice"))
+        seen.add((path["path"], path["prefix"]))
+        for key in ("client_names", "without_certificate"):
+            if path[key] and not vouched:
+                breaches.append((("paths", index, key), "needs tls.client_ca: the CA that vouches for clients"))
+    return breaches
+
+
 def _listens_once(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     places = [(listen["address"], listen["port"]) for listen in values["listen"]]
     return [
@@ -118,9 +179,16 @@ SITE = Section(
         "allow": Key(Items(Text(format="network")), "Networks clients may come from; empty: all.", default=[]),
         "upstream": Key(_UPSTREAM, "What is behind it.", required=True),
         "body_size_mb": Key(Integer(1, 1_048_576), "The largest request body.", default=1, unit="MiB"),
-        "read_timeout_seconds": Key(Integer(1, 604_800), "How long a server may be silent.", default=60),
+        "read_timeout_seconds": Key(
+            Integer(1, 604_800), "How long a server may be silent: 86400 for polls of a day.", default=60
+        ),
+        "paths": Key(Items(_PATH), "Only these are served, all else is not found; empty: everything.", default=[]),
+        "limits": Key(_LIMITS, "What is refused beyond (503, 429); without it nothing is."),
     },
-    rules=(Rule("An address and port is listened on once.", _listens_once),),
+    rules=(
+        Rule("An address and port is listened on once.", _listens_once),
+        Rule("Paths stand once, and ask for certificates where the site has a CA for them.", _paths_fit),
+    ),
 )
 
 
@@ -131,7 +199,7 @@ def _shared_places(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     for site in values["instances"]:
         for place in [(listen["address"], listen["port"]) for listen in site["listen"]]:
             for other in seen.setdefault(place, []):
-                reason = _clash(site, other)
+                reason = _clash(site, other, place)
                 if reason:
                     message = f"{place[0]} port {place[1]} is also listened on by '{other['name']}': {reason}"
                     breaches.append(((site["index"], "listen"), message))
@@ -139,9 +207,15 @@ def _shared_places(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     return breaches
 
 
-def _clash(site: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+def _finds_dead_peers(site: Mapping[str, Any], place: tuple[str, int]) -> bool:
+    return any(one["find_dead_peers"] for one in site["listen"] if (one["address"], one["port"]) == place)
+
+
+def _clash(site: Mapping[str, Any], other: Mapping[str, Any], place: tuple[str, int]) -> str | None:
     if ("tls" in site) != ("tls" in other):
         return "only one of them speaks TLS"
+    if _finds_dead_peers(site, place) and _finds_dead_peers(other, place):
+        return "only one of them may say find_dead_peers"
     if not site["server_names"] or not other["server_names"]:
         return "both need server_names to be told apart"
     names = {name.lower() for name in site["server_names"]}
@@ -163,10 +237,20 @@ def _unserved(site: Any) -> Any:
     return {**site, "state": "absent"} if stopped else site
 
 
+LEAST_CONNECTIONS = 4096
+"""Of each of nginx's processes, for sites that don't say how many clients they are for: Debian's 768 are few."""
+
+
+def _connections(present: Sequence[Mapping[str, Any]]) -> int:
+    """How many connections one of nginx's processes is to bear: of each client one, and one to the server."""
+    clients = [(site.get("limits") or {}).get("clients") or 512 for site in present]
+    return max(LEAST_CONNECTIONS, 512 + 2 * sum(clients))
+
+
 def listening(sites: Any) -> list[dict[str, Any]]:
     """The ports that present sites are to have, as the preflight module takes them. Raises RoleValueError."""
     return [
-        {"name": site["name"], **place, "unit": UNIT}
+        {"name": site["name"], "address": place["address"], "port": place["port"], "unit": UNIT}
         for site in check(sites)
         if site["state"] == "present"
         for place in site["listen"]
@@ -201,10 +285,13 @@ _DEFAULT_SITE = {
 
 def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What present sites need of the distribution, without Debian's welcome page."""
-    if not any(is_present(site) for site in values["nginx_sites"]):
+    present = [site for site in values["nginx_sites"] if is_present(site)]
+    if not present:
         return {"names": []}
     withdraw = [_DEFAULT_SITE] if values["nginx_disable_default_site"] else []
-    return {"names": values["nginx_packages"], "withdraw": withdraw}
+    directive = {"path": "/etc/nginx/nginx.conf", "directive": "worker_connections"}
+    minimums = [{**directive, "value": _connections(present)}]
+    return {"names": values["nginx_packages"], "withdraw": withdraw, "minimums": minimums}
 
 
 ROLES = {"nginx": VARIABLES}

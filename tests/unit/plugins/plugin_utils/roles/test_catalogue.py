@@ -1054,6 +1054,11 @@ def test_a_site_may_lead_out_to_a_peer_by_its_name() -> None:
     assert "proxy_set_header Host $http_host;" in through
 
 
+def asked(roles: list[str], values: dict[str, Any]) -> dict[str, list[Any]]:
+    """The options that say something."""
+    return {option: items for option, items in packages(roles, values).items() if items}
+
+
 def test_packages_are_asked_for_once_and_by_what_is_present() -> None:
     values = {
         "redis_instances": [{"name": "a"}, {"name": "b"}],
@@ -1064,16 +1069,26 @@ def test_packages_are_asked_for_once_and_by_what_is_present() -> None:
         "shared_mindspore_archive_packages": ["libffi8"],
     }
     python = ROLES["shared_mindspore"]["shared_mindspore_python_packages"].default
-    assert packages(["limits", "redis", "nginx"], values) == {"names": ["redis-tools=5:7.0"], "withdraw": []}
+    assert asked(["limits", "redis", "nginx"], values) == {"names": ["redis-tools=5:7.0"]}
     assert packages(["mindspore_server"], values)["names"] == ["libffi8", "libgomp1"]
     assert packages(["mindspore_worker"], values)["names"] == python
     both = packages(["mindspore_worker", "mindspore_worker", "mindspore_server"], values)
     assert both["names"] == [*python, "libffi8", "libgomp1"]
-    assert packages(["shared_mindspore"], {}) == {"names": [], "withdraw": []}
+    assert asked(["shared_mindspore"], {}) == {}
 
 
 @pytest.mark.parametrize("disable", [True, False])
 def test_nginx_comes_without_the_welcome_page(disable: bool) -> None:
-    asked = packages(["nginx"], {"nginx_sites": [{"name": "front"}], "nginx_disable_default_site": disable})
-    assert asked["names"] == ["nginx"]
-    assert [link["link"] for link in asked["withdraw"]] == ["/etc/nginx/sites-enabled/default"] * disable
+    needed = packages(["nginx"], {"nginx_sites": [{"name": "front"}], "nginx_disable_default_site": disable})
+    assert needed["names"] == ["nginx"]
+    assert [link["link"] for link in needed["withdraw"]] == ["/etc/nginx/sites-enabled/default"] * disable
+
+
+@pytest.mark.parametrize(
+    ("clients", "connections"), [([None], 4096), ([100, None], 4096), ([5000], 10512), ([5000, 5000], 20512)]
+)
+def test_nginx_has_two_connections_for_each_client_it_is_for(clients: list[int | None], connections: int) -> None:
+    sites = [{"name": f"site{index}", "limits": {"clients": count}} for index, count in enumerate(clients)]
+    (minimum,) = packages(["nginx"], {"nginx_sites": sites})["minimums"]
+    assert (minimum["path"], minimum["directive"]) == ("/etc/nginx/nginx.conf", "worker_connections")
+    assert minimum["value"] == connections
