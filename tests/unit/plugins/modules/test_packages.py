@@ -82,3 +82,32 @@ def test_a_file_is_laid_and_what_was_there_comes_back(tmp_path: Path, before: st
     during.put_back()
     assert [one.read_text() for one in tmp_path.iterdir()] == ([before] if before else [])
     assert not during.left
+
+
+NGINX = "user www-data;\nevents {\n\tworker_connections 768;\n\t# multi_accept on;\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "wanted", "changes"),
+    [
+        (NGINX, 4096, NGINX.replace("768", "4096"), ["FILE: worker_connections 768 -> 4096"]),
+        (NGINX, 768, NGINX, []),
+        (NGINX, 100, NGINX, []),
+        ("  worker_connections   5 ;\n", 6, "  worker_connections   6 ;\n", ["FILE: worker_connections 5 -> 6"]),
+    ],
+)
+def test_a_number_is_only_ever_raised(tmp_path: Path, text: str, value: int, wanted: str, changes: list[str]) -> None:
+    path = tmp_path / "nginx.conf"
+    path.write_text(text)
+    found, said = packages.raised(str(path), "worker_connections", value)
+    assert found == wanted
+    assert said == [change.replace("FILE", str(path)) for change in changes]
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", "# worker_connections 768;\n", "my_worker_connections 768;\n"])
+def test_a_number_that_stands_nowhere_is_told(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "nginx.conf"
+    path.write_text(text)
+    with pytest.raises(packages.files.ServiceError, match="there is no line 'worker_connections NUMBER;'"):
+        packages.raised(str(path), "worker_connections", 4096)
