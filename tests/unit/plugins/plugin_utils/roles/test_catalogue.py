@@ -40,6 +40,7 @@ RIGHT: dict[str, dict[str, Any]] = {
         "path": "/srv/shared",
         "s3": {"url": "https://store:9000", "bucket": "imaging", "client": "imaging_a", "secret": "s"},
     },
+    "registry_instances": {"name": "images", "users": [{"name": "ci", "secret": "registry_ci"}]},
     "nginx_sites": {
         "name": "front",
         "listen": [{"address": "127.0.0.1", "port": 80}],
@@ -588,6 +589,49 @@ WRONG: list[tuple[str, Any, str]] = [
         "false",
         ": expected true or false, found the text 'false': leave out the quotes",
     ),
+    # registry
+    ("registry_instances", [{"users": []}], "[0]: users: expected a list of at least 1, found 0"),
+    (
+        "registry_instances",
+        [{"users": [{"name": "a:b", "secret": "s"}]}],
+        "[0]: users[0].name: 'a:b' is not a login: letters, digits, '.', '_', '-'",
+    ),
+    (
+        "registry_instances",
+        [{"users": [{"name": "a", "secret": "s"}] * 2}],
+        "[0]: users[1].name: 'a' stands there twice",
+    ),
+    (
+        "registry_instances",
+        [{"address": "10.0.0.1"}],
+        "[0]: address: '10.0.0.1' is reached by others, and without tls passwords can be read on the way: give tls, or "
+        "listen on 127.0.0.1",
+    ),
+    ("registry_instances", [{"tls": TLS}], "[0]: tls: the key 'ca' is missing (an absolute path on the host)"),
+    (
+        "registry_instances",
+        [{"tls": CLIENT_TLS}],
+        "[0]: tls.client_certificate: is missing: client_ca, client_certificate, client_key go together",
+    ),
+    (
+        "registry_instances",
+        [{"tls": {**TLS, "ca": "/ca"}, "public_url": "http://images.example"}],
+        "[0]: public_url: is http, and with tls the registry speaks nothing but https",
+    ),
+    (
+        "registry_instances",
+        [{"collect_garbage": "Sun 03:00\nExecStart=x"}],
+        "[0]: collect_garbage: 'Sun 03:00?ExecStart=x' is not a time as systemd.time(7) has it, such as Sun 03:00, or "
+        "never",
+    ),
+    ("registry_instances", [{}, {"name": "other"}], "[1]: port: 127.0.0.1 port 5000 is taken by 'images'"),
+    ("registry_instances", [{"metrics_port": 5000}], "[0]: metrics_port: 127.0.0.1 port 5000 is taken by 'images'"),
+    ("registry_packages", [], ": expected a list of at least 1, found 0"),
+    ("registry_space_mb", -1, ": expected a whole number from 0 to 1000000000, found the number -1"),
+    ("registry_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("registry_backup_directory", "", ": is empty"),
+    ("registry_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
+    ("registry_remove_data", "no", ": expected true or false, found the text 'no'"),
     # mindspore_server
     ("mindspore_server_instances", [{"tcp_address": "ms2"}], "[0]: tcp_address: 'ms2'" + IPV4),
     (

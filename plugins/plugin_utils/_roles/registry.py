@@ -1,0 +1,193 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the registry role takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._federation.model import Path
+from .._federation.network import is_numeric, join, parse_url
+from .._federation.schema import PORT, Boolean, Integer, Items, Key, Rule, Section, Text
+from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
+
+LOOPBACK = "127.0.0.1"
+USER = Text(
+    max_length=64, pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*", pattern_name="a login: letters, digits, '.', '_', '-'"
+)
+SCHEDULE = Text(
+    max_length=100,
+    pattern=r"[A-Za-z0-9*:.,/~ -]+",
+    pattern_name="a time as systemd.time(7) has it, such as Sun 03:00, or never",
+)
+
+
+def _plain(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    if values.get("tls") or is_loopback(values["address"]):
+        return []
+    told = f"'{values['address']}' is reached by others, and without tls passwords can be read on the way"
+    return [(("address",), f"{told}: give tls, or listen on {LOOPBACK}")]
+
+
+def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    names = [user["name"] for user in values["users"]]
+    return [
+        (("users", index, "name"), f"'{name}' stands there twice")
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]
+
+
+def _scheme(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    plain = values.get("tls") and values.get("public_url", "https:").startswith("http:")
+    return [(("public_url",), "is http, and with tls the registry speaks nothing but https")] if plain else []
+
+
+INSTANCE = Section(
+    {
+        **IDENTITY,
+        "address": Key(Text(format="address"), "Exactly the address to listen on.", default=LOOPBACK),
+        "port": Key(PORT, "Port, of TLS where it is on.", default=5000),
+        "metrics_port": Key(PORT, "Port on 127.0.0.1 of C(/metrics) and C(/debug/health); default: none."),
+        "public_url": Key(
+            Text(format="origin"),
+            "What clients call it, where that isn't its address and port; its certificate has that name.",
+        ),
+        "tls": Key(
+            Section(
+                {
+                    "certificate": Key(FILE, "Certificate, then intermediates.", required=True),
+                    "key": Key(FILE, "Its key; only root needs to read it.", required=True),
+                    "ca": Key(FILE, "CA of that certificate, which it is checked with.", required=True),
+                    "client_ca": Key(FILE, "With it nobody comes in without a certificate of this CA."),
+                    "client_certificate": Key(FILE, "With client_ca: what the role's own checks come with."),
+                    "client_key": Key(FILE, "Its key."),
+                },
+                rules=(Rule("Client certificates go together.", lambda tls: _together(tls)),),
+            ),
+            "Nothing but TLS; without it the registry listens on loopback only.",
+        ),
+        "users": Key(
+            Items(
+                Section(
+                    {
+                        "name": Key(USER, "The login.", required=True),
+                        "secret": Key(
+                            Text(format="secret"),
+                            "Name of the secret that is its password, of at most 72 bytes (bcrypt).",
+                            required=True,
+                        ),
+                    }
+                ),
+                min_items=1,
+            ),
+            "Who may push and pull. The first one makes the role's own push and pull.",
+            required=True,
+        ),
+        "allow_delete": Key(
+            Boolean(), "Clients may delete manifests; collections then take what these held.", default=True
+        ),
+        "read_only": Key(Boolean(), "Nobody pushes or deletes.", default=False),
+        "collect_garbage": Key(
+            SCHEDULE,
+            "When layers that no manifest holds are removed; it can be pulled from meanwhile. V(never) for not at all.",
+            default="Sun 03:00",
+        ),
+        "collect_untagged": Key(
+            Boolean(),
+            "Remove manifests without a tag, too. Not for images of several platforms: their parts have none.",
+            default=False,
+        ),
+    },
+    rules=(
+        Rule("Beyond loopback only with TLS.", _plain),
+        Rule("Logins are unique.", _twice),
+        Rule("With TLS clients use https.", _scheme),
+    ),
+)
+
+
+def _together(tls: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    keys = ("client_ca", "client_certificate", "client_key")
+    given = [key for key in keys if key in tls]
+    missing = [key for key in keys if key not in tls] if given else []
+    return [((missing[0],), f"is missing: {', '.join(keys)} go together")] if missing else []
+
+
+def _places(instance: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """The key, address and port of all that an instance listens on."""
+    places = [("port", instance["address"], instance["port"])]
+    return places + ([("metrics_port", LOOPBACK, instance["metrics_port"])] if "metrics_port" in instance else [])
+
+
+def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    seen: dict[tuple[str, int], str] = {}
+    breaches: list[tuple[Path, str]] = []
+    for instance in values["instances"]:
+        for key, address, port in _places(instance):
+            if (address, port) in seen:
+                told = f"{address} port {port} is taken by '{seen[address, port]}'"
+                breaches.append(((instance["index"], key), told))
+            seen.setdefault((address, port), instance["name"])
+    return breaches
+
+
+def _reached(instance: dict[str, Any]) -> dict[str, Any]:
+    """The instance with the URL it answers at, and the name its certificate is to have."""
+    if not is_present(instance):
+        return instance
+    address, port = instance["address"], instance["port"]
+    own = f"{'https' if instance.get('tls') else 'http'}://{join(address, port)}"
+    name = parse_url(instance.get("public_url", own)).host
+    return {**instance, "url": own, "certified": {"name": name, "is_address": is_numeric(name)}}
+
+
+def check(instances: Any) -> list[dict[str, Any]]:
+    """``registry_instances`` with defaults, and where each is reached. Raises RoleValueError."""
+    rules = (Rule("A port has one owner.", _collisions),)
+    return [_reached(instance) for instance in check_instances("registry_instances", instances, INSTANCE, rules)]
+
+
+def listening(instances: Any) -> list[dict[str, Any]]:
+    """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
+    services: list[dict[str, Any]] = []
+    for instance in filter(is_present, check(instances)):
+        for _key, address, port in _places(instance):
+            services += listening_services([{**instance, "addresses": [address], "port": port}])
+    return services
+
+
+VARIABLES: Mapping[str, Key] = {
+    "registry_instances": Key(Items(INSTANCE), "The registries of this host.", default=[]),
+    "registry_packages": Key(
+        Items(Text(), min_items=1), "What the program is in; C(NAME=VERSION) pins.", default=["docker-registry"]
+    ),
+    "registry_space_mb": Key(
+        Integer(0, 1_000_000_000),
+        "Room in C(/var/lib) that a new registry needs, for C(precheck).",
+        default=2000,
+        unit="MB",
+    ),
+    "registry_health_timeout_seconds": Key(
+        Integer(1, 3600), "How long a registry may take to answer after a start.", default=60
+    ),
+    "registry_backup_directory": Key(
+        Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
+        "Folder on the control node that C(backup) writes to: all images are in it.",
+        default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
+    ),
+    "registry_restore_from": Key(
+        Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""
+    ),
+    "registry_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
+}
+"""All variables of the role."""
+
+# no PACKAGES: the role installs its own, since a file has to be there meanwhile
+ROLES = {"registry": VARIABLES}
+INFRASTRUCTURE = {"registry": "data"}
+INSTANCES = {"registry_instances": check}
+LISTENING = {"registry_instances": listening}
