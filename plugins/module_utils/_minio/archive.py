@@ -31,35 +31,37 @@ class ArchiveError(Exception):
     """Why a file can't be written or read, in words."""
 
 
-@contextlib.contextmanager
-def _age(arguments: Sequence[str], **streams: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A run of ``age`` that must end well, once the body has."""
-    try:
-        process = subprocess.Popen(["age", *arguments], stderr=subprocess.PIPE, **streams)  # type: ignore[call-overload]
-    except OSError as error:
-        raise ArchiveError(f"age: {error.strerror}: install it (minio_packages)") from error
-    try:
-        yield process
-    except (tarfile.TarError, EOFError, BrokenPipeError) as error:
-        said = _ended(process)
-        raise ArchiveError(said or f"no whole archive: {error}") from error
-    except BaseException:
-        process.kill()
-        _ended(process)
-        raise
-    said = _ended(process)
-    if process.returncode:
-        raise ArchiveError(said or f"age ended with {process.returncode}")
+class _Age:
+    """A run of ``age``, which must end well once what is done with it has."""
 
+    def __init__(self, arguments: Sequence[str], **streams: Any) -> None:
+        try:
+            self._process = subprocess.Popen(["age", *arguments], stderr=subprocess.PIPE, **streams)
+        except OSError as error:
+            raise ArchiveError(f"age: {error.strerror}: install it (minio_packages)") from error
 
-def _ended(process: subprocess.Popen[bytes]) -> str:
-    for stream in (process.stdin, process.stdout):
-        if stream:
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
-    said = process.stderr.read().decode("utf-8", "replace") if process.stderr else ""
-    process.wait()
-    return " ".join(line for line in said.splitlines() if "report unexpected" not in line).strip()
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        return self._process
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_rest: object) -> None:
+        torn = isinstance(error, (tarfile.TarError, EOFError, BrokenPipeError))
+        if kind and not torn:
+            self._process.kill()
+        said = self._ended()
+        if torn:  # what age says is why
+            raise ArchiveError(said or f"no whole archive: {error}") from error
+        if not kind and self._process.returncode:
+            raise ArchiveError(said or f"age ended with {self._process.returncode}")
+
+    def _ended(self) -> str:
+        """What it says at its end."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                with contextlib.suppress(BrokenPipeError):
+                    stream.close()
+        said = self._process.stderr.read().decode("utf-8", "replace") if self._process.stderr else ""
+        self._process.wait()
+        return " ".join(line for line in said.splitlines() if "report unexpected" not in line).strip()
 
 
 # --- dump -----------------------------------------------------------------------------------------
@@ -73,7 +75,7 @@ def dump(file: IO[bytes], recipient: str, servers: Sequence[tuple[str, Client, S
     """Writes all objects of these buckets of these servers into an open file; returns how many."""
     count = 0
     piped = {"stdin": subprocess.PIPE, "stdout": file}
-    with _age(["--recipient", recipient], **piped) as process, _packing(process.stdin) as archive:
+    with _Age(["--recipient", recipient], **piped) as process, _packing(process.stdin) as archive:
         for name, client, buckets in servers:
             for bucket in buckets:
                 count += _dump_bucket(archive, name, client, bucket)
@@ -175,19 +177,22 @@ def _put(client: Client, told: Mapping[str, Any], content: IO[bytes]) -> None:
 
 def _members(path: str, identity: str) -> Iterator[tuple[dict[str, Any], IO[bytes] | None]]:
     """What the file says of each object, with its size, and its content; of a bucket without."""
-    reading, writing = os.pipe()
-    try:
-        os.write(writing, identity.encode() + b"\n")
-        os.close(writing)
-        arguments = ["--decrypt", "--identity", f"/dev/fd/{reading}", path]
-        with _age(arguments, stdout=subprocess.PIPE, pass_fds=(reading,)) as process:
+    with _key(identity) as key:
+        arguments = ["--decrypt", "--identity", f"/dev/fd/{key.fileno()}", path]
+        with _Age(arguments, stdout=subprocess.PIPE, pass_fds=(key.fileno(),)) as process:
             with tarfile.open(fileobj=process.stdout, mode="r|", bufsize=_CHUNK) as archive:
                 for member in archive:
                     content = archive.extractfile(member)
                     if _TOLD not in member.pax_headers:
                         raise ArchiveError(f"{member.name}: no object that a backup wrote")
                     yield {**json.loads(member.pax_headers[_TOLD]), "size": member.size}, content
-            while process.stdout.read(_CHUNK):  # type: ignore[union-attr]
+            while process.stdout and process.stdout.read(_CHUNK):
                 pass
-    finally:
-        os.close(reading)
+
+
+def _key(identity: str) -> IO[bytes]:
+    """A pipe that says the key: it lies in no file."""
+    reading, writing = os.pipe()
+    os.write(writing, identity.encode() + b"\n")
+    os.close(writing)
+    return os.fdopen(reading, "rb")

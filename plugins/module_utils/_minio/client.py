@@ -15,9 +15,9 @@ import re
 import ssl
 import time
 import urllib.parse
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
+from xml.etree import ElementTree
 
 ADMINISTRATOR = "administrator"
 REGION = "us-east-1"

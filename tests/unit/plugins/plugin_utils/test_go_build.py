@@ -47,7 +47,7 @@ def item(folder: Path, then: str = MAKES, **changed: Any) -> dict[str, Any]:
 def program(described: dict[str, Any]) -> GoProgram:
     sources: dict[str, Any] = {}
     prepare([described], Path, sources)
-    (found,) = sources.values()
+    found = next(iter(sources.values()))
     assert isinstance(found, GoProgram)
     return found
 

@@ -52,6 +52,8 @@ def test_a_bucket_comes_by_s3fs() -> None:
     assert (told["What"], told["Type"], told["Environment"]) == ("imaging", "fuse.s3fs", "CURL_CA_BUNDLE=/ca.pem")
     assert told["Options"].split(",") == [
         "_netdev",
+        "nosuid",
+        "nodev",
         "allow_other",
         "use_path_request_style",
         "url=https://store:9000",
