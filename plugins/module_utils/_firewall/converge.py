@@ -22,25 +22,12 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._firewall import ho
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
 
-UNIT = """\
+_HEAD = """\
 # Managed by the fedlearn.infra.firewall role: changes made here are put back.
 [Unit]
-Description={what}
 DefaultDependencies=no
-Wants=network-pre.target
-# Debian's nftables.service empties all tables whenever it starts or stops
-PartOf=nftables.service
-After=local-fs.target nftables.service
-ReloadPropagatedFrom=nftables.service
-# nothing stops it at a shutdown: what it guards may go on until the end
-Before=network-pre.target sysinit.target
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart={nft} -f {path}
-ExecReload={nft} -f {path}
-ExecStop=-{nft} delete table inet {table}
+"""
+_HARDENED = """\
 DynamicUser=yes
 UMask=0077
 
@@ -72,9 +59,37 @@ SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
 SystemCallFilter=~@privileged @resources
+"""
+UNIT = f"""\
+{_HEAD}Description={{what}}
+Wants=network-pre.target
+After=local-fs.target nftables.service
+# nothing stops it at a shutdown: what it guards may go on until the end
+Before=network-pre.target sysinit.target
+# which empties all tables
+ReloadPropagatedFrom=nftables.service
 
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={{nft}} -f {{path}}
+ExecReload={{nft}} -f {{path}}
+ExecStop=-{{nft}} delete table inet {{table}}
+{_HARDENED}
 [Install]
 WantedBy=sysinit.target
+"""
+AGAIN = f"""\
+{_HEAD}Description={{what}}, again
+# whose start empties all tables
+After=nftables.service {{unit}}
+
+[Service]
+Type=oneshot
+ExecStart={{nft}} -f {{path}}
+{_HARDENED}
+[Install]
+WantedBy=nftables.service
 """
 
 
@@ -108,13 +123,19 @@ class Part:
         if self.table is None:
             return {}
         what = f"Firewall of the federation {self.federation}" if self.federation else "Firewall of what nobody names"
-        unit = UNIT.format(what=what, nft=nft, path=self.path, table=self.name)
-        return {self.path: self.table.text, self.unit_path: unit}
+        words = {"what": what, "nft": nft, "path": self.path, "table": self.name, "unit": self.unit}
+        texts = (self.table.text, UNIT.format(**words), AGAIN.format(**words))
+        return dict(zip(self.paths, texts))
 
     @property
-    def unit_path(self) -> str:
-        """Its unit's file."""
-        return f"{units.PERMANENT}/{self.unit}"
+    def units(self) -> list[str]:
+        """Its units: the one that loads the table at a boot, and the one that does when Debian's own was started."""
+        return [self.unit, self.unit.replace(".service", "-again.service")]
+
+    @property
+    def paths(self) -> list[str]:
+        """Where its files are."""
+        return [self.path, *(f"{units.PERMANENT}/{unit}" for unit in self.units)]
 
 
 class Firewall:
@@ -125,7 +146,7 @@ class Firewall:
         self.content = content
         self.nft = kernel.Nft(program)
         self.around = host.surroundings()
-        self.claims = [rules.claim_of(name, one, self.around) for name, one in sorted(self._claimed().items())]
+        self.claims = [self._read(name, one) for name, one in sorted(self._claimed().items())]
         self.wanted = rules.tables(self.claims, self.around)
         self.owned = state.Owned(federation)
         self.parts = self._parts()
@@ -134,16 +155,19 @@ class Firewall:
 
     def _claimed(self) -> dict[str, dict[str, Any]]:
         """What each federation of this host claims, this one as it is now asked for."""
-        found = {}
+        found = {self.federation: self.content} if self.content["mode"] != "off" else {}
         for name in state.federations():
-            held = state.load(self._claim_path(name))
+            held = state.load(self._claim_path(name)) if name != self.federation else None
             if held is not None:
-                found[name] = held["claim"]
-        if self.content["mode"] == "off":
-            found.pop(self.federation, None)
-        else:
-            found[self.federation] = self.content
+                found[name] = held.get("claim", {})
         return found
+
+    def _read(self, federation: str, content: dict[str, Any]) -> rules.Claim:
+        try:
+            return rules.claim_of(federation, content, self.around)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            path = self._claim_path(federation)
+            raise ServiceError(f"{path}: is damaged ({error}); run the role for '{federation}' again") from None
 
     @staticmethod
     def _claim_path(federation: str) -> str:
@@ -174,13 +198,13 @@ class Firewall:
         kept = [part for part in self.parts if part.table]
         for part in self.parts:
             wanted = part.files(self.nft.program)
-            gone = [path for path in (part.path, part.unit_path) if path not in wanted and os.path.lexists(path)]
+            gone = [path for path in part.paths if path not in wanted and os.path.lexists(path)]
             part.differing = gone + [path for path, text in wanted.items() if not _is_as_wanted(path, text)]
-        shown = units.show([part.unit for part in self.parts])
+        shown = units.show([unit for part in self.parts for unit in part.units])
         for part in self.parts:
-            unit = shown[part.unit]
-            is_up = unit.active == "active" and unit.is_enabled and not unit.needs_reload
-            part.running = is_up if part.table else unit.load == "not-found"
+            found = [shown[unit] for unit in part.units]
+            is_up = found[0].active == "active" and all(one.is_enabled and not one.needs_reload for one in found)
+            part.running = is_up if part.table else all(one.load == "not-found" for one in found)
         if not self.nft.is_there:
             for part in kept:
                 part.loaded = False
@@ -209,7 +233,7 @@ class Firewall:
         for part in self.parts:
             found += part.differing
             found += [] if part.loaded else [f"table {part.name}"]
-            found += [] if part.running or part.unit_path in part.differing else [part.unit]
+            found += [] if part.running or set(part.paths[1:]) & set(part.differing) else [part.unit]
         return found + ([self._claim_path(self.federation)] if self.claim_differs() else [])
 
     # --- the kernel
@@ -252,11 +276,10 @@ class Firewall:
     def _entry(self) -> dict[str, Any]:
         parts = [part for part in (Part(self.federation, self._own_part.table), Part(None, None)) if self._has(part)]
         return {
-            "units": [part.unit for part in parts],
+            "units": [unit for part in parts for unit in part.units],
             "unit": None,
             "type": "oneshot",
-            "files": [path for part in parts for path in (part.path, part.unit_path)]
-            + [self._claim_path(self.federation)],
+            "files": [path for part in parts for path in part.paths] + [self._claim_path(self.federation)],
             "ports": [],
             "data": [],
             "validate": [],
@@ -289,17 +312,16 @@ class Firewall:
     def _bring_up(part: Part) -> None:
         """Has the unit load the table once itself, so that a boot is known to."""
         if part.differing or not part.running:
-            units.must("enable", part.unit)
+            units.must("enable", *part.units)
             units.must("reload-or-restart", part.unit)
 
     def _take_away(self, part: Part) -> None:
-        shown = units.show([part.unit])[part.unit]
-        if shown.load != "not-found":
-            units.verb("disable", "--now", part.unit)
-        gone = [files.remove(path) for path in (part.path, part.unit_path)]
+        if any(unit.load != "not-found" for unit in units.show(part.units).values()):
+            units.verb("disable", "--now", *part.units)
+        gone = [files.remove(path) for path in part.paths]
         if any(gone):
             units.reload_manager()
-            units.verb("reset-failed", part.unit)
+            units.verb("reset-failed", *part.units)
         if self.nft.is_there and part.name in self.nft.names():
             self.nft.load(rules.emptied(part.name))
 
