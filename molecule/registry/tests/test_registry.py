@@ -413,7 +413,7 @@ def test_garbage_is_collected_and_nothing_else(role: RoleHost) -> None:
     assert role.play(entry="check").code == 0
 
 
-def test_while_garbage_is_collected_it_is_pulled_from_and_not_pushed_to(role: RoleHost) -> None:
+def test_while_garbage_is_collected_it_is_pulled_from_and_not_pushed_to(role: RoleHost, tmp_path: Path) -> None:
     client = Client(role)
     client.push("one/kept", "v1", "kept")
     role.sh(
@@ -424,7 +424,7 @@ def test_while_garbage_is_collected_it_is_pulled_from_and_not_pushed_to(role: Ro
         role.sh(f"systemctl start --no-block {COLLECT}; sleep 3")
         assert client.ask("POST", "/v2/one/kept/blobs/uploads/")[0] == 405
         assert client.pull("one/kept", "v1") == "kept"
-        run = role.play(entry="backup", registry_backup_directory="/nowhere")
+        run = role.play(entry="backup", registry_backup_directory=str(tmp_path))
         assert run.code == 2
         assert role.play(entry="check").code == 2  # the drop-in is named; the probe doesn't ask for a push
         role.sh(f"systemctl kill -s KILL {COLLECT}; sleep 3")
