@@ -1,0 +1,116 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each role's README: its first example as it stands, in a project that has nothing but the built collection."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SET = CHECKOUT / "build" / "hosts" / "readme"
+BIN = Path(sys.executable).parent
+ROLES = sorted(path.parent.name for path in (CHECKOUT / "roles").glob("*/README.md"))
+WITH_GO = pytest.param("minio", marks=pytest.mark.skipif(not shutil.which("go"), reason="MinIO is built by Go"))
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder elsewhere with an inventory and the installed collection."""
+
+    folder: Path
+
+    def run(self, tool: str, *arguments: str) -> str:
+        """What a tool says; one that fails fails the test."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        environment = {
+            **kept,
+            "ANSIBLE_COLLECTIONS_PATH": str(self.folder / "collections"),
+            "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.folder / "home"),
+            "ANSIBLE_VAULT_PASSWORD_FILE": str(self.folder / "vault-pass"),
+            "NO_COLOR": "1",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+        }
+        command = [str(BIN / tool), *arguments]
+        done = subprocess.run(command, cwd=self.folder, env=environment, check=False, stdout=-1, stderr=-2, text=True)
+        assert done.returncode == 0, done.stdout[-6000:]
+        return done.stdout
+
+    def play(self, book: str) -> int:
+        """Runs a playbook of the folder; returns how much it changed on the host."""
+        said = self.run("ansible-playbook", "-i", "hosts.yml", book)
+        recap = re.search(r"^r1 +: ok=\d+ +changed=(\d+)", said, re.MULTILINE)
+        assert recap, said
+        return int(recap[1])
+
+
+def host(command: str, given: bytes = b"") -> None:
+    """Runs a command as root on the host."""
+    subprocess.run(["ssh", "-F", str(SET / "ssh_config"), "r1", f"sudo {command}"], check=True, input=given)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    found = Project(tmp_path_factory.mktemp("project"))
+    (found.folder / "ansible.cfg").touch()
+    (found.folder / "vault-pass").write_text("of the project\n")
+    shutil.copy(SET / "hosts.yml", found.folder)
+    copied = [sys.executable, str(CHECKOUT / "tests" / "tools" / "tree.py"), "copy", str(found.folder / "tree")]
+    tree = subprocess.run(copied, check=True, capture_output=True, text=True).stdout.strip()
+    found.run("ansible-galaxy", "collection", "build", tree)
+    shutil.rmtree(found.folder / "tree")
+    (package,) = found.folder.glob("*.tar.gz")
+    install = ("collection", "install", "--offline", "--force", "--collections-path", "collections", package.name)
+    found.run("ansible-galaxy", *install)
+    # the environment links the checkout as this collection: it has to be the other one that is found
+    listed = found.run("ansible-doc", "--type", "module", "--list_files", "fedlearn.infra").splitlines()
+    assert {line.split()[-1].startswith(str(found.folder / "collections")) for line in listed} == {True}, listed
+    host("tee /root/ntp.py", (CHECKOUT / "molecule" / "time_sync" / "ntp.py").read_bytes())
+    host("sh", Path(__file__).with_name("host.sh").read_bytes())
+    return found
+
+
+def example(role: str) -> str:
+    """The first example of a README."""
+    found = re.search(r"^```yaml\n(.*?)^```$", (CHECKOUT / "roles" / role / "README.md").read_text(), re.M | re.S)
+    assert found, f"the README of {role} has no example"
+    return found[1]
+
+
+@pytest.fixture
+def book(project: Project, role: str) -> Iterator[str]:
+    """The example as a playbook; what it brought is removed afterwards, by its own variables."""
+    (project.folder / "example.yml").write_text(example(role))
+    yield "example.yml"
+    (play,) = yaml.safe_load(example(role))
+    removals: list[dict[str, Any]] = [
+        {
+            "ansible.builtin.include_role": {"name": one["role"], "tasks_from": "remove"},
+            "vars": {**one["vars"], f"{one['role'].rpartition('.')[2]}_remove_data": True},
+        }
+        for one in reversed(play["roles"])
+    ]
+    variables = play.get("vars", {})
+    remove = [{"hosts": "all", "gather_facts": False, "vars": variables, "tasks": removals}]
+    (project.folder / "remove.yml").write_text(yaml.safe_dump(remove))
+    project.play("remove.yml")
+
+
+@pytest.mark.parametrize("role", [WITH_GO if name == "minio" else name for name in ROLES])
+def test_a_role_s_example_runs_as_it_stands(project: Project, role: str, book: str) -> None:
+    assert f"fedlearn.infra.{role}" in example(role)
+    assert project.play(book) > 0
+    assert project.play(book) == 0

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The examples of the roles' READMEs, with the collection as a user has it installed, on a host that is removed in any case
+# (with KEEP=1 it stays): readme.sh [pytest options]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+hosts=(.venv/bin/python molecule/shared/hosts.py)
+[ -n "${KEEP:-}" ] || trap '"${hosts[@]}" down readme' EXIT
+# the one Debian that all roles run on as it is
+"${hosts[@]}" up --suite bullseye --fuse --subnet 10.98.25.0/24 readme r1=10.98.25.11
+.venv/bin/python -m pytest --quiet tests/readme "$@"
