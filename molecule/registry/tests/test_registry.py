@@ -364,6 +364,7 @@ def test_a_directory_of_somebody_else_is_left_alone(role: RoleHost) -> None:
         ]
     finally:
         role.sh("rm -r /var/lib/fedlearn-reg-third")
+        gone(role)
 
 
 def test_two_logins_in_turn_change_a_password_without_a_refusal(role: RoleHost) -> None:
@@ -426,7 +427,7 @@ def test_while_garbage_is_collected_it_is_pulled_from_and_not_pushed_to(role: Ro
         assert client.pull("one/kept", "v1") == "kept"
         run = role.play(entry="backup", registry_backup_directory=str(tmp_path))
         assert run.code == 2
-        assert role.play(entry="check").code == 2  # the drop-in is named; the probe doesn't ask for a push
+        assert role.play(entry="check").code == 0  # the probe asks for no push then
         role.sh(f"systemctl kill -s KILL {COLLECT}; sleep 3")
         assert client.ask("POST", "/v2/one/kept/blobs/uploads/")[0] == 202
         assert role.sh("ls -d /run/fedlearn-reg-full-collect 2>/dev/null || true") == ""
@@ -476,16 +477,25 @@ def test_a_new_host_gets_the_images_back(role: RoleHost, tmp_path: Path) -> None
     sums = f"cd {IMAGES} && find repositories blobs -type f -not -path '*/_uploads/*' -exec sha256sum {{}} + | sort"
     before = role.sh(sums)
     assert before.count("\n") > 20
-    run = role.play(entry="backup", registry_backup_directory=str(tmp_path))
+    told = role.sh("age-keygen 2>/dev/null").split()
+    public, private = (next(word for word in told if word.startswith(start)) for start in ("age1", "AGE-"))
+    run = role.play(entry="backup", registry_backup_directory=str(tmp_path), registry_backup_recipient=public)
     assert (run.code, run.changed) == (0, 2), run.text  # the folder is new, too
-    (file,) = tmp_path.glob("host/registry-*.tar")
+    (file,) = tmp_path.glob("host/registry-*.tar.age")
+    assert file.read_bytes().startswith(b"age-encryption.org/v1")
     assert tmp_path.joinpath("host").stat().st_mode & 0o777 == 0o700
     assert role.sh("ls /var/tmp | grep ^fedlearn || true") == ""
 
     assert role.play(entry="remove", registry_remove_data=True).changed == 1
     assert role.play().code == 0
-    run = role.play(entry="restore", registry_restore_from=str(file))
+    assert (
+        "registry_backup_secret: which secret is the key"
+        in role.play(entry="restore", registry_restore_from=str(file)).words
+    )
+    keys = {"registry_backup_secret": "backup", "canary_backup": private}
+    run = role.play("-vvv", entry="restore", registry_restore_from=str(file), **keys)
     assert run.code == 0, run.text
+    assert private not in run.text
     assert role.sh("ls /var/tmp /var/lib/fedlearn | grep -e ^fedlearn -e restore || true") == ""
     assert role.sh(sums) == before
     assert Client(role, "ci_b", "second").pull("one/image-3", "v1") == "layer 3"

@@ -163,7 +163,9 @@ def listening(instances: Any) -> list[dict[str, Any]]:
 VARIABLES: Mapping[str, Key] = {
     "registry_instances": Key(Items(INSTANCE), "The registries of this host.", default=[]),
     "registry_packages": Key(
-        Items(Text(), min_items=1), "What the program is in; C(NAME=VERSION) pins.", default=["docker-registry"]
+        Items(Text(), min_items=1),
+        "What the program is in, and what encrypts backups; C(NAME=VERSION) pins.",
+        default=["docker-registry", "age"],
     ),
     "registry_space_mb": Key(
         Integer(0, 1_000_000_000),
@@ -178,6 +180,14 @@ VARIABLES: Mapping[str, Key] = {
         Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
         "Folder on the control node that C(backup) writes to: all images are in it.",
         default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
+    ),
+    "registry_backup_recipient": Key(
+        Text(min_length=0, pattern=r"(?:age1[0-9a-z]{58})?", pattern_name="a public key of age (age1...)"),
+        "Public key of age that a backup is encrypted for on the host; C(age-keygen) makes a pair.",
+        default="",
+    ),
+    "registry_backup_secret": Key(
+        Text(min_length=0), "Name of the secret that is the private key, for C(restore).", default=""
     ),
     "registry_restore_from": Key(
         Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""

@@ -32,6 +32,7 @@ WANTED: dict[Path, str] = dict(WRITER["wanted"]())
 RIGHT: dict[str, dict[str, Any]] = {
     "firewall_services": {"name": "web", "addresses": ["10.20.0.11"], "port": 8000},
     "firewall_others": {"name": "web", "port": 8000},
+    "mongodb_instances": {"name": "store"},
     "postgresql_instances": {"name": "store"},
     "minio_instances": {"name": "store"},
     "redis_instances": {"name": "store"},
@@ -589,6 +590,72 @@ WRONG: list[tuple[str, Any, str]] = [
         "false",
         ": expected true or false, found the text 'false': leave out the quotes",
     ),
+    # mongodb
+    (
+        "mongodb_instances",
+        [{"address": "10.0.0.1"}],
+        "[0]: address: '10.0.0.1' is reached by others, and without tls all it is sent can be read on the way: give "
+        "tls, or listen on 127.0.0.1",
+    ),
+    (
+        "mongodb_instances",
+        [{"tls": CLIENT_TLS}],
+        "[0]: tls.client_certificate: is missing: client_ca, client_certificate, client_key go together",
+    ),
+    (
+        "mongodb_instances",
+        [{"external": {"hosts": ["mongo.example:27017"]}}],
+        "[0]: external: has no tls: give tls, or say allow_unencrypted: true",
+    ),
+    (
+        "mongodb_instances",
+        [{"external": {"hosts": ["m.example:1"], "tls": {"ca": "/ca", "key": "/k"}}}],
+        "[0]: external.tls.certificate: is missing: certificate and key go together",
+    ),
+    (
+        "mongodb_instances",
+        [{"external": {"hosts": ["m.example:1"], "tls": {"ca": "/ca"}}, "debug_port": 1}],
+        "[0]: debug_port: is of a server that the role runs; of an external one only 'external' and 'users' are said",
+    ),
+    (
+        "mongodb_instances",
+        [{"postgresql": {"host": "10.0.0.2", "database": "d", "user": "u", "secret": "s"}}],
+        "[0]: postgresql.ca: is missing: '10.0.0.2' isn't this host, so it is spoken to by TLS",
+    ),
+    (
+        "mongodb_instances",
+        [{"users": [{"name": "a", "database": "jobs"}]}],
+        "[0]: users[0].secret: is missing: the name of the secret that is its password",
+    ),
+    (
+        "mongodb_instances",
+        [{"users": [{"name": "a", "database": "jobs", "secret": "s"}] * 2}],
+        "[0]: users[1].name: 'a' of jobs stands there twice",
+    ),
+    (
+        "mongodb_instances",
+        [{"users": [{"name": "a", "database": "admin", "secret": "s"}]}],
+        "[0]: users[0].database: 'admin' is not a database: letters, digits, '_', '-', a letter first, and not admin, "
+        "config, local or fedlearn_",
+    ),
+    (
+        "mongodb_instances",
+        [{}, {"name": "other", "debug_port": 1}],
+        "[1]: port: 127.0.0.1 port 27017 is taken by 'store'",
+    ),
+    ("mongodb_instances", [{"debug_port": 27017}], "[0]: debug_port: 127.0.0.1 port 27017 is taken by 'store'"),
+    ("mongodb_go", "", ": is empty"),
+    ("mongodb_go_toolchain", "1.26", ": '1.26' is not local, or a version such as go1.26.8"),
+    ("mongodb_build_directory", "", ": is empty"),
+    ("mongodb_program", "ferretdb", ": 'ferretdb' is not an absolute path on the host, or empty"),
+    ("mongodb_packages", [], ": expected a list of at least 1, found 0"),
+    ("mongodb_space_mb", -1, ": expected a whole number from 0 to 1000000000, found the number -1"),
+    ("mongodb_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("mongodb_backup_directory", "", ": is empty"),
+    ("mongodb_backup_recipient", "ssh-ed25519", ": 'ssh-ed25519' is not a public key of age (age1...)"),
+    ("mongodb_backup_secret", 1, ": expected text, found the number 1: write it in quotes"),
+    ("mongodb_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
+    ("mongodb_remove_data", "no", ": expected true or false, found the text 'no'"),
     # registry
     ("registry_instances", [{"users": []}], "[0]: users: expected a list of at least 1, found 0"),
     (
@@ -630,6 +697,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("registry_space_mb", -1, ": expected a whole number from 0 to 1000000000, found the number -1"),
     ("registry_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("registry_backup_directory", "", ": is empty"),
+    ("registry_backup_recipient", "ssh-ed25519", ": 'ssh-ed25519' is not a public key of age (age1...)"),
+    ("registry_backup_secret", 1, ": expected text, found the number 1: write it in quotes"),
     ("registry_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
     ("registry_remove_data", "no", ": expected true or false, found the text 'no'"),
     # mindspore_server

@@ -1,0 +1,506 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The mongodb role on one host, as an unprivileged sudo user: FerretDB twice, and an external server."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import pytest
+import yaml
+from role_host import RoleHost
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+FULL, STORE, THEIRS = VARIABLES["mongodb_instances"]
+UNITS = ("fedlearn-mdb-full.service", "fedlearn-mdb-store.service")
+POSTGRESQL = "fedlearn-mdb-pg.service"
+PASSWORDS = {name: VARIABLES[f"canary_{name}"] for name in ("first", "second", "third")}
+STRANGER = {"certificate": "/etc/role-test/stranger.pem", "key": "/etc/role-test/stranger.key"}
+CLIENT = {
+    "client_ca": "/etc/role-test/ca.pem",
+    "client_certificate": "/etc/role-test/client.pem",
+    "client_key": "/etc/role-test/client.key",
+}
+
+CLIENT_PROGRAM = """
+import json, sys, hashlib
+import pymongo
+given = json.load(sys.stdin)
+client = pymongo.MongoClient(given["host"], serverSelectionTimeoutMS=4000, directConnection=True, **given["options"])
+db = client["jobs"]
+try:
+    answer = [eval(given["ask"]), ""]
+except pymongo.errors.PyMongoError as error:
+    answer = [None, type(error).__name__ + ": " + str(error)]
+print(json.dumps(answer, default=str))
+"""
+"""A client that runs on the host: a question on standard input, the answer, or what went wrong, on standard output."""
+
+
+@pytest.fixture
+def role(host: Any) -> RoleHost:
+    return RoleHost(host, "mongodb", VARIABLES, ["mdb-full", "mdb-store", "mdb-third"])
+
+
+def instances(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instances, the first one changed."""
+    return [{**FULL, **changed}, STORE, THEIRS]
+
+
+class Client:
+    """One login, the full one's first unless told otherwise."""
+
+    def __init__(self, role: RoleHost, user: str = "jobs_a", secret: str = "first", place: str = "", **options: Any):
+        login = {"username": user, "password": PASSWORDS[secret], "authSource": "jobs"} if user else {}
+        tls = {} if place else {"tls": True, "tlsCAFile": "/etc/role-test/ca.pem"}
+        self.role, self.place = role, place or f"{role.address}:27017"
+        self.options = {**login, **tls, **options}
+
+    def tell(self, ask: str) -> tuple[Any, str]:
+        """The answer, and what went wrong."""
+        given = json.dumps({"host": self.place, "options": self.options, "ask": ask})
+        told = json.loads(self.role.sh(f"printf %s {quote(given)} | python3 -c {quote(CLIENT_PROGRAM)}"))
+        return told[0], told[1]
+
+    def ask(self, ask: str) -> Any:
+        """The answer."""
+        answer, wrong = self.tell(ask)
+        assert not wrong, wrong
+        return answer
+
+
+def store(role: RoleHost) -> Client:
+    """The one client of the server on PostgreSQL."""
+    return Client(role, "program", "third", "127.0.0.1:27018")
+
+
+def main_pid(role: RoleHost, unit: str) -> str:
+    return role.sh(f"systemctl show -p MainPID --value {unit}").strip()
+
+
+def test_listens_on_its_addresses_only(role: RoleHost) -> None:
+    lines = role.sh("ss -Hltnp | grep ferretdb").splitlines()
+    wanted = [f"{role.address}:27017", "127.0.0.1:37017", "127.0.0.1:27018", "127.0.0.1:37018"]
+    assert sorted(line.split()[3] for line in lines) == sorted(wanted)
+
+
+def test_each_login_reads_what_the_other_wrote(role: RoleHost) -> None:
+    first, second = Client(role), Client(role, "jobs_b", "second")
+    assert first.ask("db.c.insert_many([{'n': n} for n in range(10)]).acknowledged") is True
+    assert second.ask("db.c.count_documents({'n': {'$gte': 4}})") == 6
+    assert second.ask("db.drop_collection('c')")["ok"] == 1
+
+
+def test_it_is_ferretdb_and_says_so(role: RoleHost) -> None:
+    for client in (Client(role), store(role)):
+        assert client.ask("client.admin.command('buildInfo')['ferretdbVersion']") == "v1.24.0"
+    assert role.play("-v", entry="check").words.count("FerretDB v1.24.0") == 3
+
+
+@pytest.mark.parametrize(
+    ("user", "secret", "reason"),
+    [
+        ("", "first", "requires authentication"),
+        ("jobs_a", "second", "Authentication failed"),
+        ("program", "third", "Authentication failed"),
+        ("fedlearn", "first", "Authentication failed"),
+    ],
+)
+def test_everybody_else_is_refused(role: RoleHost, user: str, secret: str, reason: str) -> None:
+    assert reason in Client(role, user, secret).tell("db.list_collection_names()")[1]
+
+
+def test_nobody_is_spoken_to_in_plain(role: RoleHost) -> None:
+    told = Client(role, place=f"{role.address}:27017").tell("db.list_collection_names()")[1]
+    assert "ServerSelectionTimeoutError" in told or "AutoReconnect" in told
+
+
+def test_certificates_of_its_client_ca_only_when_it_has_one(role: RoleHost) -> None:
+    strict = instances(tls={**FULL["tls"], **CLIENT})
+    strict[2] = {
+        **THEIRS,
+        "external": {
+            **THEIRS["external"],
+            "tls": {
+                "ca": "/etc/role-test/ca.pem",
+                "certificate": CLIENT["client_certificate"],
+                "key": CLIENT["client_key"],
+            },
+        },
+    }
+    role.sh("cd /etc/role-test && for who in client stranger; do cat $who.pem $who.key >/run/$who.both; done")
+    try:
+        run = role.play(mongodb_instances=strict)
+        assert run.code == 0, run.text
+        assert Client(role, tlsCertificateKeyFile="/run/client.both").ask("db.list_collection_names()") is not None
+        assert Client(role, tlsCertificateKeyFile="/run/stranger.both").tell("db.list_collection_names()")[1]
+        assert Client(role).tell("db.list_collection_names()")[1]
+    finally:
+        role.sh("rm /run/client.both /run/stranger.both")
+        assert role.play().code == 0
+
+
+def test_a_public_name_is_what_its_certificate_is_checked_for(role: RoleHost) -> None:
+    assert role.play(mongodb_instances=instances(public_name="server.test")).code == 0
+    wrong = role.play(mongodb_instances=instances(public_name="other.test"), mongodb_health_timeout_seconds=5)
+    assert wrong.code == 2
+    assert "ostname mismatch" in wrong.words, wrong.text
+    assert role.play().code == 0
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_hardened(role: RoleHost, unit: str) -> None:
+    assert role.exposure(unit) <= 2.5
+    assert 61184 <= int(role.sh(f"stat -c %u /proc/{main_pid(role, unit)}")) <= 65519  # a dynamic user
+
+
+def test_second_run_changes_nothing_with_three_executions(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    again = role.play(most=3)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert role.state(units=UNITS) == before
+
+
+def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
+    assert role.play("--check").changed == 0
+    assert role.play(entry="check").code == 0
+    assert role.play(entry="precheck").code == 0
+    assert role.play(entry="sources").code == 0
+
+
+def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> None:
+    owned = role.owned()
+    assert len(owned) == 5
+    look = "; ".join(f"cat {path}; stat -c '%a %U' {path}" for path in owned)
+    before = role.sh(look)
+    damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "chmod 604 {0}", "rm {0}"))
+    for path, damage in zip(owned, damages, strict=False):
+        role.sh(damage.format(path))
+    named = role.play(entry="check").words
+    assert [path for path in owned if path not in named] == []
+    assert ": stopped: " not in named
+    assert role.play("--check").changed == 1
+    assert role.play().changed == 1
+    assert role.sh(look) == before
+    role.sh(f"systemctl stop {UNITS[0]}")
+    named = role.play(entry="check").words
+    assert f"mdb-full: stopped: {UNITS[0]} is inactive (dead)" in named
+    assert role.play().changed == 1
+
+
+def test_logins_changed_by_hand_are_named_and_repaired(role: RoleHost) -> None:
+    client = Client(role)
+    client.ask("db.command('updateUser', 'jobs_b', pwd='by hand')")
+    store(role).ask("db.command('dropUser', 'program')")
+    named = role.play(entry="check").words
+    assert "mdb-full: differing: login jobs_b of jobs: password" in named
+    assert "mdb-store: differing: login program of jobs: made" in named
+    assert role.play("--check").changed == 1
+    assert role.play().changed == 1
+    assert Client(role, "jobs_b", "second").ask("db.list_collection_names()") is not None
+    assert store(role).ask("db.list_collection_names()") is not None
+    assert role.play(entry="check").code == 0
+
+
+def test_an_external_one_is_asked_and_left_alone(role: RoleHost) -> None:
+    users = [{"name": "jobs_b", "database": "jobs", "secret": "first"}]
+    wrong = [FULL, STORE, {**THEIRS, "users": users}]
+    run = role.play(entry="check", mongodb_instances=wrong)
+    assert run.code == 2
+    assert "mdb-theirs: ill: MongoDB: login jobs_b of jobs: Authentication failed." in run.words
+    assert role.play(mongodb_instances=wrong).changed == 0
+    away = {**THEIRS, "external": {**THEIRS["external"], "hosts": [f"{role.address}:27099"]}}
+    assert "mdb-theirs: ill: MongoDB: " in role.play(entry="check", mongodb_instances=[FULL, STORE, away]).words
+    assert "mdb-theirs" not in role.sh("cat /var/lib/fedlearn/*/owned.json")
+
+
+def test_without_its_postgresql_it_is_ill_and_well_again_with_it(role: RoleHost) -> None:
+    pid = main_pid(role, UNITS[1])
+    role.sh(f"systemctl stop {POSTGRESQL}")
+    try:
+        named = role.play("-e", "fedlearn_check_waits=false", entry="check").words
+    finally:
+        role.sh(f"systemctl start {POSTGRESQL}")
+    assert "mdb-store: ill: GET http://127.0.0.1:37018/debug/readyz: answered 500 instead of 200" in named
+    assert "mdb-full: " not in named
+    assert role.play(entry="check").code == 0
+    assert main_pid(role, UNITS[1]) == pid
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "stranger.key isn't the key of /etc/role-test/server.pem"),
+        ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/nowhere.pem"}}, "nowhere.pem isn't there, or is empty"),
+        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
+    ],
+    ids=["key of another", "no certificate", "another CA"],
+)
+def test_what_it_refuses_never_replaces_what_it_takes(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(mongodb_instances=instances(**changed))
+    assert run.failed == 1
+    assert reason in run.words.replace("''", "'"), run.text
+    assert "mdb-full" in run.words
+    assert role.state(units=UNITS) == before
+    assert Client(role).ask("db.list_collection_names()") is not None
+
+
+def test_another_program_is_refused(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(mongodb_program="/bin/true")
+    assert run.code == 2
+    assert "/bin/true is no FerretDB 1.24" in run.words
+    assert role.state(units=UNITS) == before
+
+
+# every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"port": "27017"}, "mongodb_instances[0]: port: expected a whole number from 1 to 65535, found the text"),
+        ({"tls": None}, "is reached by others, and without tls all it is sent can be read on the way: give tls, or"),
+        ({"name": "mdb-store"}, "mongodb_instances[1]: name: 'mdb-store' is also the name of [0]"),
+        ({"users": [{"name": "x", "database": "jobs", "secret": "nothing"}]}, "canary_nothing"),
+        ({"external": {"hosts": ["10.0.0.1:27017"]}}, "external: has no tls: give tls, or say allow_unencrypted"),
+        ({"adress": "x"}, "Supported parameters include: address"),
+    ],
+)
+def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(mongodb_instances=instances(**wrong))
+    assert (run.code, run.changed) == (2, 0)
+    assert message in run.words.replace("''", "'"), run.text
+    assert role.state(units=UNITS) == before
+
+
+def test_a_password_that_scram_forbids_is_refused(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(canary_second="CANARY-2\ntwo lines")
+    assert (run.code, run.changed) == (2, 0)
+    assert "login jobs_b of jobs: its password has characters that SCRAM doesn't allow" in run.words.replace("''", "'")
+    assert "two lines" not in run.text
+    assert role.state(units=UNITS) == before
+    assert Client(role, "jobs_b", "second").ask("db.list_collection_names()") is not None
+
+
+def third(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instances, and one more."""
+    users = [{"name": "c", "database": "jobs", "secret": "third"}]
+    return [FULL, STORE, {"name": "mdb-third", "federation": "mdb-one", "port": 27019, "users": users, **changed}]
+
+
+def gone(role: RoleHost) -> None:
+    absent = [{"name": "mdb-third", "federation": "mdb-one", "state": "absent"}]
+    assert role.play(mongodb_instances=absent, mongodb_remove_data=True).code == 0
+
+
+@pytest.fixture
+def foreign(role: RoleHost) -> Iterator[int]:
+    """A port held by somebody else's program."""
+    role.sh("systemd-run --quiet --unit foreign python3 -m http.server 27099 --bind 127.0.0.1; sleep 1")
+    yield 27099
+    role.sh("systemctl stop foreign")
+
+
+def test_precheck_names_ports_of_others_and_too_small_disks(role: RoleHost, foreign: int) -> None:
+    run = role.play(mongodb_instances=third(port=foreign), entry="precheck")
+    assert run.code == 2
+    assert "mdb-third: 127.0.0.1 port 27099: held by python3 (process" in run.words
+    run = role.play(mongodb_instances=third(), mongodb_space_mb=900_000_000, entry="precheck")
+    assert run.code == 2
+    assert "900000000 MB are needed (900000000 MB in /var/lib/fedlearn-mdb-third for mdb-third)" in run.words
+
+
+def test_a_directory_of_somebody_else_is_left_alone(role: RoleHost) -> None:
+    role.sh("mkdir /var/lib/fedlearn-mdb-third && echo theirs >/var/lib/fedlearn-mdb-third/file")
+    try:
+        run = role.play(mongodb_instances=third())
+        assert run.code == 2
+        assert "/var/lib/fedlearn-mdb-third is there and isn't FerretDB's: it is left alone" in run.words.replace(
+            "''", "'"
+        )
+        assert role.sh("stat -c %U /var/lib/fedlearn-mdb-third; cat /var/lib/fedlearn-mdb-third/file").split() == [
+            "root",
+            "theirs",
+        ]
+    finally:
+        role.sh("rm -r /var/lib/fedlearn-mdb-third")
+        gone(role)
+
+
+def test_a_program_that_is_there_already_is_used(role: RoleHost) -> None:
+    own = role.sh("ls -d /opt/fedlearn/ferretdb/*/ferretdb").strip()
+    role.sh(f"install -m 755 {own} /usr/local/bin/ferretdb")
+    try:
+        run = role.play(mongodb_program="/usr/local/bin/ferretdb")
+        assert run.code == 0, run.text
+        assert role.sh(f"readlink /proc/{main_pid(role, UNITS[0])}/exe").strip() == "/usr/local/bin/ferretdb"
+    finally:
+        assert role.play().changed >= 1
+        role.sh("rm /usr/local/bin/ferretdb")
+
+
+def test_two_logins_in_turn_change_a_password_without_a_refusal(role: RoleHost) -> None:
+    first, second = FULL["users"]
+    before = main_pid(role, UNITS[0])
+    again = [first, {**second, "secret": "third"}]
+    assert role.play(mongodb_instances=instances(users=again)).changed == 1
+    assert Client(role, "jobs_b", "third").ask("db.list_collection_names()") is not None
+    assert Client(role, "jobs_b", "second").tell("db.list_collection_names()")[1]
+    less = instances(users=[{**first, "state": "absent"}, again[1]])
+    less[2] = {**THEIRS, "users": []}
+    assert role.play(mongodb_instances=less).changed == 1
+    assert "Authentication failed" in Client(role).tell("db.list_collection_names()")[1]
+    assert Client(role, "jobs_b", "third").ask("db.list_collection_names()") is not None
+    assert role.play(mongodb_instances=less).changed == 0
+    assert role.play().changed == 1
+    assert main_pid(role, UNITS[0]) == before
+
+
+def test_a_new_certificate_is_taken_up_and_one_that_does_not_fit_is_not(role: RoleHost) -> None:
+    before, other = main_pid(role, UNITS[0]), main_pid(role, UNITS[1])
+    role.sh("cd /etc/role-test && cp -p server.pem server.old && cat server.old ca.pem > server.pem")
+    assert role.play().changed == 1
+    assert main_pid(role, UNITS[0]) != before
+    assert main_pid(role, UNITS[1]) == other
+    role.sh("cd /etc/role-test && mv server.old server.pem")
+    assert role.play().changed == 1
+    before = role.state(units=UNITS)
+    role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")
+    try:
+        run = role.play()
+    finally:
+        role.sh("cd /etc/role-test && mv server.keep server.key")
+    assert run.code == 2
+    assert "isn't the key of" in run.words.replace("''", "'")
+    assert role.state(units=UNITS) == before
+    assert role.play().changed == 0
+
+
+def test_no_secret_anywhere(role: RoleHost) -> None:
+    Client(role).ask("db.command('dropUser', 'jobs_b')")
+    role.sh("rm /etc/fedlearn/mdb-one/mdb-store/postgresql-url")
+    own = role.sh("cat /var/lib/fedlearn-mdb-full/administrator").split()[1]
+    told = role.play("-vvv", "--diff").text + role.play("-vvv", entry="check").text
+    assert role.sh("echo CANARY-0 >/etc/planted; grep -rl CANARY- /etc; rm /etc/planted").split() == ["/etc/planted"]
+    assert "CANARY-" not in told
+    assert own not in told
+    # the password of PostgreSQL is in the one file for root that is meant for it, and there it is encoded
+    places = "/etc /run/systemd /var/lib/fedlearn* /var/log/apt /usr/lib/systemd /tmp"
+    secret = "/etc/fedlearn/mdb-one/mdb-store/postgresql-url"
+    assert role.sh(f"grep -rls -e CANARY- -e {own} {places} || true").split() == [
+        secret,
+        "/var/lib/fedlearn-mdb-full/administrator",
+    ]
+    assert role.sh(f"stat -c '%a %U' {secret}").strip() == "600 root"
+    journal = role.sh("journalctl --no-pager -u 'fedlearn-*'") + role.sh("ps axww -o args")
+    assert "CANARY-" not in journal
+    assert own not in journal
+
+
+def test_deferred_restarts_leave_what_runs(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    run = role.play("-e", "fedlearn_restart=deferred", mongodb_instances=instances(port=27020))
+    assert run.code == 0, run.text
+    assert role.state(units=UNITS) == before
+
+
+def test_data_stay_until_told(role: RoleHost) -> None:
+    assert role.play(mongodb_instances=third()).code == 0
+    client = Client(role, "c", "third", "127.0.0.1:27019")
+    client.ask("db.kept.insert_one({'_id': 'yes'}).acknowledged")
+    role.sh(f"kill -9 {main_pid(role, 'fedlearn-mdb-third')}; sleep 6")
+    assert client.ask("db.kept.find_one()") == {"_id": "yes"}
+    absent = [{"name": "mdb-third", "federation": "mdb-one", "state": "absent"}]
+    assert role.play(mongodb_instances=absent).changed == 1
+    assert role.try_sh("test -e /etc/systemd/system/fedlearn-mdb-third.service")[0] == 1
+    assert role.play(mongodb_instances=third()).changed == 1
+    assert client.ask("db.kept.find_one()") == {"_id": "yes"}
+    gone(role)
+    assert role.try_sh("ls -d /var/lib/fedlearn-mdb-third /var/lib/private/fedlearn-mdb-third")[0] != 0
+
+
+DIGEST = (
+    "hashlib.sha256(json.dumps([sorted(db.list_collection_names()), "
+    "list(db.kept.find().sort('_id', 1)), sorted(db.kept.index_information())], default=str).encode()).hexdigest()"
+)
+
+
+def test_a_new_host_gets_the_data_back(role: RoleHost, tmp_path: Path) -> None:
+    client = Client(role)
+    client.ask("db.kept.insert_many([{'_id': n, 'text': 'number %d' % n} for n in range(500)]).acknowledged")
+    client.ask("db.kept.create_index('text', unique=True)")
+    before = client.ask(DIGEST)
+    told = role.sh("age-keygen 2>/dev/null").split()
+    public, private = (next(word for word in told if word.startswith(start)) for start in ("age1", "AGE-"))
+    run = role.play(entry="backup", mongodb_backup_directory=str(tmp_path), mongodb_backup_recipient=public)
+    assert (run.code, run.changed) == (0, 2), run.text  # the folder is new, too
+    (file,) = tmp_path.glob("host/mongodb-*.tar.age")
+    assert file.read_bytes().startswith(b"age-encryption.org/v1")
+    assert tmp_path.joinpath("host").stat().st_mode & 0o777 == 0o700
+    assert role.sh("ls /var/tmp | grep ^fedlearn || true") == ""
+    client.ask("db.kept.delete_many({'_id': {'$gte': 100}}).deleted_count")
+    assert client.ask(DIGEST) != before
+
+    # of the one on PostgreSQL the data stay there, as they would on another host
+    store(role).ask("db.there.insert_one({'_id': 'still'}).acknowledged")
+    assert role.play(entry="remove", mongodb_remove_data=True).changed >= 1
+    own = [FULL, {**STORE, "state": "stopped"}, THEIRS]
+    assert role.play(mongodb_instances=own).code == 0
+    assert client.ask("db.list_collection_names()") == []
+    assert role.play().code == 0
+    assert (
+        "mongodb_backup_secret: which secret is the key"
+        in role.play(entry="restore", mongodb_restore_from=str(file)).words
+    )
+    keys = {"mongodb_backup_secret": "backup", "canary_backup": private}
+    run = role.play("-vvv", entry="restore", mongodb_restore_from=str(file), **keys)
+    assert run.code == 0, run.text
+    assert private not in run.text
+    assert role.sh("ls /var/tmp /var/lib/fedlearn | grep -e ^fedlearn -e restore || true") == ""
+    assert client.ask(DIGEST) == before
+    assert store(role).ask("db.there.find_one()") == {"_id": "still"}
+    assert role.play().changed == 0
+    assert role.play(entry="check").code == 0
+    client.ask("db.drop_collection('kept')")
+
+
+def test_a_damaged_backup_is_not_restored(role: RoleHost, tmp_path: Path) -> None:
+    assert "which file of" in role.play(entry="restore").words
+    client = Client(role)
+    client.ask("db.kept.insert_one({'_id': 'yes'}).acknowledged")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "jobs.sqlite").write_text("no database " * 500)
+    (tmp_path / "administrator").write_text("fedlearn_0 x")
+    with tarfile.open(tmp_path / "damaged.tar", "w") as archive:
+        for name in ("mdb-full", "mdb-store"):
+            archive.add(tmp_path / "data", f"{name}/data")
+            archive.add(tmp_path / "administrator", f"{name}/administrator")
+    before = role.state(units=UNITS)
+    run = role.play(entry="restore", mongodb_restore_from=str(tmp_path / "damaged.tar"))
+    assert run.code == 2
+    assert "a file is damaged: nothing was restored" in run.words
+    assert role.state(units=UNITS) == before
+    assert client.ask("db.kept.find_one()") == {"_id": "yes"}
+    client.ask("db.drop_collection('kept')")
+
+
+def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
+    assert role.play(entry="remove", mongodb_remove_data=True).changed >= 1
+    assert role.play(entry="remove", mongodb_remove_data=True).changed == 0
+    left = role.sh("find /etc /var/lib /run /opt | grep -e mdb-full -e mdb-store -e ferretdb || true")
+    assert left == "", left
+    assert role.try_sh("ss -Hltnp | grep -q ferretdb")[0] == 1
+    clean = role.play("--check")
+    assert (clean.code, clean.failed) == (0, 0), clean.text
+    assert role.owned() == []
+    assert role.play().changed >= 1

@@ -1,0 +1,283 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the mongodb role takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._federation.model import Path
+from .._federation.network import is_numeric
+from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Text
+from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
+
+LOOPBACK = "127.0.0.1"
+LOGIN = Text(
+    max_length=63, pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*", pattern_name="a login: letters, digits, '.', '_', '-'"
+)
+DATABASE = Text(
+    max_length=63,
+    pattern=r"(?!(?:admin|config|local)\Z)(?!fedlearn_)[A-Za-z][A-Za-z0-9_-]*",
+    pattern_name="a database: letters, digits, '_', '-', a letter first, and not admin, config, local or fedlearn_",
+)
+_HOST = Text(format="address_or_name")
+
+
+def _client(tls: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    keys = ("client_ca", "client_certificate", "client_key")
+    given = [key for key in keys if key in tls]
+    missing = [key for key in keys if key not in tls] if given else []
+    return [((missing[0],), f"is missing: {', '.join(keys)} go together")] if missing else []
+
+
+def _pair(tls: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    missing = [key for key in ("certificate", "key") if key not in tls]
+    return [((missing[0],), "is missing: certificate and key go together")] if len(missing) == 1 else []
+
+
+def _plain(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    if values.get("external") or values.get("tls") or is_loopback(values["address"]):
+        return []
+    told = f"'{values['address']}' is reached by others, and without tls all it is sent can be read on the way"
+    return [(("address",), f"{told}: give tls, or listen on {LOOPBACK}")]
+
+
+def _outside(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    external = values.get("external")
+    if not external:
+        return []
+    told = "is of a server that the role runs; of an external one only 'external' and 'users' are said"
+    breaches: list[tuple[Path, str]] = [((key,), told) for key in ("tls", "postgresql", "debug_port") if key in values]
+    if "tls" not in external and not external["allow_unencrypted"]:
+        breaches.append((("external",), "has no tls: give tls, or say allow_unencrypted: true"))
+    return breaches
+
+
+def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    names = [(user["database"], user["name"]) for user in values["users"]]
+    return [
+        (("users", index, "name"), f"'{name[1]}' of {name[0]} stands there twice")
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]
+
+
+def _proofs(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    return [
+        (("users", index, "secret"), "is missing: the name of the secret that is its password")
+        for index, user in enumerate(values["users"])
+        if user["state"] == "present" and "secret" not in user
+    ]
+
+
+_EXTERNAL = Section(
+    {
+        "hosts": Key(Items(Text(format="endpoint"), min_items=1), "Where it is, each with its port.", required=True),
+        "tls": Key(
+            Section(
+                {
+                    "ca": Key(FILE, "CA of its certificates.", required=True),
+                    "certificate": Key(FILE, "With key: the client certificate that is shown."),
+                    "key": Key(FILE, "Its key."),
+                },
+                rules=(Rule("A certificate has its key.", _pair),),
+            ),
+            "How it is spoken to.",
+        ),
+        "allow_unencrypted": Key(Boolean(), "It may be spoken to without TLS.", default=False),
+    }
+)
+
+_POSTGRESQL = Section(
+    {
+        "host": Key(_HOST, "Where it is; its certificate has this name.", required=True),
+        "port": Key(PORT, "Its port.", default=5432),
+        "database": Key(Text(max_length=63), "Its database, of encoding UTF8.", required=True),
+        "user": Key(Text(max_length=63), "The login that owns this, or acts as its owner.", required=True),
+        "secret": Key(Text(format="secret"), "Name of the secret that is its password.", required=True),
+        "ca": Key(FILE, "CA of its certificate; without it only a PostgreSQL of this host can be used."),
+    },
+    rules=(
+        Rule(
+            "Beyond the host only with TLS.",
+            lambda values: (
+                [(("ca",), f"is missing: '{values['host']}' isn't this host, so it is spoken to by TLS")]
+                if "ca" not in values and values["host"] not in ("127.0.0.1", "::1", "localhost")
+                else []
+            ),
+        ),
+    ),
+)
+
+_USER = Section(
+    {
+        "name": Key(LOGIN, "The login.", required=True),
+        "state": Key(Choice(("present", "absent")), "V(absent) drops it, and ends its sessions.", default="present"),
+        "database": Key(
+            DATABASE, "The database it logs in at (C(authSource)); it may use the others, too.", required=True
+        ),
+        "secret": Key(
+            Text(format="secret"),
+            "Name of the secret that is its password (SCRAM-SHA-256), without control characters.",
+        ),
+    }
+)
+
+INSTANCE = Section(
+    {
+        **IDENTITY,
+        "external": Key(
+            _EXTERNAL, "A MongoDB that others run: it is checked and never managed. Without it a FerretDB."
+        ),
+        "address": Key(Text(format="address"), "Exactly the address to listen on.", default=LOOPBACK),
+        "port": Key(PORT, "Port, of TLS where it is on.", default=27017),
+        "public_name": Key(_HOST, "What clients call it, where that isn't its address; its certificate has that name."),
+        "debug_port": Key(
+            PORT, "Port on 127.0.0.1 of C(/debug/readyz) and C(/debug/metrics); default: 10000 above port."
+        ),
+        "tls": Key(
+            Section(
+                {
+                    "certificate": Key(FILE, "Certificate, then intermediates.", required=True),
+                    "key": Key(FILE, "Its key; only root needs to read it.", required=True),
+                    "ca": Key(FILE, "CA of that certificate, which it is checked with.", required=True),
+                    "client_ca": Key(FILE, "With it nobody comes in without a certificate of this CA."),
+                    "client_certificate": Key(FILE, "With client_ca: what the role's own checks come with."),
+                    "client_key": Key(FILE, "Its key."),
+                },
+                rules=(Rule("Client certificates go together.", _client),),
+            ),
+            "Nothing but TLS; without it the server listens on loopback only.",
+        ),
+        "postgresql": Key(_POSTGRESQL, "Where the data lie; without it in SQLite files of the host."),
+        "users": Key(Items(_USER), "Who may come. One that is listed no more stays.", default=[]),
+    },
+    rules=(
+        Rule("An external one is not managed.", _outside),
+        Rule("Beyond loopback only with TLS.", _plain),
+        Rule("Logins are unique.", _twice),
+        Rule("Every login has a password.", _proofs),
+    ),
+)
+
+_HIGHEST = 65535
+_ABOVE = 10_000
+
+
+def is_served(instance: Mapping[str, Any]) -> bool:
+    """Whether an instance is a server of this host."""
+    return is_present(instance) and "external" not in instance
+
+
+def _completed(instance: dict[str, Any]) -> dict[str, Any]:
+    """The instance with its port for health and metrics, and the name its certificate is to have."""
+    if not is_served(instance):
+        return instance
+    port = instance["port"] + (_ABOVE if instance["port"] + _ABOVE <= _HIGHEST else -_ABOVE)
+    name = instance.get("public_name", instance["address"])
+    return {"debug_port": port, "certified": {"name": name, "is_address": is_numeric(name)}, **instance}
+
+
+def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    seen: dict[tuple[str, int], str] = {}
+    breaches: list[tuple[Path, str]] = []
+    for instance in filter(is_served, values["instances"]):
+        for key, address, port in _places(_completed(dict(instance))):
+            if (address, port) in seen:
+                told = f"{address} port {port} is taken by '{seen[address, port]}'"
+                breaches.append(((instance["index"], key), told))
+            seen.setdefault((address, port), instance["name"])
+    return breaches
+
+
+def _places(instance: Mapping[str, Any]) -> list[tuple[str, str, int]]:
+    """The key, address and port of all that an instance listens on."""
+    return [("port", instance["address"], instance["port"]), ("debug_port", LOOPBACK, instance["debug_port"])]
+
+
+def check(instances: Any) -> list[dict[str, Any]]:
+    """``mongodb_instances`` with defaults. Raises RoleValueError."""
+    rules = (Rule("A port has one owner.", _collisions),)
+    return [_completed(instance) for instance in check_instances("mongodb_instances", instances, INSTANCE, rules)]
+
+
+def listening(instances: Any) -> list[dict[str, Any]]:
+    """The ports that servers of this host are to have, as the preflight module takes them. Raises RoleValueError."""
+    services: list[dict[str, Any]] = []
+    for instance in filter(is_served, check(instances)):
+        for _key, address, port in _places(instance):
+            services += listening_services([{**instance, "addresses": [address], "port": port}])
+    return services
+
+
+_FOLDER = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node")
+
+VARIABLES: Mapping[str, Key] = {
+    "mongodb_instances": Key(Items(INSTANCE), "The servers of this host, and external ones it uses.", default=[]),
+    "mongodb_go": Key(Text(), "Go's program on the control node, 1.22 or later.", default="go"),
+    "mongodb_go_toolchain": Key(
+        Text(pattern=r"local|go1\.[0-9]+(?:\.[0-9]+)?", pattern_name="local, or a version such as go1.26.8"),
+        "Which Go builds FerretDB: V(local) is C(mongodb_go) itself, another one is fetched by it.",
+        default="local",
+    ),
+    "mongodb_build_directory": Key(
+        _FOLDER,
+        "Folder on the control node in which the built program is kept.",
+        default="{{ fedlearn_state | default(inventory_dir) }}/.builds",
+    ),
+    "mongodb_program": Key(
+        Text(min_length=0, pattern=r"(?:/[^\x00-\x1f\x7f/]+)*", pattern_name="an absolute path on the host, or empty"),
+        "A FerretDB 1.24 that is on the host already; then none is built.",
+        default="",
+    ),
+    "mongodb_packages": Key(
+        Items(Text(), min_items=1),
+        "What logins are made and tried with, and what encrypts backups; C(NAME=VERSION) pins.",
+        default=["python3-pymongo", "age"],
+    ),
+    "mongodb_space_mb": Key(
+        Integer(0, 1_000_000_000),
+        "Room in C(/var/lib) that a new server with SQLite needs, for C(precheck).",
+        default=500,
+        unit="MB",
+    ),
+    "mongodb_health_timeout_seconds": Key(
+        Integer(1, 3600), "How long a server may take to answer after a start.", default=60
+    ),
+    "mongodb_backup_directory": Key(
+        _FOLDER,
+        "Folder on the control node that C(backup) writes to: all data are in it.",
+        default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
+    ),
+    "mongodb_backup_recipient": Key(
+        Text(min_length=0, pattern=r"(?:age1[0-9a-z]{58})?", pattern_name="a public key of age (age1...)"),
+        "Public key of age that a backup is encrypted for on the host; C(age-keygen) makes a pair.",
+        default="",
+    ),
+    "mongodb_backup_secret": Key(
+        Text(min_length=0), "Name of the secret that is the private key, for C(restore).", default=""
+    ),
+    "mongodb_restore_from": Key(
+        Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""
+    ),
+    "mongodb_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
+}
+"""All variables of the role."""
+
+
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What present instances need of the distribution."""
+    needed = any(is_present(instance) for instance in values["mongodb_instances"])
+    return {"names": values["mongodb_packages"] if needed else []}
+
+
+ROLES = {"mongodb": VARIABLES}
+PACKAGES = {"mongodb": _packages}
+# behind the database its data may lie in
+INFRASTRUCTURE = {"mongodb": "data"}
+BEFORE = {"postgresql": ["mongodb"]}
+INSTANCES = {"mongodb_instances": check}
+LISTENING = {"mongodb_instances": listening}
