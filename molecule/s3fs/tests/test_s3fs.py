@@ -120,10 +120,11 @@ def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost, damage
         ({"client": "nobody"}, "invalid credentials"),
         # who may not list a bucket isn't told whether there is one
         ({"bucket": "nowhere"}, "invalid credentials"),
-        ({"ca": "/etc/role-test/other.pem"}, "certificate"),
+        ({"ca": "/etc/role-test/other.pem"}, "certificate isn't trusted: unable to get local issuer certificate"),
+        ({"url": "https://localhost:9000"}, "certificate isn't trusted: hostname mismatch"),
         ({"url": "https://127.0.0.1:9999"}, "connect"),
     ],
-    ids=["secret", "client", "bucket", "CA", "address"],
+    ids=["secret", "client", "bucket", "CA", "name", "address"],
 )
 def test_what_can_not_be_mounted_is_told_and_the_former_mount_is_back(
     role: RoleHost, changed: dict[str, Any], reason: str
@@ -134,7 +135,9 @@ def test_what_can_not_be_mounted_is_told_and_the_former_mount_is_back(
     assert run.failed == 1
     assert "s3fs-full" in run.words
     assert reason.lower() in run.words.lower(), run.text
-    assert "rolled back, the former service is running" in run.words
+    # what is known beforehand is refused before anything changes
+    refused = "isn't trusted" in reason
+    assert ("nothing was changed" if refused else "rolled back, the former service is running") in run.words
     assert role.state() == before
     assert role.sh(f"cat {PLACE}/kept; rm {PLACE}/kept") == "kept\n"
     assert role.play(entry="check").code == 0
@@ -180,7 +183,7 @@ def test_a_password_that_s3fs_can_not_read_is_told(role: RoleHost, secret: str, 
 
 
 def test_what_a_mount_would_hide_is_left_alone(role: RoleHost) -> None:
-    role.sh("mkdir /srv/third && echo theirs >/srv/third/file")
+    role.sh("mkdir -p /srv/third && echo theirs >/srv/third/file")
     try:
         run = role.play(s3fs_mounts=third())
         assert "/srv/third is no empty folder: a mount would hide what is there" in run.words
@@ -224,7 +227,8 @@ def test_a_mount_that_is_gone_is_named_and_made(role: RoleHost, unwatched: None)
 
 def test_a_mount_whose_program_died_is_named_and_made_again(role: RoleHost, unwatched: None) -> None:
     role.sh("pkill -9 -f '^s3fs imaging /srv/shared-data'")
-    assert "s3fs-full: ill: " in role.play(entry="check").words
+    code, told = role.try_sh("sh /etc/fedlearn/s3fs-one/s3fs-full/storage.sh health")
+    assert (code, f"can't cd to {PLACE}" in told) == (1, True), told
     timers(role, "start")
     wait(role, f"touch {PLACE}/again 2>/dev/null && rm {PLACE}/again")
     assert role.play().changed == 0
