@@ -104,7 +104,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         absent = sorted({item["program"] for item in options["artifacts"] if item["state"] == "absent"})
         if options["sources_only"] or not (wanted or absent):
             return {"changed": False, "artifacts": options["also"], "removed": []}
-        return self._converge(options, {"artifacts": wanted, "absent": absent}, sources)
+        spared = sorted(one["path"] for one in options["also"].values())
+        return self._converge(options, {"artifacts": wanted, "absent": absent, "spared": spared}, sources)
 
     @staticmethod
     def _look(sources: dict[str, Path | GoProgram]) -> None:

@@ -140,7 +140,7 @@ options:
     default: false
   also:
     description: Artifacts that an earlier task returned. They are returned beside this one's, so that several tasks may
-      register their results under one name.
+      register their results under one name, and none of them is removed, though no unit may name them yet.
     type: dict
     default: {}
   payload:
@@ -370,7 +370,7 @@ def main() -> None:
     lacking = missing_packages(module, module.params["packages"])
     if lacking and not module.check_mode:
         module.exit_json(changed=False, missing_packages=lacking)
-    store = Store(module.params["root"])
+    store = Store(module.params["root"], spared=given["spared"])
     converger = Converger(store, given["artifacts"], module.params["uploads"], module.check_mode)
     try:
         if module.check_mode:

@@ -16,9 +16,10 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 MANIFEST = ".fedlearn-artifact.json"
@@ -59,9 +60,13 @@ def read_manifest(root: str) -> dict[str, Any]:
 class Store:
     """The folder all programs lie in."""
 
-    def __init__(self, root: str, unit_folders: tuple[str, ...] = UNIT_FOLDERS) -> None:
+    def __init__(
+        self, root: str, unit_folders: tuple[str, ...] = UNIT_FOLDERS, spared: Collection[str] = frozenset()
+    ) -> None:
+        """`spared`: paths of versions that are needed though no unit names them yet."""
         self.root = root
         self._unit_folders = unit_folders
+        self._spared = spared
 
     def path(self, program: str, version: str) -> str:
         return os.path.join(self.root, program, version)
@@ -155,10 +160,13 @@ class Store:
         return sorted(name for name in os.listdir(folder) if os.path.isfile(os.path.join(folder, name, MANIFEST)))
 
     def _used(self, path: str) -> bool:
-        wanted = (path + "/").encode()
+        if path in self._spared:
+            return True
+        # a version may be named for itself, or for a file in it, and its name may begin as another's does
+        wanted = re.compile(re.escape(path.encode()) + rb"(?![\w.+-])")
         for unit in (name for folder in self._unit_folders for name in glob.glob(folder + "/fedlearn-*")):
             with contextlib.suppress(OSError), open(unit, "rb") as file:
-                if wanted in file.read():
+                if wanted.search(file.read()):
                     return True
         return any(self._within(manifest, path) for manifest in self._manifests())
 

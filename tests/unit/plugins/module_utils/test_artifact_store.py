@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a store says of a build that failed. Builds themselves are tried on hosts."""
+"""What a store says of a build that failed, and which versions it may remove. Builds are tried on hosts."""
 
 from __future__ import annotations
 
@@ -41,3 +41,51 @@ def test_with_space_left_the_builder_alone_is_told(tmp_path: Path, monkeypatch: 
     left(monkeypatch, 1 << 20)
     with pytest.raises(ArtifactError, match=r"^install python3-venv$"):
         fail(Store(str(tmp_path)))
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    folder = tmp_path / "system"
+    folder.mkdir()
+    return folder
+
+
+def stored(tmp_path: Path, units: Path, *versions: str, spared: tuple[str, ...] = ()) -> Store:
+    """A store of a program with these versions."""
+    store = Store(str(tmp_path / "opt"), (str(units),), spared)
+    for version in versions:
+        with store.locked(), store.building("tool", version, version, {}):
+            pass
+    return store
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ExecStart={path}/bin/tool --verbose",
+        "Environment=PYTHONPATH={path} PYTHONNOUSERSITE=1",
+        "Environment=PYTHONPATH={path}",
+        'Environment="PYTHONPATH={path}"',
+        "Environment=PATH=/usr/bin:{path}:/bin",
+    ],
+)
+def test_what_a_unit_names_stays_however_it_is_named(tmp_path: Path, units: Path, line: str) -> None:
+    store = stored(tmp_path, units, "1.0-aaaa", "1.0-bbbb")
+    (units / "fedlearn-a.service").write_text(f"[Service]\n{line.format(path=store.path('tool', '1.0-aaaa'))}\n")
+    assert store.unused("tool") == [store.path("tool", "1.0-bbbb")]
+    assert store.prune("tool", set(), 0) == [store.path("tool", "1.0-bbbb")]
+    assert (tmp_path / "opt/tool/1.0-aaaa").is_dir()
+
+
+@pytest.mark.parametrize("other", ["1.0-aaaab", "1.0-aaaa-1", "1.0-aaaa.old"])
+def test_a_longer_name_names_another_version(tmp_path: Path, units: Path, other: str) -> None:
+    store = stored(tmp_path, units, "1.0-aaaa", other)
+    (units / "fedlearn-a.service").write_text(f"ExecStart={store.path('tool', other)}/bin/tool\n")
+    assert store.prune("tool", set(), 0) == [store.path("tool", "1.0-aaaa")]
+
+
+def test_what_this_run_has_brought_stays_before_any_unit_names_it(tmp_path: Path, units: Path) -> None:
+    brought = str(tmp_path / "opt/tool/2")
+    store = stored(tmp_path, units, "1", "2", spared=(brought,))
+    assert store.prune("tool", set(), 0) == [store.path("tool", "1")]
+    assert (tmp_path / "opt/tool/2").is_dir()
