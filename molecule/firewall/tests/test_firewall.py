@@ -325,13 +325,14 @@ def test_the_default_drop_is_the_hosts_and_lets_ssh_in(role: RoleHost) -> None:
     drop = {"firewall_default_drop": True, "firewall_ssh_sources": ["198.51.100.0/24"]}
     assert role.play(**drop).changed == 1
     assert role.play(**drop).changed == 0
+    # neighbours find each other anew, by ICMPv6
+    role.sh("ip neigh flush dev toward; ip -n neighbour neigh flush dev eth0")
     found = come(role, WAYS)
     named = {(who, family, port, "tcp") for who, family, port in product(("friend",), (4, 6), (8101, 40001, 45001))}
     named |= {("friend", 4, 8102, "tcp"), ("friend", 4, 8105, "udp")}
     named |= {(who, 4, 8103, "tcp") for who in ("friend", "stranger")}
     theirs = {(who, family, 50001, "tcp") for who in ("friend", "stranger") for family in (4, 6)}
     assert {way for way, answered in found.items() if answered} == named | theirs
-    assert role.try_sh("ip netns exec neighbour ping -c 1 -W 2 192.0.2.1")[0] in (0, 127)
     assert role.play(**drop, firewall_mode="report").changed == 1
     assert all(come(role, WAYS).values())
     assert counted(role, "fedlearn")["default"] > 0

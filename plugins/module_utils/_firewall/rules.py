@@ -230,7 +230,7 @@ def _host_table(claims: list[Claim], around: Surroundings) -> Table:
     lines = [
         'iif "lo" accept',
         "ct state established,related accept",
-        "meta l4proto { icmp, ipv6-icmp } accept",
+        'meta l4proto { 1, 58 } accept comment "icmp, icmpv6"',  # by number: a small system knows no names
         "udp sport 67 udp dport 68 accept",  # DHCP's answers come from an address that wasn't asked
         "ip6 saddr fe80::/10 udp dport 546 accept",
         *_ssh_rules(claims, around),
