@@ -133,7 +133,7 @@ def table_name(federation: str) -> str:
 def _federation_table(claim: Claim, claims: list[Claim], around: Surroundings) -> Table:
     lines = [
         'iif "lo" accept',
-        # without connection tracking, fragments would be judged one by one, and pass
+        # IPv6's fragments would be judged one by one without it, and those without ports pass
         'ct state invalid continue comment "fragments are put together first"',
         f"tcp dport {_set(sorted(_ssh_ports(claims, around)))} accept",
     ]
