@@ -1,0 +1,34 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""No scenario is left out of the parts that `make test` and `make test-all` are made of."""
+
+from __future__ import annotations
+
+import shlex
+import tomllib
+
+from tests.unit.conftest import CHECKOUT
+
+SCENARIOS = {path.parent.name for path in CHECKOUT.glob("molecule/*/molecule.yml")}
+
+
+def named(command: str) -> set[str]:
+    """The scenarios that a part's command runs."""
+    program, *words = shlex.split(command)
+    if program == "tests/tools/scenario.sh":
+        return {words[0]}
+    if program != "tests/tools/roles.sh":
+        return set()
+    left_out = {word.removeprefix("-") for word in words[1:] if word.startswith("-")}
+    return (SCENARIOS - left_out) if left_out or not words[1:] else set(words[1:])
+
+
+def test_each_scenario_is_in_a_part() -> None:
+    parts = tomllib.loads((CHECKOUT / "tests/tools/parts.toml").read_text())
+    explicit = [
+        named(part["command"]) for suite in parts.values() for part in suite["parts"] if " -" not in part["command"]
+    ]
+    assert SCENARIOS - set().union(*explicit) == set()
+    assert set().union(*explicit) - SCENARIOS == set()
