@@ -164,9 +164,22 @@ def test_passwords_are_replaced_without_a_failed_request(tree: Tree) -> None:
     assert tree.playbook("status").code == 0
 
 
+def rotate_where_a_host_is_left_out(tree: Tree) -> Run:
+    """Of a document that has one host more."""
+    home = tree.path / "inventories/ledger"
+    one = "l1: {address: 10.98.35.11, vars: {ansible_user: ops}}"
+    more = (home / "federation.yml").read_text().replace(one, f"{one}\n      l2: 10.98.35.12")
+    (home / "more.yml").write_text(more)
+    return tree.playbook("rotate", "-e", "what=passwords", "--limit", "l1", document="more.yml")
+
+
 def test_a_former_password_stays_valid_while_somebody_uses_it(tree: Tree) -> None:
     """Somebody whom nobody moved over is told and not shut out; when it has gone the next rotation ends what began."""
     (password,) = valid(tree).values()
+    left_out = rotate_where_a_host_is_left_out(tree)
+    assert left_out.code == 2, left_out.text
+    assert "not everybody has the new ones: l2 failed, or --limit left them out" in left_out.words, left_out.text
+    next_one = valid(tree)["book_ledger.3"]
     where = f"host={ADDRESS} user=clerk_b dbname=ledger sslmode=require"
     waits = f"PGPASSWORD={quote(password)} psql -XAtqc 'SELECT pg_sleep(600)' {quote(where)}"
     on_host(f"systemd-run --quiet --unit waits /bin/sh -c {quote(waits)}; sleep 1")
@@ -185,7 +198,6 @@ def test_a_former_password_stays_valid_while_somebody_uses_it(tree: Tree) -> Non
     finally:
         on_host("systemctl stop waits || true")
         admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'clerk_b'")
-    next_one = valid(tree)["book_ledger.3"]
     assert command(tree, "fedlearn.infra.rotate -e what=passwords").code == 0
     assert (told()[0], logins(), valid(tree)) == ("clerk_a", ["clerk_a"], {"book_ledger.3": next_one})
 

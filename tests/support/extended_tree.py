@@ -87,10 +87,10 @@ class Tree:
         )
         return Run(done.returncode, done.stdout)
 
-    def playbook(self, name: str, *arguments: str) -> Run:
+    def playbook(self, name: str, *arguments: str, document: str = "federation.yml") -> Run:
         """A playbook of the collection on the example's host; it must be the copy's."""
         given = {"ansible_ssh_common_args": f"-F {self.ssh_config}", "fedlearn_build": str(self.room / "build")}
-        options = ["-v", "-i", f"inventories/{self.name}/federation.yml", "-e", json.dumps(given)]
+        options = ["-v", "-i", f"inventories/{self.name}/{document}", "-e", json.dumps(given)]
         run = self.run("ansible-playbook", *options, f"fedlearn.infra.{name}", *arguments)
         assert f"{CHECKOUT}/p" not in run.text, run.text
         return run

@@ -35,6 +35,7 @@ OUTER = sorted({path.name for path in PLAYBOOKS.glob("*.yml")} - INNER - {"init.
 
 # shared_ roles are part of others' checks
 CHECKS = sorted(path for path in (CHECKOUT / "roles").glob("*/tasks/check.yml") if "shared_" not in str(path))
+BACKUPS = sorted((CHECKOUT / "roles").glob("*/tasks/backup.yml"))
 
 
 def plays(name: str) -> list[dict[str, Any]]:
@@ -106,6 +107,21 @@ def test_stop_goes_through_no_role() -> None:
     assert [word for word in ("include_role", "import_role", "stage.yml") if word in text] == []
 
 
+@pytest.mark.parametrize("backup", BACKUPS, ids=lambda path: path.parents[1].name)
+def test_every_role_with_data_is_backed_up_and_restored_by_the_same_names(backup: Path) -> None:
+    """Those by which the playbooks hand it folder, file and keys, and find out which file it brought."""
+    role = backup.parents[1]
+    assert (role / "tasks" / "restore.yml").exists()
+    assert f"register: {role.name}_backup\n" in backup.read_text()
+    assert (
+        f'dest: "{{{{ {role.name}_backup_directory }}}}/{{{{ inventory_hostname }}}}/{role.name}-' in backup.read_text()
+    )
+    variables = yaml.safe_load((role / "defaults" / "main.yml").read_text())
+    assert {
+        f"{role.name}_{one}" for one in ("backup_directory", "backup_recipient", "backup_secret", "restore_from")
+    } <= (variables.keys())
+
+
 @pytest.mark.slow
 def test_a_check_is_kept_as_rows_however_it_ends(folder: Path) -> None:
     """Well, or with no word of what isn't well, as where it could not even begin."""
@@ -165,6 +181,37 @@ def test_a_way_to_verify_that_there_is_not_is_refused_before_any_host_is_touched
     assert ended.returncode == 2, ended
     assert "verify is probe or round, not 'ruond'" in ended.stdout
     assert "UNREACHABLE" not in ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("playbook", "arguments", "said"),
+    [
+        ("rotate.yml", (), "rotate what? -e what=certificates or -e what=passwords"),
+        ("rotate.yml", ("-e", "what=ca"), "rotate what? -e what=certificates or -e what=passwords, not ca"),
+        (
+            "restore.yml",
+            (),
+            "restore what? -e from=FOLDER takes the newest backup of each host in it, -e from=FILE that",
+        ),
+        ("restore.yml", ("-e", "from=nowhere"), "nowhere is not there: -e from=FOLDER takes the newest backup"),
+    ],
+)
+def test_what_can_not_be_rotated_or_restored_is_told_before_any_host_is_touched(
+    folder: Path, playbook: str, arguments: tuple[str, ...], said: str
+) -> None:
+    assert_refused_here(play(folder, playbook, *arguments), said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "whose"), [((), "in the document"), (("-e", "stack=lenet"), "of stack lenet")], ids=["all", "stack"]
+)
+def test_where_no_password_comes_in_turns_none_is_rotated(
+    with_secrets: Path, arguments: tuple[str, ...], whose: str
+) -> None:
+    ended = play(with_secrets, "rotate.yml", "-e", "what=passwords", *arguments)
+    assert_refused_here(ended, f"nobody {whose} has two logins used in turn, so no password is replaced")
 
 
 @pytest.mark.slow
