@@ -46,6 +46,13 @@ def _scheme(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     return [(("public_url",), "is http, and with tls the registry speaks nothing but https")] if plain else []
 
 
+def _together(tls: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    keys = ("client_ca", "client_certificate", "client_key")
+    given = [key for key in keys if key in tls]
+    missing = [key for key in keys if key not in tls] if given else []
+    return [((missing[0],), f"is missing: {', '.join(keys)} go together")] if missing else []
+
+
 INSTANCE = Section(
     {
         **IDENTITY,
@@ -66,7 +73,7 @@ INSTANCE = Section(
                     "client_certificate": Key(FILE, "With client_ca: what the role's own checks come with."),
                     "client_key": Key(FILE, "Its key."),
                 },
-                rules=(Rule("Client certificates go together.", lambda tls: _together(tls)),),
+                rules=(Rule("Client certificates go together.", _together),),
             ),
             "Nothing but TLS; without it the registry listens on loopback only.",
         ),
@@ -108,13 +115,6 @@ INSTANCE = Section(
         Rule("With TLS clients use https.", _scheme),
     ),
 )
-
-
-def _together(tls: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    keys = ("client_ca", "client_certificate", "client_key")
-    given = [key for key in keys if key in tls]
-    missing = [key for key in keys if key not in tls] if given else []
-    return [((missing[0],), f"is missing: {', '.join(keys)} go together")] if missing else []
 
 
 def _places(instance: Mapping[str, Any]) -> list[tuple[str, str, int]]:
