@@ -130,7 +130,7 @@ withdrawn:
   type: list
   elements: str
 raised:
-  description: Numbers that were or would be raised, as V(PATH: DIRECTIVE OLD -> NEW).
+  description: "Numbers that were or would be raised, as V(PATH: DIRECTIVE OLD -> NEW)."
   returned: success
   type: list
   elements: str
