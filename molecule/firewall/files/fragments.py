@@ -32,7 +32,7 @@ def packet(source: bytes, destination: bytes, piece: bytes, offset: int, more: b
 
 def main() -> None:
     source, destination = (socket.inet_aton(each) for each in sys.argv[1:3])
-    port, cut = int(sys.argv[3]), int((*sys.argv, "0")[4])
+    port, cut = int(sys.argv[3]), int(sys.argv[4]) if len(sys.argv) > 4 else 0
     sport = 20000 + time.monotonic_ns() % 10000
     header = attempt(source, destination, sport, port)
     cuts = [(header[:cut], 0, True), (header[cut:], cut, False)] if cut else [(header, 0, False)]

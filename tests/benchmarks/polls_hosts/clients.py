@@ -42,7 +42,7 @@ async def polls(address: str, port: str, count: str, ca: str) -> dict[str, int]:
     """How many ended how."""
     context = trusting(ca)
     gate = asyncio.Semaphore(AT_ONCE)
-    ends = await asyncio.gather(*(poll(address, int(port), context, gate) for _ in range(int(count))))
+    ends = await asyncio.gather(*(poll(address, int(port), context, gate) for _turn in range(int(count))))
     return dict(collections.Counter(ends))
 
 
@@ -77,7 +77,7 @@ def main(what: str, *arguments: str) -> object:
     to = connection(url, ca)
     if what == "upload":
         return [request(to, b"x" * (int(size) << 20))]
-    return [request(to, b"x") for _ in range(int(size))]
+    return [request(to, b"x") for _turn in range(int(size))]
 
 
 print(json.dumps(main(*sys.argv[1:])))
