@@ -73,7 +73,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         authorities = self._authorities(options, variables)
         _check_names(present, authorities)
         used = {name for item in present for name in _named(item)}
-        looked_at = [each for name, each in authorities.items() if name in used or each.description.mode == "external"]
+        looked_at = [each for name, each in authorities.items() if name in used or each.description.elsewhere]
         found = problems(looked_at, options["secrets"], lambda *wanted: self._secrets(*wanted, options, variables))
         if found:
             raise AnsibleActionFail("\n".join(found))
@@ -91,7 +91,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "thorough": options["thorough"],
             "renew": options["renew"],
             "nonce": nonce,
-            "anchors": {item.name: _anchors(item, trusts) for item in present},
+            "anchors": {item.name: _anchors(item, trusts, authorities) for item in present},
         }
         result = self._module(given, variables)
         requests = result.pop("requests", {})
@@ -140,7 +140,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if result.get("failed"):
             return
         for item in present:
-            if result["certificates"].get(item.name, {}).get("action") in ("issued", "renewed"):
+            wanting = result["certificates"].get(item.name, {}).get("action") in ("issued", "renewed")
+            if wanting and not authorities[item.authority].description.elsewhere:
                 authorities[item.authority].prove()
 
     def _passphrase(self, authority: AuthorityDescription, options: dict[str, Any], variables: dict[str, Any]) -> str:
@@ -171,18 +172,28 @@ def _check_names(present: list[Description], authorities: dict[str, Authority]) 
             if name not in authorities:
                 known = ", ".join(sorted(authorities)) or "none"
                 raise DescriptionError(f"certificate {item.name}: there is no authority {name} (authorities: {known})")
-        if item.authority and authorities[item.authority].description.mode != "ownca":
-            raise DescriptionError(
-                f"certificate {item.name}: authority {item.authority} is external: it can be trusted, not sign here"
-            )
+        if item.authority:
+            _check_way(item, authorities[item.authority].description.mode)
 
 
-def _anchors(description: Description, trusts: dict[str, Trust]) -> dict[str, Any]:
+def _check_way(item: Description, mode: str) -> None:
+    """DescriptionError when a certificate can't come from an authority of this mode as it is described."""
+    where = f"certificate {item.name}: authority {item.authority}"
+    if mode == "external":
+        raise DescriptionError(f"{where} is external: it can be trusted, not sign here")
+    if mode == "provided" and not item.certificate_file:
+        raise DescriptionError(f"{where} is provided: certificate_file and key_file say where on the host")
+    if mode != "provided" and item.certificate_file:
+        raise DescriptionError(f"{where} has mode {mode}: certificate_file and key_file are for mode provided")
+
+
+def _anchors(description: Description, trusts: dict[str, Trust], authorities: dict[str, Authority]) -> dict[str, Any]:
     trust = trusts[description.authority] if description.authority else Trust(None, "")
     return {
         "issuer": trust.issuer_pem,
         "issuer_not_after": trust.issuer_not_after,
         "intermediates": "",
+        "foreign": bool(description.authority) and authorities[description.authority].description.elsewhere,
         "trust": "".join(trusts[name].bundle for name in description.trust),
     }
 

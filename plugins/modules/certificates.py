@@ -93,6 +93,14 @@ options:
         type: list
         elements: str
         default: []
+      certificate_file:
+        description:
+          - With an authority of I(authorities[].mode=provided), the file on the host that holds the certificate, and
+            after it what leads to its CA. Links are followed.
+        type: str
+      key_file:
+        description: The file on the host that holds its key, not encrypted.
+        type: str
   authorities:
     description: The authorities that I(certificates) name.
     type: list
@@ -111,7 +119,9 @@ options:
         description:
           - V(ownca) signs on the control node. V(external) is an authority whose key lies elsewhere; it can be
             trusted only.
-          - V(csr), V(provided) and V(acme) are refused in this version.
+          - Of a V(provided) one, certificates and keys lie on the host (I(certificates[].certificate_file)). They are
+            proven, laid in place, and watched by units of systemd, which take them in when they are renewed.
+          - V(csr) and V(acme) are refused in this version.
         type: str
         choices: [ownca, external, csr, provided, acme]
         default: ownca
@@ -125,7 +135,7 @@ options:
         default: 3650
       ca:
         description:
-          - With I(authorities[].mode=external), the file on the control node that holds its certificates.
+          - Unless I(authorities[].mode=ownca), the file on the control node that holds its certificates.
           - The default is C(<state_directory>/public/<party>/<name>.pem).
         type: path
       published:
@@ -269,6 +279,11 @@ certificates:
       description: The share of its lifetime that is left.
       type: float
       returned: when there is one
+watch:
+  description: Files of units that watch provided certificates, as far as they changed.
+  returned: always
+  type: list
+  elements: str
 openssl_missing:
   description: Whether the task failed because the host has no openssl.
   returned: failure
@@ -282,7 +297,15 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge, der, files, openssl, removal
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import (
+    converge,
+    der,
+    files,
+    openssl,
+    provided,
+    removal,
+    watching,
+)
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
     AUTHORITY_OPTIONS,
     CERTIFICATE_OPTIONS,
@@ -292,7 +315,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
 )
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.facts import Anchors, Facts, moment
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import Layout, locked
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome, RefusedError
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE_OPTIONS},
@@ -330,12 +353,14 @@ def converge_all(module: AnsibleModule, layout: Layout, descriptions: list[Descr
     """The result of all certificates; one that fails is told after the others were dealt with."""
     if module.check_mode:
         outcomes, failed = _each(module, layout, descriptions)
+        watched = _watch(layout, descriptions, True)
     else:
         if any(item.state == "present" for item in descriptions):
             openssl.require()
         with locked(layout):
             outcomes, failed = _each(module, layout, descriptions)
-    result = _result(outcomes)
+            watched = _watch(layout, descriptions, False)
+    result = _result(outcomes, watched)
     for text in (text for outcome in outcomes.values() for text in outcome.warnings):
         module.warn(text)
     if failed:
@@ -356,7 +381,7 @@ def _each(
             outcomes[description.name] = _one(module, layout, description, now)
         except openssl.OpensslMissingError:
             raise
-        except (files.FileTroubleError, openssl.OpensslError, converge.RefusedError, der.DerError, OSError) as error:
+        except (files.FileTroubleError, openssl.OpensslError, RefusedError, der.DerError, OSError) as error:
             failed[description.name] = str(error)
     return outcomes, failed
 
@@ -370,7 +395,10 @@ def _one(module: AnsibleModule, layout: Layout, description: Description, now: f
         issuer_not_after=int(given.get("issuer_not_after") or 0),
         intermediates=(given.get("intermediates") or "").encode("ascii"),
         trust=(given.get("trust") or "").encode("ascii"),
+        foreign=bool(given.get("foreign")),
     )
+    if description.certificate_file:
+        return provided.provide(layout, description, anchors, now, module.check_mode, module.params["thorough"])
     if module.params["step"] == "install":
         return converge.install(
             layout, description, anchors, module.params["issued"][description.name].encode("ascii"), now
@@ -387,10 +415,17 @@ def _one(module: AnsibleModule, layout: Layout, description: Description, now: f
     )
 
 
-def _result(outcomes: dict[str, Outcome]) -> dict[str, Any]:
+def _watch(layout: Layout, descriptions: list[Description], check: bool) -> list[str]:
+    """Have each federation's provided files watched, and no others; what changed for that."""
+    federations = dict.fromkeys(item.federation for item in descriptions)
+    return [path for federation in federations for path in watching.settle(layout, federation, check)]
+
+
+def _result(outcomes: dict[str, Outcome], watched: list[str]) -> dict[str, Any]:
     changed = {name: outcome for name, outcome in outcomes.items() if outcome.changed}
     return {
-        "changed": bool(changed),
+        "changed": bool(changed or watched),
+        "watch": watched,
         "certificates": {name: _summary(outcome) for name, outcome in outcomes.items()},
         "requests": {name: outcome.request for name, outcome in outcomes.items() if outcome.request},
         "diff": {

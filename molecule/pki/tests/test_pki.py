@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ import pytest
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from role_host import RoleHost
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from role_host import RoleHost, Run
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 STATE = Path(os.environ["FEDLEARN_ROLE_STATE"])
@@ -263,7 +266,10 @@ def test_another_kind_of_key_is_a_new_one(healed: RoleHost) -> None:
             "certificate web: authority partner is external: it can be trusted, not sign here",
         ),
         ({"pki_certificates": certificates(dns_name=["web"])}, "Supported parameters include: addresses"),
-        ({"pki_authorities": authorities(mode="acme")}, "authority lab: mode acme comes with the infrastructure roles"),
+        (
+            {"pki_authorities": authorities(mode="acme")},
+            "authority lab: mode acme isn't there yet; there are ownca and provided",
+        ),
         (
             {"pki_authorities": authorities(common_name="Other CA")},
             "wanted is CN=Other CA: give this federation a fedlearn_state of its own, or the authority another name",
@@ -310,6 +316,144 @@ def test_an_absent_certificate_goes_whole_and_the_others_stay(role: RoleHost) ->
     assert there(role) == others
     assert role.state(*others) == before
     assert role.play().changed == 1
+
+
+# Certificates that somebody else keeps on the host.
+THEIRS = "/etc/ssl/theirs"
+ORGANISATION = [{"name": "organisation", "party": "lab", "mode": "provided", "ca": f"{STATE}/organisation.pem"}]
+GIVEN = {
+    "name": "given",
+    "federation": "pki-one",
+    "authority": "organisation",
+    "common_name": "given",
+    "dns_names": ["given.example"],
+    "certificate_file": f"{THEIRS}/given.pem",
+    "key_file": f"{THEIRS}/given.key",
+}
+UNITS = [f"/etc/systemd/system/fedlearn-pki-one-certificates.{kind}" for kind in ("path", "service")]
+
+
+class Organisation:
+    """Who keeps certificates on the host: a CA, and what its own tool does there."""
+
+    def __init__(self, role: RoleHost) -> None:
+        self.role = role
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "organisation")])
+        self.builder = x509.CertificateBuilder(issuer_name=name).not_valid_before(
+            datetime.now(UTC) - timedelta(hours=1)
+        )
+        root = self._signed(name, self.key, x509.BasicConstraints(True, None))
+        Path(ORGANISATION[0]["ca"]).write_text(root)
+
+    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> str:
+        builder = self.builder.subject_name(subject).public_key(key.public_key())
+        builder = builder.serial_number(x509.random_serial_number()).not_valid_after(
+            datetime.now(UTC) + timedelta(days=90)
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+    def renew(self, name: str = "given.example") -> int:
+        """Lay a new key and certificate on the host, one after the other; the certificate's serial number."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "from the organisation")])
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        certificate = self._signed(
+            subject,
+            key,
+            x509.BasicConstraints(False, None),
+            x509.SubjectAlternativeName([x509.DNSName(name)]),
+            usage,
+        )
+        for file, content in {"given.key": pem, "given.pem": certificate}.items():
+            self.role.sh(f"umask 077; mkdir -p {THEIRS}; printf '%s' '{content}' > {THEIRS}/{file}.new")
+            self.role.sh(f"mv {THEIRS}/{file}.new {THEIRS}/{file}")
+        return x509.load_pem_x509_certificate(certificate.encode()).serial_number
+
+
+@pytest.fixture
+def organisation(role: RoleHost) -> Iterator[Organisation]:
+    yield Organisation(role)
+    gone = [{"name": "given", "federation": "pki-one", "state": "absent"}]
+    assert role.play(pki_certificates=[*gone, *VARIABLES["pki_certificates"]]).changed == 1
+    assert there(role) == FILES
+    assert role.try_sh(f"ls {' '.join(UNITS)}")[1].count("No such file") == 2
+    role.sh(f"rm -r {THEIRS}")
+
+
+def given(role: RoleHost, *arguments: str, entry: str = "main", most: int | None = None, **changed: Any) -> Run:
+    """A run with the provided certificate among the others."""
+    return role.play(
+        *arguments,
+        entry=entry,
+        most=most,
+        pki_authorities=[*VARIABLES["pki_authorities"], *ORGANISATION],
+        pki_certificates=[*VARIABLES["pki_certificates"], {**GIVEN, **changed}],
+    )
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
+def test_a_provided_certificate_is_taken_over_and_its_renewal_reaches_nginx_without_a_run(
+    organisation: Organisation, host: Any
+) -> None:
+    role = organisation.role
+    organisation.renew()
+    prechecked = given(role, entry="precheck")
+    assert prechecked.code == 0, prechecked.text
+    assert given(role).changed == 1
+    again = given(role, most=1)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert given(role, "--check").changed == 0
+    assert given(role, entry="check").code == 0
+    place = "/etc/fedlearn/pki-one/pki/given"
+    site = {
+        "name": "given",
+        "federation": "pki-one",
+        "listen": [{"address": "127.0.0.1", "port": 8443}],
+        "tls": {"certificate": f"{place}/chain.pem", "key": f"{place}/key.pem"},
+        "upstream": {"servers": ["127.0.0.1:9"]},
+    }
+    nginx = RoleHost(host, "nginx", {"nginx_sites": [site]})
+    try:
+        assert nginx.play().code == 0
+        process = role.sh("systemctl show -p MainPID nginx")
+        new = organisation.renew()
+        eventually(lambda: served(role) == new)
+        assert role.sh("systemctl show -p MainPID nginx") == process
+        eventually(lambda: role.try_sh("systemctl is-active fedlearn-pki-one-certificates.service")[0] == 3)
+        assert (given(role).changed, nginx.play().changed) == (0, 0)
+
+        # one that won't do reaches nobody, and everybody is told
+        organisation.renew("other.example")
+        eventually(lambda: role.try_sh("systemctl is-failed fedlearn-pki-one-certificates.service")[0] == 0)
+        assert served(role) == new
+        refused = given(role)
+        assert refused.code == 2
+        assert "dns_names: lacks given.example (has other.example); what was taken from there before" in refused.words
+        assert given(role, entry="check").code == 2
+        last = organisation.renew()
+        eventually(lambda: served(role) == last)
+        role.sh("systemctl disable --now fedlearn-pki-one-certificates.path")
+        assert "provided files: differing: " in given(role, entry="check").words
+        assert given(role).changed == 1
+    finally:
+        nginx.play(nginx_sites=[{"name": "given", "federation": "pki-one", "state": "absent"}], nginx_remove_data=True)
+
+
+def served(role: RoleHost) -> int:
+    """The serial number of the certificate that nginx shows."""
+    pem = role.try_sh("openssl s_client -connect 127.0.0.1:8443 -servername given.example </dev/null 2>/dev/null")[1]
+    found = re.search(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", pem, re.DOTALL)
+    return x509.load_pem_x509_certificate(found[0].encode()).serial_number if found else 0
 
 
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:

@@ -16,13 +16,9 @@ from . import der, files, openssl
 from .description import Description
 from .facts import Anchors, Facts, examine, facts_of
 from .installed import CERTIFICATE, KEY, MODES, NEXT_KEY, Installed, Layout
-from .outcome import Outcome
+from .outcome import Outcome, RefusedError
 from .renewal import differences, reasons
 from .settling import Settling
-
-
-class RefusedError(Exception):
-    """A certificate that was handed over isn't the one that was asked for; nothing was put in place."""
 
 
 def inspect(
@@ -64,7 +60,7 @@ def install(layout: Layout, description: Description, anchors: Anchors, certific
     outcome = Outcome(changed=True, action="renewed" if CERTIFICATE in installed.found else "issued")
     outcome.before = examine(installed, anchors, False)
     key = _key_of(installed, certificate)
-    facts = facts_of(key, certificate, anchors.issuer, description.usages)
+    facts = facts_of(key, certificate, anchors, description.usages)
     wrong = list(differences(description, facts, anchors, now)) if isinstance(facts, Facts) else [facts]
     if key is None or not isinstance(facts, Facts) or wrong:
         raise RefusedError(

@@ -20,6 +20,7 @@ DNS_NAME = re.compile(
 COMMON_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._@:-]{0,62}[A-Za-z0-9])?")
 KEY_TYPE = re.compile(r"ec-p256|ec-p384|rsa-([0-9]{3,5})")
 RSA_BITS = (3072, 8192)
+HOST_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._@+-]+){2,}")
 USAGES = ("server", "client")
 FORMATS = ("pem", "pkcs12")
 MODES = ("ownca", "external", "csr", "provided", "acme")
@@ -50,6 +51,8 @@ CERTIFICATE_OPTIONS: dict[str, dict[str, Any]] = {
     "lifetime_days": {"type": "int", "default": 397},
     "formats": {"type": "list", "elements": "str", "default": ["pem"], "choices": list(FORMATS)},
     "trust": {"type": "list", "elements": "str", "default": []},
+    "certificate_file": {"type": "str"},
+    "key_file": {"type": "str", "no_log": False},
 }
 
 
@@ -63,6 +66,7 @@ class Description:
 
     ``dns_names`` and ``addresses`` are what it is valid for (addresses in their shortest form), ``usages`` of USAGES,
     ``lifetime_days`` from its signing on, ``trust`` the authorities whose certificates make up ca.pem.
+    ``certificate_file`` and ``key_file`` are where somebody else keeps them on the host, if it is one of those.
     """
 
     name: str
@@ -77,14 +81,16 @@ class Description:
     lifetime_days: int = 397
     formats: tuple[str, ...] = ("pem",)
     trust: tuple[str, ...] = ()
+    certificate_file: str = ""
+    key_file: str = ""
 
 
 @dataclass(frozen=True)
 class AuthorityDescription:
     """One CA.
 
-    ``ca`` is a file on the control node that holds the certificates of an external one. ``published`` are other files
-    there that may hold this CA's own: where one does, it was made already.
+    ``ca`` is a file on the control node that holds the certificates of one whose key lies elsewhere. ``published`` are
+    other files there that may hold this CA's own: where one does, it was made already.
     """
 
     name: str
@@ -94,6 +100,11 @@ class AuthorityDescription:
     lifetime_days: int = 3650
     ca: str | None = field(default=None)
     published: tuple[str, ...] = ()
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether its key isn't on the control node, so that its certificates have to be brought there."""
+        return self.mode != "ownca"
 
 
 def check_name(value: str, what: str) -> str:
@@ -137,7 +148,11 @@ def describe(options: Mapping[str, Any]) -> Description:
         lifetime_days=_days(options["lifetime_days"], where),
         formats=tuple(word for word in FORMATS if word == "pem" or word in options["formats"]),
         trust=tuple(dict.fromkeys(trust)),
+        certificate_file=_file(options, "certificate_file", where),
+        key_file=_file(options, "key_file", where),
     )
+    if bool(description.certificate_file) != bool(description.key_file):
+        raise DescriptionError(f"{where}: certificate_file and key_file are given together")
     if "server" in description.usages and not (description.dns_names or description.addresses):
         raise DescriptionError(f"{where}: a server's certificate needs at least one of dns_names and addresses")
     return description
@@ -159,11 +174,8 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
     where = f"authority {name}"
     party = check_name(options["party"], f"{where}: party")
     mode = options["mode"]
-    if mode in ("csr", "provided", "acme"):
-        raise DescriptionError(
-            f"{where}: mode {mode} comes with the infrastructure roles and isn't there yet; this "
-            "version signs with mode ownca"
-        )
+    if mode in ("csr", "acme"):
+        raise DescriptionError(f"{where}: mode {mode} isn't there yet; there are ownca and provided")
     common_name = options.get("common_name") or ""
     if mode == "ownca":
         common_name = _common_name(common_name, where)
@@ -234,6 +246,14 @@ def _address(value: str, where: str) -> str:
         return str(address)
     except ValueError:
         raise DescriptionError(f"{where}: addresses: {shorten(value)!r} is no IPv4 or IPv6 address") from None
+
+
+def _file(options: Mapping[str, Any], key: str, where: str) -> str:
+    """A path on the host, which goes into a unit file too."""
+    value = options.get(key) or ""
+    if value and not HOST_PATH.fullmatch(value):
+        raise DescriptionError(f"{where}: {key} {shorten(value)!r}: an absolute path of letters, digits and ._@+/-")
+    return value
 
 
 def _days(value: int, where: str) -> int:

@@ -23,6 +23,13 @@ class Anchors:
     issuer_not_after: int  # seconds since 1970
     intermediates: bytes
     trust: bytes  # all CAs to trust
+    foreign: bool = False  # others sign: what a certificate says beyond the description is their affair
+
+    @property
+    def digest(self) -> str:
+        """What a chain was verified with; empty where there is no issuer yet."""
+        parts = [part for part in (self.issuer, self.intermediates) if part]
+        return digest(*parts) if self.issuer else ""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class Facts:
     key_type: str | None
     not_before: int
     not_after: int
-    issuer: str  # digest of the CA's PEM the chain was verified with; empty when it wasn't
+    issuer: str  # digest of the anchors the chain was verified with; empty when it wasn't
     chain_problem: str = ""
 
 
@@ -45,13 +52,19 @@ def examine(installed: Installed, anchors: Anchors, thorough: bool) -> Facts | N
     key, certificate = installed.content(KEY), installed.content(CERTIFICATE)
     if key is None or certificate is None:
         return None
-    if not thorough and installed.record.get("certificate") == digest(key, certificate):
+    known = None if thorough else recorded_facts(installed, key, certificate, anchors)
+    found = known or facts_of(key, certificate, anchors, ())
+    return found if isinstance(found, Facts) else None
+
+
+def recorded_facts(installed: Installed, key: bytes, certificate: bytes, anchors: Anchors) -> Facts | None:
+    """What an earlier run proved of this very pair with these anchors, by the record."""
+    if installed.record.get("certificate") == digest(key, certificate):
         with contextlib.suppress(TypeError, KeyError):
             facts = _facts_from_record(installed.record["facts"])
-            if anchors.issuer is None or facts.issuer == digest(anchors.issuer):
+            if anchors.issuer is None or facts.issuer == anchors.digest:
                 return facts
-    facts_or_reason = facts_of(key, certificate, anchors.issuer, ())
-    return facts_or_reason if isinstance(facts_or_reason, Facts) else None
+    return None
 
 
 def _facts_from_record(given: dict[str, Any]) -> Facts:
@@ -59,7 +72,7 @@ def _facts_from_record(given: dict[str, Any]) -> Facts:
     return Facts(**values)
 
 
-def facts_of(key: bytes | None, certificate: bytes, issuer: bytes | None, usages: tuple[str, ...]) -> Facts | str:
+def facts_of(key: bytes | None, certificate: bytes, anchors: Anchors, usages: tuple[str, ...]) -> Facts | str:
     """The facts of a pair, or in words why it is none. Its chain is verified for ``usages``, or those it names."""
     try:
         blocks = der.blocks(certificate)
@@ -71,9 +84,11 @@ def facts_of(key: bytes | None, certificate: bytes, issuer: bytes | None, usages
         return "%d certificates instead of one" % len(blocks)
     if public is None or public != parsed.public_key:
         return "the key and the certificate don't belong together"
-    if parsed.is_authority or parsed.others:
+    if parsed.is_authority or (parsed.others and not anchors.foreign):
         return "it is a CA's" if parsed.is_authority else "it has names or usages of another kind"
-    wrong = openssl.verify(certificate, issuer, usages or parsed.usages) if issuer else None
+    issuer, strict = anchors.issuer, not anchors.foreign
+    asked = usages or parsed.usages
+    wrong = openssl.verify(certificate, issuer, asked, anchors.intermediates, strict) if issuer else None
     return Facts(
         common_name=parsed.common_name,
         dns_names=parsed.dns_names,
@@ -82,7 +97,7 @@ def facts_of(key: bytes | None, certificate: bytes, issuer: bytes | None, usages
         key_type=der.key_type(parsed.public_key),
         not_before=parsed.not_before,
         not_after=parsed.not_after,
-        issuer=digest(issuer) if issuer and not wrong else "",
+        issuer="" if wrong else anchors.digest,
         chain_problem=wrong or "",
     )
 

@@ -77,13 +77,20 @@ def challenge(nonce: str, name: str) -> str:
     return hashlib.sha256((f"{nonce}/{name}").encode()).hexdigest()
 
 
-def verify(certificate: bytes, issuer: bytes, usages: tuple[str, ...]) -> str | None:
-    """What is wrong now, if anything, with the chain from ``certificate`` to ``issuer`` (both PEM) for ``usages``."""
+def verify(
+    certificate: bytes, issuer: bytes, usages: tuple[str, ...], intermediates: bytes = b"", strict: bool = True
+) -> str | None:
+    """What is wrong now, if anything, with the chain from ``certificate`` to ``issuer`` (all PEM) for ``usages``.
+
+    ``strict`` is for what we sign ourselves: others' CAs lack what X.509 asks for and nobody looks at.
+    """
+    options = ["-x509_strict"] if strict else []
     for usage in usages:
-        with _memory_file(certificate) as leaf, _memory_file(issuer) as root:
-            command = ["verify", "-x509_strict", "-purpose", "ssl" + usage, "-CAfile", _path(root), _path(leaf)]
+        with _memory_file(certificate) as leaf, _memory_file(issuer) as root, _memory_file(intermediates) as between:
+            command = ["verify", *options, "-purpose", "ssl" + usage, "-CAfile", _path(root)]
+            command += ["-untrusted", _path(between)] if intermediates else []
             try:
-                _run(command, "verify the chain", descriptors=(leaf, root))
+                _run([*command, _path(leaf)], "verify the chain", descriptors=(leaf, root, between))
             except OpensslMissingError:
                 raise
             except OpensslError as error:
@@ -91,14 +98,16 @@ def verify(certificate: bytes, issuer: bytes, usages: tuple[str, ...]) -> str | 
     return None
 
 
-def bundle(name: str, key_path: str, chain: bytes, password_path: str) -> bytes:
+def bundle(name: str, key: bytes, chain: bytes, password_path: str) -> bytes:
     """A PKCS#12 file of key and chain that programs on OpenSSL 1.1.1 and 3.x both read."""
-    command = ["pkcs12", "-export", "-inkey", key_path, "-name", name, "-passout", "file:" + password_path]
-    return _run(
-        [*command, "-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256"],
-        "make a PKCS#12 file",
-        chain,
-    )
+    with _memory_file(key) as secret:
+        command = ["pkcs12", "-export", "-inkey", _path(secret), "-name", name, "-passout", "file:" + password_path]
+        return _run(
+            [*command, "-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256"],
+            "make a PKCS#12 file",
+            chain,
+            (secret,),
+        )
 
 
 def bundle_content(bundle_path: str, password_path: str) -> tuple[bytes, bytes] | None:

@@ -11,6 +11,10 @@ from dataclasses import dataclass, field
 from .facts import Facts
 
 
+class RefusedError(Exception):
+    """A certificate that was handed over isn't the one that was asked for; nothing was put in place."""
+
+
 @dataclass
 class Outcome:
     """What was done, or would be, for one certificate."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from .description import BACKDATED, DAY, Description
 from .facts import Anchors, Facts, moment
-from .installed import CERTIFICATE, KEY, Installed, digest
+from .installed import CERTIFICATE, KEY, Installed
 
 _TOLERANCE = 3600  # seconds that a lifetime may differ from whole days
 
@@ -48,6 +48,17 @@ def _a_third_is_left(facts: Facts, now: float) -> bool:
 
 def differences(description: Description, facts: Facts, anchors: Anchors, now: float) -> Iterator[str]:
     """What ``facts`` say otherwise than the description, one sentence each."""
+    yield from _lacks(description, facts) if anchors.foreign else _says_otherwise(description, facts, anchors)
+    if anchors.issuer is not None and facts.issuer != anchors.digest:
+        yield f"its chain doesn't end at the CA that signs now ({facts.chain_problem})"
+    if now >= facts.not_after:
+        yield f"it has ended on {moment(facts.not_after)}"
+    elif now < facts.not_before:
+        yield f"it begins on {moment(facts.not_before)}, and this host's clock says {moment(now)}: set the clock"
+
+
+def _says_otherwise(description: Description, facts: Facts, anchors: Anchors) -> Iterator[str]:
+    """Of a certificate that our own CA signs: it is to be the described one, no more and no less."""
     for what, is_, wanted in (
         ("common_name", facts.common_name, description.common_name),
         ("dns_names", sorted(facts.dns_names), sorted(description.dns_names)),
@@ -57,18 +68,29 @@ def differences(description: Description, facts: Facts, anchors: Anchors, now: f
     ):
         if is_ != wanted:
             yield f"{what}: is {_words(is_)}, to be {_words(wanted)}"
-    if anchors.issuer is not None and facts.issuer != digest(anchors.issuer):
-        yield f"its chain doesn't end at the CA that signs now ({facts.chain_problem})"
-    if now >= facts.not_after:
-        yield f"it has ended on {moment(facts.not_after)}"
-    elif now < facts.not_before:
-        yield f"it begins on {moment(facts.not_before)}, and this host's clock says {moment(now)}: set the clock"
     lifetime = facts.not_after - facts.not_before - BACKDATED
     wanted_lifetime = description.lifetime_days * DAY
     if abs(lifetime - wanted_lifetime) > _TOLERANCE and not (
         lifetime < wanted_lifetime and facts.not_after == anchors.issuer_not_after
     ):
         yield "lifetime_days: is %d, to be %d" % (round(lifetime / DAY), description.lifetime_days)
+
+
+def _lacks(description: Description, facts: Facts) -> Iterator[str]:
+    """Of a certificate that somebody else signed: it has to cover what is described, and may say more.
+
+    Those who are connected to know a client by its common name.
+    """
+    if "client" in description.usages and facts.common_name != description.common_name:
+        yield f"common_name: is {facts.common_name or 'none'}, to be {description.common_name}"
+    for what, has, wanted in (
+        ("dns_names", facts.dns_names, description.dns_names),
+        ("addresses", facts.addresses, description.addresses),
+        ("usages", facts.usages, description.usages),
+    ):
+        lacking = [each for each in wanted if each not in has and f"*.{each.partition('.')[2]}" not in has]
+        if lacking:
+            yield f"{what}: lacks {', '.join(lacking)} (has {_words(list(has))})"
 
 
 def _words(value: Any) -> str:

@@ -40,7 +40,10 @@ _PASSWORD_BYTES = 30  # 240 bits
 
 @dataclass
 class Settling:
-    """One directory as it is settled. ``fresh`` are a certificate, and its key if that is new, to be put there."""
+    """One directory as it is settled. ``fresh`` are a certificate, and its key if that is new, to be put there.
+
+    ``source`` is where a provided one comes from, for the record.
+    """
 
     installed: Installed
     anchors: Anchors
@@ -48,6 +51,7 @@ class Settling:
     check: bool = False
     thorough: bool = False
     fresh: dict[str, bytes] = field(default_factory=dict)
+    source: dict[str, Any] | None = None
 
     def settle(self, facts: Facts) -> None:
         """Write what differs, remove what is left over, and record ``facts`` of the pair."""
@@ -95,7 +99,7 @@ class Settling:
         if self.check:
             return {}, None
         password = self._password()
-        key = self.installed.file(NEXT_KEY if KEY in self.fresh else KEY)
+        key = self.fresh.get(KEY) or self.installed.found[KEY].content
         content = openssl.bundle(self.installed.description.name, key, chain, self.installed.file(PASSWORD))
         return {BUNDLE: content}, digest(content, password)
 
@@ -169,6 +173,8 @@ class Settling:
             "bundle": bundled,
             "facts": asdict(facts) if facts else None,
         }
+        if self.source:
+            record["provided"] = self.source
         text = json.dumps(record, indent=1, sort_keys=True) + "\n"
         if installed.record == json.loads(text) and installed.record_is_roots:
             return

@@ -64,17 +64,20 @@ def serving_names(
 
 def party_authority(federation: Federation, party: Party) -> Authority:
     """The party's own CA; of an external party the one it gave us the certificate of."""
-    return _authority(federation, party, party.name)
+    return _authority(federation, party, party.name, "external" if party.external else party.pki_mode)
 
 
 def store_authority(federation: Federation, party: Party, stack: str) -> Authority:
-    """The CA that issues for one stack's store only, since a store takes every certificate of the CA it trusts."""
-    return _authority(federation, party, f"{party.name}-{stack}-store")
+    """The CA that issues for one stack's store only, since a store takes every certificate of the CA it trusts.
+
+    So it is one of our own, whoever signs the party's other certificates.
+    """
+    return _authority(federation, party, f"{party.name}-{stack}-store", "external" if party.external else "ownca")
 
 
-def _authority(federation: Federation, party: Party, name: str) -> Authority:
-    mode = "external" if party.external else party.pki_mode
-    return Authority(name, party.name, mode, _title(f"{federation.name} {name} CA"), party.ca)
+def _authority(federation: Federation, party: Party, name: str, mode: str) -> Authority:
+    ca = party.pki.get("ca") if mode in ("csr", "provided") else party.ca
+    return Authority(name, party.name, mode, _title(f"{federation.name} {name} CA"), ca)
 
 
 def _title(text: str) -> str:
@@ -102,6 +105,9 @@ def describe(certificate: Certificate, federation: Federation, stack: str) -> di
     if not certificate.usages:
         return entry | {"usages": [], "trust": list(certificate.trust)}
     party = federation.parties[federation.host(certificate.host).party]
+    if party.pki_mode == "provided" and certificate.authority == party.name:
+        of_host = {"name": certificate.name, "host": certificate.host}
+        entry |= {key: party.pki[key].format(**of_host) for key in ("certificate_file", "key_file")}
     return entry | {
         "authority": certificate.authority,
         "common_name": certificate.common_name,

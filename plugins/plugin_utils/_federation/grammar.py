@@ -91,6 +91,27 @@ HOST = Section(
     rules=(Rule("One of address, addresses and first_address.", _one_address),),
 )
 
+_HOST_FILE = Text(
+    pattern=r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._@+-]|\{name\}|\{host\})+){2,}",
+    pattern_name="an absolute path on the host of letters, digits and ._@+/-, with {name} and {host} where they differ",
+)
+_PKI_KEYS = {"ca": ("csr", "provided"), "certificate_file": ("provided",), "key_file": ("provided",)}
+
+
+def _as_its_mode_says(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """Who signs elsewhere is known by a CA; where certificates are provided, by paths."""
+    mode = values["mode"]
+    if mode == "acme":
+        return [(("mode",), "isn't there yet; there are ownca, csr and provided")]
+    wrong: list[tuple[Path, str]] = [
+        ((key,), f"is for mode {' and '.join(modes)}, not {mode}")
+        for key, modes in _PKI_KEYS.items()
+        if key in values and mode not in modes
+    ]
+    missing = [key for key in ("certificate_file", "key_file") if mode == "provided" and key not in values]
+    return wrong + [(("mode",), f"the key '{key}' is missing: where they lie on the hosts") for key in missing]
+
+
 PKI = Section(
     {
         "mode": Key(
@@ -98,8 +119,24 @@ PKI = Section(
             "Who signs: a CA of our own, whoever gets the requests, nobody (they are provided), or an ACME server.",
             default="ownca",
         ),
-        "lifetime_days": Key(Integer(1, 825), "How long a certificate is valid.", default=LIFETIME_DAYS, unit="days"),
-    }
+        "lifetime_days": Key(
+            Integer(1, 825), "How long a certificate of our own CA is valid.", default=LIFETIME_DAYS, unit="days"
+        ),
+        "ca": Key(
+            Text(format="path"),
+            "Where others sign (csr, provided): the file beside the document with their CA's certificates; without it "
+            "public/<party>/<party>.pem of the state folder.",
+            example="files/lab-ca.pem",
+        ),
+        "certificate_file": Key(
+            _HOST_FILE,
+            "With provided: where certificates lie on the hosts, each with what leads to its CA; {name} is the "
+            "certificate's name, {host} the host's.",
+            example="/etc/ssl/fedlearn/{name}.pem",
+        ),
+        "key_file": Key(_HOST_FILE, "With provided: where their keys lie.", example="/etc/ssl/fedlearn/{name}.key"),
+    },
+    rules=(Rule("Keys are those of the mode.", _as_its_mode_says),),
 )
 
 

@@ -54,20 +54,24 @@ class AuthorityError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What hosts are told of an authority: the certificate that signs now, and all that are to be trusted (PEM)."""
+    """What hosts are told of an authority: the certificate that signs now, and all that are to be trusted (PEM).
+
+    Where the key lies elsewhere, any of them may have signed; ``last`` is when the last of them ends.
+    """
 
     issuer: x509.Certificate | None
     bundle: str
+    last: int = 0
 
     @property
     def issuer_pem(self) -> str:
-        """The signing certificate as PEM; empty when only trust is known."""
-        return self.issuer.public_bytes(serialization.Encoding.PEM).decode("ascii") if self.issuer else ""
+        """The signing certificate as PEM; all of them where the key lies elsewhere, and empty when there is none."""
+        return self.issuer.public_bytes(serialization.Encoding.PEM).decode("ascii") if self.issuer else self.bundle
 
     @property
     def issuer_not_after(self) -> int:
         """When the signing certificate ends, in seconds since 1970."""
-        return int(self.issuer.not_valid_after_utc.timestamp()) if self.issuer else 0
+        return int(self.issuer.not_valid_after_utc.timestamp()) if self.issuer else self.last
 
 
 class Authority:
@@ -92,13 +96,13 @@ class Authority:
     @property
     def certificate_path(self) -> str:
         """The file of the certificates to trust."""
-        if self.description.mode == "external" and self.description.ca:
+        if self.description.elsewhere and self.description.ca:
             return self.description.ca
         return public_path(self._state, self.description.party, self.description.name)
 
     def exists(self) -> bool:
         """Whether it has been made. AuthorityError when its certificates are there and the key is not."""
-        if self.description.mode == "external":
+        if self.description.elsewhere:
             return True
         key = os.path.lexists(self.key_path)
         certificates = [self.certificate_path, *self.description.published]
@@ -134,8 +138,8 @@ class Authority:
         """What hosts need to know; the key isn't opened for it."""
         certificates = self._certificates(self._content())
         bundle = "".join(item.public_bytes(serialization.Encoding.PEM).decode("ascii") for item in certificates)
-        if self.description.mode == "external":
-            return Trust(None, bundle)
+        if self.description.elsewhere:
+            return Trust(None, bundle, max(int(each.not_valid_after_utc.timestamp()) for each in certificates))
         if len(certificates) == 1:
             return Trust(certificates[0], bundle)
         return Trust(self.signer()[1], bundle)
@@ -146,7 +150,7 @@ class Authority:
         if found is None:
             hint = (
                 "ask the party for its CA certificate and put it there"
-                if self.description.mode == "external"
+                if self.description.elsewhere
                 else "it has not been made yet"
             )
             raise AuthorityError(f"{self.where}: {self.certificate_path} is missing: {hint}")

@@ -24,7 +24,7 @@ def problems(authorities: Iterable[Authority], secrets: Mapping[str, Iterable[st
     found: list[str] = []
     own: list[Authority] = []
     for authority in authorities:
-        external = authority.description.mode == "external"
+        external = authority.description.elsewhere
         told = _trouble(authority.prove_trust if external else authority.exists, authority.where)
         found += told
         if not (told or external):

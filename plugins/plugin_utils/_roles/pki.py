@@ -29,6 +29,7 @@ _KEY_TYPE = Text(
     pattern=description.KEY_TYPE.pattern,
     pattern_name="a type of key: ec-p256, ec-p384, rsa-3072, rsa-4096",
 )
+_HOST_PATH = Text(pattern=description.HOST_PATH.pattern, pattern_name="an absolute path of letters, digits and ._@+/-")
 _DAYS = Integer(1, 36500)
 
 
@@ -38,9 +39,10 @@ def _complete(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
         return []
     if not values["usages"]:
         return _only_trusted(values)
-    breaches: list[tuple[Path, str]] = [
-        ((), f"the key '{key}' is missing") for key in ("authority", "common_name") if key not in values
-    ]
+    breaches: list[tuple[Path, str]] = []
+    if ("certificate_file" in values) != ("key_file" in values):
+        breaches.append(((), "'certificate_file' and 'key_file' are given together"))
+    breaches += [((), f"the key '{key}' is missing") for key in ("authority", "common_name") if key not in values]
     if "server" in values["usages"] and not values["dns_names"] and not values["addresses"]:
         breaches.append(((), "a server's certificate needs at least one of 'dns_names' and 'addresses'"))
     bits = description.key_bits(values["key_type"])
@@ -83,6 +85,11 @@ CERTIFICATE = Section(
         "trust": Key(
             Items(_NAME), "Authorities whose certificates make up C(ca.pem); empty: the signing one.", default=[]
         ),
+        "certificate_file": Key(
+            _HOST_PATH,
+            "Of a V(provided) authority: the file on the host that holds it, and after it what leads to its CA.",
+        ),
+        "key_file": Key(_HOST_PATH, "The file on the host that holds its key, not encrypted."),
     },
     rules=(Rule("A present certificate is described whole.", _complete),),
 )
@@ -93,13 +100,16 @@ AUTHORITY = Section(
         "party": Key(_NAME, "The party it belongs to.", required=True),
         "mode": Key(
             Choice(("ownca", "external", "csr", "provided", "acme")),
-            "V(ownca) signs on the control node, V(external) is only trusted; the others are refused in this version.",
+            "V(ownca) signs on the control node, certificates of V(provided) lie on the host, V(external) is only "
+            "trusted; the others are refused in this version.",
             default="ownca",
         ),
         "common_name": Key(_COMMON_NAME, "The CA's common name; it keeps the one it was made with."),
         "lifetime_days": Key(_DAYS, "Days a CA is valid when it is made.", default=3650),
         "ca": Key(
-            Text(), "With V(external), the file on the control node that holds its certificates, as absolute path."
+            Text(),
+            "Unless V(ownca), the file on the control node that holds its certificates, as absolute path; otherwise "
+            "C(public/<party>/<name>.pem).",
         ),
         "published": Key(
             Items(Text()),
