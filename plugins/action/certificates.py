@@ -36,6 +36,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority impo
     proven_key,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.sources import problems
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -47,7 +48,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "secrets": {"type": "dict", "default": {}, "no_log": False},
     "sources_only": {"type": "bool", "default": False},
 }
-_OWN = ("requests",)
+_OWN = ("requests", "usable")
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -94,14 +95,38 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "anchors": {item.name: _anchors(item, trusts, authorities) for item in present},
         }
         result = self._module(given, variables)
-        requests = result.pop("requests", {})
+        requests, usable = result.pop("requests", {}), result.pop("usable", [])
         if result.get("failed") or self._task.check_mode:
             self._prove_signing_possible(result, present, authorities)
+            for item in present:  # said with the reasons why a new one is needed
+                if item.authority and authorities[item.authority].description.mode == "csr":
+                    waits = self._desk(item, authorities, options, variables).told(item)
+                    outcome = result.get("certificates", {}).get(item.name, {})
+                    if waits and outcome.get("action") in ("issued", "renewed"):
+                        outcome["reasons"].append(waits)
             return result
         if not requests:
             return result
-        issued = _sign(requests, {item.name: item for item in present}, authorities, nonce)
-        return _merged(result, self._module({**given, "step": "install", "issued": issued}, variables))
+        described = {item.name: item for item in present}
+        for_others = _signed_elsewhere(requests, described, authorities)
+        own = {name: requests[name] for name in requests if name not in for_others} if for_others else requests
+        issued = _sign(own, described, authorities, nonce)
+        desks = {name: self._desk(described[name], authorities, options, variables) for name in for_others}
+        answered, still_open = _exchange({name: requests[name] for name in for_others}, described, desks)
+        issued |= answered
+        if issued:
+            result = _merged(result, self._module({**given, "step": "install", "issued": issued}, variables))
+        return _told(result, still_open, usable)
+
+    def _desk(
+        self,
+        item: Description,
+        authorities: dict[str, Authority],
+        options: dict[str, Any],
+        variables: dict[str, Any],
+    ) -> Desk:
+        party = authorities[item.authority].description.party
+        return Desk(options["state_directory"], party, variables["inventory_hostname"])
 
     def _module(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = self._execute_module(
@@ -213,6 +238,55 @@ def _sign(
         certificate = authorities[present[name].authority].sign(present[name], key, now)
         issued[name] = certificate.public_bytes(Encoding.PEM).decode("ascii")
     return issued
+
+
+def _signed_elsewhere(
+    requests: dict[str, str], described: dict[str, Description], authorities: dict[str, Authority]
+) -> list[str]:
+    """Names of the requests that aren't for a CA of ours."""
+    known = [name for name in requests if name in described] if isinstance(requests, dict) else []
+    return [name for name in known if authorities[described[name].authority].description.elsewhere]
+
+
+def _exchange(
+    requests: dict[str, str], described: dict[str, Description], desks: dict[str, Desk]
+) -> tuple[dict[str, str], dict[str, Waiting | AuthorityError]]:
+    """Answers (PEM) that are there, and what of the other requests is to be told."""
+    issued: dict[str, str] = {}
+    still_open: dict[str, Waiting | AuthorityError] = {}
+    now = datetime.now(UTC)
+    for name, request in requests.items():
+        try:
+            answer = desks[name].exchange(described[name], request, now)
+        except AuthorityError as error:
+            still_open[name] = error
+        else:
+            if isinstance(answer, Waiting):
+                still_open[name] = answer
+            else:
+                issued[name] = answer.decode("ascii", "replace")
+    return issued, still_open
+
+
+def _told(result: dict[str, Any], still_open: dict[str, Waiting | AuthorityError], usable: list[str]) -> dict[str, Any]:
+    """The result with what is waited for: a failure for who has no certificate that will do, else a warning."""
+    wrong = [result["msg"]] if result.get("failed") else []
+    for name, matter in still_open.items():
+        outcome = result["certificates"][name]
+        line = f"certificate {name} {matter}" if isinstance(matter, Waiting) else str(matter)
+        outcome["action"], outcome["changed"] = "waiting", isinstance(matter, Waiting) and matter.laid
+        outcome["reasons"].append(line)
+        for side in ("before", "after"):
+            result.get("diff", {}).get(side, {}).pop(name, None)
+        if isinstance(matter, AuthorityError) or name not in usable:
+            wrong.append(line)
+        else:
+            result.setdefault("warnings", []).append(line)
+    outcomes = result["certificates"].values()
+    result["changed"] = any(outcome["changed"] for outcome in outcomes) or bool(result.get("watch"))
+    if wrong:
+        result.update(failed=True, msg="\n".join(wrong))
+    return result
 
 
 def _merged(inspected: dict[str, Any], installed: dict[str, Any]) -> dict[str, Any]:

@@ -121,7 +121,11 @@ options:
             trusted only.
           - Of a V(provided) one, certificates and keys lie on the host (I(certificates[].certificate_file)). They are
             proven, laid in place, and watched by units of systemd, which take them in when they are renewed.
-          - V(csr) and V(acme) are refused in this version.
+          - Of a V(csr) one, somebody else signs. The request is laid to
+            C(<state_directory>/public/<party>/requests/<host>/<certificate>.csr), and the certificate, with the
+            intermediate ones after it, is picked up beside it, as C(.pem). While it isn't there, and the one that is
+            installed won't do, the task fails and says what it waits for.
+          - V(acme) is refused in this version.
         type: str
         choices: [ownca, external, csr, provided, acme]
         default: ownca
@@ -253,7 +257,7 @@ certificates:
   type: dict
   contains:
     action:
-      description: V(none), V(issued), V(renewed), V(repaired) or V(removed).
+      description: V(none), V(issued), V(renewed), V(repaired), V(removed), or V(waiting) for somebody else to sign.
       type: str
       returned: always
     changed:
@@ -428,6 +432,7 @@ def _result(outcomes: dict[str, Outcome], watched: list[str]) -> dict[str, Any]:
         "watch": watched,
         "certificates": {name: _summary(outcome) for name, outcome in outcomes.items()},
         "requests": {name: outcome.request for name, outcome in outcomes.items() if outcome.request},
+        "usable": [name for name, outcome in outcomes.items() if outcome.usable],
         "diff": {
             "before": {name: _visible(outcome.before) for name, outcome in changed.items()},
             "after": {name: _visible(outcome.after, outcome) for name, outcome in changed.items()},

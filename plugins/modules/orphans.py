@@ -100,7 +100,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki import removal
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import removal, watching
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import Description
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import Layout, locked, recorded
@@ -146,6 +146,7 @@ def remove_certificates(federation: str, names: list) -> None:
     with locked(LAYOUT):
         for name in names:
             removal.remove(LAYOUT, Description(name, federation, "absent"))
+        watching.settle(LAYOUT, federation)
 
 
 def remove_services(owned: state.Owned, names: list, remove_data: bool) -> list:

@@ -268,7 +268,7 @@ def test_another_kind_of_key_is_a_new_one(healed: RoleHost) -> None:
         ({"pki_certificates": certificates(dns_name=["web"])}, "Supported parameters include: addresses"),
         (
             {"pki_authorities": authorities(mode="acme")},
-            "authority lab: mode acme isn't there yet; there are ownca and provided",
+            "authority lab: mode acme isn't there yet; there are ownca, csr and provided",
         ),
         (
             {"pki_authorities": authorities(common_name="Other CA")},
@@ -343,11 +343,11 @@ class Organisation:
         self.builder = x509.CertificateBuilder(issuer_name=name).not_valid_before(
             datetime.now(UTC) - timedelta(hours=1)
         )
-        root = self._signed(name, self.key, x509.BasicConstraints(True, None))
+        root = self._signed(name, self.key.public_key(), x509.BasicConstraints(True, None))
         Path(ORGANISATION[0]["ca"]).write_text(root)
 
-    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> str:
-        builder = self.builder.subject_name(subject).public_key(key.public_key())
+    def _signed(self, subject: x509.Name, key: Any, *extensions: x509.ExtensionType) -> str:
+        builder = self.builder.subject_name(subject).public_key(key)
         builder = builder.serial_number(x509.random_serial_number()).not_valid_after(
             datetime.now(UTC) + timedelta(days=90)
         )
@@ -355,19 +355,18 @@ class Organisation:
             builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
+    def sign(self, key: Any, name: str) -> str:
+        """A server's certificate for a public key."""
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "from the organisation")])
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        names = x509.SubjectAlternativeName([x509.DNSName(name)])
+        return self._signed(subject, key, x509.BasicConstraints(False, None), names, usage)
+
     def renew(self, name: str = "given.example") -> int:
         """Lay a new key and certificate on the host, one after the other; the certificate's serial number."""
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "from the organisation")])
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-        certificate = self._signed(
-            subject,
-            key,
-            x509.BasicConstraints(False, None),
-            x509.SubjectAlternativeName([x509.DNSName(name)]),
-            usage,
-        )
+        certificate = self.sign(key.public_key(), name)
         for file, content in {"given.key": pem, "given.pem": certificate}.items():
             self.role.sh(f"umask 077; mkdir -p {THEIRS}; printf '%s' '{content}' > {THEIRS}/{file}.new")
             self.role.sh(f"mv {THEIRS}/{file}.new {THEIRS}/{file}")
@@ -381,7 +380,7 @@ def organisation(role: RoleHost) -> Iterator[Organisation]:
     assert role.play(pki_certificates=[*gone, *VARIABLES["pki_certificates"]]).changed == 1
     assert there(role) == FILES
     assert role.try_sh(f"ls {' '.join(UNITS)}")[1].count("No such file") == 2
-    role.sh(f"rm -r {THEIRS}")
+    role.sh(f"rm -rf {THEIRS}")
 
 
 def given(role: RoleHost, *arguments: str, entry: str = "main", most: int | None = None, **changed: Any) -> Run:
@@ -447,6 +446,50 @@ def test_a_provided_certificate_is_taken_over_and_its_renewal_reaches_nginx_with
         assert given(role).changed == 1
     finally:
         nginx.play(nginx_sites=[{"name": "given", "federation": "pki-one", "state": "absent"}], nginx_remove_data=True)
+
+
+def test_a_request_waits_for_its_signature_and_the_answer_is_picked_up(organisation: Organisation) -> None:
+    role = organisation.role
+    asked = {
+        "pki_authorities": [*VARIABLES["pki_authorities"], {**ORGANISATION[0], "mode": "csr"}],
+        "pki_certificates": [
+            *VARIABLES["pki_certificates"],
+            {key: value for key, value in GIVEN.items() if not key.endswith("_file")},
+        ],
+    }
+    desk = STATE / "public/lab/requests/host"
+    assert role.play(entry="precheck", **asked).code == 0
+    assert not desk.exists()
+    line = (
+        f"certificate given waits to be signed: the request is {desk}/given.csr, and the certificate belongs into "
+        f"{desk}/given.pem"
+    )
+    waiting = role.play(**asked)
+    assert (waiting.code, waiting.failed) == (2, 1), waiting.text
+    assert line in waiting.words
+    laid = (desk / "given.csr").stat().st_mtime_ns
+    assert line in role.play(**asked).words
+    assert (desk / "given.csr").stat().st_mtime_ns == laid
+    assert line in role.play(entry="check", **asked).words
+    request = x509.load_pem_x509_csr((desk / "given.csr").read_bytes())
+    stranger = ec.generate_private_key(ec.SECP256R1()).public_key()
+    for key, name, reason in (
+        (stranger, "given.example", "given.pem was signed for another key than that of the request beside it"),
+        (request.public_key(), "other.example", "dns_names: lacks given.example (has other.example)"),
+    ):
+        (desk / "given.pem").write_text(organisation.sign(key, name))
+        refused = role.play(**asked)
+        assert refused.code == 2
+        assert reason in refused.words
+        assert role.try_sh("ls /etc/fedlearn/pki-one/pki/given/cert.pem")[0] != 0
+    (desk / "given.pem").write_text(organisation.sign(request.public_key(), "given.example"))
+    done = role.play(**asked)
+    assert (done.code, done.changed) == (0, 1), done.text
+    again = role.play(most=1, **asked)
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert role.play(entry="check", **asked).code == 0
+    held = role.sh("cat /etc/fedlearn/pki-one/pki/given/cert.pem")
+    assert x509.load_pem_x509_certificate(held.encode()).public_key() == request.public_key()
 
 
 def served(role: RoleHost) -> int:

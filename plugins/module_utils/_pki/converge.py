@@ -11,12 +11,14 @@ takes the certificate signed for that request. Both end in ``settle``: the next 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from . import der, files, openssl
 from .description import Description
 from .facts import Anchors, Facts, examine, facts_of
-from .installed import CERTIFICATE, KEY, MODES, NEXT_KEY, Installed, Layout
+from .installed import CERTIFICATE, CHAIN, KEY, MODES, NEXT_KEY, Installed, Layout
 from .outcome import Outcome, RefusedError
+from .provided import split
 from .renewal import differences, reasons
 from .settling import Settling
 
@@ -41,6 +43,9 @@ def inspect(
     if not description.usages:
         Settling(installed, anchors, outcome, check).settle_trust()
         return outcome
+    if anchors.foreign:
+        anchors = _with_intermediates(anchors, installed.content(CHAIN))
+        renew = renew or NEXT_KEY in installed.found  # a key that others haven't signed for yet
     facts = examine(installed, anchors, thorough)
     outcome.before = facts
     outcome.reasons = list(reasons(installed, facts, anchors, now, outcome.warnings, renew))
@@ -50,14 +55,25 @@ def inspect(
     outcome.changed = True
     outcome.action = "renewed" if CERTIFICATE in installed.found else "issued"
     if not check:
-        outcome.request = openssl.request(_key_to_certify(installed, renew), openssl.challenge(nonce, description.name))
+        outcome.usable = facts is not None and not list(differences(description, facts, anchors, now))
+        outcome.request = _request(_key_to_certify(installed, renew), description, anchors, nonce)
     return outcome
+
+
+def _request(key_path: str, description: Description, anchors: Anchors, nonce: str) -> str:
+    """Our own CA signs what it was told, and needs a proof of the key in this run; others need all they are to sign."""
+    if anchors.foreign:
+        return openssl.certificate_request(key_path, description)
+    return openssl.request(key_path, openssl.challenge(nonce, description.name))
 
 
 def install(layout: Layout, description: Description, anchors: Anchors, certificate: bytes, now: float) -> Outcome:
     """Put the certificate signed for this host's request in place, once all about it has been checked."""
     installed = Installed(layout, description, create=True)
     outcome = Outcome(changed=True, action="renewed" if CERTIFICATE in installed.found else "issued")
+    if anchors.foreign:
+        anchors = _with_intermediates(anchors, certificate)
+        certificate, _intermediates = split(certificate)
     outcome.before = examine(installed, anchors, False)
     key = _key_of(installed, certificate)
     facts = facts_of(key, certificate, anchors, description.usages)
@@ -70,6 +86,14 @@ def install(layout: Layout, description: Description, anchors: Anchors, certific
     Settling(installed, anchors, outcome, fresh=fresh).settle(facts)
     outcome.reasons = []  # those of the inspection are told
     return outcome
+
+
+def _with_intermediates(anchors: Anchors, chain: bytes | None) -> Anchors:
+    """The anchors, with what leads from the certificate of ``chain`` to them."""
+    try:
+        return replace(anchors, intermediates=split(chain or b"")[1])
+    except RefusedError:
+        return anchors
 
 
 def _key_to_certify(installed: Installed, renew: bool) -> str:

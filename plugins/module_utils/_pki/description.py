@@ -174,8 +174,8 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
     where = f"authority {name}"
     party = check_name(options["party"], f"{where}: party")
     mode = options["mode"]
-    if mode in ("csr", "acme"):
-        raise DescriptionError(f"{where}: mode {mode} isn't there yet; there are ownca and provided")
+    if mode == "acme":
+        raise DescriptionError(f"{where}: mode acme isn't there yet; there are ownca, csr and provided")
     common_name = options.get("common_name") or ""
     if mode == "ownca":
         common_name = _common_name(common_name, where)

@@ -17,9 +17,10 @@ import subprocess
 from collections.abc import Iterator
 
 from . import der
-from .description import key_bits
+from .description import Description, key_bits
 
 _TIMEOUT = 120
+_PURPOSES = {"server": "serverAuth", "client": "clientAuth"}
 _CURVES = {"ec-p256": "P-256", "ec-p384": "P-384"}
 
 
@@ -65,11 +66,24 @@ def public_key(key: bytes) -> bytes | None:
         return None
 
 
-def request(key_path: str, subject: str) -> str:
-    """A signing request (PEM) that proves the key at ``key_path`` and says nothing but the common name ``subject``."""
-    configuration = f"[req]\ndistinguished_name = name\nprompt = no\nstring_mask = utf8only\n[name]\nCN = {subject}\n"
+def request(key_path: str, subject: str, extensions: tuple[str, ...] = ()) -> str:
+    """A signing request (PEM) that proves the key at ``key_path`` and says the common name ``subject``.
+
+    ``extensions`` are lines of a configuration; without any it says nothing else.
+    """
+    asked = ["req_extensions = asked", "[asked]", *extensions] if extensions else []
+    lines = ["[req]", "distinguished_name = name", "prompt = no", "string_mask = utf8only", *asked]
+    configuration = "\n".join([*lines, "[name]", f"CN = {subject}", ""])
     command = ["req", "-new", "-sha256", "-key", key_path, "-config", "/dev/stdin"]
     return _run(command, "make a signing request", configuration.encode("ascii")).decode("ascii")
+
+
+def certificate_request(key_path: str, description: Description) -> str:
+    """A request for others to sign: it says all that the certificate is to say."""
+    names = [f"DNS:{name}" for name in description.dns_names] + [f"IP:{each}" for each in description.addresses]
+    extensions = [f"subjectAltName = {','.join(names)}"] if names else []
+    extensions.append("extendedKeyUsage = " + ",".join(_PURPOSES[usage] for usage in description.usages))
+    return request(key_path, description.common_name, tuple(extensions))
 
 
 def challenge(nonce: str, name: str) -> str:

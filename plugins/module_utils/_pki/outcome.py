@@ -17,12 +17,16 @@ class RefusedError(Exception):
 
 @dataclass
 class Outcome:
-    """What was done, or would be, for one certificate."""
+    """What was done, or would be, for one certificate.
+
+    ``usable`` is whether the one that is there will do until a new one came for its ``request``.
+    """
 
     changed: bool = False
     action: str = "none"
     reasons: list[str] = field(default_factory=list)
     request: str | None = None
+    usable: bool = False
     before: Facts | None = None
     after: Facts | None = None
     warnings: list[str] = field(default_factory=list)

@@ -79,8 +79,10 @@ def _says_otherwise(description: Description, facts: Facts, anchors: Anchors) ->
 def _lacks(description: Description, facts: Facts) -> Iterator[str]:
     """Of a certificate that somebody else signed: it has to cover what is described, and may say more.
 
-    Those who are connected to know a client by its common name.
+    Those who are connected to know a client by its common name. A key that we made is to be the one described.
     """
+    if not description.key_file and facts.key_type != description.key_type:
+        yield f"key_type: is {facts.key_type}, to be {description.key_type}"
     if "client" in description.usages and facts.common_name != description.common_name:
         yield f"common_name: is {facts.common_name or 'none'}, to be {description.common_name}"
     for what, has, wanted in (

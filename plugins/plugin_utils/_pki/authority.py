@@ -44,6 +44,8 @@ _UNREADABLE = (
     x509.UnsupportedGeneralNameType,
 )
 """All that the library has been seen to raise for a certificate with one wrong byte."""
+UNREADABLE_REQUEST = (*_UNREADABLE, UnicodeEncodeError, InvalidSignature)
+"""The same for a request."""
 _CURVES = {"ec-p256": "secp256r1", "ec-p384": "secp384r1"}
 _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
@@ -319,15 +321,19 @@ def proven_key(pem: str, challenge: str, description: Description) -> PublicKey:
         raise AuthorityError(f"{where} is no text of at most {REQUEST_LIMIT} characters")
     try:
         request = x509.load_pem_x509_csr(pem.encode("ascii"))
-        valid = request.is_signature_valid
-        public_key = request.public_key()
         subject = [str(item.value) for item in request.subject]
-    except (ValueError, UnicodeEncodeError, UnsupportedAlgorithm, InvalidSignature) as error:
+        if subject != [challenge]:
+            raise AuthorityError(f"{where} was not made in this run for this certificate")
+        return requested_key(request, description, where)
+    except UNREADABLE_REQUEST as error:
         raise AuthorityError(f"{where} can't be read: {error}") from None
-    if not valid:
+
+
+def requested_key(request: x509.CertificateSigningRequest, description: Description, where: str) -> PublicKey:
+    """The public key of a request that is signed by it, and of the kind described; AuthorityError otherwise."""
+    public_key = request.public_key()
+    if not request.is_signature_valid:
         raise AuthorityError(f"{where} isn't signed by the key it carries")
-    if subject != [challenge]:
-        raise AuthorityError(f"{where} was not made in this run for this certificate")
     if (
         not isinstance(public_key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey))
         or _kind(public_key) != description.key_type

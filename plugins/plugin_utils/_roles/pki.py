@@ -100,8 +100,8 @@ AUTHORITY = Section(
         "party": Key(_NAME, "The party it belongs to.", required=True),
         "mode": Key(
             Choice(("ownca", "external", "csr", "provided", "acme")),
-            "V(ownca) signs on the control node, certificates of V(provided) lie on the host, V(external) is only "
-            "trusted; the others are refused in this version.",
+            "V(ownca) signs on the control node, for V(csr) somebody else does, certificates of V(provided) lie on the "
+            "host, V(external) is only trusted; V(acme) is refused in this version.",
             default="ownca",
         ),
         "common_name": Key(_COMMON_NAME, "The CA's common name; it keeps the one it was made with."),

@@ -16,10 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.fedlearn.infra.plugins.action.certificates import _sign
+from ansible_collections.fedlearn.infra.plugins.action.certificates import _exchange, _sign, _told
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription, Description
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.openssl import challenge
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting
 
 NONCE = "0" * 32
 WEB = Description("web", "demo", "present", "lab", "web.host1", ("web",), (), ("server",))
@@ -61,3 +62,44 @@ def test_a_host_gets_nothing_that_is_not_described_for_it(
 ) -> None:
     with pytest.raises(AuthorityError, match=message):
         _sign(asked, {"web": WEB}, authorities, NONCE)
+
+
+def result(*names: str, **more: Any) -> dict[str, Any]:
+    """What the module said of certificates that it asked for."""
+    outcome = {"action": "issued", "changed": True, "reasons": ["there is no certificate yet"], "files": []}
+    rows = {name: {**outcome, "reasons": [*outcome["reasons"]]} for name in names}
+    return {"changed": True, "certificates": rows, "diff": {"before": dict(rows), "after": dict(rows)}, **more}
+
+
+WAITING = Waiting("/s/web.csr", "/s/web.pem", laid=False)
+LINE = "certificate web waits to be signed: the request is /s/web.csr, and the certificate belongs into /s/web.pem"
+
+
+def test_who_has_no_certificate_that_will_do_fails_and_says_what_it_waits_for() -> None:
+    found = _told(result("web"), {"web": WAITING}, [])
+    assert (found["failed"], found["msg"], found["changed"]) == (True, LINE, False)
+    row = found["certificates"]["web"]
+    assert (row["action"], row["changed"], row["reasons"][-1]) == ("waiting", False, LINE)
+    assert found["diff"] == {"before": {}, "after": {}}
+    laid = _told(result("web"), {"web": Waiting("/s/web.csr", "/s/web.pem", laid=True)}, [])
+    assert laid["changed"]
+
+
+def test_who_has_one_that_will_do_goes_on_with_a_warning_and_nothing_of_the_others_is_lost() -> None:
+    found = _told(result("web", "store"), {"web": WAITING}, ["web"])
+    assert (found.get("failed"), found["warnings"], found["changed"]) == (None, [LINE], True)
+    found = _told(result("web", failed=True, msg="certificate store: no"), {"web": WAITING}, [])
+    assert found["msg"] == f"certificate store: no\n{LINE}"
+
+
+def test_a_refused_answer_fails_even_where_the_present_one_will_do() -> None:
+    found = _told(result("web"), {"web": AuthorityError("certificate web: it is wrong")}, ["web"])
+    assert (found["failed"], found["msg"]) == (True, "certificate web: it is wrong")
+
+
+def test_each_request_is_answered_on_its_own(tmp_path: Path) -> None:
+    desks = {name: Desk(str(tmp_path), "lab", "host1") for name in ("web", "store")}
+    store = Description("store", "demo", "present", "lab", "store.host1", usages=("client",))
+    issued, still_open = _exchange({"web": "x", "store": "y"}, {"web": WEB, "store": store}, desks)
+    assert issued == {}
+    assert [str(matter).partition(":")[0] for matter in still_open.values()] == ["certificate web", "certificate store"]

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import converge, openssl
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
@@ -25,7 +26,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
 )
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.facts import Anchors
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import MODES, Layout, recorded
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome, RefusedError
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.removal import remove
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, proven_key
 
@@ -208,10 +209,10 @@ def test_what_was_signed_for_another_key_or_name_is_refused_and_nothing_changes(
     other = replace(STORE, common_name="other.host1")
     foreign = host.pki.parent / "foreign.pem"
     foreign.write_bytes(openssl.generate_key("ec-p256"))
-    with pytest.raises(converge.RefusedError, match="don't belong together"):
+    with pytest.raises(RefusedError, match="don't belong together"):
         host.install(host.sign(openssl.request(str(foreign), openssl.challenge("nonce", "store"))))
     asked = host.inspect(other)
-    with pytest.raises(converge.RefusedError, match=r"common_name: is other\.host1, to be store\.host1"):
+    with pytest.raises(RefusedError, match=r"common_name: is other\.host1, to be store\.host1"):
         host.install(host.sign(asked.request, other))
     assert {path.name: path.read_bytes() for path in host.pki.iterdir()} == before
 
@@ -231,6 +232,69 @@ def test_removal_takes_all_that_is_ours_and_tells_what_is_not(host: Host) -> Non
     assert remove(host.layout, gone).changed
     assert not host.pki.exists()
     assert not remove(host.layout, gone).changed
+
+
+def _elsewhere(host: Host) -> Host:
+    """The host, its certificates being signed by somebody else."""
+    host.anchors = replace(host.anchors, foreign=True)
+    return host
+
+
+def _answered(host: Host, request: str | None, days: int = 397) -> bytes:
+    """What somebody else signs, seen with our own CA: of the request only the key counts here."""
+    key = x509.load_pem_x509_csr(str(request).encode()).public_key()
+    now = datetime.now(UTC).replace(microsecond=0)
+    wanted = replace(STORE, lifetime_days=days, dns_names=("store", "more.example"))
+    return host.authority.sign(wanted, key, now).public_bytes(Encoding.PEM)  # type: ignore[arg-type]
+
+
+def test_what_others_are_to_sign_says_all_and_asks_with_the_same_key_until_it_is_signed(empty: Host) -> None:
+    host = _elsewhere(empty)
+    asked = host.inspect()
+    assert (asked.action, asked.usable) == ("issued", False)
+    request = x509.load_pem_x509_csr(str(asked.request).encode())
+    assert request.subject.rfc4514_string() == "CN=store.host1"
+    names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["store"]
+    again = host.inspect()
+    assert x509.load_pem_x509_csr(str(again.request).encode()).public_key() == request.public_key()
+    host.install(_answered(host, again.request, days=200))
+    assert set(host.modes()) == HERE
+    assert not host.inspect().changed
+
+
+def test_one_that_others_signed_is_asked_for_anew_in_time_and_will_do_until_then(empty: Host) -> None:
+    host, day = _elsewhere(empty), 86400
+    host.install(_answered(host, host.inspect().request))
+    key = host.key()
+    asked = host.inspect(later=265 * day)
+    assert (asked.usable, len(asked.reasons)) == (True, 1)
+    assert not host.inspect(later=398 * day).usable
+    host.install(_answered(host, asked.request))
+    assert host.key() == key
+
+
+def test_a_new_key_that_others_have_not_signed_for_yet_stays_until_they_have(empty: Host) -> None:
+    host = _elsewhere(empty)
+    host.install(_answered(host, host.inspect().request))
+    key = host.key()
+    asked = host.inspect(renew=True)
+    for _later in range(2):
+        waiting = host.inspect()
+        assert (waiting.usable, host.key()) == (True, key)
+    host.install(_answered(host, waiting.request))
+    public = x509.load_pem_x509_csr(str(asked.request).encode()).public_key()
+    assert host.key() == public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != key
+    assert not host.inspect().changed
+
+
+def test_what_others_signed_otherwise_is_refused(empty: Host) -> None:
+    host = _elsewhere(empty)
+    lacking = replace(STORE, dns_names=("store", "other"))
+    request = host.inspect(lacking).request
+    with pytest.raises(RefusedError, match=r"dns_names: lacks other \(has store, more\.example\)"):
+        host.install(_answered(host, request), lacking)
+    assert set(host.modes()) == {"key.next.pem"}
 
 
 TRUSTED = Description("store", "demo", "present", usages=(), trust=("lab",))
