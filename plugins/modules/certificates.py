@@ -149,6 +149,19 @@ options:
         type: list
         elements: path
         default: []
+      permitted_names:
+        description:
+          - With I(authorities[].mode=ownca), the DNS names it may certify, each with all below it. Empty, any.
+          - They stand in the CA's own certificate (name constraints), so whoever verifies enforces them. A CA keeps
+            what it was made with; the task fails when that is something else.
+        type: list
+        elements: str
+        default: []
+      permitted_networks:
+        description: The same for networks of addresses. The loopback's are always permitted.
+        type: list
+        elements: str
+        default: []
   state_directory:
     description:
       - Directory on the control node below which C(.ca/) and C(public/) lie.
@@ -402,7 +415,7 @@ def _one(module: AnsibleModule, layout: Layout, description: Description, now: f
         foreign=bool(given.get("foreign")),
     )
     if description.certificate_file:
-        return provided.provide(layout, description, anchors, now, module.check_mode, module.params["thorough"])
+        return _provide(module, layout, description, anchors, now)
     if module.params["step"] == "install":
         return converge.install(
             layout, description, anchors, module.params["issued"][description.name].encode("ascii"), now
@@ -417,6 +430,16 @@ def _one(module: AnsibleModule, layout: Layout, description: Description, now: f
         module.params["thorough"],
         module.params["renew"],
     )
+
+
+def _provide(module: AnsibleModule, layout: Layout, description: Description, anchors: Anchors, now: float) -> Outcome:
+    """Take a provided certificate over; in check mode it stays unproven where openssl isn't there yet."""
+    try:
+        return provided.provide(layout, description, anchors, now, module.check_mode, module.params["thorough"])
+    except openssl.OpensslMissingError:
+        if not module.check_mode:
+            raise
+        return Outcome(changed=True, action="issued", warnings=[f"{description.name} can't be proven without openssl"])
 
 
 def _watch(layout: Layout, descriptions: list[Description], check: bool) -> list[str]:

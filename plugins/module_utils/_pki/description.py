@@ -36,6 +36,8 @@ AUTHORITY_OPTIONS: dict[str, dict[str, Any]] = {
     "lifetime_days": {"type": "int", "default": 3650},
     "ca": {"type": "path"},
     "published": {"type": "list", "elements": "path", "default": []},
+    "permitted_names": {"type": "list", "elements": "str", "default": []},
+    "permitted_networks": {"type": "list", "elements": "str", "default": []},
 }
 CERTIFICATE_OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -90,7 +92,8 @@ class AuthorityDescription:
     """One CA.
 
     ``ca`` is a file on the control node that holds the certificates of one whose key lies elsewhere. ``published`` are
-    other files there that may hold this CA's own: where one does, it was made already.
+    other files there that may hold this CA's own: where one does, it was made already. ``permitted_names`` and
+    ``permitted_networks`` are all that its certificate lets it certify; without any of a kind it may certify all.
     """
 
     name: str
@@ -100,6 +103,8 @@ class AuthorityDescription:
     lifetime_days: int = 3650
     ca: str | None = field(default=None)
     published: tuple[str, ...] = ()
+    permitted_names: tuple[str, ...] = ()
+    permitted_networks: tuple[str, ...] = ()
 
     @property
     def elsewhere(self) -> bool:
@@ -189,6 +194,8 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
         lifetime_days=_days(options["lifetime_days"], where),
         ca=options.get("ca"),
         published=tuple(options.get("published") or ()),
+        permitted_names=tuple(_dns_name(each, where) for each in options.get("permitted_names") or ()),
+        permitted_networks=tuple(_network(each, where) for each in options.get("permitted_networks") or ()),
     )
 
 
@@ -254,6 +261,13 @@ def _file(options: Mapping[str, Any], key: str, where: str) -> str:
     if value and not HOST_PATH.fullmatch(value):
         raise DescriptionError(f"{where}: {key} {shorten(value)!r}: an absolute path of letters, digits and ._@+/-")
     return value
+
+
+def _network(value: str, where: str) -> str:
+    try:
+        return str(ipaddress.ip_network(value))
+    except ValueError as error:
+        raise DescriptionError(f"{where}: permitted_networks: {error}") from None
 
 
 def _days(value: int, where: str) -> int:

@@ -36,7 +36,16 @@ _RANK = ("none", "reload", "restart")
 
 def main(federation: str) -> int:
     """The program's exit status."""
-    layout = Layout()
+    try:
+        wrong = _take_and_load(Layout(), federation)
+    except (files.FileTroubleError, OSError, ValueError) as error:
+        wrong = [str(error)]
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _take_and_load(layout: Layout, federation: str) -> list[str]:
     end = time.monotonic() + _PATIENCE
     while True:
         with locked(layout):
@@ -44,10 +53,7 @@ def main(federation: str) -> int:
         if not wrong or time.monotonic() > end:
             break
         time.sleep(1)
-    wrong += load(layout, federation)
-    for line in wrong:
-        print(line, file=sys.stderr)
-    return 1 if wrong else 0
+    return wrong + load(layout, federation)
 
 
 def take(layout: Layout, federation: str) -> list[str]:

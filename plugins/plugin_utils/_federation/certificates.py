@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .._pki.names import permits
 from . import network
 from .model import Authority, Certificate, Federation, Host, Party, Placement
 
@@ -87,6 +88,29 @@ def _title(text: str) -> str:
     return f"{text[: MAX_COMMON_NAME - 13]}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
+def service_name(party: Party, name: str) -> str:
+    """What the certificate ``name`` is called among its DNS names, where it has to have one that is its own.
+
+    Where the party's CA may certify some names only, it lies below the first of them.
+    """
+    names = party.pki.get("permitted", {}).get("names")
+    return f"{name}.{names[0]}" if names else name
+
+
+def is_permitted(party: Party, wanted: str) -> bool:
+    """Whether the party's CA may certify this DNS name or address."""
+    permitted = party.pki.get("permitted", {})
+    return permits(permitted.get("names", ()), permitted.get("networks", ()), wanted)
+
+
+def _dns_names(certificate: Certificate, party: Party) -> list[str]:
+    """Its DNS names. Without any, the common name would be taken for one: then the CA has to permit it."""
+    own = service_name(party, certificate.name)
+    if own == certificate.name or certificate.authority != party.name:
+        return list(certificate.dns_names)
+    return [own, *(name for name in certificate.dns_names if name not in (own, certificate.name))]
+
+
 def trusted(name: str, host: str, *authorities: str) -> Certificate:
     """What a component trusts that has no certificate of its own: of the files in ``paths`` only ``ca``."""
     return Certificate(name, host, "", "", usages=(), trust=authorities)
@@ -111,7 +135,7 @@ def describe(certificate: Certificate, federation: Federation, stack: str) -> di
     return entry | {
         "authority": certificate.authority,
         "common_name": certificate.common_name,
-        "dns_names": list(certificate.dns_names),
+        "dns_names": _dns_names(certificate, party),
         "addresses": list(certificate.addresses),
         "usages": list(certificate.usages),
         "key_type": KEY_TYPE,

@@ -95,7 +95,29 @@ _HOST_FILE = Text(
     pattern=r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._@+-]|\{name\}|\{host\})+){2,}",
     pattern_name="an absolute path on the host of letters, digits and ._@+/-, with {name} and {host} where they differ",
 )
-_PKI_KEYS = {"ca": ("csr", "provided"), "certificate_file": ("provided",), "key_file": ("provided",)}
+_PKI_KEYS = {
+    "ca": ("csr", "provided"),
+    "certificate_file": ("provided",),
+    "key_file": ("provided",),
+    "permitted": ("ownca",),
+}
+_PERMITTED = Section(
+    {
+        "names": Key(
+            Items(Text(format="dns_name")),
+            "DNS names, each with all below it. Certificates of services then carry their name below the first.",
+            default=[],
+            example=["lab.example"],
+        ),
+        "networks": Key(
+            Items(Text(format="network")),
+            "Networks of addresses; hosts' own loopback is always among them.",
+            default=[],
+            example=["10.20.0.0/16"],
+        ),
+    },
+    hint="names and networks are all there is to permit",
+)
 
 
 def _as_its_mode_says(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
@@ -135,6 +157,12 @@ PKI = Section(
             example="/etc/ssl/fedlearn/{name}.pem",
         ),
         "key_file": Key(_HOST_FILE, "With provided: where their keys lie.", example="/etc/ssl/fedlearn/{name}.key"),
+        "permitted": Key(
+            _PERMITTED,
+            "All that the CA may certify, by its own certificate: who got hold of its key could pass for nobody else. "
+            "A host outside is a mistake; of what isn't said anything goes.",
+            example={"names": ["lab.example"], "networks": ["10.20.0.0/16"]},
+        ),
     },
     rules=(Rule("Keys are those of the mode.", _as_its_mode_says),),
 )

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .._roles.catalogue import SHARED
-from . import document, formats, network, stages
+from . import certificates, document, formats, network, stages
 from .grammar import VIEWPOINT, document_section
 from .hosts import Hosts, known_names
 from .kinds import kinds
@@ -103,6 +103,7 @@ class _Loader:
             self.report.mistake(*doubt)
         expansions = {stack.name: expansion for stack, expansion in self._expand(federation)}
         self._look_at_firewalls(federation)
+        self._look_at_permitted(federation, expansions)
         self._names_meet(federation, expansions)
         self._components_meet(expansions)
         return dataclasses.replace(federation, expansions=expansions)
@@ -117,6 +118,25 @@ class _Loader:
                     path: Path = ("parties", party.name, "firewall", "sources", name)
                     message = f"nobody that flows name is called so{did_you_mean(name, known)}"
                     self.report.mistake(path, message, self.report.key_position(path))
+
+    def _look_at_permitted(self, federation: Federation, expansions: Mapping[str, Expansion]) -> None:
+        """Note hosts that their party's CA may not certify, and stacks that need a certificate with such a name."""
+        limited = {name: party for name, party in federation.parties.items() if party.pki.get("permitted")}
+        outside = "is outside of what the party's CA may certify"
+        for party in limited.values():
+            for host in party.hosts.values():
+                reached = (*(host.internal or (host.name,)), *((host.public_name,) if host.public_name else ()))
+                for each in reached if host.state == "present" else ():
+                    if not certificates.is_permitted(party, each):
+                        self.report.mistake(host.path, f"{shorten(each)} {outside}: see pki.permitted there")
+        for name, expansion in expansions.items() if limited else ():
+            path = federation.stacks[name].path
+            for certificate in expansion.certificates:
+                signer = limited.get(certificate.authority)
+                for each in (*certificate.dns_names, *certificate.addresses) if signer else ():
+                    if signer and each != certificate.name and not certificates.is_permitted(signer, each):
+                        message = f"the certificate {certificate.name} needs {shorten(each)}, which {outside}"
+                        self.report.mistake(path, message, self.report.key_position(path))
 
     def _source(self) -> Node | None:
         """The document's root, with the overlay over it."""

@@ -375,6 +375,9 @@ class _Inventory:
             entry["mode"] = "external"
         if authority.ca:
             entry["ca"] = posixpath.join(self.federation.directory, authority.ca)
+        party = self.federation.parties[authority.party]
+        if entry["mode"] == "ownca" and authority.name == party.name and "permitted" in party.pki:
+            entry |= {f"permitted_{kind}": list(values) for kind, values in party.pki["permitted"].items()}
         if entry["mode"] == "ownca":  # made already, where its certificate lies beside a document and its key elsewhere
             homes = dict.fromkeys(posixpath.dirname(source) for source in self.federation.sources)
             entry["published"] = [public_path(home, authority.party, authority.name) for home in homes]

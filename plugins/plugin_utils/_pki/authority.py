@@ -30,7 +30,13 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
     AuthorityDescription,
     Description,
 )
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import key_path, public_path, secret_name
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import (
+    LOOPBACK,
+    key_path,
+    permits,
+    public_path,
+    secret_name,
+)
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 REQUEST_LIMIT = 16384
@@ -143,6 +149,7 @@ class Authority:
         if self.description.elsewhere:
             return Trust(None, bundle, max(int(each.not_valid_after_utc.timestamp()) for each in certificates))
         if len(certificates) == 1:
+            self._check_permitted(certificates[0])
             return Trust(certificates[0], bundle)
         return Trust(self.signer()[1], bundle)
 
@@ -178,6 +185,7 @@ class Authority:
                 key = self._open_key()
                 found = files.read(self.certificate_path)
                 certificate = self._certificate_of(key, found.content if found else b"")
+            self._check_permitted(certificate)
             self._signer = key, certificate
         return self._signer
 
@@ -185,6 +193,12 @@ class Authority:
         """A certificate for ``public_key`` that says what ``description`` says and nothing else."""
         key, issuer = self.signer()
         self._check_dates(issuer, now)
+        allowed = self.description.permitted_names, self.description.permitted_networks
+        outside = [each for each in (*description.dns_names, *description.addresses) if not permits(*allowed, each)]
+        if outside:
+            raise AuthorityError(
+                f"certificate {description.name}: {self.where} isn't permitted to certify {', '.join(outside)}"
+            )
         end = min(now + timedelta(days=description.lifetime_days), issuer.not_valid_after_utc)
         builder = (
             x509.CertificateBuilder()
@@ -205,6 +219,18 @@ class Authority:
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(key, hashes.SHA256())
+
+    def _check_permitted(self, certificate: x509.Certificate) -> None:
+        """AuthorityError when the CA was made for other names and networks than it is to be for now."""
+        try:
+            found = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+        except x509.ExtensionNotFound:
+            found = None
+        if found != _constraints(self.description):
+            raise AuthorityError(
+                f"{self.where}: its certificate in {self.certificate_path} says otherwise than permitted_names and "
+                "permitted_networks what it may certify, and keeps what it was made with: begin a new CA"
+            )
 
     def prove(self) -> None:
         """AuthorityError unless it could sign now, or be made now; changes nothing."""
@@ -367,7 +393,7 @@ def _self_signed(
         decipher_only=False,
     )
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -379,8 +405,19 @@ def _self_signed(
         .add_extension(usage, critical=True)
         .add_extension(identifier, critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
-        .sign(key, hashes.SHA256())
     )
+    constraints = _constraints(description)
+    if constraints:
+        builder = builder.add_extension(constraints, critical=True)
+    return builder.sign(key, hashes.SHA256())
+
+
+def _constraints(description: AuthorityDescription) -> x509.NameConstraints | None:
+    """What the CA's certificate says it may certify; None when that is everything."""
+    networks = (*description.permitted_networks, *LOOPBACK) if description.permitted_networks else ()
+    permitted: list[x509.GeneralName] = [x509.DNSName(name) for name in description.permitted_names]
+    permitted += [x509.IPAddress(ipaddress.ip_network(network)) for network in networks]
+    return x509.NameConstraints(permitted, None) if permitted else None
 
 
 def _leaf_key_usage(public_key: PublicKey) -> x509.KeyUsage:

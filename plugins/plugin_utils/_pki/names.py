@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+from collections.abc import Sequence
 
 
 def secret_name(authority: str) -> str:
@@ -27,3 +29,17 @@ def key_path(state_directory: str, party: str, authority: str) -> str:
 def public_path(state_directory: str, party: str, authority: str) -> str:
     """The file of an authority's certificates: what others trust. Two, newest last, during a CA change."""
     return os.path.join(state_directory, "public", party, f"{authority}.pem")
+
+
+LOOPBACK = ("127.0.0.0/8", "::1/128")
+"""A CA that is for certain networks only may certify these too: nobody else is reached there."""
+
+
+def permits(names: Sequence[str], networks: Sequence[str], wanted: str) -> bool:
+    """Whether a CA that is constrained to these may certify a DNS name or an address; none given is no constraint."""
+    try:
+        address = ipaddress.ip_address(wanted)
+    except ValueError:
+        inside = wanted.lower().removeprefix("*.")
+        return not names or any(f".{inside}".endswith(f".{name.lower()}") for name in names)
+    return not networks or any(address in ipaddress.ip_network(each) for each in (*networks, *LOOPBACK))

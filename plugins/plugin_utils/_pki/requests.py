@@ -34,14 +34,19 @@ _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsage
 
 @dataclass(frozen=True)
 class Waiting:
-    """An answer that hasn't come yet. ``laid`` is whether the request was put there just now."""
+    """An answer that hasn't come yet. ``laid`` is whether the request was put there just now.
+
+    ``due`` is whether one lies there that has to be renewed.
+    """
 
     request: str
     answer: str
     laid: bool
+    due: bool = False
 
     def __str__(self) -> str:
-        return f"waits to be signed: the request is {self.request}, and the certificate belongs into {self.answer}"
+        line = f"waits to be signed: the request is {self.request}, and the certificate belongs into {self.answer}"
+        return f"{line} (a third of the lifetime of the one there is left, or less)" if self.due else line
 
 
 class Desk:
@@ -63,8 +68,8 @@ class Desk:
         if found is None:
             return Waiting(path, answer, laid)
         certificate = self._answered(description, request, found.content, answer)
-        if _is_due(certificate, now):  # it is the one that is to be renewed
-            return Waiting(path, answer, laid)
+        if _is_due(certificate, now):
+            return Waiting(path, answer, laid, due=True)
         return found.content
 
     def told(self, description: Description) -> str:

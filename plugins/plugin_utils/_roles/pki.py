@@ -117,6 +117,15 @@ AUTHORITY = Section(
             "has to be brought.",
             default=[],
         ),
+        "permitted_names": Key(
+            Items(Text(format="dns_name")),
+            "With V(ownca), the DNS names it may certify, each with all below; empty: any. They stand in its own "
+            "certificate, from when it is made.",
+            default=[],
+        ),
+        "permitted_networks": Key(
+            Items(Text(format="network")), "The networks of the addresses it may certify; empty: any.", default=[]
+        ),
     }
 )
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography import x509
@@ -27,13 +28,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki import taking, watching
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import openssl, taking, watching
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import Description
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.facts import Anchors
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import MODES, Layout
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome, RefusedError
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.provided import provide
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.removal import remove
+from ansible_collections.fedlearn.infra.plugins.modules import certificates
 
 DAY = 86400
 NAMES = ["DNS:www.lab.example", "IP:10.20.0.11"]
@@ -151,6 +153,19 @@ def test_links_are_followed_and_a_wildcard_covers(host: Host) -> None:
     host.certificate.unlink()
     host.certificate.write_bytes(host.organisation.issue(host.own, names=["DNS:*.lab.example", NAMES[1]]))
     assert host.provide().action == "renewed"
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_without_openssl_a_dry_run_foresees_it_and_a_run_asks_for_the_program(
+    host: Host, monkeypatch: pytest.MonkeyPatch, check: bool
+) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    module = SimpleNamespace(check_mode=check, params={"thorough": False})
+    if check:
+        assert certificates._provide(module, host.layout, host.wanted, host.anchors, time.time()).action == "issued"
+        return
+    with pytest.raises(openssl.OpensslMissingError):
+        certificates._provide(module, host.layout, host.wanted, host.anchors, time.time())
 
 
 WRONG: dict[str, tuple[Callable[[Host], object], str]] = {

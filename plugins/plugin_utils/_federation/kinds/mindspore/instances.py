@@ -200,7 +200,8 @@ class Instances:
             return {"tls": None, "upstream": upstream}
         clients = [certificates.common_name(name, host), *self.topology.scheduler.options["clients"]]
         tls = {"certificate": paths["chain"], "key": paths["key"], "client_ca": paths["ca"], "client_names": clients}
-        upstream["tls"] = {"ca": paths["ca"], "name": name, "certificate": None, "key": None}
+        own = certificates.service_name(self.topology.party, name)
+        upstream["tls"] = {"ca": paths["ca"], "name": own, "certificate": None, "key": None}
         return {"tls": tls, "upstream": upstream}
 
     def rest_networks(self) -> list[str]:
@@ -269,7 +270,8 @@ class Instances:
             upstream_tls: dict[str, Any] | None = None
             if self.stack.tls:
                 tls = {"certificate": paths["chain"], "key": paths["key"], "client_ca": None, "client_names": []}
-                upstream_tls = {"ca": paths["ca"], "name": self.certificate("server"), "certificate": None, "key": None}
+                behind = certificates.service_name(self.topology.party, self.certificate("server"))
+                upstream_tls = {"ca": paths["ca"], "name": behind, "certificate": None, "key": None}
             instance = {
                 "listen": [{"address": address, "port": port}],
                 "server_names": [],

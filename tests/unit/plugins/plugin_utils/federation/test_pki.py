@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import certificates, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
@@ -71,3 +71,62 @@ def test_provided_certificates_are_named_by_their_paths_and_a_store_s_are_our_ow
 )
 def test_what_does_not_fit_the_mode_is_a_mistake_of_the_document(mistakes: Mistakes, said: str, message: str) -> None:
     assert message in mistakes(DOCUMENT.replace("SAID", said))[0]
+
+
+LIMITED = "{permitted: {names: [lab.example], networks: [10.20.0.0/16]}}"
+
+
+def test_a_ca_is_told_what_it_may_certify_and_certificates_have_names_below(load: Load) -> None:
+    text = DOCUMENT.replace("workers:", "proxy: {host: h1, port: 7000}\n    workers:")
+    host = told_by(load, text.replace("SAID", LIMITED))
+    authorities = {each["name"]: each for each in host["pki_authorities"]}
+    assert authorities["lab"]["permitted_names"] == ["lab.example"]
+    assert authorities["lab"]["permitted_networks"] == ["10.20.0.0/16"]
+    assert "permitted_names" not in authorities["lab-one-store"]
+    found = {each["name"]: each["dns_names"] for each in host["pki_certificates"]}
+    assert found["demo-one-server"] == ["demo-one-server.lab.example"]
+    assert found["demo-one-worker"] == ["demo-one-worker.lab.example"]  # else the common name would be taken for one
+    assert found["demo-one-redis"] == []
+    names = {site["upstream"]["tls"]["name"] for site in host["nginx_sites"]}
+    assert names == {"demo-one-server.lab.example", "demo-one-scheduler.lab.example"}
+    assert catalogue.mistakes("pki", host) == []
+
+
+def told_by(load: Load, text: str) -> dict[str, Any]:
+    return variables.inventory(load(text)).hosts["h1"]
+
+
+OUTSIDE = "is outside of what the party's CA may certify"
+
+
+@pytest.mark.parametrize(
+    ("host", "line"),
+    [
+        ("h1: 10.21.0.11", f"federation.yml:7:17: parties.lab.hosts.h1: 10.21.0.11 {OUTSIDE}: see pki.permitted there"),
+        (
+            "h1: {addresses: {ssh: 10.1.0.1, internal: [10.20.0.11, 'fd00::1']}}",
+            f"federation.yml:7:17: parties.lab.hosts.h1: fd00::1 {OUTSIDE}: see pki.permitted there",
+        ),
+        (
+            "h1: {address: 10.20.0.11, public_name: www.example}",
+            f"federation.yml:7:17: parties.lab.hosts.h1: www.example {OUTSIDE}: see pki.permitted there",
+        ),
+    ],
+)
+def test_a_host_outside_is_a_mistake_of_the_document(mistakes: Mistakes, host: str, line: str) -> None:
+    assert line in mistakes(DOCUMENT.replace("SAID", LIMITED).replace("h1: 10.20.0.11", host))
+
+
+def test_a_stack_that_needs_a_name_outside_is_a_mistake_too(mistakes: Mistakes) -> None:
+    text = DOCUMENT.replace("SAID", LIMITED).replace(
+        "servers: {host: h1}", "servers: {host: h1, public_url: 'https://www.example:6666'}"
+    )
+    found = mistakes(text)
+    assert [f"the certificate demo-one-server needs www.example, which {OUTSIDE}" in line for line in found] == [True]
+
+
+def test_loopback_and_names_below_are_inside(load: Load) -> None:
+    party = load(DOCUMENT.replace("SAID", LIMITED)).parties["lab"]
+    inside = {"127.0.0.11", "::1", "lab.example", "A.Lab.Example", "*.lab.example", "10.20.255.1"}
+    assert {each for each in inside if certificates.is_permitted(party, each)} == inside
+    assert not any(certificates.is_permitted(party, each) for each in ("badlab.example", "example", "10.21.0.1", "::2"))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import multiprocessing
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import AttributeOID, NameOID
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki import openssl
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
     AuthorityDescription,
     Description,
@@ -420,3 +422,50 @@ def test_no_certificate_s_name_leads_elsewhere(key: str, name: str) -> None:
     options = {"name": "web", "federation": "demo", "authority": "lab", "state": "present", "trust": []}
     with pytest.raises(DescriptionError, match=r"^certificate .*a name has lower-case letters"):
         describe({**options, key: name})
+
+
+# ... what a CA may certify
+
+LIMITS = {"permitted_names": ("lab.example",), "permitted_networks": ("10.20.0.0/16",)}
+INSIDE = replace(WEB, dns_names=("web.lab.example",), addresses=("10.20.0.11", "127.0.0.1"))
+
+
+def test_what_it_may_certify_stands_in_its_certificate_and_who_verifies_holds_it_to_that(authority: Make) -> None:
+    ca = authority(**LIMITS)
+    ca.make()
+    issuer = ca.trust().issuer
+    assert issuer is not None
+    assert issuer.extensions.get_extension_for_class(x509.NameConstraints).critical
+    good = ca.sign(INSIDE, ec.generate_private_key(ec.SECP256R1()).public_key(), NOW)
+    pem = good.public_bytes(Encoding.PEM)
+    assert openssl.verify(pem, ca.trust().issuer_pem.encode(), ("server",)) is None
+    # a key that was taken signs what it likes
+    key, _certificate = ca.signer()
+    for wrong in (x509.DNSName("bank.example"), x509.IPAddress(ipaddress.ip_address("10.21.0.1"))):
+        builder = x509.CertificateBuilder(issuer.subject, good.subject, good.public_key(), 7)
+        builder = builder.not_valid_before(good.not_valid_before_utc).not_valid_after(good.not_valid_after_utc)
+        for extension in good.extensions:
+            names = isinstance(extension.value, x509.SubjectAlternativeName)
+            value = x509.SubjectAlternativeName([wrong]) if names else extension.value
+            builder = builder.add_extension(value, extension.critical)
+        forged = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+        assert "permitted subtree violation" in str(openssl.verify(forged, ca.trust().issuer_pem.encode(), ("server",)))
+
+
+@pytest.mark.parametrize("changed", [{"dns_names": ("web",)}, {"addresses": ("10.21.0.1",)}, {"addresses": ("::2",)}])
+def test_it_signs_nothing_outside(authority: Make, changed: dict[str, Any]) -> None:
+    ca = authority(**LIMITS)
+    ca.make()
+    outside = next(iter(changed.values()))[0]
+    with pytest.raises(
+        AuthorityError, match=f"certificate web: authority lab of party lab isn't permitted to certify {outside}"
+    ):
+        ca.sign(replace(INSIDE, **changed), ec.generate_private_key(ec.SECP256R1()).public_key(), NOW)
+
+
+def test_a_ca_that_was_made_for_something_else_is_told(authority: Make) -> None:
+    authority().make()
+    for ca, look in ((authority(**LIMITS), "trust"), (authority(**LIMITS), "signer"), (authority(**LIMITS), "prove")):
+        with pytest.raises(AuthorityError, match="says otherwise than permitted_names and permitted_networks"):
+            getattr(ca, look)()
+    assert authority().trust().issuer is not None
