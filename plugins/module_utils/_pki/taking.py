@@ -41,8 +41,13 @@ def main(federation: str) -> int:
     except (files.FileTroubleError, OSError, ValueError) as error:
         wrong = [str(error)]
     for line in wrong:
-        print(line, file=sys.stderr)
+        _say(line)
     return 1 if wrong else 0
+
+
+def _say(line: str) -> None:
+    """A line for the journal."""
+    sys.stdout.write(f"{line}\n")
 
 
 def _take_and_load(layout: Layout, federation: str) -> list[str]:
@@ -69,7 +74,7 @@ def take(layout: Layout, federation: str) -> list[str]:
             wrong.append(f"certificate {name}: {error}")
         else:
             if outcome.changed:
-                print(f"certificate {name}: {outcome.action}")
+                _say(f"certificate {name}: {outcome.action}")
     return wrong
 
 
@@ -83,7 +88,7 @@ def load(layout: Layout, federation: str) -> list[str]:
             if change != "none" and _act(unit, change):
                 wrong.append(f"{unit} couldn't {change}: see its journal; its files are in place")
                 continue
-            print(f"{unit}: {change}")
+            _say(f"{unit}: {change}")
             for service in services:
                 service.note()
     return wrong
