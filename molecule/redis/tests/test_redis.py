@@ -223,14 +223,43 @@ def test_a_port_of_somebody_else_is_named(role: RoleHost, foreign: int) -> None:
     assert role.state(units=UNITS) == before
 
 
-def test_a_new_certificate_is_taken_up(role: RoleHost) -> None:
+def served(role: RoleHost) -> str:
+    """The serial number of the certificate it shows."""
+    show = f"openssl s_client -connect {role.address}:23456 </dev/null 2>/dev/null"
+    return role.sh(f"{show} | openssl x509 -noout -serial")
+
+
+def test_a_new_certificate_is_loaded_without_losing_a_session(role: RoleHost) -> None:
+    before = [role.sh(f"systemctl show -p MainPID {unit}") for unit in UNITS]
+    files = "--cert /etc/role-test/client.pem --key /etc/role-test/client.key --cacert /etc/role-test/ca.pem"
+    ask = f"redis-cli -h {role.address} -p 23456 --tls {files}"
+    waiting = f"{ask} CLIENT LIST TYPE pubsub | cut -d' ' -f1"
+    role.sh(f"systemd-run --quiet --unit session {ask} SUBSCRIBE anything; sleep 1")
+    session = role.sh(waiting)
+    assert session.startswith("id=")
+    former = served(role)
+    names = f"subjectAltName=IP:{role.address}\\nextendedKeyUsage=serverAuth,clientAuth\\n"
+    role.sh(
+        f"cd /etc/role-test && cp -p server.pem server.old && printf '{names}' >new.ext && "
+        "openssl req -new -key server.key -subj /CN=server | openssl x509 -req -CA ca.pem -CAkey ca.key "
+        "-CAcreateserial -days 30 -extfile new.ext -out new.pem && cat new.pem >server.pem"
+    )
+    assert role.play().changed == 1
+    assert served(role) != former
+    assert [role.sh(f"systemctl show -p MainPID {unit}") for unit in UNITS] == before
+    assert role.sh(waiting) == session
+    role.sh("systemctl stop session; cd /etc/role-test && mv server.old server.pem && rm new.pem new.ext")
+    assert role.play().changed == 1
+    assert served(role) == former
+
+
+def test_another_ca_of_clients_restarts_it(role: RoleHost) -> None:
+    """Who came in by the former one has to go."""
     before = role.sh(f"systemctl show -p MainPID {SECURE}")
-    plain = role.sh(f"systemctl show -p MainPID {PLAIN}")
-    role.sh("cd /etc/role-test && cp -p server.pem server.old && cat server.old ca.pem > server.pem")
+    role.sh("cd /etc/role-test && cp -p ca.pem ca.old && echo >>ca.pem")
     assert role.play().changed == 1
     assert role.sh(f"systemctl show -p MainPID {SECURE}") != before
-    assert role.sh(f"systemctl show -p MainPID {PLAIN}") == plain
-    role.sh("cd /etc/role-test && mv server.old server.pem")
+    role.sh("cd /etc/role-test && mv ca.old ca.pem")
     assert role.play().changed == 1
 
 
