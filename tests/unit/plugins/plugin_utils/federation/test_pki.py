@@ -52,6 +52,17 @@ def test_provided_certificates_are_named_by_their_paths_and_a_store_s_are_our_ow
     assert catalogue.mistakes("pki", host) == []
 
 
+def test_where_others_sign_no_key_of_a_ca_is_looked_for_but_a_store_s(load: Load) -> None:
+    found = variables.inventory(load(DOCUMENT.replace("SAID", "{mode: csr}")))
+    authorities = {each["name"]: each for each in found.hosts["h1"]["pki_authorities"]}
+    assert (authorities["lab"]["mode"], authorities["lab-one-store"]["mode"]) == ("csr", "ownca")
+    assert "ca" not in authorities["lab"]  # public/lab/lab.pem of the state folder
+    assert "published" not in authorities["lab"]
+    secrets = {each["name"] for each in found.groups["federation_hosts"].variables["fedlearn_secrets"]}
+    assert "ca_lab-one-store" in secrets
+    assert "ca_lab" not in secrets
+
+
 @pytest.mark.parametrize(
     ("said", "message"),
     [
