@@ -97,9 +97,11 @@ except ImportError:
 
 ADMINISTRATOR = "fedlearn"
 MECHANISM = "SCRAM-SHA-256"
-UNAUTHORIZED, REFUSED = 13, 18
+UNAUTHORIZED = 13
+REFUSED = 18
 MILLISECONDS = 10_000
-SOCKET, ADMINISTRATION = "/run/fedlearn-{}/mongodb.sock", "/var/lib/fedlearn-{}/administrator"
+SOCKET = "/run/fedlearn-{}/mongodb.sock"
+ADMINISTRATION = "/var/lib/fedlearn-{}/administrator"
 
 
 class TroubleError(Exception):

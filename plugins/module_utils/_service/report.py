@@ -97,11 +97,20 @@ def foresee(services: Sequence[Service]) -> None:
             service.unwell["differing"] = service.differing
 
 
+def _ended_well(service: Present) -> bool:
+    """Whether a job came to its end with what it was last told, and its document has moved on since."""
+    unit = service.shown[service.main]
+    ended = unit.active == "inactive" and unit.result == "success"
+    return bool(service.wanted["finished"]) and ended and bool(service.differing)
+
+
 def _stopped_or_ill(service: Present) -> dict[str, str]:
     if service.finished:
         return {}
-    if service.idle:
+    if service.idle and not _ended_well(service):
         return {"stopped": "; ".join(health.describe(unit) for unit in service.idle)}
+    if service.idle:
+        return {}
     wanted = service.wanted if service.action == "none" else service.former
     wrong = health.wrong_now(service.shown[service.main], wanted)
     return {"ill": wrong} if wrong else {}

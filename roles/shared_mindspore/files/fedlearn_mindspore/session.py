@@ -67,8 +67,10 @@ class Session:
                 }
                 self._progress.add(self.weights, samples)
                 return self.weights
-            if self._server.finished() and self.iterations:
-                return None
+            if self._server.finished():
+                if self.iterations:
+                    return None
+                LOG.info("the job has finished without this worker: waiting for another one")
             time.sleep(RETRY_SECONDS)
         raise SystemExit(f"no iteration for {self._worker.patience_seconds:.0f} s: {self._server.state()}")
 

@@ -46,7 +46,7 @@ class Organisation:
     """Somebody's CA with an intermediate, neither as strict as X.509 asks."""
 
     def __init__(self) -> None:
-        self.root_key, self.key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        self.root_key, self.key = (ec.generate_private_key(ec.SECP256R1()) for _turn in range(2))
         self.root = _signed("root", self.root_key, "root", self.root_key, ca=True)
         self.intermediate = _signed("issuing", self.key, "root", self.root_key, ca=True)
 

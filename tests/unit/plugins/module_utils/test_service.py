@@ -347,6 +347,15 @@ def test_a_job_that_is_done_needs_no_process(host: Host) -> None:
     assert "stopped" not in host.unwell(DOWN, type="job", finished=str(host.path))
 
 
+def test_a_job_that_ended_well_is_not_stopped_when_its_document_moves_on(host: Host) -> None:
+    ended = units.Unit("a.service", active="inactive", sub="dead", enabled="enabled", result="success")
+    assert "stopped" in host.unwell(ended, type="job", finished="/nowhere")
+    host.path.write_bytes(b"by hand")
+    assert set(host.unwell(ended, type="job", finished="/nowhere")) == {"differing"}
+    assert set(host.unwell(DOWN, type="job", finished="/nowhere")) == {"stopped", "differing"}
+    assert set(host.unwell(ended)) == {"stopped", "differing"}
+
+
 def test_what_is_absent_and_still_there_is_differing(host: Host) -> None:
     removal = Removal({**host.wanted(), "state": "absent"}, state.Owned("f"), Options(False, False, {}))
     removal.compare({"a.service": UP})
