@@ -23,6 +23,7 @@ MANAGED = (
     "/etc/systemd/system/fedlearn-*.service",
     "/etc/systemd/system/nginx.service.d*",
     "/etc/nginx/conf.d/fedlearn-*",
+    "/etc/nginx/nginx.conf",
     "/etc/security/limits.d/*fedlearn*",
     "/opt/fedlearn",
     "/opt/fedlearn/mindspore-launcher*",
