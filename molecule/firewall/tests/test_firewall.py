@@ -479,7 +479,8 @@ def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -
 
 
 def test_the_readmes_example_runs(role: RoleHost) -> None:
-    play = yaml.safe_load(re.search(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)[1])  # type: ignore[index]
+    (example,) = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    play = yaml.safe_load(example)
     example = RoleHost(role.host, "firewall", play[0]["roles"][0]["vars"], ["default-firewall"])
     assert example.play().changed == 2
     assert example.play().changed == 0

@@ -12,22 +12,15 @@ import struct
 from collections.abc import Iterator
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._firewall.rules import Claim, Place, Surroundings
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.listeners import read
 
 RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 _LISTENS = "0A"
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""
-
-
 def surroundings() -> Surroundings:
     """What goes into the rules."""
-    words = _read(RANGE).split()
+    words = read(RANGE).split()
     ephemeral = (int(words[0]), int(words[1])) if len(words) == 2 else Surroundings().ephemeral
     return Surroundings(ephemeral, *_ssh_connection())
 
@@ -39,11 +32,11 @@ def _ssh_connection() -> tuple[str | None, int | None]:
     """
     pid = os.getpid()
     while pid > 1:
-        for entry in _read(f"/proc/{pid}/environ").split("\0"):
+        for entry in read(f"/proc/{pid}/environ").split("\0"):
             words = entry.partition("SSH_CONNECTION=")[2].split() if entry.startswith("SSH_CONNECTION=") else []
             if len(words) == 4:
                 return _address(words[0]), int(words[3])
-        after_name = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+        after_name = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
         pid = int(after_name[1]) if len(after_name) > 1 else 0
     return None, None
 
@@ -64,7 +57,7 @@ def strangers(claims: list[Claim]) -> list[str]:
         if any(place.meets(one) for one in guarded) and not any(place.meets(one) for one in named):
             pid, unit = _holder(socket)
             if not unit.startswith("fedlearn-"):
-                who = _read(f"/proc/{pid}/comm").strip() or "an unknown process"
+                who = read(f"/proc/{pid}/comm").strip() or "an unknown process"
                 found.append(f"port {place.ports[0]} on {place.address or 'every address'} is listened on by {who}")
     return list(dict.fromkeys(found))
 
@@ -72,7 +65,7 @@ def strangers(claims: list[Claim]) -> list[str]:
 def _listening() -> Iterator[tuple[Place, str]]:
     """Where programs listen for TCP, and the sockets they do it by."""
     for table, family in (("/proc/net/tcp", 4), ("/proc/net/tcp6", 6)):
-        for row in (line.split() for line in _read(table).splitlines()[1:]):
+        for row in (line.split() for line in read(table).splitlines()[1:]):
             if row[3] == _LISTENS:
                 digits, port = row[1].split(":")
                 words = [int(digits[at : at + 8], 16) for at in range(0, len(digits), 8)]
@@ -91,6 +84,6 @@ def _holder(socket: str) -> tuple[str, str]:
         except OSError:  # it ended, or closed that one just now
             continue
         if held:
-            parts = [part for line in _read(f"/proc/{pid}/cgroup").splitlines() for part in line.split("/")]
+            parts = [part for line in read(f"/proc/{pid}/cgroup").splitlines() for part in line.split("/")]
             return pid, next((part for part in reversed(parts) if part.endswith(".service")), "")
     return "", ""

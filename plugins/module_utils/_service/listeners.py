@@ -20,7 +20,7 @@ def others(unit: str, checks: list[dict[str, Any]], ports: list[dict[str, Any]])
         if not sockets or any(sockets & _sockets(pid) for pid in _processes() if _belongs(pid, unit)):
             continue
         stranger = next((pid for pid in _processes() if sockets & _sockets(pid)), None)
-        who = f" ({_read(f'/proc/{stranger}/comm').strip()}, process {stranger})" if stranger else ""
+        who = f" ({read(f'/proc/{stranger}/comm').strip()}, process {stranger})" if stranger else ""
         return f"port {port} is answered by another program{who} and not by {unit}"
     return None
 
@@ -59,7 +59,8 @@ def _sockets(pid: str) -> set[str]:
     return found
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """A file of the kernel's; empty where it isn't there, or its process has ended."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()
@@ -69,4 +70,4 @@ def _read(path: str) -> str:
 
 def _belongs(pid: str, unit: str) -> bool:
     """Whether systemd counts a process to a unit, by its control group (version 1 or 2). It itself listens for any."""
-    return pid == "1" or any(unit in line.split("/") for line in _read(f"/proc/{pid}/cgroup").splitlines())
+    return pid == "1" or any(unit in line.split("/") for line in read(f"/proc/{pid}/cgroup").splitlines())

@@ -105,12 +105,10 @@ def _ended_well(service: Present) -> bool:
 
 
 def _stopped_or_ill(service: Present) -> dict[str, str]:
-    if service.finished:
+    if service.finished or _ended_well(service):
         return {}
-    if service.idle and not _ended_well(service):
-        return {"stopped": "; ".join(health.describe(unit) for unit in service.idle)}
     if service.idle:
-        return {}
+        return {"stopped": "; ".join(health.describe(unit) for unit in service.idle)}
     wanted = service.wanted if service.action == "none" else service.former
     wrong = health.wrong_now(service.shown[service.main], wanted)
     return {"ill": wrong} if wrong else {}

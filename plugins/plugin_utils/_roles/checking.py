@@ -25,6 +25,7 @@ NAME = Text(
 )
 STATES = Choice(("present", "stopped", "absent"))
 FILE = Text(format="absolute_path")
+CONTROL_FOLDER = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node")
 
 IDENTITY: Mapping[str, Key] = {
     "name": Key(NAME, "Names the instance on its host: its unit, files and data.", required=True),

@@ -11,7 +11,8 @@ from typing import Any
 
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Table, Text
-from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
+from .backups import backup_variables
+from .checking import CONTROL_FOLDER, FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
 
 ADMINISTRATOR = "administrator"
 BUCKET = Text(
@@ -206,8 +207,6 @@ def listening(instances: Any) -> list[dict[str, Any]]:
     return listening_services(present)
 
 
-_FOLDER = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node")
-
 VARIABLES: Mapping[str, Key] = {
     "minio_instances": Key(Items(INSTANCE), "The servers of this host.", default=[]),
     "minio_version": Key(
@@ -225,7 +224,7 @@ VARIABLES: Mapping[str, Key] = {
         default="local",
     ),
     "minio_build_directory": Key(
-        _FOLDER,
+        CONTROL_FOLDER,
         "Folder on the control node in which the built program is kept.",
         default="{{ fedlearn_state | default(inventory_dir) }}/.builds",
     ),
@@ -248,22 +247,7 @@ VARIABLES: Mapping[str, Key] = {
     "minio_health_timeout_seconds": Key(
         Integer(1, 3600), "How long a server may take to answer after a start.", default=60
     ),
-    "minio_backup_directory": Key(
-        _FOLDER,
-        "Folder on the control node that C(backup) writes to.",
-        default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
-    ),
-    "minio_backup_recipient": Key(
-        Text(min_length=0, pattern=r"(?:age1[0-9a-z]{58})?", pattern_name="a public key of age (age1...)"),
-        "Public key of age that a backup is encrypted for on the host; C(age-keygen) makes a pair.",
-        default="",
-    ),
-    "minio_backup_secret": Key(
-        Text(min_length=0), "Name of the secret that is the private key, for C(restore).", default=""
-    ),
-    "minio_restore_from": Key(
-        Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""
-    ),
+    **backup_variables("minio"),
     "minio_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
 }
 """All variables of the role."""

@@ -12,7 +12,8 @@ from typing import Any
 from .._federation.model import Path
 from .._federation.network import is_numeric
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Text
-from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
+from .backups import backup_variables
+from .checking import CONTROL_FOLDER, FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
 
 LOOPBACK = "127.0.0.1"
 LOGIN = Text(
@@ -213,8 +214,6 @@ def listening(instances: Any) -> list[dict[str, Any]]:
     return services
 
 
-_FOLDER = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node")
-
 VARIABLES: Mapping[str, Key] = {
     "mongodb_instances": Key(Items(INSTANCE), "The servers of this host, and external ones it uses.", default=[]),
     "mongodb_go": Key(Text(), "Go's program on the control node, 1.22 or later.", default="go"),
@@ -224,7 +223,7 @@ VARIABLES: Mapping[str, Key] = {
         default="local",
     ),
     "mongodb_build_directory": Key(
-        _FOLDER,
+        CONTROL_FOLDER,
         "Folder on the control node in which the built program is kept.",
         default="{{ fedlearn_state | default(inventory_dir) }}/.builds",
     ),
@@ -247,22 +246,7 @@ VARIABLES: Mapping[str, Key] = {
     "mongodb_health_timeout_seconds": Key(
         Integer(1, 3600), "How long a server may take to answer after a start.", default=60
     ),
-    "mongodb_backup_directory": Key(
-        _FOLDER,
-        "Folder on the control node that C(backup) writes to: all data are in it.",
-        default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
-    ),
-    "mongodb_backup_recipient": Key(
-        Text(min_length=0, pattern=r"(?:age1[0-9a-z]{58})?", pattern_name="a public key of age (age1...)"),
-        "Public key of age that a backup is encrypted for on the host; C(age-keygen) makes a pair.",
-        default="",
-    ),
-    "mongodb_backup_secret": Key(
-        Text(min_length=0), "Name of the secret that is the private key, for C(restore).", default=""
-    ),
-    "mongodb_restore_from": Key(
-        Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""
-    ),
+    **backup_variables("mongodb", holds=": all data are in it"),
     "mongodb_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
 }
 """All variables of the role."""

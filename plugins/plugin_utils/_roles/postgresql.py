@@ -12,6 +12,7 @@ from typing import Any
 
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
+from .backups import backup_variables
 from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_present, listening_services
 
 MB_PER_CONNECTION = 8
@@ -394,28 +395,12 @@ VARIABLES: Mapping[str, Key] = {
     "postgresql_health_timeout_seconds": Key(
         Integer(1, 3600), "How long a server may take to answer after a start.", default=60
     ),
-    "postgresql_backup_directory": Key(
-        Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
-        "Folder on the control node that C(backup) writes to: all data are in it.",
-        default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
-    ),
-    "postgresql_restore_from": Key(
-        Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""
-    ),
     "postgresql_withdraw_seconds": Key(
         Integer(0, 86_400),
         "How long C(withdraw) waits for the last session of a login whose password was replaced.",
         default=60,
     ),
-    "postgresql_backup_recipient": Key(
-        Text(min_length=0, pattern=r"(?:age1[0-9a-z]{58})?", pattern_name="a public key of age (age1...)"),
-        "Public key of age that a backup is encrypted for on the host; C(age-keygen) makes a pair. Without it a backup "
-        "is plain.",
-        default="",
-    ),
-    "postgresql_backup_secret": Key(
-        Text(min_length=0), "Name of the secret that is the private key, for C(restore).", default=""
-    ),
+    **backup_variables("postgresql", holds=": all data are in it", plain=" Without it a backup is plain."),
     "postgresql_restore_until": Key(
         Text(min_length=0, pattern=r"[0-9 :.,TZ+-]*", pattern_name="a time such as 2026-11-28 08:30:00+00"),
         "The moment to restore, of servers with V(archive); default: all that is in the backup.",

@@ -12,6 +12,7 @@ from typing import Any
 from .._federation.model import Path
 from .._federation.network import is_numeric, join, parse_url
 from .._federation.schema import PORT, Boolean, Integer, Items, Key, Rule, Section, Text
+from .backups import backup_variables
 from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
 
 LOOPBACK = "127.0.0.1"
@@ -176,22 +177,7 @@ VARIABLES: Mapping[str, Key] = {
     "registry_health_timeout_seconds": Key(
         Integer(1, 3600), "How long a registry may take to answer after a start.", default=60
     ),
-    "registry_backup_directory": Key(
-        Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
-        "Folder on the control node that C(backup) writes to: all images are in it.",
-        default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
-    ),
-    "registry_backup_recipient": Key(
-        Text(min_length=0, pattern=r"(?:age1[0-9a-z]{58})?", pattern_name="a public key of age (age1...)"),
-        "Public key of age that a backup is encrypted for on the host; C(age-keygen) makes a pair.",
-        default="",
-    ),
-    "registry_backup_secret": Key(
-        Text(min_length=0), "Name of the secret that is the private key, for C(restore).", default=""
-    ),
-    "registry_restore_from": Key(
-        Text(min_length=0), "File on the control node that C(backup) wrote, for C(restore).", default=""
-    ),
+    **backup_variables("registry", holds=": all images are in it"),
     "registry_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
 }
 """All variables of the role."""
