@@ -67,6 +67,8 @@ class Report:
         self._mistakes: dict[Mistake, None] = {}
         self._places: set[tuple[str, int, int]] = set()
         self._compared = 0
+        self.aliases: dict[Path, str] = {}
+        """Keys by the name they are known by, and what the document calls them instead."""
 
     def __len__(self) -> int:
         return len(self._mistakes)
@@ -93,7 +95,14 @@ class Report:
         that isn't written in the document.
         """
         where = position or self.position(path) or Position("", 0, 0)
-        self.add(Mistake(where.file, where.line, where.column, path_text(path), message))
+        self.add(Mistake(where.file, where.line, where.column, path_text(self.as_written(path)), message))
+
+    def as_written(self, path: Path) -> Path:
+        """The path by the words that the document has for its keys."""
+        written: Path = ()
+        for step in path:
+            written = (*written, self.aliases.get((*written, step), step))
+        return written
 
     def did_you_mean(self, word: str, known: Collection[str]) -> str:
         """What :func:`did_you_mean` says, unless that took too long already."""
@@ -107,7 +116,7 @@ class Report:
     def position(self, path: Path) -> Position | None:
         """Where the value at the path stands, or the nearest above it."""
         node, position = self.root, self.root.position
-        for step in path:
+        for step in self.as_written(path):
             found = _child(node, step)
             if found is None:
                 break
@@ -118,9 +127,10 @@ class Report:
     def key_position(self, path: Path) -> Position | None:
         """Where the path's last key stands, or the nearest value above it."""
         node: Node | None = self.root
-        for step in path[:-1]:
+        *above, key = self.as_written(path)
+        for step in above:
             node = _child(node, step) if node is not None else None
-        found = node.keys.get(str(path[-1])) if node is not None else None
+        found = node.keys.get(str(key)) if node is not None else None
         return found or self.position(path)
 
     def has_mistake_at(self, position: Position | None) -> bool:

@@ -397,7 +397,7 @@ class Checker:
         if not self.partial:
             self._missing(type_, node, path, values)
             if self.faults == before:
-                self.rules(type_.rules, values, node, path)
+                self.rules(type_.rules, values, path)
         return values
 
     def variant(self, type_: Variant, node: Node, path: Path) -> Any:
@@ -431,6 +431,8 @@ class Checker:
         if target != name and isinstance(node.value, dict) and target in node.value:
             self.note(path, f"'{name}' is another word for '{target}', which is given too", node.keys.get(name))
             return
+        if target != name:
+            self.report.aliases[(*path[:-1], target)] = name
         value = self.check(key.type, child, path)
         if value is not WRONG:
             values[target] = value
@@ -479,12 +481,11 @@ class Checker:
         known = _absent_keys(type_, node)
         return {self.report.nearest(re.split("[{=: ]", name)[0], known) for name in unknown}
 
-    def rules(self, rules: Iterable[Rule], values: Mapping[str, Any], node: Node, path: Path) -> None:
+    def rules(self, rules: Iterable[Rule], values: Mapping[str, Any], path: Path) -> None:
         """Note each breach of a rule where the value it names stands."""
-        lookup = Report(node)
         for rule in rules:
             for where, message in rule.check(values):
-                self.note((*path, *where), message, lookup.position(where))
+                self.note((*path, *where), message, self.report.position((*path, *where)))
 
     def one_of(self, type_: OneOf, node: Node, path: Path) -> Any:
         """The first type that fits; else the mistakes of the one whose shape fits, and of several the fewest."""
@@ -521,6 +522,7 @@ class Checker:
     def absorb(self, other: Checker) -> None:
         """Take over what another checker found out about part of the same document."""
         self.faults += other.faults
+        self.report.aliases |= other.report.aliases
         self.exempt |= other.exempt
         self.faulty |= other.faulty
         self.files |= other.files
@@ -641,7 +643,7 @@ class Checker:
         if "party" in values:
             self._check_external_party(values, node, path)
         if not self.partial and self.faults == before:
-            self.rules(type_.rules, values, node, path)
+            self.rules(type_.rules, values, path)
         return self._placement(values, path)
 
     def _one_target(self, type_: Place, node: Node, path: Path) -> None:

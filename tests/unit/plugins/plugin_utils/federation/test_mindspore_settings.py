@@ -14,7 +14,15 @@ import pytest
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.mindspore.settings import SETTINGS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Path
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.role_settings import checked
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Section, check_values
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import (
+    Integer,
+    Key,
+    OneOf,
+    Rule,
+    Section,
+    Text,
+    check_values,
+)
 
 COUNT = "expected a whole number from 1 to 4294967295,"
 
@@ -298,6 +306,14 @@ def test_encrypt_type_is_another_word_for_encrypt_train_type() -> None:
     assert lines({"fl_name": "lenet", "encrypt": {"encrypt_type": "SIGNDS", "encrypt_train_type": "SIGNDS"}}) == [
         "encrypt.encrypt_type: 'encrypt_type' is another word for 'encrypt_train_type', which is given too"
     ]
+
+
+def test_a_rule_s_breach_stands_where_the_alias_does() -> None:
+    refused = Rule("Never.", lambda _values: [(("new",), "is refused"), (("deep", "new"), "is refused too")])
+    keys = {"new": Key(Integer(), "A number."), "old": Key(Integer(), "The same.", alias_of="new")}
+    section = Section({**keys, "deep": Key(OneOf((Text(), Section(keys))), "Deeper.")}, rules=(refused,))
+    _values, found = check_values(section, {"old": 1, "deep": {"old": 2}})
+    assert [str(mistake) for mistake in found] == ["deep.old: is refused too", "old: is refused"]
 
 
 @pytest.mark.parametrize(

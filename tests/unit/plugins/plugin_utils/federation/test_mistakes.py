@@ -285,6 +285,12 @@ ROWS = {
         "20:16: stacks.lenet.settings.start_fl_job_threshold: unknown key 'start_fl_job_threshold': it stands under "
         "'round'",
     ),
+    "an alias of a key that a rule is about": (
+        "proxy: {host: ms1}",
+        "settings: {encrypt: {encrypt_type: PW_ENCRYPT}}",
+        "20:40: stacks.lenet.settings.encrypt.encrypt_type: workers of version 0.1.0 can do NOT_ENCRYPT only, not "
+        "PW_ENCRYPT",
+    ),
     "ssh's user": (
         "ms2: 10.20.0.12",
         "ms2: {address: 10.20.0.12, user: ops}",
