@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-NAME_PATTERN = "[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?"
 MAX_NAME = 32
-_NAME = re.compile(NAME_PATTERN)
+_NAME = re.compile("[a-z](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
@@ -23,7 +22,8 @@ _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 """What a last label makes the whole an address of, for resolvers: 10.1, 0x0a.1, 0x0a000001."""
 _SECRET = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_CALLABLE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_WORDS = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
+_CALLABLE = re.compile(f"{_WORDS}:{_WORDS}")
 _OWN_FOLDERS = ("group_vars", "host_vars")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 
@@ -148,7 +148,7 @@ def _with_port(text: str, check: Callable[[str], str]) -> str:
     host, colon, digits = text.rpartition(":")
     if not colon or not re.fullmatch(r"[0-9]{1,5}", digits) or not 0 < int(digits) < 65536:
         raise ValueError("is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666")
-    if host.startswith("[") and host.endswith("]"):
+    if host.startswith("[") and host.endswith("]") and ":" in host:
         return f"[{address(host[1:-1])}]:{int(digits)}"
     if ":" in host:
         raise ValueError("is an IPv6 address without brackets: write [ADDRESS]:PORT")
@@ -157,6 +157,8 @@ def _with_port(text: str, check: Callable[[str], str]) -> str:
 
 def network(text: str) -> str:
     """A network as address/bits; a lone address is the network of one."""
+    if "%" in text:
+        raise ValueError("names an interface ('%'), which only means something on one host")
     if text in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not listened on
         raise ValueError(f"is nobody's address: everybody is {text}/0")
     try:
@@ -199,6 +201,8 @@ def split_url(text: str) -> SplitResult:
         raise ValueError("has a user or a password in it: write it without, secrets go into the vault")
     if not parts.hostname:
         raise ValueError("is no URL: it names no host")
+    if re.search(r"[\[\]]", parts.netloc) and not re.fullmatch(r"\[[^\[\]]*\](?::[0-9]*)?", parts.netloc):
+        raise ValueError("is no URL: its brackets are not around an IPv6 address")
     if port == 0:
         raise ValueError("has port 0")
     if "#" in text:
@@ -238,9 +242,12 @@ def _relative(text: str, where: str) -> str:
         raise ValueError(f"is an absolute path: {where}")
     if ".." in text.split("/"):
         raise ValueError(f"leads upwards ('..'): {where}")
-    if posixpath.normpath(text) == ".":
+    normal = posixpath.normpath(text)
+    if normal == ".":
         raise ValueError("names no file")
-    return posixpath.normpath(text)
+    if normal.startswith("~"):  # ./~x
+        raise ValueError("is no path: it begins with '~', as somebody's home does")
+    return normal
 
 
 def absolute_path(text: str) -> str:
@@ -273,30 +280,80 @@ def python_callable(text: str) -> str:
     return text
 
 
+# What of each format a regular expression can say, for editors, in the dialect that Python and JavaScript share: never
+# less than what the functions take.
+_END = r"(?![A-Za-z0-9.-])"
+_BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"{_BYTE}(?:\.{_BYTE}){{3}}"
+_HEX = "[0-9A-Fa-f]{1,4}"
+_COMPRESSED = "|".join(f"(?:{_HEX}:){{1,{7 - after}}}(?::{_HEX}){{1,{after}}}" for after in range(1, 7))
+_IPV6 = (
+    f"(?:(?:{_HEX}:){{7}}{_HEX}|(?:{_HEX}:){{1,7}}:|{_COMPRESSED}|:(?:(?::{_HEX}){{1,7}}|:)"
+    rf"|(?:(?:{_HEX}:){{6}}|(?::|(?:{_HEX}:){{1,5}}):(?:{_HEX}:){{0,4}}){_IPV4})"
+)
+_OF_MANY = "[Ff]{2}[0-9A-Fa-f]{2}:|[Ff][Ee][89ABab][0-9A-Fa-f]:"
+"""What multicast and link-local addresses begin with."""
+_ADDRESS_4 = rf"(?:(?!0\.|22[4-9]\.|2[3-5][0-9]\.){_IPV4})"
+_ADDRESS_6 = rf"(?:(?!{_OF_MANY}|[0:.]+(?![0-9A-Fa-f:.])){_IPV6})"
+_DNS = rf"(?:(?=.{{1,253}}{_END})(?!(?:[A-Za-z0-9-]+\.)*(?:[0-9]+|0[xX][0-9A-Fa-f]*){_END}){_LABEL}(?:\.{_LABEL})*)"
+_ANY_PORT = (
+    "(?=[0-9]{1,5}(?![0-9]))0*(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})"
+)
+_ORIGIN = rf"(?![^/]*//[^/?]*[A-Z])[a-z][a-z0-9+.-]*://(?:\[{_ADDRESS_6}\]|{_ADDRESS_4}|{_DNS})(?::(?:0*{_ANY_PORT})?)?"
+_NO_CONTROL = r"\x00-\x1f\x7f\x85\u2028\u2029"
+_LAST = "(?:/|$)"
+_STEP = rf"[^/{_NO_CONTROL}\\$]"
+
+
+def _path_of(step: str) -> str:
+    """A relative path of such steps; ``.`` and empty ones don't count."""
+    return rf"(?!/)(?!.*://)(?:\.?/)*(?!~){step}(?:/(?:{step}|\.(?={_LAST}))?)*"
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format: what it is called in messages and the reference, and the function that checks it."""
+    """A format: what it is called in messages and the reference, the function that checks it, and its pattern."""
 
     words: str
     check: Callable[[str], str]
+    pattern: str
 
 
 FORMATS: Mapping[str, Format] = {
-    "name": Format("a name (lower case)", name),
-    "host_name": Format("a host name", host_name),
-    "dns_name": Format("a DNS name", dns_name),
-    "address": Format("a numeric address", address),
-    "bind_address": Format("a numeric address to listen on", bind_address),
-    "address_or_name": Format("an address or a DNS name", address_or_name),
-    "address_port": Format("a numeric address with a port", address_port),
-    "endpoint": Format("an address or a DNS name, with a port", endpoint),
-    "network": Format("a network", network),
-    "url": Format("a URL", url),
-    "origin": Format("a URL without path", origin),
-    "path": Format("the path of a file beside the document", path),
-    "state_path": Format("the path of a file in the state directory", state_path),
-    "absolute_path": Format("an absolute path on the host", absolute_path),
-    "secret": Format("the name of a secret", secret),
-    "sha256": Format("a SHA-256 sum", sha256),
-    "callable": Format("a Python callable", python_callable),
+    "name": Format("a name (lower case)", name, _NAME.pattern),
+    "host_name": Format(
+        "a host name", host_name, rf"(?!127\.|.*\.\.|[Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]$){_HOST_NAME.pattern}"
+    ),
+    "dns_name": Format("a DNS name", dns_name, _DNS),
+    "address": Format("a numeric address", address, f"{_ADDRESS_4}|{_ADDRESS_6}"),
+    "bind_address": Format(
+        "a numeric address to listen on", bind_address, rf"{_ADDRESS_4}|0\.0\.0\.0|(?!{_OF_MANY}){_IPV6}"
+    ),
+    "address_or_name": Format("an address or a DNS name", address_or_name, f"{_ADDRESS_4}|{_ADDRESS_6}|{_DNS}"),
+    "address_port": Format(
+        "a numeric address with a port", address_port, rf"(?:{_ADDRESS_4}|\[{_ADDRESS_6}\]):{_ANY_PORT}"
+    ),
+    "endpoint": Format(
+        "an address or a DNS name, with a port", endpoint, rf"(?:{_ADDRESS_4}|\[{_ADDRESS_6}\]|{_DNS}):{_ANY_PORT}"
+    ),
+    "network": Format(
+        "a network",
+        network,
+        rf"(?!0\.0\.0\.0$|::$)(?:{_IPV4}(?:/(?:0*(?:[12]?[0-9]|3[0-2])|{_IPV4}))?"
+        f"|{_IPV6}(?:/0*(?:[1-9]?[0-9]|1[01][0-9]|12[0-8]))?)",
+    ),
+    "url": Format("a URL", url, rf"{_ORIGIN}(?:[/?][^ #{_NO_CONTROL}\\]*)?"),
+    "origin": Format("a URL without path", origin, f"{_ORIGIN}/?"),
+    "path": Format(
+        "the path of a file beside the document",
+        path,
+        _path_of(rf"(?:(?!\.|(?:{'|'.join(_OWN_FOLDERS)}){_LAST}){_STEP}+)"),
+    ),
+    "state_path": Format(
+        "the path of a file in the state directory", state_path, _path_of(rf"(?:(?!\.\.?{_LAST}){_STEP}+)")
+    ),
+    "absolute_path": Format("an absolute path on the host", absolute_path, rf"(?:/(?!\.\.{_LAST})[^/{_NO_CONTROL}]*)+"),
+    "secret": Format("the name of a secret", secret, _SECRET.pattern),
+    "sha256": Format("a SHA-256 sum", sha256, _SHA256.pattern),
+    "callable": Format("a Python callable", python_callable, _CALLABLE.pattern),
 }

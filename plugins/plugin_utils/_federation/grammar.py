@@ -92,7 +92,7 @@ HOST = Section(
 )
 
 _HOST_FILE = Text(
-    pattern=r"(?:/(?!\.{1,2}(?:/|\Z))(?:[A-Za-z0-9._@+-]|\{name\}|\{host\})+){2,}",
+    pattern=r"(?:/(?!\.{1,2}(?:/|$))(?:[A-Za-z0-9._@+-]|\{name\}|\{host\})+){2,}",
     pattern_name="an absolute path on the host of letters, digits and ._@+/-, with {name} and {host} where they differ",
 )
 _PKI_KEYS = {

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .formats import NAME_PATTERN
+from .formats import FORMATS
 from .grammar import PLUGIN, VIEWPOINT, document_section
 from .introduction import INTRODUCTION, KINDS, VIEWPOINTS
 from .kinds import Kind, kinds
@@ -51,6 +51,7 @@ def json_schema() -> Json:
         "if": {"required": ["document"]},
         "then": type_schema(VIEWPOINT),
         "else": type_schema(document_section()),
+        "$defs": {name: {"type": "string", "pattern": _whole(format_.pattern)} for name, format_ in FORMATS.items()},
     }
 
 
@@ -69,8 +70,7 @@ def type_schema(type_: Type) -> Json:
         case Choice():
             return {"enum": list(type_.words)}
         case Reference():
-            name: Json = {"type": "string"}
-            return {"anyOf": [name, {"type": "array", "items": name}]} if type_.to == "hosts" else name
+            return _reference_schema(type_)
         case Items():
             return _items_schema(type_)
         case OneOf():
@@ -79,6 +79,14 @@ def type_schema(type_: Type) -> Json:
             return {}
         case _:
             return _mapping_schema(type_)
+
+
+def _reference_schema(type_: Reference) -> Json:
+    """What is referred to, a schema doesn't know; what names look like, it does."""
+    if type_.to != "hosts":
+        return type_schema(Text(format="host_name" if type_.to == "host" else "name"))
+    name: Json = {"type": "string", "minLength": 1}
+    return {"anyOf": [name, {"type": "array", "items": name}]}
 
 
 def _mapping_schema(type_: Table | Section | Variant | Place | Partial) -> Json:
@@ -94,10 +102,17 @@ def _mapping_schema(type_: Table | Section | Variant | Place | Partial) -> Json:
         case Partial():
             return _without_required(_section_schema(type_.of))
         case Place():
-            says = [*targets(type_), *(["absent"] if type_.on_hosts else [])]
-            return {**_section_schema(place_section(type_)), "anyOf": [{"required": [key]} for key in says]}
+            return _section_schema(place_section(type_)) | _says_where(type_)
         case Variant():
             return _variant_schema(type_)
+
+
+def _says_where(type_: Place) -> Json:
+    """A placement has one of the keys that say where, or only hosts that it is absent from; a party's says its URL."""
+    ways: list[Json] = [{"required": [key]} for key in targets(type_)]
+    if type_.on_hosts:
+        ways.append({"required": ["absent"], "not": {"anyOf": list(ways)}})
+    return {"oneOf": ways} | ({"dependentRequired": {"party": ["public_url"]}} if type_.party else {})
 
 
 def _variant_schema(type_: Variant) -> Json:
@@ -112,10 +127,15 @@ def _variant_schema(type_: Variant) -> Json:
 def _text_schema(type_: Text) -> Json:
     schema: Json = {"type": "string", "minLength": type_.min_length, "maxLength": type_.max_length}
     if type_.pattern is not None:
-        schema["pattern"] = f"^(?:{type_.pattern})$"
-    elif type_.format == "name":
-        schema["pattern"] = f"^(?:{NAME_PATTERN})$"
+        schema["pattern"] = _whole(type_.pattern)
+    if type_.format is not None:
+        schema["allOf"] = [{"$ref": f"#/$defs/{type_.format}"}]
     return schema
+
+
+def _whole(pattern: str) -> str:
+    """A pattern that a whole text has to fit, as a JSON schema takes one."""
+    return f"^(?:{pattern})$"
 
 
 def _bounded(name: str, bounds: Mapping[str, float | None]) -> Json:

@@ -9,12 +9,21 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import reference
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.formats import FORMATS
 
 SHA = "0123456789abcdef" * 4
+DEFINITIONS = reference.json_schema()["$defs"]
+BEYOND = ("has host bits set", "is an IPv4 address written as IPv6")
+"""What no pattern can say of a text."""
+
+
+def fits(name: str, text: str) -> bool:
+    """Whether an editor with the JSON schema takes the text, which ends where its pattern does, as in JavaScript."""
+    return re.fullmatch(DEFINITIONS[name]["pattern"].removesuffix("$"), text) is not None
 
 
 @pytest.mark.parametrize(
@@ -55,6 +64,7 @@ SHA = "0123456789abcdef" * 4
 def test_right(name: str, text: str, normal: str) -> None:
     assert FORMATS[name].check(text) == normal
     assert FORMATS[name].check(normal) == normal
+    assert fits(name, text)
 
 
 NAME = "is no name: a lower-case letter, then up to 31 of a-z, 0-9 and '-', no '-' at the end"
@@ -89,6 +99,7 @@ UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
             "ops@h.example",
             "has a user in it: write the address alone (ssh's user goes under vars: {ansible_user: NAME})",
         ),
+        ("network", "fe80::%eth0/64", "names an interface ('%'), which only means something on one host"),
         ("network", "0.0.0.0", "is nobody's address: everybody is 0.0.0.0/0"),
         ("address", "ms1", "is no numeric address"),
         ("address", "0.0.0.0", "is no address of one host"),
@@ -105,6 +116,8 @@ UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
         ("address_port", "fd00::1:80", "is an IPv6 address without brackets: write [ADDRESS]:PORT"),
         ("endpoint", "helper.example", "is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666"),
         ("endpoint", "a_b:443", "is no DNS name"),
+        ("address_port", "[10.0.0.1]:80", "has brackets, which are for URLs: write the address without"),
+        ("endpoint", "[h.example]:80", "is no DNS name"),
         ("network", "10.0.0.1/8", "has host bits set: write 10.0.0.0/8"),
         ("network", "lab", "is no network, such as 10.20.0.0/16 or fd00::/64"),
         ("url", "leader.a.example", "is no URL: it begins with no scheme such as https://"),
@@ -114,6 +127,7 @@ UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
         ("url", "https://h:0/", "has port 0"),
         ("url", "https://h:99999/", "is no URL: its port is no number from 1 to 65535"),
         ("url", "https://h/#x", "has a fragment ('#')"),
+        ("url", "https://]h[::10", "is no URL: its brackets are not around an IPv6 address"),
         ("url", "https://h h/", "is no URL: it has a blank or a character that no URL has"),
         ("url", "https://h/\n", "is no URL: it has a blank or a character that no URL has"),
         ("url", "https://10.0.0.300/", "is no numeric address"),
@@ -121,6 +135,7 @@ UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
         ("origin", "https://h?", "has a path or a query: write scheme://host:port only"),
         ("path", "/etc/passwd", ABSOLUTE),
         ("path", "~/x", ABSOLUTE),
+        ("path", "./~x", "is no path: it begins with '~', as somebody's home does"),
         ("path", "../x", UPWARDS),
         ("path", "a/../../x", UPWARDS),
         ("path", "a/..", UPWARDS),
@@ -142,6 +157,7 @@ UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
 def test_wrong(name: str, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         FORMATS[name].check(text)
+    assert fits(name, text) == message.startswith(BEYOND)
 
 
 @given(st.sampled_from(sorted(FORMATS)), st.text(max_size=40) | st.from_regex(r"\A[a-z]+://[^ ]{0,20}\Z"))
@@ -153,3 +169,21 @@ def test_any_text_is_normal_or_refused(name: str, text: str) -> None:
     else:
         assert FORMATS[name].check(normal) == normal
         assert not any(character in normal for character in "\n\r\0")
+
+
+PIECES = r"""
+a A 0 1 10 255 256 0080 65535 65536 0x1 1.2.3.4 127. ffff fd00 fe80 ff02 localhost https:// redis:// group_vars x
+: :: . .. / // [ ] ~ _ - @ # ? $ \ % /24 /129
+"""
+
+
+@given(st.sampled_from(sorted(FORMATS)), st.lists(st.sampled_from([*PIECES.split(), " ", "\n", "\u2028"]), max_size=7))
+@settings(max_examples=3000)
+def test_an_editor_with_the_schema_and_the_loader_take_the_same_texts(name: str, pieces: list[str]) -> None:
+    text = "".join(pieces)
+    try:
+        FORMATS[name].check(text)
+    except ValueError as error:
+        assert not fits(name, text) or str(error).startswith(BEYOND)  # noqa: PT017 - it may be either
+    else:
+        assert fits(name, text)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ import yaml
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, reference
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.formats import FORMATS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
 
 CHECKOUT = Path(__file__).resolve().parents[5]
 EXAMPLE = Path(__file__).with_name("example") / "federation.yml"
 INVENTORIES = sorted((CHECKOUT / "inventories").rglob("federation.yml"))
+SHA256 = "0123456789abcdef" * 4
 AGAIN = f".venv/bin/python -m {reference.__name__} docs writes it again"
 
 
@@ -101,12 +104,25 @@ def test_a_viewpoint_is_right_for_the_schema(validator: jsonschema.Draft202012Va
         (("stacks", "lenet", "servers", "per_host"), "1"),
         (("stacks", "lenet", "proxy", "port"), 70000),
         (("stacks", "lenet", "redis"), {"port": 6379}),
+        (("stacks", "lenet", "redis"), {"host": "ms1", "external": {"address": "10.20.0.9", "ca": "ca.pem"}}),
+        (("stacks", "lenet", "redis"), {"external": {"address": "10.20.0.9", "ca": "/etc/ssl/ca.pem"}}),
+        (("stacks", "lenet", "redis", "bind"), "ms1"),
+        (("stacks", "lenet", "scheduler"), {"host": "ms1:22"}),
+        (("stacks", "lenet", "scheduler"), {"host": "ms1", "allow": "lab"}),
+        (("stacks", "lenet", "proxy", "public_url"), "https://ms1.example/x"),
+        (("stacks", "lenet", "servers", "initial_model"), {"source": "lenet.onnx", "sha256": SHA256}),
+        (("stacks", "lenet", "servers", "initial_model"), {"source": "/srv/lenet.ckpt", "sha256": SHA256}),
+        (("stacks", "lenet", "servers", "initial_model"), {"source": "../lenet.ckpt", "sha256": SHA256}),
+        (("stacks", "lenet", "servers", "initial_model"), {"source": ".ca/lenet.ckpt", "sha256": SHA256}),
+        (("stacks", "lenet", "servers", "initial_model"), {"source": "lenet.ckpt", "sha256": SHA256.upper()}),
+        (("stacks", "lenet", "workers", "application"), {"callable": "mine.train"}),
+        (("parties", "lab", "pki"), {"mode": "provided", "certificate_file": "/etc/../x", "key_file": "/etc/x"}),
         (("stacks", "lenet", "settings", "fl_iteration_num"), 0),
         (("stacks", "lenet", "settings", "round"), {"start_fl_job_thresholdd": 2}),
     ],
 )
-def test_the_schema_sees_what_an_editor_can_show(
-    validator: jsonschema.Draft202012Validator, path: tuple[str, ...], value: Any
+def test_the_schema_sees_what_the_loader_does_where_an_editor_can_show_it(
+    tmp_path: Path, validator: jsonschema.Draft202012Validator, path: tuple[str, ...], value: Any
 ) -> None:
     changed = json.loads(json.dumps(DOCUMENTS["inventories/demo/federation.yml"]))
     place = changed
@@ -114,3 +130,28 @@ def test_the_schema_sees_what_an_editor_can_show(
         place = place[step]
     place[path[-1]] = value
     assert list(validator.iter_errors(changed)) != []
+    (tmp_path / "federation.yml").write_text(yaml.safe_dump(changed, sort_keys=False))
+    with pytest.raises(loading.WrongDocumentError):
+        loading.load(str(tmp_path / "federation.yml"))
+
+
+def test_what_is_beside_the_wrong_ones_is_right(validator: jsonschema.Draft202012Validator) -> None:
+    changed = json.loads(json.dumps(DOCUMENTS["inventories/demo/federation.yml"]))
+    stack = changed["stacks"]["lenet"]
+    stack["servers"]["initial_model"] = {"source": "./files/lenet.ckpt", "sha256": SHA256}
+    stack["redis"] = {"external": {"address": "fd00::9", "ca": "files/ca.pem"}}
+    stack["workers"] = {"absent": ["ms2"]}
+    assert [error.message for error in validator.iter_errors(changed)] == []
+
+
+def patterns(schema: Any) -> list[str]:
+    """Every pattern in a schema."""
+    inside = schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ()
+    own = [schema["pattern"]] if isinstance(schema, dict) and isinstance(schema.get("pattern"), str) else []
+    return own + [pattern for child in inside for pattern in patterns(child)]
+
+
+def test_patterns_mean_the_same_to_python_and_to_javascript() -> None:
+    found = patterns(reference.json_schema())
+    assert len(found) > len(FORMATS)
+    assert [pattern for pattern in found if re.search(r"\\[AZbBdDsSwW]|\(\?[^:=!]|[*+?}]\+", pattern)] == []
