@@ -120,6 +120,7 @@ _NAMES = ("federation.yml", "federation.yaml")
 _PLUGIN = re.compile(
     r"""(?P<indent>\s*+)(?:\{\s*+)?["']?plugin["']?\s*+:\s*+["']?(?P<plugin>[^\s"',}#]{1,100})""", re.I
 )
+_DOCUMENT_KEYS = {"federation", "parties", "stacks"}
 _NEAR = 0.8
 """How like our name another is that is taken for a misspelt one (1: equal)."""
 
@@ -132,7 +133,8 @@ class InventoryModule(BaseInventoryPlugin):
     NAME = "fedlearn.infra.federation"
 
     def verify_file(self, path: str) -> bool:
-        """Whether the file is called as documents are, or says at its top level that it is for this plugin.
+        """Whether the file is called as documents are, says at its top level that it is for this plugin, or has what
+        only documents have.
 
         Also one that isn't there, or says it in a wrong way: whatever core made of it would be no federation.
         """
@@ -162,6 +164,8 @@ def _is_ours(path: str) -> bool:
     except OSError:
         return False
     content = (line for line in lines if line.strip() and not line.lstrip().startswith(("#", "---", "%")))
+    if {line.partition(":")[0].rstrip() for line in lines} >= _DOCUMENT_KEYS:
+        return True
     flow = next(content, "").lstrip().startswith("{")
     found = (_PLUGIN.match(line) for line in lines)
     return any(match is not None and (flow or not match["indent"]) and _is_our_name(match["plugin"]) for match in found)

@@ -34,6 +34,7 @@ from .model import (
 )
 from .nodes import Mistake, Node, Report, TooManyMistakesError, did_you_mean, shorten
 from .schema import WRONG, Checker, has_userinfo, looks_secret
+from .unknown import UNKNOWN, UnknownValueError, attempt, known
 
 RESERVED_GROUPS = ("all", "ungrouped", "federation_hosts", "federation_clusters")
 
@@ -80,6 +81,7 @@ class _Loader:
         self.report = report
         self.viewpoint: Node | None = None
         self.sources = [self.file]
+        self.doubtful: dict[str, Stack] = {}
 
     def load(self) -> Federation | None:
         """All steps; None when there is nothing to go on with."""
@@ -98,7 +100,8 @@ class _Loader:
         self._look_at_files()
         if values is WRONG:
             return None
-        federation = self._federation(values)
+        right = known(values)  # of stacks also what is wrong: the rest of one is looked at all the same
+        federation = self._federation({**right, "stacks": values["stacks"]} if "stacks" in right else right)
         for doubt in names.doubtful if not len(self.report) else ():
             self.report.mistake(*doubt)
         expansions = {stack.name: expansion for stack, expansion in self._expand(federation)}
@@ -263,14 +266,16 @@ class _Loader:
         return node.value
 
     def _stacks(self, values: Mapping[str, Any], hosts: Mapping[str, Host]) -> dict[str, Stack]:
-        """The stacks without a mistake that are placed on hosts without one."""
+        """The stacks without a mistake that are placed on hosts without one; those with one are `doubtful`."""
         stacks = {}
         for name, entry in values.items():
-            if ("stacks", name) in self.checker.faulty:
-                continue
-            stack = _stack(name, entry)
-            if all(host in hosts for placement in placements(stack) for host in (*placement.hosts, *placement.absent)):
-                stacks[name] = stack
+            with contextlib.suppress(UnknownValueError):
+                stack = _stack(name, entry)
+                where = {role: place if _is_on(place, hosts) else UNKNOWN for role, place in stack.placements.items()}
+                if ("stacks", name) in self.checker.faulty or any(place is UNKNOWN for place in where.values()):
+                    self.doubtful[name] = dataclasses.replace(stack, placements=where)
+                elif all(_is_on(place, hosts) for place in placements(stack)):
+                    stacks[name] = stack
         return stacks
 
     def _expand(self, federation: Federation) -> Iterator[tuple[Stack, Expansion]]:
@@ -278,17 +283,25 @@ class _Loader:
         components = 0
         for stack in federation.stacks.values():
             before = len(self.report)
-            self._check_name(stack)
-            self._check_urls(stack)
-            expansion = kinds()[stack.kind].expand(stack, federation, self.report)
+            expansion = self._expand_stack(stack, federation)
             components += len(expansion.components)
             if components > MAX_COMPONENTS:
                 self.report.mistake(stack.path, f"with it the document makes more than {MAX_COMPONENTS} components")
                 return
-            self._check_room(stack, expansion)
-            self._check_ports(expansion)
             if len(self.report) == before:
                 yield stack, expansion
+        for name, stack in self.doubtful.items():
+            with contextlib.suppress(UnknownValueError, TypeError):  # TypeError: of what takes text or numbers only
+                self._expand_stack(stack, dataclasses.replace(federation, stacks={**federation.stacks, name: stack}))
+
+    def _expand_stack(self, stack: Stack, federation: Federation) -> Expansion:
+        """What one becomes, and note what is wrong across its keys."""
+        self._check_name(stack)
+        attempt(lambda: self._check_urls(stack))
+        expansion = kinds()[stack.kind].expand(stack, federation, self.report)
+        self._check_room(stack, expansion)
+        self._check_ports(expansion)
+        return expansion
 
     def _check_name(self, stack: Stack) -> None:
         """Note a name that would meet a verify round's."""
@@ -422,10 +435,15 @@ def _stack(name: str, values: dict[str, Any]) -> Stack:
         state=values["state"],
         tls=values.get("tls", False),
         settings=values.get("settings", {}),
-        placements={key: value for key, value in own.items() if isinstance(value, Placement)},
+        placements={key: value for key, value in own.items() if isinstance(value, Placement) or value is UNKNOWN},
         options={key: value for key, value in own.items() if not isinstance(value, Placement)},
         path=path,
     )
+
+
+def _is_on(place: Placement, hosts: Mapping[str, Host]) -> bool:
+    """Whether a placement is known, and all of its hosts are."""
+    return place is not UNKNOWN and {*place.hosts, *place.absent} <= hosts.keys()
 
 
 def placements(stack: Stack) -> Iterator[Placement]:

@@ -22,6 +22,7 @@ from . import ranges
 from .formats import FORMATS
 from .model import Cluster, Host, Party, Path, Placement, Position
 from .nodes import Mistake, Node, Report, TooManyMistakesError, decimal_text, node_of, plain, shorten
+from .unknown import UNKNOWN, UnknownValueError, is_unknown, known
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A mapping with known keys. ``rules`` look across keys, once each is right; ``hint`` answers an unknown key."""
+    """A mapping with known keys. ``rules`` look across keys, those that are right; ``hint`` answers an unknown key."""
 
     keys: Mapping[str, Key]
     rules: tuple[Rule, ...] = ()
@@ -230,7 +231,7 @@ def check_values(type_: Type, value: Any, *, where: str = "") -> tuple[Any, list
     result = WRONG
     with contextlib.suppress(TooManyMistakesError):
         result = Checker(report).check(type_, node_of(value), ())
-    return result, [Mistake(where, 0, 0, mistake.path, mistake.message) for mistake in report.mistakes]
+    return known(result), [Mistake(where, 0, 0, mistake.path, mistake.message) for mistake in report.mistakes]
 
 
 def complete(section: Section, values: Mapping[str, Any], path: Path, report: Report) -> dict[str, Any]:
@@ -253,11 +254,11 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class Checker:
-    """Checks nodes against types, noting every mistake and going on.
+    """Checks nodes against types, noting every mistake and going on: UNKNOWN stands for a key's value with one.
 
     ``partial``: values that will be merged over others, so no defaults, no required keys, no rules across keys.
     ``exempt`` are the paths whose value is no secret, whatever its key is called. ``faulty`` are the paths of the
-    entries of tables that have a mistake in them; their values lack what is wrong. ``files`` are the files beside the
+    entries of tables that have a mistake in them. ``files`` are the files beside the
     document that it names.
     """
 
@@ -275,6 +276,8 @@ class Checker:
         if node.broken:
             self.faults += 1
             return WRONG
+        if node.value is UNKNOWN:
+            return UNKNOWN
         return _CHECKS[type(type_)](self, type_, node, path)
 
     def note(self, path: Path, message: str, position: Position | None) -> None:
@@ -381,8 +384,7 @@ class Checker:
             value = self.check(type_.of, child, (*path, key))
             if self.faults > before:
                 self.faulty.add((*path, key))
-            if value is not WRONG:
-                values[key] = value
+            values[key] = UNKNOWN if value is WRONG else value
         return values
 
     def section(self, type_: Section, node: Node, path: Path) -> Any:
@@ -390,14 +392,14 @@ class Checker:
         if not isinstance(node.value, dict):
             few = node.value is not None and len(type_.keys) <= _MAX_TOLD
             return self.unexpected(type_, node, path, f" (its keys are {', '.join(type_.keys)})" if few else "")
-        before = self.faults
         values: dict[str, Any] = {}
         for name, child in node.value.items():
             self._entry(type_, node, (*path, name), name, child, values)
-        if not self.partial:
+        if self.partial:
+            values.update(dict.fromkeys(self._meant(type_, node), UNKNOWN))
+        else:
             self._missing(type_, node, path, values)
-            if self.faults == before:
-                self.rules(type_.rules, values, path)
+            self.rules(type_.rules, values, path)
         return values
 
     def variant(self, type_: Variant, node: Node, path: Path) -> Any:
@@ -434,20 +436,22 @@ class Checker:
         if target != name:
             self.report.aliases[(*path[:-1], target)] = name
         value = self.check(key.type, child, path)
-        if value is not WRONG:
-            values[target] = value
+        values[target] = UNKNOWN if value is WRONG else value
 
     def _missing(self, type_: Section, node: Node, path: Path, values: dict[str, Any]) -> None:
-        """Defaults, and mistakes for required keys that aren't there."""
+        """Defaults, and mistakes for required keys that aren't there; what was lost or misspelt is unknown."""
         given = node.value if isinstance(node.value, dict) else {}
         aliases = {key.alias_of for name, key in type_.keys.items() if key.alias_of and name in given}
+        meant = self._meant(type_, node)
         for name, key in type_.keys.items():
             if name in given or name in aliases or key.alias_of:
                 continue
-            if key.required and (node.lost or name in self._meant(type_, node)):
+            if node.lost or name in meant:
                 self.faults += 1
+                values[name] = UNKNOWN
             elif key.required:
                 self.wrong(node, path, f"the key '{name}' is missing{_to_write(name, key.type)}")
+                values[name] = UNKNOWN
             elif isinstance(key.type, Section) and key.default is not None:
                 values[name] = self.check(key.type, node_of(key.default), (*path, name))
             elif key.default is not None:
@@ -478,14 +482,19 @@ class Checker:
     def _meant(self, type_: Section, node: Node) -> set[str]:
         """The absent keys that unknown ones are probably meant to be: those aren't told to be missing, too."""
         unknown = [name for name in node.value if name not in type_.keys] if isinstance(node.value, dict) else []
-        known = _absent_keys(type_, node)
-        return {self.report.nearest(re.split("[{=: ]", name)[0], known) for name in unknown}
+        absent = _absent_keys(type_, node)
+        deeper = {key for key in absent for inner in _keys_within(type_.keys[key].type) if inner in unknown}
+        return deeper | {self.report.nearest(re.split("[{=: ]", name)[0], absent) for name in unknown} - {""}
 
     def rules(self, rules: Iterable[Rule], values: Mapping[str, Any], path: Path) -> None:
-        """Note each breach of a rule where the value it names stands."""
+        """Note each breach of a rule where the value it names stands; of a rule that reads a wrong value, none."""
+        # TypeError: of what takes text or numbers only
+        unknown = (UnknownValueError, TypeError) if self.faults else (UnknownValueError,)
         for rule in rules:
-            for where, message in rule.check(values):
-                self.note((*path, *where), message, self.report.position((*path, *where)))
+            with contextlib.suppress(*unknown):
+                for where, message in rule.check(values):
+                    if not is_unknown(values, where):
+                        self.note((*path, *where), message, self.report.position((*path, *where)))
 
     def one_of(self, type_: OneOf, node: Node, path: Path) -> Any:
         """The first type that fits; else the mistakes of the one whose shape fits, and of several the fewest."""
@@ -635,19 +644,23 @@ class Checker:
 
     def place(self, type_: Place, node: Node, path: Path) -> Any:
         """Where a role runs."""
-        before = self.faults
         if not isinstance(node.value, dict):
             return self.unexpected(type_, node, path, _place_hint(type_, node))
+        before = self.faults
         values = self.section(place_section(type_), node, path)
-        self._one_target(type_, node, path)
-        if "party" in values:
-            self._check_external_party(values, node, path)
-        if not self.partial and self.faults == before:
-            self.rules(type_.rules, values, path)
-        return self._placement(values, path)
+        try:
+            self._one_target(type_, node, path)
+            if "party" in values:
+                self._check_external_party(values, node, path)
+            if not self.partial:
+                self.rules(type_.rules, values, path)
+            return self._placement(values, path)
+        except UnknownValueError:
+            self.faults += self.faults == before
+            return WRONG
 
     def _one_target(self, type_: Place, node: Node, path: Path) -> None:
-        """Note when a placement doesn't say where, or says it twice."""
+        """Note when a placement doesn't say where, or says it twice; UnknownValueError then."""
         known = targets(type_)
         given = [target for target in known if isinstance(node.value, dict) and target in node.value]
         if len(given) == 1 or (not given and isinstance(node.value, dict) and "absent" in node.value):
@@ -660,6 +673,7 @@ class Checker:
             self.faults += 1
         else:
             self.wrong(node, path, f"doesn't say where: {wanted} is missing")
+        raise UnknownValueError
 
     def _check_external_party(self, values: Mapping[str, Any], node: Node, path: Path) -> None:
         assert isinstance(node.value, dict)

@@ -19,8 +19,10 @@ settings, absent and state come with it; the kind only names its default port, w
 
 Keys whose value is a ``Placement`` are in ``stack.placements``; all others in ``stack.options``, where they may hold
 placements too (a Table of them, a Section with one). Keys not given are in neither, unless they have a default.
-References to hosts, parties and clusters are checked before ``expand`` is called; it is called only for a stack without
-a mistake. A secret is never a value: a key that takes the *name* of one is ``Text(format="secret")``.
+References to hosts, parties and clusters are checked before ``expand`` is called. For a stack with a mistake it is
+called too, with UNKNOWN (``unknown.py``) where the wrong value was: what reads that ends in UnknownValueError and is
+left out, and ``attempt`` keeps one look from ending the others, so that all mistakes are told in one run. A secret is
+never a value: a key that takes the *name* of one is ``Text(format="secret")``.
 
 ``stack.settings`` and ``placement.settings`` are checked key by key against ``SETTINGS`` (``Place(settings=...)``), but
 hold only what was given: merge them over what you derive, then complete them::

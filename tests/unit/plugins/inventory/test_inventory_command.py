@@ -178,6 +178,11 @@ ODD = {
         FIRST.replace("plugin", "plugn"),
         ":1:1: plugn: unknown key 'plugn' (did you mean 'plugin'?)",
     ),
+    "no plugin, under another name": (
+        "hospital.yml",
+        "",
+        ":1:1: the key 'plugin' is missing: write plugin: fedlearn.infra.federation",
+    ),
     "no plugin": ("federation.yaml", "", ":1:1: the key 'plugin' is missing: write plugin: fedlearn.infra.federation"),
 }
 
@@ -217,7 +222,12 @@ def test_an_empty_document_and_one_that_is_not_there(room: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["plugin: acme.infra.federation\n", "hosts:\n  plugin: fedlearn.infra.federation\n", "all: {hosts: {h1: {}}}\n"],
+    [
+        "plugin: acme.infra.federation\n",
+        "hosts:\n  plugin: fedlearn.infra.federation\n",
+        "all: {hosts: {h1: {}}}\n",
+        "federation:\n  hosts: {h1: {}}\nparties:\n  children:\n    stacks:\n",
+    ],
 )
 def test_other_sources_are_left_alone(tmp_path: Path, text: str) -> None:
     (tmp_path / "other.yml").write_text(text)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from ... import network
 from ...model import Expansion, Federation, Stack
 from ...nodes import Report
+from ...unknown import UNKNOWN
 from . import flows, needed_certificates, rounds
 from .instances import Instances, removal
 from .placements import PLACEMENTS
@@ -48,7 +49,7 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
     """A stack's components, and all that follows from them."""
     before = len(report)
     topology = Topology(stack, federation, report)
-    if not any(placement.hosts for placement in stack.placements.values()):
+    if not any(placement.hosts for placement in stack.placements.values() if placement is not UNKNOWN):
         return removal(topology) if len(report) == before else Expansion()
     topology.check_placements()
     settings = complete_settings(topology, report)

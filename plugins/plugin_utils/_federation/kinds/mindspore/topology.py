@@ -15,6 +15,7 @@ from ... import network, ranges
 from ...model import Federation, Party, Path, Placement, Stack
 from ...nodes import Report
 from ...schema import complete, merge
+from ...unknown import UNKNOWN, attempt
 from .placements import DEFAULT_APPLICATION
 from .settings import SETTINGS, Breaches, release
 
@@ -74,6 +75,11 @@ class Topology:
     def shift(self) -> int:
         """What the verify round's ports have more than the deployed ones."""
         return int(self.stack.options["verify_port_shift"])
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers there are."""
+        return len(self.workers.hosts) * int(self.workers.options.get("per_host", 1))
 
     def worker_places(self) -> list[tuple[str, int]]:
         """Host and number of each worker."""
@@ -171,23 +177,32 @@ class Topology:
     def check_placements(self) -> None:
         """What must run, and where it can't."""
         before = len(self.report)
-        self._check_required()
-        self._check_number()
-        self._check_urls()
-        self._check_bind()
-        self._check_parties()
-        self._check_model()
-        self._check_ports()
+        for check in (
+            self._check_required,
+            self._check_number,
+            self._check_urls,
+            self._check_bind,
+            self._check_parties,
+            self._check_model,
+            self._check_ports,
+            self._check_external_redis,
+            self._check_addresses,
+        ):
+            attempt(check)
+        if len(self.report) == before:
+            attempt(self._check_other_parties)
+
+    def _check_external_redis(self) -> None:
         if self.redis.external and self.stack.tls and "ca" not in self.redis.external:
             self.report.mistake(
                 (*self.redis.path, "external"),
                 "the key 'ca' is missing: with `tls` Redis is reached by TLS",
             )
+
+    def _check_addresses(self) -> None:
         for role in ("redis", "scheduler", "servers", "proxy"):
             for host in self.stack.placements[role].hosts if role in self.stack.placements else ():
                 self.address(role, host)
-        if len(self.report) == before:
-            self._check_other_parties()
 
     def _check_required(self) -> None:
         for role in ("redis", "scheduler", "servers"):
@@ -308,17 +323,24 @@ def complete_settings(topology: Topology, report: Report) -> dict[str, Any]:
     """The stack's settings, derived and given, complete and checked against where it runs."""
     stack = topology.stack
     path = (*stack.path, "settings")
-    workers = len(topology.workers.hosts) * int(topology.workers.options.get("per_host", 1))
+    workers = attempt(lambda: topology.worker_count)
     derived: dict[str, Any] = {"fl_name": stack.name}
-    if workers:
+    if workers is UNKNOWN:
+        derived |= {"server_mode": UNKNOWN, "round": {"start_fl_job_threshold": UNKNOWN}}
+    elif workers:
         derived |= {"server_mode": "CLOUD_TRAINING", "round": {"start_fl_job_threshold": workers}}
     settings = complete(SETTINGS, merge(derived, stack.settings), path, report)
     if not settings:
         return settings
-    for where, message in [*_version_breaches(settings, stack), *_worker_breaches(settings, topology, workers)]:
-        report.mistake((*path, *where), message)
-    _check_shared_redis(topology, settings, path)
+    attempt(lambda: _note(_version_breaches(settings, stack), path, report))
+    attempt(lambda: _note(_worker_breaches(settings, topology, workers), path, report))
+    attempt(lambda: _check_shared_redis(topology, settings, path))
     return settings
+
+
+def _note(breaches: Breaches, path: Path, report: Report) -> None:
+    for where, message in breaches:
+        report.mistake((*path, *where), message)
 
 
 def _version_breaches(settings: Mapping[str, Any], stack: Stack) -> Breaches:

@@ -373,6 +373,41 @@ def test_a_mistake_has_its_place_and_says_what_is_wrong(mistakes: Mistakes, row:
     assert mistakes(DOCUMENT.replace(old, new, 1)) == [f"federation.yml:{line}" for line in expected]
 
 
+BREACH = "    settings: {round: {start_fl_job_time_window: 70000}}\n"
+ALONE = {
+    "unknown kind": "nobody knows its settings",
+    "the key that says the kind": "nobody knows its settings",
+    "no YAML": "nothing is read",
+    "blank that is none": "nothing is read",
+    "truth value of YAML 1.1": "nothing is read",
+    "duplicate key": "nothing is read",
+    "misspelt key of everything": "no host is known",
+    "misspelt key of all hosts": "no host is known",
+    "key of a section below": "it has settings of its own",
+    "an alias of a key that a rule is about": "it has settings of its own",
+    "two placements on one port": "ports meet in whole stacks only",
+    "two stacks on one port": "ports meet in whole stacks only",
+}
+"""Mistakes with which, or because of which, a rule across a stack's keys isn't looked at."""
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row not in ALONE])
+def test_a_rule_across_keys_is_told_beside_any_other_mistake_and_nothing_that_follows_from_it(
+    mistakes: Mistakes, row: str
+) -> None:
+    old, new, *expected = ROWS[row]
+    found = mistakes((DOCUMENT + BREACH).replace(old, new, 1))
+    breaches = [line for line in found if ".settings.round.start_fl_job_time_window: 70000 ms is longer" in line]
+    assert len(breaches) == 1
+    assert [line for line in found if line not in breaches] == [f"federation.yml:{line}" for line in expected]
+
+
+def test_a_rule_that_reads_a_wrong_value_says_nothing(mistakes: Mistakes) -> None:
+    wrong = "    settings: {round: {start_fl_job_time_window: 70000, global_iteration_time_window: 1m}}\n"
+    (found,) = mistakes(DOCUMENT + wrong)
+    assert "global_iteration_time_window: expected a whole number" in found
+
+
 def test_another_inventory_is_no_document(mistakes: Mistakes) -> None:
     assert mistakes("all: {hosts: {ms1: {}}}\n") == [
         "federation.yml:1:1: is no federation document: its first line is `plugin: fedlearn.infra.federation`, "
