@@ -16,10 +16,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, network, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, loading, network
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation, Flow
 
 HEADINGS = (
+    "stack",
+    "direction",
     "source",
     "source_address",
     "destination",
@@ -53,7 +55,7 @@ class ActionModule(ActionBase):
             federation = loading.load(arguments["document"])
         except loading.WrongDocumentError as error:
             raise AnsibleActionFail(str(error)) from error
-        rows = [row(flow, federation) for flow in variables.flows(federation, arguments["stack"])]
+        rows = table_rows(federation, arguments["stack"])
         Display().display(table(rows))
         write_csv(arguments["path"], rows)
         result.update(
@@ -62,9 +64,16 @@ class ActionModule(ActionBase):
         return result
 
 
-def row(flow: Flow, federation: Federation) -> tuple[str, ...]:
-    """A flow as the words of a row."""
+def table_rows(federation: Federation, stack: str = "") -> list[tuple[str, ...]]:
+    """Each flow as the words of a row."""
+    own = flows.own_names(federation)
+    return [_row(flow, federation, flows.direction(flow, own)) for flow in flows.flows(federation, stack)]
+
+
+def _row(flow: Flow, federation: Federation, direction: str) -> tuple[str, ...]:
     return (
+        flow.stack,
+        direction,
         flow.source,
         address(flow.source, federation),
         flow.destination,

@@ -17,13 +17,16 @@ description:
   - Reads the federation document on the control node, prints its flows as a table and writes them as CSV. It touches
     no host.
   - It is what one asks one's firewall team for. Under a viewpoint only flows of the party's hosts are told.
+  - What hosts and the control node fetch from outside (packages, archives, the time) is told as outgoing. Where the
+    document doesn't say from whom, it is whom programs ask by default; a host that is told otherwise, such as a mirror
+    in its apt sources, asks there.
 options:
   document:
     description: The federation document or viewpoint.
     type: path
     required: true
   stack:
-    description: Only flows of this stack (and ssh); empty means all.
+    description: Only flows of this stack, and what its hosts need in any case (ssh, time, packages); empty means all.
     type: str
     default: ''
   path:
@@ -57,6 +60,15 @@ flows:
   type: list
   elements: dict
   contains:
+    stack:
+      description: The stack that needs it; empty for what hosts need in any case.
+      type: str
+      returned: always
+    direction:
+      description: V(inside) between hosts of the federation, V(incoming) from others to them, V(outgoing) from them, or
+        from the control node, to others. Under a viewpoint other parties' hosts are others.
+      type: str
+      returned: always
     source:
       description: Host that connects, or who else does (V(controller), V(clients)).
       type: str
@@ -66,7 +78,7 @@ flows:
       type: str
       returned: always
     destination:
-      description: Host that is connected to.
+      description: Host that is connected to, or a name or an address outside.
       type: str
       returned: always
     destination_address:

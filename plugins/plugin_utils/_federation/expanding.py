@@ -10,16 +10,19 @@ A server behind nginx is two components: its own endpoint has the proxy's as ``f
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import network
-from .model import Component, Endpoint, Federation, Host, Path, Placement, Stack, State
+from .model import Component, Endpoint, Federation, Flow, Host, Path, Placement, Stack, State
 from .nodes import Report
 
 VERIFY = "verify-"
 """What the name of a stack has in front where it is the verify round's copy; no stack of a document begins with it."""
+
+
+PYPI = ("https://pypi.org", "https://files.pythonhosted.org")
 
 
 def instance_name(federation: Federation, stack: Stack, component: str, *, transient: bool = False) -> str:
@@ -162,6 +165,21 @@ def service_endpoint(purpose: str, service: str, port: int, *, scheme: str = "",
     """
     told = _view(scheme, service, port)
     return Endpoint(purpose, service, port, internal=told, public=told, path=path)
+
+
+def fetched(source: str, url: str, purpose: str, proof: str) -> Flow:
+    """What a host, or the control node, gets from outside at a URL; ``proof`` is how it knows it for right."""
+    place = network.parse_url(url)
+    return Flow(source, place.host, place.port or network.DEFAULT_PORTS[place.scheme], purpose, proof)
+
+
+def python_packages(host: str, index_url: str | None) -> Iterator[Flow]:
+    """Hash-locked packages from an index, the host's own unless one is told."""
+    if index_url is not None:
+        yield fetched(host, index_url, "Python packages", "TLS, hashes" if index_url.startswith("https:") else "hashes")
+        return
+    for url in PYPI:
+        yield fetched(host, url, "Python packages, unless pip has another index", "TLS, hashes")
 
 
 def _view(scheme: str, host: str, port: int) -> str:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any, Literal
@@ -190,6 +190,16 @@ class Federation:
     expansions: Mapping[str, Expansion] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
 
+    def own_hosts(self) -> Iterator[Host]:
+        """The hosts that are ours to manage: everybody's, or the viewpoint's."""
+        for party in self.parties.values():
+            if self.viewpoint in (None, party.name):
+                yield from party.hosts.values()
+
+    def own_clusters(self) -> Iterator[Cluster]:
+        """The clusters that are ours to manage."""
+        yield from (each for each in self.clusters.values() if self.viewpoint in (None, each.party))
+
     def host(self, name: str) -> Host:
         """The host of that name; KeyError when no party has it."""
         for party in self.parties.values():
@@ -302,7 +312,7 @@ class Flow:
     """A connection the federation needs. ``port`` None is the destination's ephemeral range.
 
     Source and destination are hosts, parties, networks, or words such as ``clients``; ``address`` is where a
-    destination is reached that is no host of ours.
+    destination is reached that is no host of ours. ``stack`` is told where flows of several are listed.
     """
 
     source: str
@@ -312,6 +322,7 @@ class Flow:
     authentication: str
     protocol: Literal["tcp", "udp"] = "tcp"
     address: str = ""
+    stack: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +348,8 @@ class Expansion:
 
     ``variables``: host name -> role variable -> list of instances. ``verify``: host name -> its part in the verify
     round, whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end
-    with. ``open_files``: host name -> how many a process there must be allowed, 0 where nothing of the stack needs them
+    with. ``flows``: whom firewalls of its hosts let in; ``fetched``: what hosts and the control node get from outside.
+    ``open_files``: host name -> how many a process there must be allowed, 0 where nothing of the stack needs them
     any more. ``max_skew_ms``: how far the clocks of its hosts may be off, where the system minds. ``real`` is False
     where doubles stand in for the system's programs: a round of theirs never counts as passed.
     """
@@ -347,6 +359,7 @@ class Expansion:
     certificates: tuple[Certificate, ...] = ()
     secrets: tuple[Secret, ...] = ()
     flows: tuple[Flow, ...] = ()
+    fetched: tuple[Flow, ...] = ()
     variables: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)
     verify: Mapping[str, RoundPart] = field(default_factory=dict)
     transient: tuple[Component, ...] = ()

@@ -24,11 +24,9 @@ from . import certificates, network
 from .firewall import Guard
 from .kinds import kinds
 from .loading import group_name
-from .model import Authority, Cluster, Component, Endpoint, Expansion, Federation, Flow, Host, RoundPart, Secret, Stack
+from .model import Authority, Cluster, Component, Endpoint, Expansion, Federation, Host, RoundPart, Secret, Stack
 from .stages import STAGES, stage_groups, stage_of
 
-SSH_PORT = 22
-NTP_PORT, NTS_PORT = 123, 4460
 HOST_PYTHON = "/usr/bin/python3"
 
 
@@ -51,54 +49,6 @@ class Inventory:
 def inventory(federation: Federation, document: str = "") -> Inventory:
     """The inventory of a federation, or of the viewpoint's party; ``document`` is the file it was loaded from."""
     return _Inventory(federation, document).build()
-
-
-def flows(federation: Federation, stack: str = "") -> list[Flow]:
-    """Every connection that the federation (or one stack) needs, each once.
-
-    Under a viewpoint those that touch the party's hosts, and those from outside to a gateway, which is nobody's host.
-    """
-    chosen = [expansion for name, expansion in federation.expansions.items() if stack in ("", name)]
-    hosts = {component.host for expansion in chosen for component in expansion.components}
-    everybody = (*_ssh_flows(federation), *_time_flows(federation))
-    seen = dict.fromkeys(flow for flow in everybody if not stack or {flow.source, flow.destination} & hosts)
-    for expansion in chosen:
-        seen.update(dict.fromkeys(expansion.flows))
-    if federation.viewpoint is None:
-        return list(seen)
-    own = {*(host.name for host in _hosts(federation)), *(cluster.host for cluster in _clusters(federation))}
-    foreign = {host for party in federation.parties.values() for host in party.hosts} - own
-    foreign |= {cluster.host for cluster in federation.clusters.values()} - own
-    ends = {flow: {flow.source, flow.destination} for flow in seen}
-    return [flow for flow in seen if ends[flow] & own or not ends[flow] & foreign]
-
-
-def _ssh_flows(federation: Federation) -> Iterator[Flow]:
-    for host in _hosts(federation):
-        port = host.connection.get("ansible_port", SSH_PORT)
-        yield Flow("controller", host.name, port, "ssh", "ssh key")
-
-
-def _time_flows(federation: Federation) -> Iterator[Flow]:
-    for host in _hosts(federation):
-        time_sync = federation.parties[host.party].time_sync
-        for server in time_sync.get("servers", []) if host.state == "present" else ():
-            known_by = "NTS" if time_sync["nts"] else "none"
-            yield Flow(host.name, server, NTP_PORT, "time", known_by, protocol="udp", address=server)
-            if time_sync["nts"]:
-                yield Flow(host.name, server, NTS_PORT, "time, exchange of keys", "TLS", address=server)
-
-
-def _hosts(federation: Federation) -> Iterator[Host]:
-    """The hosts that are ours to manage: everybody's, or the viewpoint's."""
-    for party in federation.parties.values():
-        if federation.viewpoint in (None, party.name):
-            yield from party.hosts.values()
-
-
-def _clusters(federation: Federation) -> Iterator[Cluster]:
-    """The clusters that are ours to manage."""
-    yield from (each for each in federation.clusters.values() if federation.viewpoint in (None, each.party))
 
 
 def _role_order() -> dict[str, int]:
@@ -159,8 +109,8 @@ class _Inventory:
         self.order = _role_order()
         self.stage_of = cache(stage_of)
         self.clusters = {cluster.host for cluster in federation.clusters.values()}
-        self.parts: dict[str, _Part] = {host.name: _Part() for host in _hosts(federation)}
-        self.parts |= {cluster.host: _Part() for cluster in _clusters(federation)}
+        self.parts: dict[str, _Part] = {host.name: _Part() for host in federation.own_hosts()}
+        self.parts |= {cluster.host: _Part() for cluster in federation.own_clusters()}
         self.authorities: dict[str, Authority] = {}
         self.entries: dict[str, dict[str, Any]] = {}
         self.stages: dict[frozenset[str], dict[str, list[str]]] = {}
@@ -170,16 +120,16 @@ class _Inventory:
         """All of it."""
         for name, expansion in self.federation.expansions.items():
             self._gather(self.federation.stacks[name], expansion)
-        for host in _hosts(self.federation):
+        for host in self.federation.own_hosts():
             self._gather_clock(host)
         self._gather_firewalls()
         self.entries = {name: self._authority(authority) for name, authority in self.authorities.items()}
         self._everybody()
         for name in stage_groups():
             self._group(name)
-        for host in _hosts(self.federation):
+        for host in self.federation.own_hosts():
             self._host(host.name, host.party, "federation_hosts", {"ansible_host": host.ssh, **host.connection})
-        for cluster in _clusters(self.federation):
+        for cluster in self.federation.own_clusters():
             self._host(cluster.host, cluster.party, "federation_clusters", self._from_here(cluster))
         return self.result
 
@@ -258,7 +208,7 @@ class _Inventory:
     def _gather_firewalls(self) -> None:
         """What the party says of its hosts' firewalls, and what the flows are to them."""
         guard: Guard | None = None
-        for host in _hosts(self.federation):
+        for host in self.federation.own_hosts():
             asked = self.federation.parties[host.party].firewall
             if not asked:
                 continue

@@ -6,7 +6,7 @@
 
 A module offers ``ROLES`` (role: its variables) and, where there are any, ``INSTANCES`` (list variable: its check, with
 rules across instances and defaults in them), ``LISTENING`` (list variable: the ports it asks for) and ``PACKAGES``
-(role: what the values of variables ask of the module ``packages``). That of
+(role: what the values of variables ask of the module ``packages``), ``BUILT`` (role: a program that Go builds). That of
 an infrastructure role also has ``INFRASTRUCTURE`` (role: its stage), ``BEFORE`` (role: those of its stage that need it)
 where the alphabet would have it too late, and ``SHARED`` (role: unit) when instances are no services of their own, but
 parts of one that the host has.
@@ -77,6 +77,9 @@ ASKED = ("names", "withdraw", "replaces", "during", "minimums")
 
 PACKAGES: Mapping[str, Callable[[Mapping[str, Any]], Packages]] = _gathered("PACKAGES")
 """What each role needs of the distribution, by the values of variables."""
+
+BUILT: Mapping[str, str] = _gathered("BUILT")
+"""The program of each role that the control node builds of Go modules."""
 
 _DEFAULTS = {name: key.default for variables in ROLES.values() for name, key in variables.items()}
 

@@ -261,6 +261,7 @@ def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 ROLES = {"minio": VARIABLES}
 PACKAGES = {"minio": _packages}
+BUILT = {"minio": "MinIO"}
 INFRASTRUCTURE = {"minio": "data"}
 INSTANCES = {"minio_instances": check}
 LISTENING = {"minio_instances": listening}

@@ -260,6 +260,7 @@ def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 ROLES = {"mongodb": VARIABLES}
 PACKAGES = {"mongodb": _packages}
+BUILT = {"mongodb": "FerretDB"}
 # behind the database its data may lie in
 INFRASTRUCTURE = {"mongodb": "data"}
 BEFORE = {"postgresql": ["mongodb"]}

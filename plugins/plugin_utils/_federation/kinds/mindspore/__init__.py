@@ -69,6 +69,7 @@ def _expansion(parts: Instances) -> Expansion:
         authorities=tuple(needed_certificates.authorities(parts)),
         certificates=(*needed_certificates.needed(parts), *removed.certificates),
         flows=tuple(flows.needed(parts, deployed, verify)),
+        fetched=tuple(flows.fetched(parts, deployed, verify)),
         variables=built.variables,
         verify=rounds.verify_round(parts, verify, transient),
         transient=tuple(transient.components),

@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every connection between the hosts of a stack, and from outside."""
+"""Every connection between the hosts of a stack, from outside, and to where hosts fetch what they run on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ... import network
+from ... import expanding, network
 from ...model import Flow, Placement
 from .instances import Copy, Instances
 
@@ -24,6 +24,18 @@ def needed(parts: Instances, deployed: Copy, verify: Copy) -> Iterator[Flow]:
         yield from _exchange(parts, copy)
         yield from _to_servers(parts, copy)
     yield from _from_clients(parts)
+
+
+def fetched(parts: Instances, deployed: Copy, verify: Copy) -> Iterator[Flow]:
+    """What the runtime is made of, where that isn't beside the document."""
+    runtime = parts.stack.options["runtime"]
+    archive = runtime["python"].get("archive", {}).get("source", "")
+    workers = (host for copy in (deployed, verify) for host, _number in copy.workers)
+    for host in dict.fromkeys((*parts.topology.scheduler.hosts, *parts.topology.servers.hosts, *workers)):
+        if "wheels" not in runtime:
+            yield from expanding.python_packages(host, runtime.get("index_url"))
+        if "://" in archive:
+            yield expanding.fetched(host, archive, "packed Python", "TLS, sha256")
 
 
 def _from_each(sources: Iterable[str], host: str, port: int | None, purpose: str, words: str) -> Iterator[Flow]:

@@ -58,7 +58,9 @@ _EXTERNAL_REDIS = Section(
 _ARCHIVE = Section(
     {
         "source": Key(
-            OneOf((Text(format="url"), Text(format="path"))), "URL, or file beside the document.", required=True
+            OneOf((Text(format="url", pattern="https://.+", pattern_name="an https URL"), Text(format="path"))),
+            "https URL, or file beside the document.",
+            required=True,
         ),
         "sha256": Key(Text(format="sha256"), "Its sum.", required=True),
     }
@@ -105,7 +107,10 @@ _RUNTIME = Section(
             default={},
         ),
         "wheels": Key(_FILE, "Folder beside the document with the wheels to install from, for hosts without an index."),
-        "index_url": Key(Text(format="url"), "The package index to install from, when not the hosts' own."),
+        "index_url": Key(
+            Text(format="url", pattern="https?://.+", pattern_name="a URL such as https://pypi.example/simple"),
+            "The package index to install from, when not the hosts' own.",
+        ),
     }
 )
 

@@ -101,8 +101,8 @@ FILES = [
     (
         "python: {source: system}",
         f"python: {{source: archive, archive: {{source: 'file:///etc/x', sha256: '{SUM}'}}}}",
-        f"20:59: {LENET}.runtime.python.archive.source: expected a URL or the path of a file beside the document, "
-        "found the text 'file:///etc/x'",
+        f"20:59: {LENET}.runtime.python.archive.source: expected an https URL or the path of a file beside the "
+        "document, found the text 'file:///etc/x'",
     ),
     (
         "metrics_file: metrics.json",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import network, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, network, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
@@ -95,7 +95,7 @@ def test_an_ephemeral_port_is_for_the_stacks_servers_and_scheduler(load: Load) -
 
 def test_every_flow_to_a_host_is_let_in(load: Load) -> None:
     federation = load(DOCUMENT)
-    for flow in variables.flows(federation):
+    for flow in flows.flows(federation):
         if flow.purpose == "ssh" or flow.destination not in ("h1", "h2", "h3"):
             continue
         place = services(federation, flow.destination)["ephemeral" if flow.port is None else str(flow.port)]

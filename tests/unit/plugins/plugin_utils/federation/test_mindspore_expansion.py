@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, loading, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Component, Federation
 from tests.unit.conftest import DOCUMENT
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
@@ -107,7 +107,7 @@ def test_the_demo_s_certificates(demo: Federation) -> None:
 
 
 def test_the_demo_s_flows(demo: Federation) -> None:
-    found = {(flow.source, flow.destination, flow.port, flow.purpose) for flow in variables.flows(demo)}
+    found = {(flow.source, flow.destination, flow.port, flow.purpose) for flow in flows.flows(demo)}
     assert found == {
         *(("controller", host, 22, "ssh") for host in ("ms1", "ms2", "ms3")),
         *((host, "ms1", 23456, "Redis") for host in SERVERS),
@@ -122,8 +122,18 @@ def test_the_demo_s_flows(demo: Federation) -> None:
         *((host, "ms1", 8666, "verify: workers") for host in SERVERS),
         *(("ms1", host, 6666, "proxy to server") for host in SERVERS),
         *(("ms1", host, 8666, "verify: proxy to server") for host in SERVERS),
+        *(
+            (host, mirror, 80, "packages, unless apt has other sources")
+            for host in ("ms1", "ms2", "ms3")
+            for mirror in ("deb.debian.org", "security.debian.org")
+        ),
+        *(
+            (host, index, 443, "Python packages, unless pip has another index")
+            for host in ("ms1", "ms2", "ms3")
+            for index in ("pypi.org", "files.pythonhosted.org")
+        ),
     }
-    assert all(flow.authentication != "none" for flow in variables.flows(demo))
+    assert all(flow.authentication != "none" for flow in flows.flows(demo))
 
 
 def test_the_demo_s_groups(demo: Federation) -> None:
@@ -292,8 +302,8 @@ def test_what_a_public_url_names_is_a_flow_too(load: Load, placed: str, flow: tu
 
 def test_a_gateway_is_in_the_list_of_whose_proxy_it_leads_to(load: Load) -> None:
     view = "plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: lab\n"
-    flows = variables.flows(load(TWO_PARTIES, source="view.yml", view=view))
-    found = {(each.source, each.destination, each.port) for each in flows}
+    listed = flows.flows(load(TWO_PARTIES, source="view.yml", view=view))
+    found = {(each.source, each.destination, each.port) for each in listed}
     assert {("clients", "203.0.113.7", 8443), ("clients", "ms1", 6666)} <= found
     assert not [flow for flow in found if flow[0] == "a1"]
 
@@ -431,7 +441,7 @@ def test_of_an_absent_stack_everything_is_to_be_removed(load: Load, old: str, ne
     assert {each.state for each in expansion.certificates} == {"absent"}
     assert {each.host for each in expansion.components} == {"ms1", "ms2", "a1", "a2"}
     assert expansion.flows == ()
-    assert [flow.purpose for flow in variables.flows(federation)] == ["ssh"] * 4
+    assert [flow.purpose for flow in flows.flows(federation)] == ["ssh"] * 4
 
 
 def test_a_round_brings_workers_to_hosts_that_have_none(load: Load) -> None:

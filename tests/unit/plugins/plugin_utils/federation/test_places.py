@@ -133,7 +133,7 @@ def test_a_cluster_is_seen_by_its_own_party(load: Load, party: str, hosts: set[s
     assert found.hosts.keys() == hosts
     endpoint = found.groups["federation_clusters"].variables["fedlearn_endpoints"]["one"]["server"][0]
     assert (endpoint["host"], endpoint["public"]) == (told, PUBLIC)
-    assert [flow.purpose for flow in variables.flows(federation)].count("jobs") == flows
+    assert [row[-2] for row in flows_action.table_rows(federation)].count("jobs") == flows
 
 
 @pytest.mark.parametrize(
@@ -224,8 +224,19 @@ def test_what_an_external_party_runs_is_reached_at_its_public_url(load: Load, vi
 
 def test_a_flow_to_an_external_party_tells_where(load: Load) -> None:
     federation = with_theirs(load(DOCUMENT))
-    rows = [flows_action.row(flow, federation) for flow in variables.flows(federation, "one")]
-    assert ("h1", "10.20.0.11", "partner", "helper.p.example", "tcp", "8443", "shares", "mutual TLS") in rows
+    rows = flows_action.table_rows(federation, "one")
+    assert (
+        "one",
+        "outgoing",
+        "h1",
+        "10.20.0.11",
+        "partner",
+        "helper.p.example",
+        "tcp",
+        "8443",
+        "shares",
+        "mutual TLS",
+    ) in rows
 
 
 def test_an_external_party_s_components_meet_nobody_here(load: Load) -> None:

@@ -10,7 +10,7 @@ import dataclasses
 
 import pytest
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
@@ -101,13 +101,13 @@ def test_a_host_s_bound_is_that_of_the_system_that_bears_least(load: Load) -> No
 def test_flows_lead_to_the_servers(load: Load) -> None:
     found = [
         (flow.source, flow.destination, flow.port, flow.protocol, flow.authentication)
-        for flow in variables.flows(load(said("{servers: [10.20.0.5]}")))
+        for flow in flows.flows(load(said("{servers: [10.20.0.5]}")))
         if flow.purpose == "time"
     ]
     assert found == [(host, "10.20.0.5", 123, "udp", "none") for host in ("h1", "h3")]
     found = [
         (flow.source, flow.address, flow.port, flow.protocol)
-        for flow in variables.flows(load(said(SERVERS)), "one")
+        for flow in flows.flows(load(said(SERVERS)), "one")
         if flow.purpose.startswith("time")
     ]
     assert found == [
