@@ -10,8 +10,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 README = (CHECKOUT / "README.md").read_text()
@@ -67,6 +69,15 @@ def test_the_first_document_is_right(tmp_path: Path) -> None:
     path = tmp_path / "federation.yml"
     path.write_text(first_document())
     assert list(loading.load(str(path)).expansions) == ["first"]
+
+
+def test_it_is_what_init_writes_but_for_comments() -> None:
+    """As data: the README has on one line what `init` spreads, to have room for its comments."""
+    assert "ansible-playbook fedlearn.infra.init -e kind=mindspore -e federation=mine" in README
+    written = first_files("mindspore", "mine")["federation.yml"]
+    assert yaml.safe_load(first_document()) == yaml.safe_load(written)
+    assert "#" in written
+    assert "#" not in first_document()
 
 
 def test_the_mistake_in_it_is_told_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
