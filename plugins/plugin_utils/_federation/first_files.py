@@ -26,9 +26,9 @@ parties:
       host1: 10.20.0.11                  # a name, and the address for ssh and traffic: change these to yours
       host2: 10.20.0.12
       host3: 10.20.0.13
-      # host4: {{address: 10.20.0.14, vars: {{ansible_user: ops}}}}               whom ssh logs in as
-      # host5: {{addresses: {{ssh: 10.1.0.15, internal: [10.20.0.15]}}}}          where ssh goes another way
-      # "w[01:40].lab.example": {{first_address: 10.20.1.1}}               forty hosts, addresses counted up
+      # host4: {{address: 10.20.0.14, vars: {{ansible_user: ops}}}}     whom ssh logs in as
+      # host5: {{addresses: {{ssh: 10.1.0.15, internal: [10.20.0.15]}}}}  where ssh goes another way
+      # "w[01:40].lab.example": {{first_address: 10.20.1.1}}          forty hosts, addresses counted up
   {partner}partner: {{external: true, ca: public/partner/ca.pem}}       # one who runs its side otherwise
 {clusters}
 stacks:
