@@ -161,3 +161,9 @@ def test_the_architecture_names_every_file_of_the_library_and_every_folder_of_te
     library = (CHECKOUT / "plugins" / "plugin_utils" / "_federation").glob("*.py")
     tests = {f"tests/{path.relative_to(CHECKOUT).parts[1]}" for path in (CHECKOUT / "tests").rglob("*.*")}
     assert ({path.name for path in library} - {"__init__.py"} | tests) - named == set()
+
+
+def test_operations_name_every_role_with_data() -> None:
+    text = (CHECKOUT / "docs" / "operations.md").read_text()
+    (told,) = re.findall(r"Roles with data: (.*?)\. ", text, re.DOTALL)
+    assert sorted(CODE.findall(told)) == sorted(path.parts[-3] for path in CHECKOUT.glob("roles/*/tasks/backup.yml"))

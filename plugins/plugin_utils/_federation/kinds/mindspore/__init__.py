@@ -5,7 +5,8 @@
 """MindSpore Federated: scheduler, servers and workers over Redis.
 
 ``settings`` is its configuration key by key, ``placements`` what a stack may say, ``topology`` who runs where,
-``instances`` what roles get, ``rounds`` what workers train, ``pki`` certificates, ``flows`` connections.
+``instances`` what roles get, ``rounds`` what workers train, ``needed_certificates`` and ``flows`` what
+that takes.
 """
 
 from __future__ import annotations
