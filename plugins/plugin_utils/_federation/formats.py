@@ -201,7 +201,7 @@ def split_url(text: str) -> SplitResult:
         raise ValueError("has a user or a password in it: write it without, secrets go into the vault")
     if not parts.hostname:
         raise ValueError("is no URL: it names no host")
-    if re.search(r"[\[\]]", parts.netloc) and not re.fullmatch(r"\[[^\[\]]*\](?::[0-9]*)?", parts.netloc):
+    if re.search(r"[\[\]]", parts.netloc) and not re.fullmatch(r"\[[^\[\]]*:[^\[\]]*\](?::[0-9]*)?", parts.netloc):
         raise ValueError("is no URL: its brackets are not around an IPv6 address")
     if port == 0:
         raise ValueError("has port 0")
