@@ -201,8 +201,6 @@ def split_url(text: str) -> SplitResult:
         raise ValueError("has a user or a password in it: write it without, secrets go into the vault")
     if not parts.hostname:
         raise ValueError("is no URL: it names no host")
-    if re.search(r"[\[\]]", parts.netloc) and not re.fullmatch(r"\[[^\[\]]*:[^\[\]]*\](?::[0-9]*)?", parts.netloc):
-        raise ValueError("is no URL: its brackets are not around an IPv6 address")
     if port == 0:
         raise ValueError("has port 0")
     if "#" in text:
@@ -210,6 +208,8 @@ def split_url(text: str) -> SplitResult:
     if parts.netloc != parts.netloc.lower() or not text.startswith(f"{parts.scheme}:"):
         raise ValueError("has upper-case letters before its path: URLs are compared letter by letter, write small ones")
     (address if "[" in parts.netloc else address_or_name)(parts.hostname)
+    if re.search(r"[\[\]]", parts.netloc) and not re.fullmatch(r"\[[^\[\]]*:[^\[\]]*\](?::[0-9]*)?", parts.netloc):
+        raise ValueError("is no URL: its brackets are not around an IPv6 address")
     return parts
 
 
