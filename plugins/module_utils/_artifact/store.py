@@ -79,13 +79,35 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """One builder at a time; what a killed one left half done is removed."""
-        os.makedirs(self.root, mode=0o755, exist_ok=True)
-        with open(os.path.join(self.root, ".lock"), "w", encoding="utf-8") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """One builder at a time. What a killed one left half done is removed, and an empty folder at the end."""
+        lock = self._lock()
+        try:
             for left in glob.glob(os.path.join(glob.escape(self.root), "*", ".partial-*")):
                 shutil.rmtree(left, ignore_errors=True)
             yield
+        finally:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.root)
+            os.close(lock)
+
+    def _lock(self) -> int:
+        """A descriptor that locks the folder itself, so that no file has to stay for it."""
+        while True:
+            with contextlib.suppress(FileExistsError):
+                os.makedirs(self.root, mode=0o755)
+            with contextlib.suppress(FileNotFoundError):
+                lock = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if self._is_root(lock):
+                    return lock
+                os.close(lock)
+
+    def _is_root(self, descriptor: int) -> bool:
+        """Whether it is still the folder's: who held the lock before may have removed it."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.root))
+        except FileNotFoundError:
+            return False
 
     @contextlib.contextmanager
     def building(self, program: str, version: str, digest: str, about: dict[str, Any]) -> Iterator[str]:

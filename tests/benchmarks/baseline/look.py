@@ -38,8 +38,7 @@ LEFT_OUT = (
     # compiled Python holds its source's time
     "*/__pycache__",
     "*.pyc",
-    # our lock and digests
-    "/opt/fedlearn/.lock",
+    # our digests
     "*/.fedlearn-artifact.json",
 )
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,32 @@ def test_what_this_run_has_brought_stays_before_any_unit_names_it(tmp_path: Path
     store = stored(tmp_path, units, "1", "2", spared=(brought,))
     assert store.prune("tool", set(), 0) == [store.path("tool", "1")]
     assert (tmp_path / "opt/tool/2").is_dir()
+
+
+def test_nothing_stays_once_nothing_is_stored(tmp_path: Path, units: Path) -> None:
+    store = stored(tmp_path, units, "1.0-aaaa")
+    assert [path.name for path in (tmp_path / "opt").iterdir()] == ["tool"]
+    with store.locked():
+        store.prune("tool", set(), 0)
+    assert not (tmp_path / "opt").exists()
+
+
+def test_one_builds_at_a_time_though_the_folder_goes_between(tmp_path: Path, units: Path) -> None:
+    inside: list[int] = []
+    most: list[int] = []
+
+    def come_and_go(number: int) -> None:
+        for _turn in range(50):
+            with Store(str(tmp_path / "opt"), (str(units),)).locked():
+                inside.append(number)
+                most.append(len(inside))
+                assert (tmp_path / "opt").is_dir()
+                inside.remove(number)
+
+    threads = [threading.Thread(target=come_and_go, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(most), max(most)) == (200, 1)
+    assert not (tmp_path / "opt").exists()
