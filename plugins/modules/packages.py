@@ -16,7 +16,8 @@ description:
   - An installation for which apt would remove other packages is refused, unless O(replaces) names them.
   - Links that a package laid to a default of its own can be withdrawn, as long as nobody touched them.
   - What packages do while they are installed can be told them by files that are there only then.
-  - Numbers in packages' configuration files that are too small can be raised; all else in these files stays.
+  - Numbers in packages' configuration files that are too small can be raised, and put back later; a comment above says
+    from what to what. All else in these files stays.
 version_added: 0.1.0
 author:
   - fedlearn.infra contributors (@fedlearn)
@@ -71,6 +72,7 @@ options:
     description:
       - Numbers in configuration files that are to be at least so large. A larger one stays. Reloading what reads the
         file is up to the caller.
+      - What was raised is put back by V(0) as the value, unless somebody has changed it since.
     type: list
     elements: dict
     default: []
@@ -84,9 +86,12 @@ options:
         type: str
         required: true
       value:
-        description: The least it may be.
+        description: The least it may be; V(0) for nothing any more.
         type: int
         required: true
+      needed_by:
+        description: Files of who still needs the number, as a glob. While there is one, nothing is put back.
+        type: path
   lock_timeout:
     description: Seconds to wait for another run of apt or dpkg.
     type: int
@@ -130,12 +135,13 @@ withdrawn:
   type: list
   elements: str
 raised:
-  description: "Numbers that were or would be raised, as V(PATH: DIRECTIVE OLD -> NEW)."
+  description: "Numbers that were or would be raised or put back, as V(PATH: DIRECTIVE OLD -> NEW)."
   returned: success
   type: list
   elements: str
 """
 
+import glob
 import hashlib
 import os
 import re
@@ -145,7 +151,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
 
 MARK = "# laid by fedlearn.infra.packages while it installs\n"
-MINIMUM = {"path": "str", "directive": "str", "value": "int"}
+MINIMUM = {
+    "path": {"type": "str", "required": True},
+    "directive": {"type": "str", "required": True},
+    "value": {"type": "int", "required": True},
+    "needed_by": {"type": "path"},
+}
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
 
 
@@ -195,6 +206,8 @@ def installed(module: AnsibleModule, names: list[str]) -> dict[str, tuple[str, s
 
 def missing(module: AnsibleModule, wanted: list[str]) -> list[str]:
     """Of the wanted packages those that aren't installed, or not in the version given."""
+    if not wanted:
+        return []
     known = installed(module, [one.partition("=")[0] for one in wanted])
     result = []
     for one in wanted:
@@ -260,28 +273,49 @@ def untouched(module: AnsibleModule, link: str, target: str, package: str) -> bo
 
 
 def raised(path: str, directive: str, value: int) -> tuple[str, list[str]]:
-    """A file's text with its directive at least so large, and what that changes. Raises ServiceError without one."""
+    """A file's text with its directive at least so large, and what that changes. Raises ServiceError without one.
+
+    A comment on the line above remembers what it was, for a value of 0 to put back.
+    """
     with open(path, encoding="utf-8", errors="surrogateescape") as stream:
         text = stream.read()
-    pattern = re.compile(rf"^([ \t]*{re.escape(directive)}[ \t]+)([0-9]+)(?=[ \t]*;)", re.MULTILINE)
-    found = [int(match[2]) for match in pattern.finditer(text)]
-    if not found:
+    note = f"# fedlearn.infra raised {directive} from "
+    pattern = re.compile(
+        rf"^(?:[ \t]*{re.escape(note)}(?P<before>[0-9]+) to (?P<ours>[0-9]+)\n)?"
+        rf"(?P<indent>[ \t]*)(?P<directive>{re.escape(directive)}[ \t]+)(?P<number>[0-9]+)(?=[ \t]*;)",
+        re.MULTILINE,
+    )
+    changes: list[str] = []
+
+    def settled(match: re.Match[str]) -> str:
+        number = int(match["number"])
+        before = int(match["before"]) if match["ours"] == match["number"] else number
+        wanted = max(number, value) if value else before
+        if value and wanted == number:
+            return match[0]
+        if wanted != number:
+            changes.append(f"{path}: {directive} {number} -> {wanted}")
+        noted = f"{match['indent']}{note}{before} to {wanted}\n" if value else ""
+        return f"{noted}{match['indent']}{match['directive']}{wanted}"
+
+    result, found = pattern.subn(settled, text)
+    if value and not found:
         raise files.ServiceError(f"{path}: there is no line '{directive} NUMBER;': add one with at least {value}")
-    changes = [f"{path}: {directive} {number} -> {value}" for number in found if number < value]
-    return pattern.sub(lambda match: f"{match[1]}{max(int(match[2]), value)}", text), changes
+    return result, changes
 
 
-def raise_numbers(module: AnsibleModule) -> list[str]:
+def settle_numbers(module: AnsibleModule) -> list[str]:
     """Raises what is too small; a file that isn't there yet is one of a package that would be installed."""
     changed: list[str] = []
     for minimum in module.params["minimums"]:
-        if not os.path.exists(minimum["path"]):
+        path, needed_by = minimum["path"], minimum.pop("needed_by")
+        if not os.path.exists(path) or (needed_by and glob.glob(needed_by)):
             continue
         text, changes = raised(**minimum)
         changed += changes
         if changes and not module.check_mode:
-            mode = os.stat(minimum["path"]).st_mode & 0o7777
-            files.write_atomically(minimum["path"], text.encode(errors="surrogateescape"), mode)
+            mode = os.stat(path).st_mode & 0o7777
+            files.write_atomically(path, text.encode(errors="surrogateescape"), mode)
     return changed
 
 
@@ -289,14 +323,13 @@ def main() -> None:
     """Looks, installs, withdraws, raises."""
     link = {key: {"type": "str", "required": True} for key in ("link", "target", "package")}
     file = {key: {"type": "str", "required": True} for key in ("path", "content")}
-    minimum = {key: {"type": kind, "required": True} for key, kind in MINIMUM.items()}
     module = AnsibleModule(
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},
             "withdraw": {"type": "list", "elements": "dict", "options": link, "default": []},
             "replaces": {"type": "list", "elements": "str", "default": []},
             "during": {"type": "list", "elements": "dict", "options": file, "default": []},
-            "minimums": {"type": "list", "elements": "dict", "options": minimum, "default": []},
+            "minimums": {"type": "list", "elements": "dict", "options": MINIMUM, "default": []},
             "lock_timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
@@ -321,7 +354,7 @@ def main() -> None:
         for path in withdrawn:
             os.unlink(path)
     try:
-        numbers = raise_numbers(module)
+        numbers = settle_numbers(module)
     except (files.ServiceError, OSError) as error:
         module.fail_json(msg=str(error), missing=names, withdrawn=withdrawn)
     module.exit_json(

@@ -463,8 +463,10 @@ def test_federations_leave_each_others_sites(role: RoleHost) -> None:
 
 
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
-    assert role.play(entry="remove", nginx_remove_data=True).changed == 1
+    assert role.play(entry="remove", nginx_remove_data=True).changed == 3
     assert role.play(entry="remove", nginx_remove_data=True).changed == 0
+    packaged = role.sh("dpkg-query --show --showformat '${Conffiles}' nginx-common | grep ' /etc/nginx/nginx.conf '")
+    assert role.sh("md5sum /etc/nginx/nginx.conf").split()[0] == packaged.split()[1]
     ours = "-e nginx-one -e nginx-two -e fedlearn-nginx -e nginx.service.d/"
     left = role.sh(f"find /etc /var/lib /var/log | grep {ours} || true")
     assert left == "", left

@@ -87,22 +87,69 @@ def test_a_file_is_laid_and_what_was_there_comes_back(tmp_path: Path, before: st
 NGINX = "user www-data;\nevents {\n\tworker_connections 768;\n\t# multi_accept on;\n}\n"
 
 
+def noted(before: int, now: int, line: str = "\tworker_connections {};") -> str:
+    """NGINX with a number that was raised."""
+    indent = line[: len(line) - len(line.lstrip())]
+    note = f"{indent}# fedlearn.infra raised worker_connections from {before} to {now}\n"
+    return NGINX.replace("\tworker_connections 768;", note + line.format(now))
+
+
+def settled(path: Path, text: str, value: int) -> tuple[str, list[str]]:
+    path.write_text(text)
+    found, said = packages.raised(str(path), "worker_connections", value)
+    assert path.read_text() == text
+    return found, [one.removeprefix(f"{path}: worker_connections ") for one in said]
+
+
 @pytest.mark.parametrize(
     ("text", "value", "wanted", "changes"),
     [
-        (NGINX, 4096, NGINX.replace("768", "4096"), ["FILE: worker_connections 768 -> 4096"]),
+        (NGINX, 4096, noted(768, 4096), ["768 -> 4096"]),
         (NGINX, 768, NGINX, []),
         (NGINX, 100, NGINX, []),
-        ("  worker_connections   5 ;\n", 6, "  worker_connections   6 ;\n", ["FILE: worker_connections 5 -> 6"]),
+        (noted(768, 4096), 4096, noted(768, 4096), []),
+        (noted(768, 4096), 100, noted(768, 4096), []),
+        (noted(768, 4096), 5000, noted(768, 5000), ["4096 -> 5000"]),
+        # somebody has changed it since
+        (noted(768, 4096).replace("connections 4096;", "connections 900;"), 4096, noted(900, 4096), ["900 -> 4096"]),
+        (
+            NGINX.replace("768;", " 5 ; multi_accept on;"),
+            6,
+            noted(5, 6, "\tworker_connections  {} ; multi_accept on;"),
+            ["5 -> 6"],
+        ),
     ],
 )
 def test_a_number_is_only_ever_raised(tmp_path: Path, text: str, value: int, wanted: str, changes: list[str]) -> None:
-    path = tmp_path / "nginx.conf"
-    path.write_text(text)
-    found, said = packages.raised(str(path), "worker_connections", value)
-    assert found == wanted
-    assert said == [change.replace("FILE", str(path)) for change in changes]
-    assert path.read_text() == text
+    assert settled(tmp_path / "nginx.conf", text, value) == (wanted, changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "changes"),
+    [
+        (noted(768, 4096), NGINX, ["4096 -> 768"]),
+        (noted(768, 4096).replace("connections 4096;", "connections 900;"), NGINX.replace("768", "900"), []),
+        (NGINX, NGINX, []),
+        ("", "", []),
+    ],
+)
+def test_a_raised_number_is_put_back_unless_somebody_changed_it(
+    tmp_path: Path, text: str, wanted: str, changes: list[str]
+) -> None:
+    assert settled(tmp_path / "nginx.conf", text, 0) == (wanted, changes)
+
+
+def test_a_number_stays_raised_while_somebody_needs_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, site = tmp_path / "nginx.conf", tmp_path / "fedlearn-site.conf"
+    path.write_text(noted(768, 4096))
+    site.touch()
+    number = {"path": str(path), "directive": "worker_connections", "value": 0, "needed_by": f"{tmp_path}/fedlearn-*"}
+    for changed, text in ((False, noted(768, 4096)), (True, NGINX), (False, NGINX)):
+        with patch_module_args({"names": [], "minimums": [number]}), pytest.raises(SystemExit):
+            packages.main()
+        assert json.loads(capsys.readouterr().out)["changed"] is changed
+        assert path.read_text() == text
+        site.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("text", ["", "# worker_connections 768;\n", "my_worker_connections 768;\n"])
