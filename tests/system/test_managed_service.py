@@ -169,6 +169,32 @@ def test_a_refused_configuration_leaves_the_old_service(host: ServiceHost) -> No
         assert after.pid(name) == before.pid(name)
 
 
+def test_what_hangs_and_was_disabled_is_told_and_enabled(host: ServiceHost) -> None:
+    host.converge(thing(timeout=2))
+    before = host.look()
+    host.shell("systemctl kill --kill-who=main -s STOP fedlearn-thing; systemctl disable fedlearn-thing")
+    ran = host.fail(thing(timeout=2))
+    assert ran.service("thing")["changed"] is True
+    assert ran.service("thing")["reason"].endswith(
+        "timed out; nothing of it differs, so it was left running: if it hangs, `systemctl restart "
+        "fedlearn-thing.service`; enabled again: fedlearn-thing.service"
+    )
+    assert host.look().pid("thing") == before.pid("thing")
+    host.shell("systemctl restart fedlearn-thing")
+    host.converge(thing(timeout=2))
+    assert host.look().end_state() == before.end_state()
+
+
+@pytest.mark.parametrize("wrong", [{"broken": "is no JSON"}, {"bad": True}], ids=["refused", "unhealthy"])
+def test_what_was_disabled_is_enabled_though_the_change_fails(host: ServiceHost, wrong: dict[str, Any]) -> None:
+    host.converge(thing())
+    before = host.look()
+    host.shell("systemctl disable fedlearn-thing")
+    reason = host.fail(thing(**wrong)).service("thing")["reason"]
+    assert reason.endswith("; enabled again: fedlearn-thing.service")
+    assert host.look().end_state() == before.end_state()
+
+
 def test_an_unhealthy_start_is_rolled_back_and_others_stand(host: ServiceHost) -> None:
     names = ("thing", "silent", "well")
     things = [thing(name, 18001 + index) for index, name in enumerate(names)]

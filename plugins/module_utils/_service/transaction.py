@@ -221,12 +221,13 @@ class Transaction(Present):
 
     def _undo(self) -> str:
         manifest = self.record.manifest()
-        if "owned" not in manifest:
-            return "; there is no former state to put back" if self.acted else "; nothing was changed"
         entries = manifest["entries"]
-        born = [path for path in self.unit_paths if entries.get(path, {}).get("kind") == "absent"]
+        born = [os.path.basename(path) for path in self.unit_paths if entries.get(path, {}).get("kind") == "absent"]
+        again = [name for name in self.to_enable if self.enabling and name not in born]
+        if "owned" not in manifest:
+            return self._nothing_put_back() + self._enable_again(again)
         if born:
-            units.verb("disable", "--now", *[os.path.basename(path) for path in born])
+            units.verb("disable", "--now", *born)
         touched = self.record.put_back()
         state.point("restored", self.name)
         if any(path.startswith((units.PERMANENT, units.TRANSIENT)) for path in touched):
@@ -240,7 +241,21 @@ class Transaction(Present):
             self.save_entry(manifest["owned"], [])
         else:
             self.forget_entry()
-        return told
+        return told + self._enable_again(again)
+
+    def _nothing_put_back(self) -> str:
+        """What to tell where no file was to change."""
+        if self.acted:
+            return "; there is no former state to put back"
+        if self.action == "none" and self.shown[self.main].running:
+            return f"; nothing of it differs, so it was left running: if it hangs, `systemctl restart {self.main}`"
+        return "; nothing was changed"
+
+    def _enable_again(self, names: list[str]) -> str:
+        """Enables units that somebody disabled: they are to start with the host, with the former files as well."""
+        enabled = [name for name in names if units.verb("enable", name)[0] == 0]
+        self.outcome.changed = self.outcome.changed or bool(enabled)
+        return f"; enabled again: {', '.join(enabled)}" if enabled else ""
 
     def _remove_made_directories(self, former: dict[str, Any]) -> None:
         """Removes what was made for the change; what somebody else uses by now stays remembered."""
