@@ -239,9 +239,14 @@ def host_status(variables: Mapping[str, Any], replaced: list[str]) -> dict[str, 
     status = dict(variables.get("fedlearn_host_status", {}))
     verdict = judgement.host_verdict(unwell, status.get("orphans", []))
     status["overrides"] = [*status.get("overrides", []), *(f"variable {name}" for name in replaced)]
-    certificates = status.pop("certificates", {})
+    certificates, told = status.pop("certificates", {}), status.pop("told", {})
     status["certificate_days"] = judgement.certificate_days(certificates, datetime.now(tz=UTC))
-    return {"verdict": verdict, "unwell": unwell, **status, "warnings": judgement.warnings(status)}
+    return {
+        "verdict": verdict,
+        "unwell": unwell,
+        **status,
+        "warnings": [*judgement.warnings(status), *(f"{name}: {words}" for name, words in sorted(told.items()))],
+    }
 
 
 def status_summary(verdict: str, stacks: Mapping[str, Any], path: str) -> list[str]:

@@ -150,6 +150,10 @@ services:
       elements: str
     overrides: {description: Drop-ins that change its units., type: list, elements: str}
     files: {description: Files that were or would be written or removed., type: list, elements: str}
+told:
+  description: What jobs that are done say of their end, by name; of those only that say anything.
+  returned: always
+  type: dict
 deferred:
   description: The instances left for a later call.
   returned: always

@@ -29,6 +29,8 @@ class Result(TypedDict, total=False):
     """What its own data alone would have given, to show that only all together are right."""
     samples: int
     """How many samples it trained on."""
+    missed: str
+    """Why it took no part: it has no values then."""
 
 
 class Row(TypedDict, total=False):
@@ -83,6 +85,8 @@ def participant_check(row: Row, expected: Sequence[float], max_error: float) -> 
     if row["outcome"] != "finished":
         word = "timed out" if row["outcome"] == "timeout" else "failed"
         return check(name, False, f"the round {word}: {row['detail']}")
+    if row["content"].get("missed"):
+        return check(name, False, f"it has none: {row['content']['missed']}")
     observed = row["content"].get("values")
     error = distance(expected, observed)
     if error > max_error:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
@@ -59,6 +60,12 @@ def server(roles: dict[str, RoleHost]) -> RoleHost:
     return roles[SERVER]
 
 
+def junk(name: str, content: bytes) -> dict[str, str]:
+    """A model of this content, with its right sum."""
+    (STATE / name).write_bytes(content)
+    return {"source": str(STATE / name), "sha256": hashlib.sha256(content).hexdigest()}
+
+
 def fetch(role: RoleHost, url: str) -> Any:
     """JSON of a URL, asked on the host."""
     ca = "/etc/fedlearn/secure/pki/server-1/ca.pem"
@@ -104,6 +111,22 @@ def test_a_server_begins_with_the_model_it_was_given(server: RoleHost) -> None:
     launcher = json.loads(server.sh("cat /etc/fedlearn/secure/secure-server-1/launcher.json"))
     given = json.loads((STATE / "model.json").read_text())
     assert server.sh(f"sha256sum {launcher['initial_model']}").split()[0] == given["sha256"]
+
+
+def test_who_comes_when_all_is_over_ends_and_says_so(roles: dict[str, RoleHost]) -> None:
+    worker, words = roles[WORKER], "the training was over before this worker took part in it"
+    there = VARIABLES["mindspore_worker_instances"]
+    late = {**there[-1], "name": "plain-worker-3"}
+    assert worker.play(mindspore_worker_instances=[*there, late]).code == 0
+    assert worker.result("plain-worker-3")["missed"] == words
+    worker.sh("for turn in $(seq 50); do systemctl is-active -q fedlearn-plain-worker-3 || break; sleep 0.2; done")
+    assert worker.sh("systemctl show -p Result --value fedlearn-plain-worker-3").strip() == "success"
+    again = worker.play(mindspore_worker_instances=[*there, late])
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert words in again.words
+    assert worker.play(entry="check", mindspore_worker_instances=[*there, late]).code == 0
+    gone = {**late, "state": "absent"}
+    assert worker.play(mindspore_worker_instances=[*there, gone], mindspore_worker_remove_data=True).changed == 1
 
 
 # --- where it runs, and as whom ---------------------------------------------------------------------------------------
@@ -303,25 +326,47 @@ def test_a_port_of_somebody_else_is_named(roles: dict[str, RoleHost], foreign: i
 
 
 @pytest.mark.parametrize(
-    ("changed", "reason"),
+    ("changed", "reason", "running"),
     [
-        ({"tls": {**VARIABLES["secure_tls"], "password": "/etc/hostname"}}, "PKCS12_parse failed"),
-        ({"initial_model": {"shapes": {"fc.weight": [1, 4], "fc.bias": [1]}}}, "is of another model than the initial"),
+        # only a start shows it, so that the process is another one afterwards
+        ({"tls": {**VARIABLES["secure_tls"], "password": "/etc/hostname"}}, "PKCS12_parse failed", ()),
+        (
+            {"initial_model": {"shapes": {"fc.weight": [1, 4], "fc.bias": [1]}}},
+            "is of another model than the initial",
+            units(SERVER),
+        ),
+        ({"initial_model": junk("junk.npz", b"junk")}, "model.npz: File is not a zip file", units(SERVER)),
+        ({"initial_model": junk("junk.ckpt", b"junk")}, "model.ckpt: ", units(SERVER)),
     ],
-    ids=["password", "model"],
+    ids=["password", "model", "npz", "ckpt"],
 )
 def test_what_a_server_refuses_never_replaces_what_it_takes(
-    server: RoleHost, changed: dict[str, Any], reason: str
+    server: RoleHost, changed: dict[str, Any], reason: str, running: tuple[str, ...]
 ) -> None:
-    before = server.state()
+    before = server.state(units=running)
     run = server.play(mindspore_server_health_timeout_seconds=30, **instances(SERVER, **changed))
     assert run.code == 2
     assert reason in run.words
     assert "secure-server-1" in run.words
     assert server.sh(f"cat {PASSWORD}") not in run.text
-    assert server.state() == before
+    assert server.state(units=running) == before
     assert server.play(entry="check").code == 0
     assert server.play().changed == 0
+
+
+def test_an_application_that_cannot_be_imported_never_replaces_what_is_there(roles: dict[str, RoleHost]) -> None:
+    worker, source = roles[WORKER], STATE / "broken.py"
+    source.write_text("import os, nowhere\n")
+    before = worker.state(units=units(WORKER))
+    run = worker.play(**instances(WORKER, application={"callable": "broken:train", "source": str(source)}))
+    assert run.code == 2
+    assert "application broken:train: No module named 'nowhere'" in run.words
+    assert worker.state(units=units(WORKER)) == before
+    source.write_text("import os\nassert os.getuid() == 65534, 'more rights than nobody'\n")
+    run = worker.play(**instances(WORKER, application={"callable": "broken:train", "source": str(source)}))
+    assert "application broken:train: module 'broken' has no attribute 'train'" in run.words
+    assert worker.state(units=units(WORKER)) == before
+    assert worker.play().changed == 0
 
 
 def test_no_password_is_shown(server: RoleHost) -> None:
@@ -362,9 +407,9 @@ def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(roles: dict[str, 
         for changes in (True, False):
             run = roles[name].play(entry="remove", **{f"{name}_remove_data": True})
             assert (run.code, run.changed > 0) == (0, changes), run.text
-    ours = "-e fedlearn-secure -e fedlearn-plain -e secure/secure- -e plain/plain- -e /opt/fedlearn/."
+    ours = "-e fedlearn-secure -e fedlearn-plain -e secure/secure- -e plain/plain- -e /opt/fedlearn"
     left = roles[SERVER].sh(f"find /etc /var/lib /run /opt -not -path '*-store*' | grep {ours} || true").split()
-    assert [path for path in left if path != "/opt/fedlearn/.lock"] == []
+    assert left == []
     assert roles[SERVER].try_sh("ss -Hltnp | grep -q python")[0] == 1
     for name in ROLES:
         clean = roles[name].play("--check")

@@ -132,6 +132,7 @@ def result(services: Sequence[Service], diff: list[dict[str, str]] | None, fores
             for service in services
             for state, reason in service.unwell.items()
         ],
+        "told": {service.name: service.told for service in services if isinstance(service, Present) and service.told},
     }
     if diff is not None:
         value["diff"] = diff

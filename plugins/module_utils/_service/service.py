@@ -14,6 +14,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service import fil
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import File, Found, ServiceError
 
 PAST = {"none": "none", "start": "started", "restart": "restarted", "reload": "reloaded", "stop": "stopped"}
+_TOLD_BYTES = 1000
 _RANK = {"none": 0, "reload": 1, "restart": 2}
 
 
@@ -174,6 +175,14 @@ class Present(Service):
     def finished(self) -> bool:
         """Whether this is a job whose work is done."""
         return bool(self.wanted["finished"]) and os.path.exists(self.wanted["finished"])
+
+    @property
+    def told(self) -> str:
+        """What a job that is done says of its end: the text in that file, mostly none. Its own user writes it."""
+        path = self.wanted["finished"]
+        if not self.finished or files.look(path).size > _TOLD_BYTES:
+            return ""
+        return files.read(path).decode("utf-8", "replace").strip()
 
     @property
     def own_units(self) -> list[str]:

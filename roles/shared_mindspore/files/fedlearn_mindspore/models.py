@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,9 +39,9 @@ def _read(path: Path) -> Weights:
     try:
         if path.suffix == ".ckpt":
             return ckpt.read(path)
-        with numpy.load(path, allow_pickle=False) as archive:
+        with zipfile.ZipFile(path), numpy.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise SystemExit(f"initial model {path}: {error}") from error
 
 

@@ -32,7 +32,7 @@ def settle(server: config.Server, store: Store, initial: Mapping[str, Any]) -> N
         unheard = puller.pull().unheard
         newest = store.newest()
         if newest is not None:
-            _fits(store.path(newest[0]), newest[1], initial)
+            fits(store.path(newest[0]), newest[1], initial)
             LOG.info("going on from %s", newest[0].name)
             return
         if not unheard:
@@ -58,7 +58,8 @@ def reasons(unheard: Mapping[str, str]) -> str:
     return "; ".join(f"{endpoint}: {reason}" for endpoint, reason in sorted(unheard.items()))
 
 
-def _fits(path: Path, weights: Mapping[str, Any], initial: Mapping[str, Any]) -> None:
+def fits(path: Path, weights: Mapping[str, Any], initial: Mapping[str, Any]) -> None:
+    """Raises SystemExit where a checkpoint is of another model than the initial weights."""
     difference = models.difference(weights, initial)
     if difference:
         raise SystemExit(

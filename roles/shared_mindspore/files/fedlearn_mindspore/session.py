@@ -27,11 +27,18 @@ from fedlearn_mindspore.runtime import LOG
 
 RETRY_SECONDS = 2.0
 PROXY_ALONE = (502, 503, 504)
+OVER_LOOKS = 3
+"""How often servers have to say that the job has finished, until a worker without any iteration believes it: what an
+operator begins anew is over for a moment."""
 UNSUPPORTED = {
     "Scaffold": "needs the control variates that only MindSpore's own FederatedLearningManager keeps (runtime: full)",
     "FedCM": "isn't known to the worker's side of mindspore_federated 0.1.0",
 }
 """Aggregations that `exchange` can't take part in, and why."""
+
+
+class MissedError(Exception):
+    """The training was over before this worker took part in it."""
 
 
 class Session:
@@ -53,12 +60,14 @@ class Session:
         """Hands in the weights of `samples` own samples and returns the federation's; None once the job has finished.
 
         Waits for the other workers, and for servers that are away, up to `patience_seconds` without any progress.
+        Raises MissedError when the job has finished without this worker.
         """
         systemd.ready()
         flat = {name: numpy.asarray(array, numpy.float32) for name, array in weights.items()}
         if self._federated is None:
             self._federated = self._join(flat)
         deadline = time.monotonic() + self._worker.patience_seconds
+        over = 0
         while time.monotonic() < deadline:
             mean = self._attempt(flat, samples)
             if mean:
@@ -70,7 +79,9 @@ class Session:
             if self._server.finished():
                 if self.iterations:
                     return None
-                LOG.info("the job has finished without this worker: waiting for another one")
+                over += 1
+                if over == OVER_LOOKS:
+                    raise MissedError("the training was over before this worker took part in it")
             time.sleep(RETRY_SECONDS)
         raise SystemExit(f"no iteration for {self._worker.patience_seconds:.0f} s: {self._server.state()}")
 

@@ -18,7 +18,7 @@ from typing import Any, Callable
 
 from fedlearn_mindspore import config, runtime, systemd
 from fedlearn_mindspore.runtime import LOG
-from fedlearn_mindspore.session import Session, write_json
+from fedlearn_mindspore.session import MissedError, Session, write_json
 
 READY_SECONDS = 5.0
 
@@ -48,20 +48,25 @@ def load_callable(application: config.Application) -> Callable[[Session], Mappin
 
 
 def main() -> None:
-    """Trains, then writes the result."""
+    """Trains, then writes the result. The file that says that it has finished holds what is to be told of that."""
     worker = config.from_arguments(config.Worker, "MindSpore Federated worker")
     runtime.prepare(worker.flavour)
     train = load_callable(worker.application)
     state = Path(worker.state)
     session = Session(worker)
     ready_in_time()
+    told = ""
     try:
         outcome = dict(train(session))
+    except MissedError as error:
+        told = str(error)
+        outcome = {"missed": told}
+        LOG.warning("%s", told)
     finally:
         session.leave()
     systemd.ready()
     write_json(state / "result.json", {**outcome, "iterations": session.iterations, "digest": worker.digest})
-    (state / f"finished-{worker.digest}").touch()
+    (state / f"finished-{worker.digest}").write_text(told, encoding="utf-8")
     LOG.info("finished after %d iterations", len(session.iterations))
 
 

@@ -63,6 +63,11 @@ def test_overrides_are_shown_and_are_no_drift() -> None:
     assert host_status({"fedlearn_reached": True}, [])["overrides"] == []
 
 
+def test_what_a_job_says_of_its_end_is_a_warning() -> None:
+    status = host_status({"fedlearn_reached": True, "fedlearn_host_status": {"told": {"worker": "it was over"}}}, [])
+    assert (status["verdict"], status["warnings"]) == ("ok", ["worker: it was over"])
+
+
 def unwell(state: str) -> dict[str, str]:
     return {"name": "demo-redis", "state": state, "reason": "why"}
 

@@ -319,6 +319,27 @@ def test_what_is_yet_to_be_restarted_is_asked_as_it_was_when_it_was_healthy(host
     assert host.unwell(UP, health=Host.health(closed)) == {"differing": f"{host.path}; would be restarted"}
 
 
+@pytest.mark.parametrize(("text", "told"), [("too late\n", {"a": "too late"}), ("", {}), ("x" * 1001, {}), (None, {})])
+def test_what_a_job_that_is_done_says_is_told(
+    host: Host, tmp_path: Path, text: str | None, told: dict[str, str]
+) -> None:
+    done = tmp_path / "finished"
+    if text is not None:
+        done.write_text(text)
+    service = host.service(type="job", finished=str(done))
+    service.compare({"a.service": UP})
+    assert report.result([service], None, True)["told"] == told
+
+
+def test_what_a_job_leads_elsewhere_is_not_told(host: Host, tmp_path: Path) -> None:
+    """Its own user, who may not read all that root may, writes the file."""
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "finished").symlink_to(tmp_path / "secret")
+    service = host.service(type="job", finished=str(tmp_path / "finished"))
+    service.compare({"a.service": UP})
+    assert report.result([service], None, True)["told"] == {}
+
+
 def test_what_differs_beside_files_is_named(host: Host, tmp_path: Path) -> None:
     assert host.unwell(dataclasses.replace(UP, enabled="disabled")) == {"differing": "enablement of a.service"}
     watched = tmp_path / "cert.pem"

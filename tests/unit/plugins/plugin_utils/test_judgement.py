@@ -80,6 +80,13 @@ def test_a_time_out_is_a_failure_of_another_kind():
     assert details == ["the round timed out: no result after 9 s"]
 
 
+def test_who_came_too_late_is_no_wrong_number():
+    late = {**row("w2", TRUTH), "content": {"missed": "the training was over"}}
+    entry = judgement.judge_round(known(row("w1", TRUTH), late), [])
+    assert entry["passed"] is False
+    assert [each["detail"] for each in entry["checks"] if not each["passed"]] == ["it has none: the training was over"]
+
+
 def test_a_participant_that_never_reported_fails_the_round():
     entry = judgement.judge_round(known(row("w1", TRUTH)), [])
     assert entry["passed"] is False
