@@ -237,6 +237,20 @@ def test_a_first_start_that_fails_leaves_nothing(host: ServiceHost) -> None:
     assert host.look().answers == {"thing": "first"}
 
 
+def test_left_data_that_somebody_removed_are_remembered_no_longer(host: ServiceHost) -> None:
+    host.fail(thing(bad=True))
+    host.shell("rm -r /var/lib/fedlearn-thing /var/lib/private/fedlearn-thing")
+    host.converge(thing("other", 18002))
+    assert host.look().owned[OWNED]["left_data"] == {}
+
+
+def test_a_secret_of_a_first_start_that_fails_goes_too(host: ServiceHost) -> None:
+    ran = host.fail(thing(secret="first-canary", restore=False, bad=True))
+    assert ran.service("thing")["rolled_back"] is True
+    assert host.shell("grep -rl first-canary /etc /var/lib || true") == ""
+    assert host.shell(f"test -e {folder('thing')} || echo gone").strip() == "gone"
+
+
 def test_a_withdrawn_secret_is_not_put_back(host: ServiceHost) -> None:
     old, new = "withdrawn-canary", "following-canary"
     host.converge(thing(secret=old))

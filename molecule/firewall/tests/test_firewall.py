@@ -484,6 +484,6 @@ def test_the_readmes_example_runs(role: RoleHost) -> None:
     example = RoleHost(role.host, "firewall", play[0]["roles"][0]["vars"], ["default-firewall"])
     assert example.play().changed == 2
     assert example.play().changed == 0
-    assert "tcp dport 23456 ip saddr != { 10.20.0.12, 10.20.0.13 }" in listing(example, "fedlearn-default")
+    assert "tcp dport 23456 ip saddr != { 10.20.0.12, 10.20.0.14 }" in listing(example, "fedlearn-default")
     assert example.play(entry="remove").changed == 1
     assert role.play().changed == 1

@@ -127,6 +127,9 @@ class Owned:
 
     def save(self) -> None:
         """Writes the file; removes it, and the directories of ours, when nothing is owned any more."""
+        for name, entry in list(self.left_data.items()):
+            if not any(map(data_exists, entry.get("data", []))):  # somebody removed them
+                del self.left_data[name]
         others = set(self._content) - {"version", "federation", "services", "left_data"}
         if not self.services and not self.left_data and not any(self._content[key] for key in others):
             files.remove(self.path)
@@ -208,7 +211,8 @@ class Record:
         return load(f"{self.former}/manifest.json") or {"version": VERSION, "entries": {}, "was_running": False}
 
     def keep_former(self, paths: list[tuple[str, bool]], about: dict[str, Any]) -> None:
-        """Copies what lies at each path, before it is replaced. `(path, restore)`: with False no copy is kept.
+        """Copies what lies at each path, before it is replaced. `(path, restore)`: with False no copy is kept, and only
+        what is new goes again.
 
         `about` goes into the manifest: was_running, enabled (units), owned (the entry of owned.json).
         """
@@ -221,7 +225,8 @@ class Record:
             manifest.update(about)
         for path, restore in paths:
             if path not in manifest["entries"]:
-                manifest["entries"][path] = self._keep(path, len(manifest["entries"])) if restore else {"kind": "kept"}
+                kept = not restore and os.path.lexists(path)
+                manifest["entries"][path] = {"kind": "kept"} if kept else self._keep(path, len(manifest["entries"]))
         _store(f"{self.former}/manifest.json", manifest, 0o600)
 
     def _keep(self, path: str, number: int) -> dict[str, Any]:
