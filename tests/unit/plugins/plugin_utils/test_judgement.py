@@ -82,8 +82,8 @@ def test_a_time_out_is_a_failure_of_another_kind():
 
 def test_who_came_too_late_is_no_wrong_number():
     late = {**row("w2", TRUTH), "content": {"missed": "the training was over"}}
-    entry = judgement.judge_round(known(row("w1", TRUTH), late), [])
-    assert entry["passed"] is False
+    entry = judgement.judge_round(known(late, row("w1", TRUTH)), [])
+    assert (entry["passed"], entry["observed"]) == (False, TRUTH)
     assert [each["detail"] for each in entry["checks"] if not each["passed"]] == ["it has none: the training was over"]
 
 
