@@ -449,6 +449,7 @@ def undisturbed(standing: ServiceHost) -> Seen:
 @pytest.fixture
 def before_change(undisturbed: Seen, host: ServiceHost) -> ServiceHost:
     host.shell("tar -C / -xpf /run/kept.tar; systemctl daemon-reload; systemctl start fedlearn-old.service")
+    host.shell("timeout 60 sh -c 'until ss -Hltn | grep -q 127.0.0.1:18001; do sleep 0.1; done'")
     return host
 
 
