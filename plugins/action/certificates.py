@@ -10,12 +10,14 @@ Their documentation is the module's.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
@@ -36,6 +38,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority impo
     proven_key,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Leaving, RegisterError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.sources import problems
 
@@ -47,6 +50,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "renew": {"type": "bool", "default": False},
     "secrets": {"type": "dict", "default": {}, "no_log": False},
     "sources_only": {"type": "bool", "default": False},
+    "expected": {"type": "list", "elements": "str"},
+    "group": {"type": "str"},
+    "withdraw_only": {"type": "bool", "default": False},
 }
 _OWN = ("requests", "usable")
 
@@ -64,8 +70,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables = task_vars or {}
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
-            return self._look(options, variables) if options["sources_only"] else self._converge(options, variables)
-        except (DescriptionError, AuthorityError, FileTroubleError) as error:
+            if options["sources_only"]:
+                return self._look(options, variables)
+            if options["withdraw_only"]:
+                descriptions = describe_all(options["certificates"])
+                authorities = self._authorities(options, variables)
+                return {"certificates": {}, **self._withdraw(descriptions, authorities, options, variables)}
+            return self._converge(options, variables)
+        except (DescriptionError, AuthorityError, RegisterError, FileTroubleError) as error:
             raise AnsibleActionFail(str(error)) from None
 
     def _look(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
@@ -85,6 +97,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         authorities = self._authorities(options, variables)
         present = [item for item in descriptions if item.state == "present"]
         _check_names(present, authorities)
+        withdrawn = self._withdraw(descriptions, authorities, options, variables)
         trusts = self._trusts(present, authorities)
         nonce = secrets.token_hex(16)
         given = {
@@ -94,7 +107,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "nonce": nonce,
             "anchors": {item.name: _anchors(item, trusts, authorities) for item in present},
         }
+        for item, serials in _revoked(present, authorities, variables["inventory_hostname"]):
+            given["anchors"][item.name]["revoked"] = serials
         result = self._module(given, variables)
+        result["withdrawn"] = withdrawn["withdrawn"]
+        result["changed"] = result.get("changed", False) or withdrawn["changed"]
         requests, usable = result.pop("requests", {}), result.pop("usable", [])
         if result.get("failed") or self._task.check_mode:
             self._prove_signing_possible(result, present, authorities)
@@ -110,13 +127,32 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         described = {item.name: item for item in present}
         for_others = _signed_elsewhere(requests, described, authorities)
         own = {name: requests[name] for name in requests if name not in for_others} if for_others else requests
-        issued = _sign(own, described, authorities, nonce)
+        issued = _sign(own, described, authorities, nonce, variables["inventory_hostname"])
         desks = {name: self._desk(described[name], authorities, options, variables) for name in for_others}
         answered, still_open = _exchange({name: requests[name] for name in for_others}, described, desks)
         issued |= answered
         if issued:
             result = _merged(result, self._module({**given, "step": "install", "issued": issued}, variables))
         return _told(result, still_open, usable)
+
+    def _withdraw(
+        self,
+        descriptions: Iterable[Description],
+        authorities: dict[str, Authority],
+        options: dict[str, Any],
+        variables: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Withdraw what this host, and who isn't of the group any more, was issued and isn't to have."""
+        leaving = Leaving(
+            variables["inventory_hostname"],
+            {(item.federation, item.name) for item in descriptions if item.state == "absent"},
+            options["expected"],
+            variables["groups"].get(options["group"], []) if options["group"] else None,
+        )
+        now, check = datetime.now(UTC), self._task.check_mode
+        found = {name: authority.withdraw(leaving, now, check) for name, authority in authorities.items()}
+        told = [f"authority {name}: {each}" for name, gone in found.items() for each in gone]
+        return {"changed": bool(told), "withdrawn": told}
 
     def _desk(
         self,
@@ -156,6 +192,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                     continue
                 authority.make()
             trusts[name] = authority.trust()
+            if not (trusts[name].crl or authority.description.elsewhere or self._task.check_mode):
+                authority.make()
+                trusts[name] = authority.trust()
         return trusts
 
     def _prove_signing_possible(
@@ -214,30 +253,53 @@ def _check_way(item: Description, mode: str) -> None:
 
 def _anchors(description: Description, trusts: dict[str, Trust], authorities: dict[str, Authority]) -> dict[str, Any]:
     trust = trusts[description.authority] if description.authority else Trust(None, "")
+    lists = [trusts[name].crl for name in description.trust]
     return {
         "issuer": trust.issuer_pem,
         "issuer_not_after": trust.issuer_not_after,
         "intermediates": "",
         "foreign": bool(description.authority) and authorities[description.authority].description.elsewhere,
         "trust": "".join(trusts[name].bundle for name in description.trust),
+        # who verifies by lists refuses all of a CA that it has none of
+        "crl": "".join(lists) if all(lists) else "",
     }
 
 
+def _revoked(
+    present: list[Description], authorities: dict[str, Authority], host: str
+) -> Iterator[tuple[Description, list[str]]]:
+    """Which serial numbers each certificate of our own CAs mustn't have any more."""
+    own = {
+        item.authority for item in present if item.authority and not authorities[item.authority].description.elsewhere
+    }
+    known = {name: authorities[name].revoked(host) for name in own}
+    for item in present:
+        revoked = known.get(item.authority)
+        if revoked:
+            yield item, revoked.get(item.name, []) + revoked.get("", [])
+
+
 def _sign(
-    requests: dict[str, str], present: dict[str, Description], authorities: dict[str, Authority], nonce: str
+    requests: dict[str, str],
+    present: dict[str, Description],
+    authorities: dict[str, Authority],
+    nonce: str,
+    host: str,
 ) -> dict[str, str]:
     """A certificate (PEM) for each request a host sent; AuthorityError for a request that is not to be trusted."""
     if not isinstance(requests, dict):
         raise AuthorityError("the host's signing requests are no mapping of names to requests")
-    issued: dict[str, str] = {}
+    signed: dict[str, x509.Certificate] = {}
     now = datetime.now(UTC).replace(microsecond=0)
     for name, request in requests.items():
         if name not in present:
             raise AuthorityError(f"the host asks for a certificate {str(name)[:60]!r} that isn't described for it")
         key = proven_key(request, challenge(nonce, name), present[name])
-        certificate = authorities[present[name].authority].sign(present[name], key, now)
-        issued[name] = certificate.public_bytes(Encoding.PEM).decode("ascii")
-    return issued
+        signed[name] = authorities[present[name].authority].sign(present[name], key, now)
+    for authority in {present[name].authority for name in signed}:
+        of_it = [(present[name], signed[name]) for name in signed if present[name].authority == authority]
+        authorities[authority].note(host, of_it, now)
+    return {name: certificate.public_bytes(Encoding.PEM).decode("ascii") for name, certificate in signed.items()}
 
 
 def _signed_elsewhere(
@@ -283,7 +345,8 @@ def _told(result: dict[str, Any], still_open: dict[str, Waiting | AuthorityError
         else:
             result.setdefault("warnings", []).append(line)
     outcomes = result["certificates"].values()
-    result["changed"] = any(outcome["changed"] for outcome in outcomes) or bool(result.get("watch"))
+    beside = bool(result.get("watch") or result.get("withdrawn"))
+    result["changed"] = beside or any(outcome["changed"] for outcome in outcomes)
     if wrong:
         result.update(failed=True, msg="\n".join(wrong))
     return result

@@ -240,7 +240,9 @@ def host_status(variables: Mapping[str, Any], replaced: list[str]) -> dict[str, 
     verdict = judgement.host_verdict(unwell, status.get("orphans", []))
     status["overrides"] = [*status.get("overrides", []), *(f"variable {name}" for name in replaced)]
     certificates, told = status.pop("certificates", {}), status.pop("told", {})
-    status["certificate_days"] = judgement.certificate_days(certificates, datetime.now(tz=UTC))
+    now = datetime.now(tz=UTC)
+    status["certificate_days"] = judgement.certificate_days(certificates, now)
+    status["revocation_list_days"] = judgement.list_days(certificates, now)
     return {
         "verdict": verdict,
         "unwell": unwell,

@@ -23,6 +23,10 @@ description:
     C(<state_directory>/.ca/<party>/<authority>.key), its certificate in
     C(<state_directory>/public/<party>/<authority>.pem).
   - While that file holds two certificates (a CA change), hosts trust both, and the one that fits the key signs.
+  - What a CA of mode V(ownca) signs is registered in C(<state_directory>/.ca/<party>/), and what it withdraws of that
+    stands on its list (CRL), C(<state_directory>/public/<party>/<authority>.crl.pem), which is valid as long as the
+    CA. Where every CA of C(ca.pem) has one, hosts get them as C(crl.pem). Who holds a withdrawn certificate and is to
+    have one gets a new one.
   - When nothing is to be done the task is one remote execution, otherwise two.
 options:
   certificates:
@@ -162,6 +166,14 @@ options:
         type: list
         elements: str
         default: []
+      revoked:
+        description:
+          - With I(authorities[].mode=ownca), serial numbers of certificates to withdraw, as C(openssl x509 -noout
+            -serial) prints them, besides those of whom O(expected), O(group) and I(certificates[].state=absent) tell.
+          - What was withdrawn stays so when it isn't named any more.
+        type: list
+        elements: str
+        default: []
   state_directory:
     description:
       - Directory on the control node below which C(.ca/) and C(public/) lie.
@@ -183,6 +195,21 @@ options:
     description:
       - Only look whether the control node has all that is needed, the secrets, the CAs' keys, and certificates of
         external authorities that are fit to be trusted. No execution on the host.
+    type: bool
+    default: false
+  expected:
+    description:
+      - Names of all certificates that this host is to have of O(authorities). What it was issued beside them is
+        withdrawn. Left out, only what is absent is.
+    type: list
+    elements: str
+  group:
+    description:
+      - The inventory group of all hosts that have certificates of O(authorities). What any other host was issued is
+        withdrawn. Left out, no other host is looked at.
+    type: str
+  withdraw_only:
+    description: Only withdraw. No execution on the host.
     type: bool
     default: false
   step:
@@ -296,6 +323,16 @@ certificates:
       description: The share of its lifetime that is left.
       type: float
       returned: when there is one
+    crl_not_after:
+      description: When the first of the lists in C(crl.pem) ends, in UTC.
+      type: str
+      returned: when there is one
+withdrawn:
+  description: What was withdrawn, one line each, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: ["authority lab: demo-lenet-worker of w7, serial number 5D0E"]
 watch:
   description: Files of units that watch provided certificates, as far as they changed.
   returned: always
@@ -342,6 +379,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "renew": {"type": "bool", "default": False},
     "secrets": {"type": "dict", "default": {}, "no_log": False},
     "sources_only": {"type": "bool", "default": False},
+    "expected": {"type": "list", "elements": "str"},
+    "group": {"type": "str"},
+    "withdraw_only": {"type": "bool", "default": False},
     "step": {"type": "str", "default": "inspect", "choices": ["inspect", "install"]},
     "nonce": {"type": "str", "default": "", "no_log": False},
     "anchors": {"type": "dict", "default": {}},
@@ -412,6 +452,8 @@ def _one(module: AnsibleModule, layout: Layout, description: Description, now: f
         issuer_not_after=int(given.get("issuer_not_after") or 0),
         intermediates=(given.get("intermediates") or "").encode("ascii"),
         trust=(given.get("trust") or "").encode("ascii"),
+        crl=(given.get("crl") or "").encode("ascii"),
+        revoked=tuple(given.get("revoked") or ()),
         foreign=bool(given.get("foreign")),
     )
     if description.certificate_file:
@@ -471,6 +513,8 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
         summary["lifetime_left"] = round(
             max(0.0, (facts.not_after - time.time()) / (facts.not_after - facts.not_before)), 3
         )
+    if outcome.lists_end is not None:
+        summary["crl_not_after"] = moment(outcome.lists_end)
     return summary
 
 

@@ -206,11 +206,16 @@ WARN_DAYS = 14
 
 def certificate_days(certificates: Mapping[str, Mapping[str, Any]], now: datetime) -> dict[str, int]:
     """Whole days that each installed certificate has left, of what the certificates module returned."""
-    return {
-        name: (datetime.fromisoformat(row["not_after"]) - now).days
-        for name, row in certificates.items()
-        if row.get("not_after")
-    }
+    return _days(certificates, "not_after", now)
+
+
+def list_days(certificates: Mapping[str, Mapping[str, Any]], now: datetime) -> dict[str, int]:
+    """The same of the lists of withdrawn certificates that lie beside them."""
+    return _days(certificates, "crl_not_after", now)
+
+
+def _days(certificates: Mapping[str, Mapping[str, Any]], key: str, now: datetime) -> dict[str, int]:
+    return {name: (datetime.fromisoformat(row[key]) - now).days for name, row in certificates.items() if row.get(key)}
 
 
 def warnings(status: Mapping[str, Any]) -> list[str]:
@@ -218,6 +223,11 @@ def warnings(status: Mapping[str, Any]) -> list[str]:
     found = [
         f"certificate {name} ends in {days} days: run site"
         for name, days in sorted(status.get("certificate_days", {}).items())
+        if days < WARN_DAYS
+    ]
+    found += [
+        f"certificate {name}: the list of what its CA has withdrawn ends in {days} days, with that CA: change the CA"
+        for name, days in sorted(status.get("revocation_list_days", {}).items())
         if days < WARN_DAYS
     ]
     if "clock_skew_ms" in status:

@@ -35,6 +35,7 @@ SECRET = ("key.pem", "bundle.p12", "bundle.password")
 FILES = sorted(
     [f"{folder}/{name}" for folder in (WEB, EVERYTHING, CLIENT) for name in PEM]
     + [f"{EVERYTHING}/{name}" for name in SECRET[1:]]
+    + [f"{folder}/crl.pem" for folder in (WEB, CLIENT)]  # a partner in what the other one trusts has no list
     + [f"{RECORDS}/web.json", f"{RECORDS}/everything.json", "/var/lib/fedlearn/pki-two/certificates/client.json"]
 )
 
@@ -317,6 +318,70 @@ def test_an_absent_certificate_goes_whole_and_the_others_stay(role: RoleHost) ->
     assert there(role) == others
     assert role.state(*others) == before
     assert role.play().changed == 1
+
+
+def answer(role: RoleHost, certificate: str) -> str:
+    """What nginx says to who shows this certificate."""
+    shown = f"--cert {certificate}/cert.pem --key {certificate}/key.pem"
+    said = f"curl -s -o /dev/null -w '%{{http_code}}' --cacert {WEB}/ca.pem {shown}"
+    return role.try_sh(f"{said} --resolve web.example:8443:127.0.0.1 https://web.example:8443/")[1].strip()
+
+
+def test_who_was_withdrawn_is_refused_after_a_reload_and_everybody_else_comes_in(healed: RoleHost, host: Any) -> None:
+    """One that is absent, one that is named by its number; and who is to have one gets a new one."""
+    role = healed
+    names = ("stays", "goes", "named")
+    common: dict[str, Any] = {"federation": "pki-one", "authority": "lab", "usages": ["client"]}
+    clients = [{**common, "name": name, "common_name": name} for name in names]
+    place = {name: f"/etc/fedlearn/pki-one/pki/{name}" for name in names}
+    listed = [*clients, *VARIABLES["pki_certificates"]]
+    assert role.play(pki_certificates=listed).changed == 1
+    site = {
+        "name": "web",
+        "federation": "pki-one",
+        "listen": [{"address": "127.0.0.1", "port": 8443}],
+        "tls": {
+            "certificate": f"{WEB}/chain.pem",
+            "key": f"{WEB}/key.pem",
+            "client_ca": f"{WEB}/ca.pem",
+            "client_crl": f"{WEB}/crl.pem",
+        },
+        "upstream": {"servers": ["127.0.0.1:9"]},
+    }
+    nginx = RoleHost(host, "nginx", {"nginx_sites": [site]})
+    try:
+        assert nginx.play().code == 0
+        role.sh("apt-get install -qy --no-install-recommends curl >/dev/null 2>&1 || command -v curl")
+        # 502: let in, with nobody behind it
+        assert {name: answer(role, place[name]) for name in names} == dict.fromkeys(names, "502")
+        process = role.sh("systemctl show -p MainPID nginx")
+        # what was withdrawn may be anywhere by now
+        role.sh(f"cp -a {place['goes']} {place['named']} /run/")
+        number = serial(role, place["named"]).strip().removeprefix("serial=")
+        gone = [{"name": "goes", "federation": "pki-one", "state": "absent"}]
+        changed: dict[str, Any] = {
+            "pki_certificates": [*gone, *(one for one in listed if one["name"] != "goes")],
+            "pki_authorities": authorities(revoked=[number]),
+        }
+        told = role.play("--check", **changed)
+        assert (told.code, told.changed) == (0, 1), told.text
+        assert answer(role, "/run/goes") == "502"
+        assert role.play(**changed).changed == 1
+        assert nginx.play().changed == 1
+        assert role.sh("systemctl show -p MainPID nginx") == process
+        assert {one: answer(role, f"/run/{one}") for one in ("goes", "named")} == {"goes": "400", "named": "400"}
+        assert serial(role, place["named"]).strip() != f"serial={number}"
+        assert {name: answer(role, place[name]) for name in ("stays", "named")} == {"stays": "502", "named": "502"}
+        again = role.play(most=1, **changed)
+        assert (again.code, again.changed) == (0, 0), again.text
+        left = role.sh(f"openssl crl -in {WEB}/crl.pem -noout -nextupdate").strip().removeprefix("nextUpdate=")
+        assert role.sh(f"openssl x509 -in {WEB}/ca.pem -noout -enddate").strip() == f"notAfter={left}"
+    finally:
+        nginx.play(nginx_sites=[{"name": "web", "federation": "pki-one", "state": "absent"}], nginx_remove_data=True)
+        absent = [{"name": name, "federation": "pki-one", "state": "absent"} for name in names]
+        assert role.play(pki_certificates=[*absent, *VARIABLES["pki_certificates"]]).code == 0
+        role.sh("rm -r /run/goes /run/named")
+    assert there(role) == FILES
 
 
 # Certificates that somebody else keeps on the host.

@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s+([A-Za-z0-9+/=\s]+?)-----END CERTIFICATE-----")
+LIST = b"X509 CRL"
+_TIMES = (0x17, 0x18)
 _SEQUENCE, _INTEGER, _BOOLEAN, _BIT_STRING, _OBJECT = 0x30, 0x02, 0x01, 0x03, 0x06
 _COMMON_NAME = bytes.fromhex("550403")
 _SUBJECT_ALT_NAME, _BASIC_CONSTRAINTS, _EXTENDED_KEY_USAGE = (
@@ -34,7 +35,8 @@ class DerError(ValueError):
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate's own words. Times are seconds since 1970; ``public_key`` is its SubjectPublicKeyInfo.
+    """A certificate's own words. Times are seconds since 1970; ``public_key`` is its SubjectPublicKeyInfo; ``serial``
+    is written as openssl prints it.
 
     ``others`` counts alternative names and usages that are of no kind we ever ask for.
     """
@@ -48,12 +50,14 @@ class Certificate:
     not_before: int
     not_after: int
     public_key: bytes
+    serial: str
 
 
-def blocks(pem: bytes) -> list[bytes]:
-    """The DER of each certificate in ``pem``, in order."""
+def blocks(pem: bytes, kind: bytes = b"CERTIFICATE") -> list[bytes]:
+    """The DER of each certificate in ``pem`` (or of what else ``kind`` says), in order."""
+    framed = re.compile(b"-----BEGIN %b-----\\s+([A-Za-z0-9+/=\\s]+?)-----END %b-----" % (kind, kind))
     try:
-        return [base64.b64decode(b"".join(body.split()), validate=True) for body in _PEM.findall(pem)]
+        return [base64.b64decode(b"".join(body.split()), validate=True) for body in framed.findall(pem)]
     except binascii.Error as error:
         raise DerError(f"no certificate: {error}") from None
 
@@ -100,7 +104,23 @@ def _certificate(der: bytes) -> Certificate:
         not_before=validity[0],
         not_after=validity[1],
         public_key=fields[5][1],
+        serial=_content(fields[0][1]).lstrip(b"\0").hex().upper() or "00",
     )
+
+
+def list_end(der: bytes) -> int:
+    """When a list of withdrawn certificates ends; DerError when it doesn't say so, or is none."""
+    try:
+        body = next(_inside(der, _SEQUENCE))
+        times = [_time(tag, value) for tag, value in _elements(body[1]) if tag in _TIMES]
+        return times[1]
+    except (IndexError, ValueError, StopIteration) as error:
+        raise DerError(f"no list of withdrawn certificates: {error}") from None
+
+
+def _content(element: bytes) -> bytes:
+    [(_tag, value)] = _elements(element)
+    return value
 
 
 def _elements(data: bytes, whole: bool = False) -> Iterator[tuple[int, bytes]]:

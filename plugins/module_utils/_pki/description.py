@@ -21,6 +21,7 @@ COMMON_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._@:-]{0,62}[A-Za-z0-9])?")
 KEY_TYPE = re.compile(r"ec-p256|ec-p384|rsa-([0-9]{3,5})")
 RSA_BITS = (3072, 8192)
 HOST_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._@+-]+){2,}")
+SERIAL = re.compile(r"[0-9A-Fa-f]{1,40}")
 USAGES = ("server", "client")
 FORMATS = ("pem", "pkcs12")
 MODES = ("ownca", "external", "csr", "provided", "acme")
@@ -38,6 +39,7 @@ AUTHORITY_OPTIONS: dict[str, dict[str, Any]] = {
     "published": {"type": "list", "elements": "path", "default": []},
     "permitted_names": {"type": "list", "elements": "str", "default": []},
     "permitted_networks": {"type": "list", "elements": "str", "default": []},
+    "revoked": {"type": "list", "elements": "str", "default": []},
 }
 CERTIFICATE_OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -94,6 +96,7 @@ class AuthorityDescription:
     ``ca`` is a file on the control node that holds the certificates of one whose key lies elsewhere. ``published`` are
     other files there that may hold this CA's own: where one does, it was made already. ``permitted_names`` and
     ``permitted_networks`` are all that its certificate lets it certify; without any of a kind it may certify all.
+    ``revoked`` are serial numbers of what it is to withdraw whatever else is known of that.
     """
 
     name: str
@@ -105,6 +108,7 @@ class AuthorityDescription:
     published: tuple[str, ...] = ()
     permitted_names: tuple[str, ...] = ()
     permitted_networks: tuple[str, ...] = ()
+    revoked: tuple[str, ...] = ()
 
     @property
     def elsewhere(self) -> bool:
@@ -196,6 +200,7 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
         published=tuple(options.get("published") or ()),
         permitted_names=tuple(_dns_name(each, where) for each in options.get("permitted_names") or ()),
         permitted_networks=tuple(_network(each, where) for each in options.get("permitted_networks") or ()),
+        revoked=tuple(_serial(each, where) for each in options.get("revoked") or ()),
     )
 
 
@@ -268,6 +273,14 @@ def _network(value: str, where: str) -> str:
         return str(ipaddress.ip_network(value))
     except ValueError as error:
         raise DescriptionError(f"{where}: permitted_networks: {error}") from None
+
+
+def _serial(value: str, where: str) -> str:
+    if not SERIAL.fullmatch(value):
+        raise DescriptionError(
+            f"{where}: revoked: {shorten(value)!r} is no serial number as `openssl x509 -noout -serial` prints it"
+        )
+    return value
 
 
 def _days(value: int, where: str) -> int:

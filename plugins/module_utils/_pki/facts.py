@@ -23,6 +23,8 @@ class Anchors:
     issuer_not_after: int  # seconds since 1970
     intermediates: bytes
     trust: bytes  # all CAs to trust
+    crl: bytes = b""  # what these CAs have withdrawn; empty where one of them has no list
+    revoked: tuple[str, ...] = ()  # serial numbers that the certificate itself mustn't have
     foreign: bool = False  # others sign: what a certificate says beyond the description is their affair
 
     @property
@@ -43,6 +45,7 @@ class Facts:
     key_type: str | None
     not_before: int
     not_after: int
+    serial: str  # as openssl prints it
     issuer: str  # digest of the anchors the chain was verified with; empty when it wasn't
     chain_problem: str = ""
 
@@ -97,6 +100,7 @@ def facts_of(key: bytes | None, certificate: bytes, anchors: Anchors, usages: tu
         key_type=der.key_type(parsed.public_key),
         not_before=parsed.not_before,
         not_after=parsed.not_after,
+        serial=parsed.serial,
         issuer="" if wrong else anchors.digest,
         chain_problem=wrong or "",
     )

@@ -18,8 +18,18 @@ from . import files
 from .description import Description
 
 KEY, NEXT_KEY, CERTIFICATE, CHAIN, CA = "key.pem", "key.next.pem", "cert.pem", "chain.pem", "ca.pem"
+CRL = "crl.pem"
 BUNDLE, PASSWORD = "bundle.p12", "bundle.password"
-MODES = {KEY: 0o600, NEXT_KEY: 0o600, CERTIFICATE: 0o644, CHAIN: 0o644, CA: 0o644, BUNDLE: 0o600, PASSWORD: 0o600}
+MODES = {
+    KEY: 0o600,
+    NEXT_KEY: 0o600,
+    CERTIFICATE: 0o644,
+    CHAIN: 0o644,
+    CA: 0o644,
+    CRL: 0o644,
+    BUNDLE: 0o600,
+    PASSWORD: 0o600,
+}
 SECRET = (KEY, NEXT_KEY, BUNDLE, PASSWORD)
 RECORD_VERSION, RECORD_MODE = 1, 0o600
 

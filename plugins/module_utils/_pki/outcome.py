@@ -19,7 +19,8 @@ class RefusedError(Exception):
 class Outcome:
     """What was done, or would be, for one certificate.
 
-    ``usable`` is whether the one that is there will do until a new one came for its ``request``.
+    ``usable`` is whether the one that is there will do until a new one came for its ``request``. ``lists_end`` is when
+    the first of the lists ends that say what its CAs have withdrawn.
     """
 
     changed: bool = False
@@ -27,6 +28,7 @@ class Outcome:
     reasons: list[str] = field(default_factory=list)
     request: str | None = None
     usable: bool = False
+    lists_end: int | None = None
     before: Facts | None = None
     after: Facts | None = None
     warnings: list[str] = field(default_factory=list)

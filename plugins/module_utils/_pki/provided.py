@@ -74,15 +74,15 @@ def from_record(record: dict[str, Any]) -> tuple[Description, Anchors] | None:
     described: dict[str, Any] = source["description"]
     values: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in described.items()}
     anchors = source["anchors"]
-    pems = {name: anchors[name].encode("ascii") for name in ("issuer", "trust")}
+    pems = {name: anchors.get(name, "").encode("ascii") for name in ("issuer", "trust", "crl")}
     return Description(**values), Anchors(
         issuer_not_after=anchors["issuer_not_after"], intermediates=b"", foreign=True, **pems
     )
 
 
 def _written(anchors: Anchors) -> dict[str, Any]:
-    issuer, trust = ((pem or b"").decode("ascii") for pem in (anchors.issuer, anchors.trust))
-    return {"issuer": issuer, "trust": trust, "issuer_not_after": anchors.issuer_not_after}
+    issuer, trust, crl = ((pem or b"").decode("ascii") for pem in (anchors.issuer, anchors.trust, anchors.crl))
+    return {"issuer": issuer, "trust": trust, "crl": crl, "issuer_not_after": anchors.issuer_not_after}
 
 
 def _pem(block: bytes) -> bytes:

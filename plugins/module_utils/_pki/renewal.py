@@ -51,6 +51,8 @@ def differences(description: Description, facts: Facts, anchors: Anchors, now: f
     yield from _lacks(description, facts) if anchors.foreign else _says_otherwise(description, facts, anchors)
     if anchors.issuer is not None and facts.issuer != anchors.digest:
         yield f"its chain doesn't end at the CA that signs now ({facts.chain_problem})"
+    if facts.serial in anchors.revoked:
+        yield f"it was withdrawn (serial number {facts.serial})"
     if now >= facts.not_after:
         yield f"it has ended on {moment(facts.not_after)}"
     elif now < facts.not_before:

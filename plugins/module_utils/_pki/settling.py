@@ -22,6 +22,7 @@ from .installed import (
     CA,
     CERTIFICATE,
     CHAIN,
+    CRL,
     KEY,
     MODES,
     NEXT_KEY,
@@ -57,18 +58,30 @@ class Settling:
         """Write what differs, remove what is left over, and record ``facts`` of the pair."""
         pair = {name: self.fresh.get(name) or self.installed.found[name].content for name in (KEY, CERTIFICATE)}
         chain = pair[CERTIFICATE] + self.anchors.intermediates
-        pending = self._differing({**pair, CHAIN: chain, CA: self.anchors.trust})
+        pending = self._differing({**pair, CHAIN: chain, **self._trusted()})
         bundle, bundled = self._bundle(chain)
         self._write({**pending, **bundle})
         self._tidy()
         self._record(facts, digest(pair[KEY], pair[CERTIFICATE]), bundled)
+        self._note_lists()
         self.outcome.after = facts
 
     def settle_trust(self) -> None:
         """The same where there is no pair, but only CAs to trust: whatever else is there is left over."""
-        self._write(self._differing({CA: self.anchors.trust}))
+        self._write(self._differing(self._trusted()))
         self._tidy()
         self._record(None, None, None)
+        self._note_lists()
+
+    def _trusted(self) -> dict[str, bytes]:
+        """The CAs to trust, and what these have withdrawn."""
+        return {CA: self.anchors.trust, **({CRL: self.anchors.crl} if self.anchors.crl else {})}
+
+    def _note_lists(self) -> None:
+        """Say when the lists end that are there now."""
+        there = self.installed.content(CRL) if self.check else self.anchors.crl
+        ends = [der.list_end(block) for block in der.blocks(there or b"", der.LIST)]
+        self.outcome.lists_end = min(ends, default=None)
 
     def _write(self, contents: dict[str, bytes]) -> None:
         if self.check:
@@ -145,7 +158,9 @@ class Settling:
         description = self.installed.description
         names = {NEXT_KEY} if "pkcs12" in description.formats else {NEXT_KEY, BUNDLE, PASSWORD}
         if not description.usages:
-            names = MODES.keys() - {CA}
+            names = MODES.keys() - {CA, CRL}
+        if not self.anchors.crl:
+            names = names | {CRL}
         yield from (name for name in self.installed.found if name in names)
 
     def _own(self, name: str, found: files.Found) -> None:

@@ -24,7 +24,8 @@ MAX_COMMON_NAME = 64  # X.520's upper bound; OpenSSL refuses longer ones
 def paths(federation: str, name: str) -> dict[str, str]:
     """Where the certificate's files are on its host.
 
-    ``ca`` is the bundle of what it trusts, ``pkcs12`` is opened with what is in ``password``.
+    ``ca`` is the bundle of what it trusts, ``crl`` what these have withdrawn (see ``has_list``), ``pkcs12`` is opened
+    with what is in ``password``.
     """
     folder = f"/etc/fedlearn/{federation}/pki/{name}"
     return {
@@ -32,6 +33,7 @@ def paths(federation: str, name: str) -> dict[str, str]:
         "certificate": f"{folder}/cert.pem",
         "chain": f"{folder}/chain.pem",
         "ca": f"{folder}/ca.pem",
+        "crl": f"{folder}/crl.pem",
         "pkcs12": f"{folder}/bundle.p12",
         "password": f"{folder}/bundle.password",
     }
@@ -66,6 +68,11 @@ def serving_names(
 def party_authority(federation: Federation, party: Party) -> Authority:
     """The party's own CA; of an external party the one it gave us the certificate of."""
     return _authority(federation, party, party.name, "external" if party.external else party.pki_mode)
+
+
+def has_list(*authorities: Authority) -> bool:
+    """Whether what trusts just these gets a list of what they withdrew; each has to have one."""
+    return all(authority.mode == "ownca" for authority in authorities)
 
 
 def store_authority(federation: Federation, party: Party, stack: str) -> Authority:

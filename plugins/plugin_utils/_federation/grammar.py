@@ -10,6 +10,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
+from ...module_utils._pki.description import SERIAL
 from .certificates import LIFETIME_DAYS
 from .kinds import Kind, kinds
 from .model import Path
@@ -100,6 +101,7 @@ _PKI_KEYS = {
     "certificate_file": ("provided",),
     "key_file": ("provided",),
     "permitted": ("ownca",),
+    "revoked": ("ownca",),
 }
 _PERMITTED = Section(
     {
@@ -162,6 +164,14 @@ PKI = Section(
             "All that the CA may certify, by its own certificate: who got hold of its key could pass for nobody else. "
             "A host outside is a mistake; of what isn't said anything goes.",
             example={"names": ["lab.example"], "networks": ["10.20.0.0/16"]},
+        ),
+        "revoked": Key(
+            Items(
+                Text(pattern=SERIAL.pattern, pattern_name="a serial number, as `openssl x509 -noout -serial` says it")
+            ),
+            "Serial numbers of certificates that nobody is to trust any more, though their owner stays. Those of whom "
+            "the document doesn't name any more are withdrawn without being listed.",
+            example=["4B1F09E2"],
         ),
     },
     rules=(Rule("Keys are those of the mode.", _as_its_mode_says),),

@@ -252,6 +252,7 @@ class _Inventory:
             "fedlearn_document": self.document,
             "fedlearn_viewpoint": self.federation.viewpoint,
             "fedlearn_endpoints": self._endpoints(),
+            "fedlearn_authorities": list(self.entries.values()),
             "fedlearn_secrets": list(self._secrets()),
             "fedlearn_partners": list(self._partners()),
         }
@@ -331,6 +332,7 @@ class _Inventory:
         if entry["mode"] == "ownca":  # made already, where its certificate lies beside a document and its key elsewhere
             homes = dict.fromkeys(posixpath.dirname(source) for source in self.federation.sources)
             entry["published"] = [public_path(home, authority.party, authority.name) for home in homes]
+            entry["revoked"] = list(party.pki.get("revoked", ()))
         return entry
 
     def _host(self, name: str, party: str, everybody: str, variables: dict[str, Any]) -> None:

@@ -6,14 +6,14 @@
 
 Key: ``<state>/.ca/<party>/<authority>.key``, PKCS#8 encrypted with a secret. Certificates:
 ``<state>/public/<party>/<authority>.pem``; there may be several during a CA change, all are trusted, and the one that
-belongs to the key signs.
+belongs to the key signs. Beside them, as ``<authority>.crl.pem``, what it has withdrawn; the register says which.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,13 +30,16 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
     AuthorityDescription,
     Description,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki import revocation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import (
     LOOPBACK,
+    crl_path,
     key_path,
     permits,
     public_path,
     secret_name,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued, Leaving, Register, written
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 REQUEST_LIMIT = 16384
@@ -64,17 +67,19 @@ class AuthorityError(Exception):
 class Trust:
     """What hosts are told of an authority: the certificate that signs now, and all that are to be trusted (PEM).
 
-    Where the key lies elsewhere, any of them may have signed; ``last`` is when the last of them ends.
+    Where the key lies elsewhere, any of them may have signed; ``last`` is when the last of them ends. ``crl`` are the
+    lists of what it has withdrawn, one for each certificate; empty where there is none.
     """
 
     issuer: x509.Certificate | None
     bundle: str
     last: int = 0
+    crl: str = ""
 
     @property
     def issuer_pem(self) -> str:
         """The signing certificate as PEM; all of them where the key lies elsewhere, and empty when there is none."""
-        return self.issuer.public_bytes(serialization.Encoding.PEM).decode("ascii") if self.issuer else self.bundle
+        return _pem(self.issuer) if self.issuer else self.bundle
 
     @property
     def issuer_not_after(self) -> int:
@@ -90,6 +95,7 @@ class Authority:
         self._state = state_directory
         self._passphrase = passphrase
         self._signer: tuple[ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, x509.Certificate] | None = None
+        self.register = Register(state_directory, description.party, description.name)
 
     @property
     def where(self) -> str:
@@ -108,6 +114,11 @@ class Authority:
             return self.description.ca
         return public_path(self._state, self.description.party, self.description.name)
 
+    @property
+    def crl_path(self) -> str:
+        """The file of what it has withdrawn."""
+        return crl_path(self._state, self.description.party, self.description.name)
+
     def exists(self) -> bool:
         """Whether it has been made. AuthorityError when its certificates are there and the key is not."""
         if self.description.elsewhere:
@@ -125,11 +136,15 @@ class Authority:
         return key and os.path.lexists(self.certificate_path)
 
     def make(self) -> None:
-        """Make key and certificate, each only if it is missing; safe beside other runs and after a killed one."""
+        """Make key, certificate and list of what is withdrawn, each only if it is missing.
+
+        Safe beside other runs and after a killed one.
+        """
         try:
             with self._locked():
                 if not self.exists():
                     self._make()
+                self._settle_lists(datetime.now(UTC))
         except OSError as error:
             place = error.filename or self._state
             raise AuthorityError(f"{self.where}: {place} can't be written: {error.strerror}") from None
@@ -145,13 +160,14 @@ class Authority:
     def trust(self) -> Trust:
         """What hosts need to know; the key isn't opened for it."""
         certificates = self._certificates(self._content())
-        bundle = "".join(item.public_bytes(serialization.Encoding.PEM).decode("ascii") for item in certificates)
+        bundle = "".join(_pem(item) for item in certificates)
         if self.description.elsewhere:
             return Trust(None, bundle, max(int(each.not_valid_after_utc.timestamp()) for each in certificates))
+        crl = self._crl(certificates)
         if len(certificates) == 1:
             self._check_permitted(certificates[0])
-            return Trust(certificates[0], bundle)
-        return Trust(self.signer()[1], bundle)
+            return Trust(certificates[0], bundle, crl=crl)
+        return Trust(self.signer()[1], bundle, crl=crl)
 
     def _content(self) -> bytes:
         """The file of the certificates to trust."""
@@ -219,6 +235,95 @@ class Authority:
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         return builder.sign(key, hashes.SHA256())
+
+    # ... what was issued, and what of that is withdrawn
+
+    def note(self, host: str, signed: Iterable[tuple[Description, x509.Certificate]], now: datetime) -> None:
+        """Remember what was signed for a host, before it gets it: what isn't known can't be withdrawn."""
+        rows = [
+            Issued(
+                serial=written(certificate.serial_number),
+                ends=int(certificate.not_valid_after_utc.timestamp()),
+                host=host,
+                federation=description.federation,
+                certificate=description.name,
+            )
+            for description, certificate in signed
+        ]
+        with self._locked():
+            self.register.add(host, rows, int(now.timestamp()))
+
+    def withdraw(self, leaving: Leaving, now: datetime, check: bool = False) -> list[Issued]:
+        """Put who leaves on the list, and whom the description names; gives who wasn't on it.
+
+        With ``check`` only that.
+        """
+        if self.description.elsewhere or not self.exists():
+            return []
+        found = self._to_withdraw(leaving)
+        if check or not (found or self._lists_differ()):
+            return found
+        with self._locked():
+            found = self._to_withdraw(leaving)
+            self.register.revoke(found, int(now.timestamp()))
+            self._settle_lists(now)
+        return found
+
+    def revoked(self, host: str) -> dict[str, list[str]]:
+        """Serial numbers that were withdrawn of a host's certificates, by name; by no name those of who knows whom."""
+        found: dict[str, list[str]] = {}
+        for each in self.register.revoked():
+            if each.host in ("", host):
+                found.setdefault(each.certificate, []).append(each.serial)
+        return found
+
+    def _to_withdraw(self, leaving: Leaving) -> list[Issued]:
+        found = {each.serial: each for each in leaving.of(self.register)}
+        named = {written(int(serial, 16)) for serial in self.description.revoked}
+        if named:
+            named -= {each.serial for each in self.register.revoked()}
+            found |= {each.serial: each for each in self.register.find(named)}
+            last = max(each.not_valid_after_utc for each in self._certificates(self._content()))
+            ends = int(last.timestamp())
+            found |= {serial: Issued(serial, ends) for serial in sorted(named - found.keys())}
+        return list(found.values())
+
+    def _crl(self, certificates: Iterable[x509.Certificate]) -> str:
+        """The lists of these: all, or none at all, since who verifies by lists refuses whom it has none of."""
+        lists, found = self._lists(), ""
+        for certificate in certificates:
+            its = revocation.of_issuer(lists, certificate)
+            if its is None:
+                return ""
+            found += _pem(its)
+        return found
+
+    def _lists(self) -> list[x509.CertificateRevocationList]:
+        found = files.read(self.crl_path, 1 << 24)
+        return revocation.read(found.content) if found else []
+
+    def _lists_differ(self) -> bool:
+        """Whether one of its certificates has no list, or one that says otherwise than the register."""
+        revoked, lists = self.register.revoked(), self._lists()
+        certificates = self._certificates(self._content())
+        return not all(revocation.says(revocation.of_issuer(lists, each), revoked) for each in certificates)
+
+    def _settle_lists(self, now: datetime) -> None:
+        """Sign a list for each of its certificates that it has the key of; with the lock held."""
+        if not self._lists_differ():
+            return
+        revoked, former, made = self.register.revoked(), self._lists(), []
+        key = self._open_key()
+        for certificate in self._certificates(self._content()):
+            if _encoded(certificate.public_key()) == _encoded(key.public_key()):
+                made.append(revocation.make(key, certificate, revoked, now))
+            else:
+                kept = revocation.of_issuer(former, certificate)
+                made += [] if kept is None else [kept]
+        files.sweep(self.crl_path)
+        files.write(self.crl_path, "".join(_pem(each) for each in made).encode("ascii"), 0o644)
+
+    # ... what is looked at
 
     def _check_permitted(self, certificate: x509.Certificate) -> None:
         """AuthorityError when the CA was made for other names and networks than it is to be for now."""
@@ -440,6 +545,10 @@ def _authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIden
     except x509.ExtensionNotFound:
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+
+
+def _pem(item: x509.Certificate | x509.CertificateRevocationList) -> str:
+    return item.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
 def _name(common_name: str) -> x509.Name:

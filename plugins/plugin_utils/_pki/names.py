@@ -31,6 +31,21 @@ def public_path(state_directory: str, party: str, authority: str) -> str:
     return os.path.join(state_directory, "public", party, f"{authority}.pem")
 
 
+def crl_path(state_directory: str, party: str, authority: str) -> str:
+    """The file of an authority's lists of withdrawn certificates, one for each of its own certificates."""
+    return os.path.join(state_directory, "public", party, f"{authority}.crl.pem")
+
+
+def issued_path(state_directory: str, party: str, authority: str) -> str:
+    """The folder of what an authority has issued, a file a host."""
+    return os.path.join(state_directory, ".ca", party, f"{authority}.issued")
+
+
+def revoked_path(state_directory: str, party: str, authority: str) -> str:
+    """The file of what an authority has withdrawn."""
+    return os.path.join(state_directory, ".ca", party, f"{authority}.revoked.json")
+
+
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 """A CA that is for certain networks only may certify these too: nobody else is reached there."""
 

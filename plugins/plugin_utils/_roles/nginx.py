@@ -39,6 +39,9 @@ _TLS = Section(
         "certificate": Key(FILE, "Certificate, then intermediates.", required=True),
         "key": Key(FILE, "Its key; only root needs to read it.", required=True),
         "client_ca": Key(FILE, "Clients need a certificate of this CA."),
+        "client_crl": Key(
+            FILE, "What that CA has withdrawn, a list for each CA of the file; without a valid one no client comes in."
+        ),
         "client_names": Key(
             Items(_SUBJECT),
             "Of those certificates only these: a common name stands for the subject that is nothing else, `CN=name`.",
@@ -47,12 +50,12 @@ _TLS = Section(
     },
     rules=(
         Rule(
-            "Names need a CA that vouches for them.",
-            lambda values: (
-                [(("client_names",), "needs client_ca: the CA that vouches for them")]
-                if values["client_names"] and "client_ca" not in values
-                else []
-            ),
+            "Names and a list of who is withdrawn need a CA that vouches for them.",
+            lambda values: [
+                ((key,), "needs client_ca: the CA that vouches for them")
+                for key in ("client_names", "client_crl")
+                if values.get(key) and "client_ca" not in values
+            ],
         ),
     ),
 )

@@ -30,6 +30,9 @@ _KEY_TYPE = Text(
     pattern_name="a type of key: ec-p256, ec-p384, rsa-3072, rsa-4096",
 )
 _HOST_PATH = Text(pattern=description.HOST_PATH.pattern, pattern_name="an absolute path of letters, digits and ._@+/-")
+_SERIAL = Text(
+    pattern=description.SERIAL.pattern, pattern_name="a serial number as `openssl x509 -noout -serial` prints it"
+)
 _DAYS = Integer(1, 36500)
 
 
@@ -125,6 +128,11 @@ AUTHORITY = Section(
         ),
         "permitted_networks": Key(
             Items(Text(format="network")), "The networks of the addresses it may certify; empty: any.", default=[]
+        ),
+        "revoked": Key(
+            Items(_SERIAL),
+            "With V(ownca), serial numbers to withdraw, besides those of certificates that are absent.",
+            default=[],
         ),
     }
 )

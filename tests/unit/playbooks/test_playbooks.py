@@ -17,7 +17,9 @@ import pytest
 import yaml
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki import revocation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued
 from tests.unit.conftest import CHECKOUT, DOCUMENT, run
 
 PLAYBOOKS = CHECKOUT / "playbooks"
@@ -154,9 +156,21 @@ def test_site_takes_a_certificate_away_only_when_what_reads_it_has_gone() -> Non
     prepares = next(play for play in site if play.get("ansible.builtin.import_playbook") == "prepare.yml")
     assert prepares["vars"]["pki_remove_absent"] is False
     stages = [index for index, play in enumerate(site) if "fedlearn_stage" in play.get("vars", {})]
-    removes = [index for index, play in enumerate(site) if "fedlearn.infra.pki" in str(play.get("tasks"))]
+    roles = [index for index, play in enumerate(site) if "fedlearn.infra.pki" in str(play.get("tasks"))]
+    removes = [index for index in roles if "revoke" not in str(site[index]["tasks"])]
     orphans = [index for index, play in enumerate(site) if "fedlearn.infra.orphans" in str(play.get("tasks"))]
     assert max(stages) < removes[0] < orphans[0]
+
+
+def test_site_withdraws_for_all_hosts_before_any_of_them_gets_a_list() -> None:
+    """Else one that was prepared before the other's turn would go on letting in whom that one had."""
+    site = plays("site.yml")
+    revokes = [index for index, play in enumerate(site) if "revoke" in str(play.get("tasks"))]
+    prepares = [
+        index for index, play in enumerate(site) if play.get("ansible.builtin.import_playbook") == "prepare.yml"
+    ]
+    assert revokes < prepares
+    assert "strategy" not in site[revokes[0]]
 
 
 @pytest.mark.slow
@@ -329,6 +343,32 @@ def test_site_looks_at_a_partner_s_certificate_before_any_host_is_touched(with_s
     assert_refused_here(play(with_secrets, "site.yml"), f"{where} holds no certificate in PEM form")
     file.write_bytes(make_ca(with_secrets / "elsewhere"))
     assert play(with_secrets, "site.yml").returncode == 4
+
+
+@pytest.mark.slow
+def test_site_withdraws_what_is_in_no_document_any_more_though_no_host_answers(with_secrets: Path) -> None:
+    opened = run(
+        with_secrets, "ansible-vault", "view", "--vault-password-file", "vault-pass", ".secrets/lab.yml"
+    ).stdout
+    passphrase = yaml.safe_load(opened)["ca_lab"]
+    lab = Authority(AuthorityDescription("lab", "lab", "ownca", "demo lab CA"), str(with_secrets), lambda: passphrase)
+    lab.make()
+    rows = {
+        number: Issued(f"{number:02X}", 1 << 33, host, "demo", name)
+        for number, (host, name) in enumerate(
+            [("ms1", "demo-lenet-scheduler"), ("ms1", "demo-former"), ("w9", "demo-lenet-worker"), ("ms2", "x")], 1
+        )
+    }
+    for row in rows.values():
+        lab.register.add(row.host, [row], 0)
+    assert play(with_secrets, "precheck.yml").returncode == 4
+    assert play(with_secrets, "site.yml", "--check").returncode == 4
+    assert lab.revoked("ms1") == {}
+    ended = play(with_secrets, "site.yml", "--limit", "ms1", "-e", "stack=lenet")
+    assert ended.returncode == 4, ended
+    [found] = revocation.read((with_secrets / "public/lab/lab.crl.pem").read_bytes())
+    assert {each.serial_number for each in found} == {2, 3}
+    assert [each.certificate for each in lab.register.issued("ms1")] == ["demo-lenet-scheduler"]
 
 
 @pytest.mark.slow

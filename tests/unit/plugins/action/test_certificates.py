@@ -40,8 +40,11 @@ def authorities(tmp_path: Path) -> dict[str, Authority]:
 
 
 def test_what_is_described_is_signed(authorities: dict[str, Authority]) -> None:
-    issued = _sign({"web": request("web")}, {"web": WEB}, authorities, NONCE)
-    assert x509.load_pem_x509_certificate(issued["web"].encode()).subject.rfc4514_string() == "CN=web.host1"
+    issued = _sign({"web": request("web")}, {"web": WEB}, authorities, NONCE, "host1")
+    certificate = x509.load_pem_x509_certificate(issued["web"].encode())
+    assert certificate.subject.rfc4514_string() == "CN=web.host1"
+    [known] = authorities["lab"].register.issued("host1")
+    assert (int(known.serial, 16), known.certificate) == (certificate.serial_number, "web")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +64,7 @@ def test_a_host_gets_nothing_that_is_not_described_for_it(
     authorities: dict[str, Authority], asked: Any, message: str
 ) -> None:
     with pytest.raises(AuthorityError, match=message):
-        _sign(asked, {"web": WEB}, authorities, NONCE)
+        _sign(asked, {"web": WEB}, authorities, NONCE, "host1")
 
 
 def result(*names: str, **more: Any) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed impo
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome, RefusedError
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.removal import remove
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, proven_key
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued, Leaving
 
 LAB = AuthorityDescription("lab", "lab", "ownca", "demo lab CA")
 STORE = Description(
@@ -42,7 +43,7 @@ STORE = Description(
     ("server",),
     formats=("pem", "pkcs12"),
 )
-HERE = {"key.pem", "cert.pem", "chain.pem", "ca.pem", "bundle.p12", "bundle.password"}
+HERE = {"key.pem", "cert.pem", "chain.pem", "ca.pem", "crl.pem", "bundle.p12", "bundle.password"}
 
 
 class Host:
@@ -58,7 +59,9 @@ class Host:
         self.authority.make()
         trust = self.authority.trust()
         assert trust.issuer_pem
-        self.anchors = Anchors(trust.issuer_pem.encode(), trust.issuer_not_after, b"", trust.bundle.encode())
+        self.anchors = Anchors(
+            trust.issuer_pem.encode(), trust.issuer_not_after, b"", trust.bundle.encode(), trust.crl.encode()
+        )
 
     def inspect(
         self, wanted: Description = STORE, later: float = 0.0, check: bool = False, renew: bool = False
@@ -154,6 +157,36 @@ def test_damage_is_told_first_and_then_repaired_without_a_new_certificate(host: 
 def test_a_secret_that_others_could_read_is_repaired_with_a_warning(host: Host) -> None:
     (host.pki / "key.pem").chmod(0o640)
     assert ["could be read by others than root" in text for text in host.inspect().warnings] == [True]
+
+
+def test_one_that_was_withdrawn_is_renewed_and_another_ones_number_is_nothing(host: Host) -> None:
+    [facts] = [host.inspect().after]
+    assert facts
+    host.anchors = replace(host.anchors, revoked=("00AB",))
+    assert not host.inspect().changed
+    host.anchors = replace(host.anchors, revoked=("00AB", facts.serial))
+    asked = host.inspect()
+    assert asked.reasons == [f"it was withdrawn (serial number {facts.serial})"]
+    assert (asked.request is not None, asked.usable) == (True, False)
+    host.install(host.sign(asked.request))
+    assert not host.inspect().changed
+
+
+def test_a_new_list_is_put_in_place_and_one_that_cannot_be_whole_goes(host: Host) -> None:
+    before = host.inspect()
+    assert before.lists_end == host.anchors.issuer_not_after
+    host.authority.withdraw(Leaving("host1", absent={("demo", "store")}), datetime.now(UTC))
+    gone = Issued("00AB", 1 << 33, "host1", "demo", "store")
+    host.authority.register.add("host1", [gone], 0)
+    host.authority.withdraw(Leaving("host1", absent={("demo", "store")}), datetime.now(UTC))
+    host.anchors = replace(host.anchors, crl=host.authority.trust().crl.encode())
+    assert host.inspect(check=True).reasons == ["crl.pem: has other content"]
+    assert (host.inspect().files, host.inspect().changed) == (["crl.pem"], False)
+    assert b"X509 CRL" in (host.pki / "crl.pem").read_bytes()
+    host.anchors = replace(host.anchors, crl=b"")
+    found = host.inspect()
+    assert (found.reasons, found.lists_end) == (["crl.pem: isn't needed any more"], None)
+    assert set(host.modes()) == HERE - {"crl.pem"}
 
 
 def test_a_bundle_nobody_wants_any_more_goes(host: Host) -> None:
@@ -297,14 +330,15 @@ def test_what_others_signed_otherwise_is_refused(empty: Host) -> None:
     assert set(host.modes()) == {"key.next.pem"}
 
 
+MISSING = ["ca.pem: is missing", "crl.pem: is missing"]
 TRUSTED = Description("store", "demo", "present", usages=(), trust=("lab",))
 
 
 def test_what_only_trusts_gets_the_cas_and_no_key(empty: Host) -> None:
     foreseen, done = empty.inspect(TRUSTED, check=True), empty.inspect(TRUSTED)
     for outcome in (foreseen, done):
-        assert (outcome.action, outcome.reasons, outcome.request) == ("repaired", ["ca.pem: is missing"], None)
-    assert empty.modes() == {"ca.pem": 0o644}
+        assert (outcome.action, outcome.reasons, outcome.request) == ("repaired", MISSING, None)
+    assert empty.modes() == {"ca.pem": 0o644, "crl.pem": 0o644}
     assert (empty.pki / "ca.pem").read_bytes() == empty.anchors.trust
     assert recorded(empty.layout, "demo") == ["store"]
     assert not empty.inspect(TRUSTED).changed
@@ -315,8 +349,8 @@ def test_what_only_trusts_gets_the_cas_and_no_key(empty: Host) -> None:
 
 
 def test_what_had_a_certificate_and_only_trusts_now_keeps_no_key(host: Host) -> None:
-    assert set(host.inspect(TRUSTED).files) == HERE - {"ca.pem"}
-    assert set(host.modes()) == {"ca.pem"}
+    assert set(host.inspect(TRUSTED).files) == HERE - {"ca.pem", "crl.pem"}
+    assert set(host.modes()) == {"ca.pem", "crl.pem"}
     assert not host.inspect(TRUSTED).changed
     asked = host.inspect()
     assert asked.reasons == ["there is no certificate yet"]

@@ -120,6 +120,7 @@ def test_days_a_certificate_has_left():
     now = datetime(2026, 11, 25, 12, tzinfo=UTC)
     rows = {"a": {"not_after": "2026-12-05T12:00:00Z"}, "old": {"not_after": "2026-11-24T12:00:00Z"}, "none": {}}
     assert judgement.certificate_days(rows, now) == {"a": 10, "old": -1}
+    assert judgement.list_days({"a": {"crl_not_after": "2026-12-05T12:00:00Z"}, "b": {}}, now) == {"a": 10}
 
 
 CLOCK = {"clock_skew_ms": 0.0, "clock_give_or_take_ms": 0.0, "clock_jump_ms": 0.0, "clock_max_skew_ms": 5000}
@@ -129,6 +130,10 @@ CLOCK = {"clock_skew_ms": 0.0, "clock_give_or_take_ms": 0.0, "clock_jump_ms": 0.
     ("status", "warning"),
     [
         ({"certificate_days": {"a": 13, "b": 14}}, "certificate a ends in 13 days: run site"),
+        (
+            {"revocation_list_days": {"a": 13, "b": 14}},
+            "certificate a: the list of what its CA has withdrawn ends in 13 days, with that CA: change the CA",
+        ),
         (
             {**CLOCK, "clock_skew_ms": -6001.0, "clock_give_or_take_ms": 2.0},
             "the clock is -6.001 s off the control node's (give or take 0.002 s), and at most 5 s are borne: "

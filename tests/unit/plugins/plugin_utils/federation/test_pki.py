@@ -67,6 +67,11 @@ def test_where_others_sign_no_key_of_a_ca_is_looked_for_but_a_store_s(load: Load
     ("said", "message"),
     [
         ("{mode: acme}", "parties.lab.pki.mode: isn't there yet; there are ownca, csr and provided"),
+        ("{mode: csr, revoked: [ab]}", "parties.lab.pki.revoked: is for mode ownca, not csr"),
+        (
+            "{revoked: [xy]}",
+            "parties.lab.pki.revoked[0]: 'xy' is not a serial number, as `openssl x509 -noout -serial`",
+        ),
         ("{ca: files/ca.pem}", "parties.lab.pki.ca: is for mode csr and provided, not ownca"),
         ("{mode: csr, key_file: /etc/k/k}", "parties.lab.pki.key_file: is for mode provided, not csr"),
         (
@@ -82,6 +87,20 @@ def test_where_others_sign_no_key_of_a_ca_is_looked_for_but_a_store_s(load: Load
 )
 def test_what_does_not_fit_the_mode_is_a_mistake_of_the_document(mistakes: Mistakes, said: str, message: str) -> None:
     assert message in mistakes(DOCUMENT.replace("SAID", said))[0]
+
+
+@pytest.mark.parametrize(("said", "has"), [("{}", True), ("{mode: csr}", False), (PROVIDED, False)])
+def test_a_site_reads_what_is_withdrawn_where_the_ca_is_our_own(load: Load, said: str, has: bool) -> None:
+    [site] = told(load, said)["nginx_sites"]
+    assert site["tls"]["client_ca"] == "/etc/fedlearn/demo/pki/demo-one-scheduler/ca.pem"
+    assert site["tls"].get("client_crl") == ("/etc/fedlearn/demo/pki/demo-one-scheduler/crl.pem" if has else None)
+    assert catalogue.mistakes("nginx", told(load, said)) == []
+
+
+def test_who_is_to_be_withdrawn_is_told_to_each_of_the_party_s_own_cas(load: Load) -> None:
+    found = variables.inventory(load(DOCUMENT.replace("SAID", "{revoked: ['0a1B']}")))
+    authorities = found.groups["federation_hosts"].variables["fedlearn_authorities"]
+    assert {each["name"]: each["revoked"] for each in authorities} == {"lab": ["0a1B"], "lab-one-store": ["0a1B"]}
 
 
 LIMITED = "{permitted: {names: [lab.example], networks: [10.20.0.0/16]}}"

@@ -223,7 +223,12 @@ def test_a_run_killed_before_the_certificate_was_written_is_finished_with_the_sa
     authority().make()
     assert authority().signer()
     assert (tmp_path / "state/.ca/lab/lab.key").read_bytes() == key
-    assert sorted(files_of(tmp_path / "state")) == [".ca/lab/.lab.lock", ".ca/lab/lab.key", "public/lab/lab.pem"]
+    assert sorted(files_of(tmp_path / "state")) == [
+        ".ca/lab/.lab.lock",
+        ".ca/lab/lab.key",
+        "public/lab/lab.crl.pem",
+        "public/lab/lab.pem",
+    ]
 
 
 def chmod(state: Path) -> None:

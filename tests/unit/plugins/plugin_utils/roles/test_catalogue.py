@@ -454,6 +454,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "nginx_sites",
+        [{"tls": {**TLS, "client_crl": "/crl"}}],
+        "[0]: tls.client_crl: needs client_ca: the CA that vouches for them",
+    ),
+    (
+        "nginx_sites",
         [{"upstream": {"servers": ["127.0.0.1"]}}],
         "[0]: upstream.servers[0]: '127.0.0.1' is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666",
     ),
@@ -534,6 +539,11 @@ WRONG: list[tuple[str, Any, str]] = [
             ": [0].mode: expected one of ownca, external, csr, provided, acme, found the text "
             "'own' (did you mean 'ownca'?)"
         ),
+    ),
+    (
+        "pki_authorities",
+        [{"revoked": ["0x12"]}],
+        ": [0].revoked[0]: '0x12' is not a serial number as `openssl x509 -noout -serial` prints it",
     ),
     (
         "pki_authorities",

@@ -1,0 +1,76 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Lists of what an authority has withdrawn (CRLs). A list is valid as long as its CA, so beyond all that this signed:
+it never ends before a new one is made, whenever that is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import BACKDATED
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued
+
+_PEM = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----\n?", re.DOTALL)
+
+
+def make(
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey,
+    issuer: x509.Certificate,
+    revoked: Iterable[Issued],
+    now: datetime,
+) -> x509.CertificateRevocationList:
+    """The list of ``revoked`` that the certificate ``issuer`` with its ``key`` signs."""
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(max(now - timedelta(seconds=BACKDATED), issuer.not_valid_before_utc))
+        .next_update(issuer.not_valid_after_utc)
+        .add_extension(identifier, critical=False)
+        .add_extension(x509.CRLNumber(int(now.timestamp())), critical=False)
+    )
+    for each in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(int(each.serial, 16))
+        builder = builder.add_revoked_certificate(
+            entry.revocation_date(datetime.fromtimestamp(each.revoked, UTC)).build()
+        )
+    return builder.sign(key, hashes.SHA256())
+
+
+def read(pem: bytes) -> list[x509.CertificateRevocationList]:
+    """The lists of a file; of a damaged one those that can be read, since it can be made anew."""
+    found = []
+    for block in _PEM.findall(pem):
+        try:
+            found.append(x509.load_pem_x509_crl(block))
+        except ValueError:
+            continue
+    return found
+
+
+def of_issuer(
+    lists: Iterable[x509.CertificateRevocationList], issuer: x509.Certificate
+) -> x509.CertificateRevocationList | None:
+    """Of several the one that a certificate's own key signed."""
+    for each in lists:
+        try:
+            if each.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]
+                return each
+        except (InvalidSignature, TypeError, UnsupportedAlgorithm):
+            continue
+    return None
+
+
+def says(found: x509.CertificateRevocationList | None, revoked: Iterable[Issued]) -> bool:
+    """Whether a list names these, and no others."""
+    return found is not None and {each.serial_number for each in found} == {int(each.serial, 16) for each in revoked}
