@@ -37,6 +37,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority impo
     Trust,
     proven_key,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.change import STEPS, ChangingAuthority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Leaving, RegisterError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting
@@ -53,6 +54,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "expected": {"type": "list", "elements": "str"},
     "group": {"type": "str"},
     "withdraw_only": {"type": "bool", "default": False},
+    "change": {"type": "str", "choices": list(STEPS)},
 }
 _OWN = ("requests", "usable")
 
@@ -76,6 +78,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 descriptions = describe_all(options["certificates"])
                 authorities = self._authorities(options, variables)
                 return {"certificates": {}, **self._withdraw(descriptions, authorities, options, variables)}
+            if options["change"]:
+                return self._change(options, variables)
             return self._converge(options, variables)
         except (DescriptionError, AuthorityError, RegisterError, FileTroubleError) as error:
             raise AnsibleActionFail(str(error)) from None
@@ -83,7 +87,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _look(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Fail with all that the control node lacks; touches no host."""
         present = [item for item in describe_all(options["certificates"]) if item.state == "present"]
-        authorities = self._authorities(options, variables)
+        kind = ChangingAuthority if options["change"] else Authority
+        authorities = self._authorities(options, variables, kind)
         _check_names(present, authorities)
         used = {name for item in present for name in _named(item)}
         looked_at = [each for name, each in authorities.items() if name in used or each.description.elsewhere]
@@ -154,6 +159,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         told = [f"authority {name}: {each}" for name, gone in found.items() for each in gone]
         return {"changed": bool(told), "withdrawn": told}
 
+    def _change(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Take a step of the change of our own CAs; no execution on the host."""
+        step, changed = options["change"], False
+        for name, authority in self._authorities(options, variables, ChangingAuthority).items():
+            if authority.description.elsewhere:
+                raise DescriptionError(
+                    f"authority {name} has mode {authority.description.mode}: who keeps it changes it"
+                )
+            changed = (authority.foreseen(step) if self._task.check_mode else authority.take(step)) or changed
+        return {"changed": changed, "certificates": {}}
+
     def _desk(
         self,
         item: Description,
@@ -170,13 +186,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         )
         return result
 
-    def _authorities(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Authority]:
+    def _authorities(
+        self, options: dict[str, Any], variables: dict[str, Any], kind: type[Authority] = Authority
+    ) -> dict[str, Any]:
         found: dict[str, Authority] = {}
         for item in options["authorities"]:
             description = describe_authority(item)
             if description.name in found:
                 raise DescriptionError(f"authority {description.name} is described twice; remove one")
-            found[description.name] = Authority(
+            found[description.name] = kind(
                 description, options["state_directory"], lambda it=description: self._passphrase(it, options, variables)
             )
         return found

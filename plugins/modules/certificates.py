@@ -22,7 +22,7 @@ description:
   - A CA is made when a certificate first needs it. Its key, encrypted with the secret C(ca_<authority>), stays in
     C(<state_directory>/.ca/<party>/<authority>.key), its certificate in
     C(<state_directory>/public/<party>/<authority>.pem).
-  - While that file holds two certificates (a CA change), hosts trust both, and the one that fits the key signs.
+  - While that file holds two certificates (O(change)), hosts trust both, and the one that fits the key signs.
   - What a CA of mode V(ownca) signs is registered in C(<state_directory>/.ca/<party>/), and what it withdraws of that
     stands on its list (CRL), C(<state_directory>/public/<party>/<authority>.crl.pem), which is valid as long as the
     CA. Where every CA of C(ca.pem) has one, hosts get them as C(crl.pem). Who holds a withdrawn certificate and is to
@@ -212,6 +212,16 @@ options:
     description: Only withdraw. No execution on the host.
     type: bool
     default: false
+  change:
+    description:
+      - Only take a step of the change of O(authorities), all of mode V(ownca). No execution on the host.
+      - V(begin) makes a next CA, whose certificate hosts get beside the one that signs. V(switch) has it sign. V(end)
+        leaves only its certificate to be trusted. V(finish) removes the former key.
+      - Between two steps each host has to converge, with all that reads its certificates. A step that isn't the next
+        one changes nothing, so after an interruption all are taken again.
+      - With O(sources_only), look for what a change needs, and take no step.
+    type: str
+    choices: [begin, switch, end, finish]
   step:
     description: Set by the action plugin. Not for tasks.
     type: str
@@ -382,6 +392,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "expected": {"type": "list", "elements": "str"},
     "group": {"type": "str"},
     "withdraw_only": {"type": "bool", "default": False},
+    "change": {"type": "str", "choices": ["begin", "switch", "end", "finish"]},
     "step": {"type": "str", "default": "inspect", "choices": ["inspect", "install"]},
     "nonce": {"type": "str", "default": "", "no_log": False},
     "anchors": {"type": "dict", "default": {}},

@@ -215,9 +215,34 @@ def test_certificates_are_replaced_without_a_failed_request(tree: Tree) -> None:
     assert (again.code, again.changed) == (0, 0), again.text
 
 
+def cas() -> list[str]:
+    """Serial numbers of the CAs that the clerk's host trusts."""
+    each = "openssl crl2pkcs7 -nocrl -certfile {} | openssl pkcs7 -print_certs -text | grep -A1 'Serial Number'"
+    return on_host(each.format(f"{CERTIFICATE}/ca.pem")).split()
+
+
+def test_cas_are_changed_without_a_failed_request(tree: Tree) -> None:
+    former, running, session = cas(), processes(), told()[:2]
+    served = f"openssl s_client -starttls postgres -connect {ADDRESS}:5432 -CAfile {CERTIFICATE}/ca.pem </dev/null 2>&1"
+    on_host(f"cp {CERTIFICATE}/ca.pem /run/former.pem")
+    with all_along() as client:
+        ended = command(tree, "fedlearn.infra.rotate -e what=ca")
+    assert ended.code == 0, ended.text
+    assert (client.failures, client.asked > 100) == ([], True)
+    assert (len(cas()), set(cas()) & set(former) <= {"Serial", "Number:"}) == (len(former), True)
+    assert "Verify return code: 0 (ok)" in on_host(served)
+    assert "Verify return code: 0 (ok)" not in on_host(served.replace(f"{CERTIFICATE}/ca.pem", "/run/former.pem"))
+    assert (processes(), told()[:2]) == (running, session)
+    keys = (tree.path / "inventories/ledger/.ca/lab").glob("*.key")
+    assert [path.name for path in keys] == ["lab.key"]
+    again = tree.playbook("site")
+    assert (again.code, again.changed) == (0, 0), again.text
+
+
 def test_what_is_not_to_be_rotated_or_restored_is_told_before_any_host_is_touched(tree: Tree) -> None:
-    ended = tree.playbook("rotate", "-e", "what=ca")
-    assert (ended.code, "rotate what? -e what=certificates or -e what=passwords, not ca" in ended.words) == (2, True)
+    ended = tree.playbook("rotate", "-e", "what=cas")
+    asked = "rotate what? -e what=certificates, -e what=passwords or -e what=ca, not cas"
+    assert (ended.code, asked in ended.words) == (2, True)
     ended = tree.playbook("restore")
     assert (ended.code, "restore what? -e from=FOLDER takes the newest" in ended.words) == (2, True), ended.text
     ended = tree.playbook("restore", "-e", f"from={tree.room}")

@@ -48,6 +48,7 @@ ENTRY_POINTS = {
     "check": "Compare what is there with what was asked, and ask for health; changes nothing",
     "backup": "Bring a copy of the data to the control node; changes nothing on the host",
     "restore": "Put the data of a backup in the place of those that are there",
+    "change": "Take a step of a change of CAs, between which hosts converge; touches no host",
     "revoke": "Withdraw the certificates of whom the document doesn't name any more; touches no host",
     "withdraw": "Withdraw logins whose password was replaced, once no session of them is left",
     "remove": "Take away what main brought",

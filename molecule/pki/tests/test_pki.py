@@ -309,14 +309,16 @@ def test_openssl_is_installed_where_it_is_missing(healed: RoleHost) -> None:
 
 def test_an_absent_certificate_goes_whole_and_the_others_stay(role: RoleHost) -> None:
     others = [path for path in FILES if "/web" not in path]
-    before = role.state(*others)
+    kept = [path for path in others if not path.endswith("crl.pem")]
+    before, number = role.state(*kept), serial(role, WEB).strip().removeprefix("serial=")
     gone = [{"name": "web", "federation": "pki-one", "state": "absent"}]
     listed = [*gone, *VARIABLES["pki_certificates"][1:]]
     assert role.play(pki_certificates=listed, pki_remove_absent=False).changed == 0
     assert there(role) == FILES
     assert role.play(pki_certificates=listed).changed == 1
     assert there(role) == others
-    assert role.state(*others) == before
+    assert role.state(*kept) == before
+    assert number in role.sh(f"openssl crl -in {CLIENT}/crl.pem -noout -text")
     assert role.play().changed == 1
 
 

@@ -6,7 +6,7 @@
 
 Key: ``<state>/.ca/<party>/<authority>.key``, PKCS#8 encrypted with a secret. Certificates:
 ``<state>/public/<party>/<authority>.pem``; there may be several during a CA change, all are trusted, and the one that
-belongs to the key signs. Beside them, as ``<authority>.crl.pem``, what it has withdrawn; the register says which.
+belongs to the key signs (``change.py``). Beside them, as ``<authority>.crl.pem``, what it has withdrawn.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki import revocat
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import (
     LOOPBACK,
     crl_path,
+    former_key_path,
     key_path,
+    next_key_path,
     permits,
     public_path,
     secret_name,
@@ -108,6 +110,16 @@ class Authority:
         return key_path(self._state, self.description.party, self.description.name)
 
     @property
+    def next_key_path(self) -> str:
+        """The file of the key that follows, during a change."""
+        return next_key_path(self._state, self.description.party, self.description.name)
+
+    @property
+    def former_key_path(self) -> str:
+        """The file of the key that was, during a change."""
+        return former_key_path(self._state, self.description.party, self.description.name)
+
+    @property
     def certificate_path(self) -> str:
         """The file of the certificates to trust."""
         if self.description.elsewhere and self.description.ca:
@@ -151,11 +163,13 @@ class Authority:
 
     def _make(self) -> None:
         files.sweep(self.key_path)
-        key = self._open_key() if os.path.lexists(self.key_path) else self._make_key()
-        certificate = _self_signed(self.description, key)
+        key = self._open_key() if os.path.lexists(self.key_path) else self._make_key(self.key_path)
+        self._write_certificates([self_signed(self.description, key)])
+
+    def _write_certificates(self, certificates: Iterable[x509.Certificate]) -> None:
         self._directory("public", 0o755)
         files.sweep(self.certificate_path)
-        files.write(self.certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        files.write(self.certificate_path, "".join(_pem(each) for each in certificates).encode("ascii"), 0o644)
 
     def trust(self) -> Trust:
         """What hosts need to know; the key isn't opened for it."""
@@ -164,8 +178,8 @@ class Authority:
         if self.description.elsewhere:
             return Trust(None, bundle, max(int(each.not_valid_after_utc.timestamp()) for each in certificates))
         crl = self._crl(certificates)
+        self._check_permitted(certificates[-1])
         if len(certificates) == 1:
-            self._check_permitted(certificates[0])
             return Trust(certificates[0], bundle, crl=crl)
         return Trust(self.signer()[1], bundle, crl=crl)
 
@@ -199,9 +213,9 @@ class Authority:
         if self._signer is None:
             with self._locked():
                 key = self._open_key()
-                found = files.read(self.certificate_path)
-                certificate = self._certificate_of(key, found.content if found else b"")
-            self._check_permitted(certificate)
+                certificates = self._certificates(self._content())
+                certificate = self._certificate_of(key, certificates)
+            self._check_permitted(certificates[-1])
             self._signer = key, certificate
         return self._signer
 
@@ -303,9 +317,11 @@ class Authority:
         return revocation.read(found.content) if found else []
 
     def _lists_differ(self) -> bool:
-        """Whether one of its certificates has no list, or one that says otherwise than the register."""
+        """Whether its certificates don't have a list each, that says the same as the register."""
         revoked, lists = self.register.revoked(), self._lists()
         certificates = self._certificates(self._content())
+        if len(lists) != len(certificates):
+            return True
         return not all(revocation.says(revocation.of_issuer(lists, each), revoked) for each in certificates)
 
     def _settle_lists(self, now: datetime) -> None:
@@ -313,13 +329,15 @@ class Authority:
         if not self._lists_differ():
             return
         revoked, former, made = self.register.revoked(), self._lists(), []
-        key = self._open_key()
+        paths = (path for path in (self.key_path, self.next_key_path, self.former_key_path) if os.path.lexists(path))
+        keys = {encoded(key.public_key()): key for key in map(self._open_key, paths)}
         for certificate in self._certificates(self._content()):
-            if _encoded(certificate.public_key()) == _encoded(key.public_key()):
+            key = keys.get(encoded(certificate.public_key()))
+            kept = revocation.of_issuer(former, certificate)
+            if key is not None:
                 made.append(revocation.make(key, certificate, revoked, now))
-            else:
-                kept = revocation.of_issuer(former, certificate)
-                made += [] if kept is None else [kept]
+            elif kept is not None:
+                made.append(kept)
         files.sweep(self.crl_path)
         files.write(self.crl_path, "".join(_pem(each) for each in made).encode("ascii"), 0o644)
 
@@ -334,7 +352,7 @@ class Authority:
         if found != _constraints(self.description):
             raise AuthorityError(
                 f"{self.where}: its certificate in {self.certificate_path} says otherwise than permitted_names and "
-                "permitted_networks what it may certify, and keeps what it was made with: begin a new CA"
+                "permitted_networks what it may certify, and keeps what it was made with: change the CA"
             )
 
     def prove(self) -> None:
@@ -367,42 +385,41 @@ class Authority:
             raise AssertionError("made just now")
         return path
 
-    def _make_key(self) -> ec.EllipticCurvePrivateKey:
+    def _make_key(self, path: str) -> ec.EllipticCurvePrivateKey:
         key = ec.generate_private_key(ec.SECP256R1())
         encryption = serialization.BestAvailableEncryption(self._passphrase().encode("utf-8"))
         content = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        files.write(self.key_path, content, 0o600)
+        files.write(path, content, 0o600)
         return key
 
-    def _open_key(self) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-        found = files.read(self.key_path)
+    def _open_key(self, path: str = "") -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+        path = path or self.key_path
+        found = files.read(path)
         if found is None:
-            raise AuthorityError(f"{self.where}: its key {self.key_path} is missing")
+            raise AuthorityError(f"{self.where}: its key {path} is missing")
         if found.mode & 0o077:
             raise AuthorityError(
-                f"{self.where}: {self.key_path} has mode {found.mode:04o}, so others can read it: "
+                f"{self.where}: {path} has mode {found.mode:04o}, so others can read it: "
                 "chmod 0600 it, and change the CA if somebody may have"
             )
         if found.content.startswith(b"-----BEGIN") and b"ENCRYPTED" not in found.content.split(b"\n", 1)[0]:
-            raise AuthorityError(
-                f"{self.where}: {self.key_path} isn't encrypted: encrypt it with the secret, or begin a new CA"
-            )
+            raise AuthorityError(f"{self.where}: {path} isn't encrypted: encrypt it with the secret, or begin a new CA")
         try:
             key = serialization.load_pem_private_key(found.content, self._passphrase().encode("utf-8"))
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise AuthorityError(
-                f"{self.where}: the secret {secret_name(self.description.name)} doesn't open {self.key_path}: "
+                f"{self.where}: the secret {secret_name(self.description.name)} doesn't open {path}: "
                 "they are of different age, or the file is damaged; restore the pair"
             ) from None
         if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
-            raise AuthorityError(f"{self.where}: {self.key_path} holds a key that is neither EC nor RSA")
+            raise AuthorityError(f"{self.where}: {path} holds a key that is neither EC nor RSA")
         return key
 
     def _certificates(self, content: bytes) -> list[x509.Certificate]:
         try:
             certificates = x509.load_pem_x509_certificates(content)
             for certificate in certificates:  # its parts are read when they are asked for, damaged ones fail then
-                _encoded(certificate.public_key())
+                encoded(certificate.public_key())
                 certificate.subject.rfc4514_string()
                 list(certificate.extensions)
         except _UNREADABLE as error:
@@ -430,10 +447,12 @@ class Authority:
                 "give this federation a fedlearn_state of its own, or the authority another name"
             )
 
-    def _certificate_of(self, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, content: bytes) -> x509.Certificate:
-        public = _encoded(key.public_key())
-        for certificate in self._certificates(content):
-            if _encoded(certificate.public_key()) == public:
+    def _certificate_of(
+        self, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, certificates: Iterable[x509.Certificate]
+    ) -> x509.Certificate:
+        public = encoded(key.public_key())
+        for certificate in certificates:
+            if encoded(certificate.public_key()) == public:
                 return certificate
         raise AuthorityError(
             f"{self.where}: {self.key_path} belongs to none of the certificates in "
@@ -481,9 +500,10 @@ def _kind(public_key: PublicKey) -> str:
     return next((kind for kind, curve in _CURVES.items() if curve == public_key.curve.name), public_key.curve.name)
 
 
-def _self_signed(
+def self_signed(
     description: AuthorityDescription, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 ) -> x509.Certificate:
+    """A CA's own certificate."""
     now = datetime.now(UTC)
     name = _name(description.common_name)
     usage = x509.KeyUsage(
@@ -555,7 +575,8 @@ def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _encoded(public_key: object) -> bytes:
+def encoded(public_key: object) -> bytes:
+    """A public key's bytes, by which two are compared."""
     return public_key.public_bytes(  # type: ignore[attr-defined, no-any-return]
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -26,6 +26,16 @@ def key_path(state_directory: str, party: str, authority: str) -> str:
     return os.path.join(state_directory, ".ca", party, f"{authority}.key")
 
 
+def next_key_path(state_directory: str, party: str, authority: str) -> str:
+    """The key that follows, while hosts learn to trust its certificate."""
+    return os.path.join(state_directory, ".ca", party, f"{authority}.next.key")
+
+
+def former_key_path(state_directory: str, party: str, authority: str) -> str:
+    """The key that was, until no host trusts its certificate any more."""
+    return os.path.join(state_directory, ".ca", party, f"{authority}.former.key")
+
+
 def public_path(state_directory: str, party: str, authority: str) -> str:
     """The file of an authority's certificates: what others trust. Two, newest last, during a CA change."""
     return os.path.join(state_directory, "public", party, f"{authority}.pem")

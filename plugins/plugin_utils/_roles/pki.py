@@ -161,6 +161,9 @@ VARIABLES: Mapping[str, Key] = {
     "pki_renew": Key(
         Boolean(), "Renew every certificate, with a new key, though those that are there would do.", default=False
     ),
+    "pki_change_step": Key(
+        Choice(("begin", "switch", "end", "finish")), "Which step C(tasks_from: change) takes.", default="begin"
+    ),
     "pki_state_directory": Key(
         Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
         "Folder on the control node that holds CA keys (.ca/), CA certificates (public/) and secrets (.secrets/).",

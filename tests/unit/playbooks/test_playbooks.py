@@ -24,8 +24,10 @@ from tests.unit.conftest import CHECKOUT, DOCUMENT, run
 
 PLAYBOOKS = CHECKOUT / "playbooks"
 INNER = {
+    "change_ca.yml",
     "choose.yml",
     "federation.yml",
+    "move_over.yml",
     "prepare.yml",
     "round.yml",
     "round_stage.yml",
@@ -199,8 +201,17 @@ def test_a_way_to_verify_that_there_is_not_is_refused_before_any_host_is_touched
 @pytest.mark.parametrize(
     ("playbook", "arguments", "said"),
     [
-        ("rotate.yml", (), "rotate what? -e what=certificates or -e what=passwords"),
-        ("rotate.yml", ("-e", "what=ca"), "rotate what? -e what=certificates or -e what=passwords, not ca"),
+        ("rotate.yml", (), "rotate what? -e what=certificates, -e what=passwords or -e what=ca"),
+        (
+            "rotate.yml",
+            ("-e", "what=cas"),
+            "rotate what? -e what=certificates, -e what=passwords or -e what=ca, not cas",
+        ),
+        (
+            "rotate.yml",
+            ("-e", "what=ca", "-e", "stack=lenet"),
+            "rotate -e what=ca is for all of them, without -e stack=",
+        ),
         (
             "restore.yml",
             (),

@@ -556,6 +556,7 @@ WRONG: list[tuple[str, Any, str]] = [
         ": [0].common_name: 'a/b' is not a common name: letters, digits, blanks and . _ @ : -",
     ),
     ("pki_remove_absent", "no", ": expected true or false, found the text 'no'"),
+    ("pki_change_step", "start", ": expected one of begin, switch, end, finish, found the text 'start'"),
     ("pki_renew", "yes", ": expected true or false, found the text 'yes'"),
     ("pki_state_directory", "", ": is empty"),
     ("pki_packages", [], ": expected a list of at least 1, found 0"),
