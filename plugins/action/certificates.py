@@ -29,7 +29,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
     describe_all,
     describe_authority,
 )
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError, read
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.openssl import challenge
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import (
     Authority,
@@ -112,6 +112,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "nonce": nonce,
             "anchors": {item.name: _anchors(item, trusts, authorities) for item in present},
         }
+        for item in present:
+            if item.authority and authorities[item.authority].description.mode == "acme":
+                given["anchors"][item.name]["acme"] = _asked(authorities[item.authority].description)
         for item, serials in _revoked(present, authorities, variables["inventory_hostname"]):
             given["anchors"][item.name]["revoked"] = serials
         result = self._module(given, variables)
@@ -255,18 +258,29 @@ def _check_names(present: list[Description], authorities: dict[str, Authority]) 
                 known = ", ".join(sorted(authorities)) or "none"
                 raise DescriptionError(f"certificate {item.name}: there is no authority {name} (authorities: {known})")
         if item.authority:
-            _check_way(item, authorities[item.authority].description.mode)
+            _check_way(item, authorities[item.authority].description)
 
 
-def _check_way(item: Description, mode: str) -> None:
-    """DescriptionError when a certificate can't come from an authority of this mode as it is described."""
+def _check_way(item: Description, authority: AuthorityDescription) -> None:
+    """DescriptionError when a certificate can't come from this authority as it is described."""
+    mode = authority.mode
     where = f"certificate {item.name}: authority {item.authority}"
     if mode == "external":
         raise DescriptionError(f"{where} is external: it can be trusted, not sign here")
     if mode == "provided" and not item.certificate_file:
         raise DescriptionError(f"{where} is provided: certificate_file and key_file say where on the host")
+    if mode == "acme":
+        _check_asked(item, where, authority)
     if mode != "provided" and item.certificate_file:
         raise DescriptionError(f"{where} has mode {mode}: certificate_file and key_file are for mode provided")
+
+
+def _check_asked(item: Description, where: str, authority: AuthorityDescription) -> None:
+    """An ACME server is asked for names only."""
+    if item.addresses or not item.dns_names:
+        raise DescriptionError(f"{where} has mode acme: that is for dns_names, at least one, and not for addresses")
+    if authority.acme["challenge"] == "http-01" and any(name.startswith("*") for name in item.dns_names):
+        raise DescriptionError(f"{where}: names with * can be proven by challenge dns-01 only")
 
 
 def _anchors(description: Description, trusts: dict[str, Trust], authorities: dict[str, Authority]) -> dict[str, Any]:
@@ -281,6 +295,20 @@ def _anchors(description: Description, trusts: dict[str, Trust], authorities: di
         # who verifies by lists refuses all of a CA that it has none of
         "crl": "".join(lists) if all(lists) else "",
     }
+
+
+def _asked(authority: AuthorityDescription) -> dict[str, Any]:
+    """How a host asks an ACME server, with the content of the file that only this control node has."""
+    asked = dict(authority.acme)
+    path = asked.get("server_ca")
+    if path:
+        found = read(path)
+        if found is None:
+            raise AuthorityError(
+                f"authority {authority.name}: {path} is missing: the CA of the ACME server's own certificate"
+            )
+        asked["server_ca"] = found.content.decode("ascii", "replace")
+    return asked
 
 
 def _revoked(

@@ -129,7 +129,8 @@ options:
             C(<state_directory>/public/<party>/requests/<host>/<certificate>.csr), and the certificate, with the
             intermediate ones after it, is picked up beside it, as C(.pem). While it isn't there, and the one that is
             installed won't do, the task fails and says what it waits for.
-          - V(acme) is refused in this version.
+          - Of an V(acme) one, the server that I(authorities[].acme) names signs. The host asks it by the program
+            dehydrated, and again by a timer when 30 days are left; services load what came as with V(provided).
         type: str
         choices: [ownca, external, csr, provided, acme]
         default: ownca
@@ -174,6 +175,39 @@ options:
         type: list
         elements: str
         default: []
+      acme:
+        description: How an authority of I(authorities[].mode=acme) is asked; I(authorities[].ca) is whom its
+          certificates lead to. To name a server here is to accept its terms.
+        type: dict
+        suboptions:
+          directory:
+            description: URL of the server's directory.
+            type: str
+            required: true
+          server_ca:
+            description: File on the control node with the CA of the server's own certificate, where hosts don't trust
+              that anyway.
+            type: path
+          challenge:
+            description: How hosts prove that a name is theirs. With V(http-01) the host answers on
+              I(authorities[].acme.port) while it asks, with V(dns-01) I(authorities[].acme.hook) changes the DNS.
+            type: str
+            choices: [http-01, dns-01]
+            default: http-01
+          hook:
+            description: Program on the host that dehydrated calls with C(deploy_challenge) and C(clean_challenge),
+              the name, a token, and the value of the TXT record C(_acme-challenge.<name>).
+            type: path
+          address:
+            description: Where to answer; any address of the host when left out.
+            type: str
+          port:
+            description: The port to answer on. The server asks port 80; another one is for what leads there.
+            type: int
+            default: 80
+          contact:
+            description: Address of mail that the server may write to.
+            type: str
   state_directory:
     description:
       - Directory on the control node below which C(.ca/) and C(public/) lie.
@@ -241,6 +275,7 @@ options:
     default: {}
 requirements:
   - openssl 1.1.1 or later on the host
+  - dehydrated 0.7.0 or later on the host, for I(authorities[].mode=acme)
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -348,10 +383,11 @@ watch:
   returned: always
   type: list
   elements: str
-openssl_missing:
-  description: Whether the task failed because the host has no openssl.
+missing:
+  description: Programs that the host lacks, V(openssl) or V(dehydrated), where the task failed for that.
   returned: failure
-  type: bool
+  type: list
+  elements: str
 """
 
 import os
@@ -362,6 +398,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import (
+    acme,
     converge,
     der,
     files,
@@ -410,7 +447,7 @@ def main() -> None:
     except DescriptionError as error:
         module.fail_json(msg=str(error))
     except openssl.OpensslMissingError as error:
-        module.fail_json(msg=str(error), openssl_missing=True)
+        module.fail_json(msg=str(error), missing=["openssl"])
     except files.FileTroubleError as error:
         module.fail_json(msg=str(error))
     else:
@@ -423,8 +460,7 @@ def converge_all(module: AnsibleModule, layout: Layout, descriptions: list[Descr
         outcomes, failed = _each(module, layout, descriptions)
         watched = _watch(layout, descriptions, True)
     else:
-        if any(item.state == "present" for item in descriptions):
-            openssl.require()
+        _require_programs(module, descriptions)
         with locked(layout):
             outcomes, failed = _each(module, layout, descriptions)
             watched = _watch(layout, descriptions, False)
@@ -467,6 +503,9 @@ def _one(module: AnsibleModule, layout: Layout, description: Description, now: f
         revoked=tuple(given.get("revoked") or ()),
         foreign=bool(given.get("foreign")),
     )
+    if given.get("acme"):
+        return _ask(module, layout, description, anchors, acme.Server(**given["acme"]), now)
+    acme.forget(layout, description.federation, description.name, module.check_mode)
     if description.certificate_file:
         return _provide(module, layout, description, anchors, now)
     if module.params["step"] == "install":
@@ -483,6 +522,29 @@ def _one(module: AnsibleModule, layout: Layout, description: Description, now: f
         module.params["thorough"],
         module.params["renew"],
     )
+
+
+def _require_programs(module: AnsibleModule, descriptions: list[Description]) -> None:
+    """Fail with all programs that are missing at once, so that they are installed at once."""
+    present = [item.name for item in descriptions if item.state == "present"]
+    asked = any((module.params["anchors"].get(name) or {}).get("acme") for name in present)
+    wanted = [(bool(present), openssl.missing, "openssl"), (asked, acme.missing, acme.PROGRAM)]
+    lacking = [name for needed, missing, name in wanted if needed and missing()]
+    if lacking:
+        module.fail_json(msg=f"there is no {' and no '.join(lacking)} on this host", missing=lacking)
+
+
+def _ask(
+    module: AnsibleModule, layout: Layout, description: Description, anchors: Anchors, server: acme.Server, now: float
+) -> Outcome:
+    """Have an ACME server sign; in check mode nothing is known where a program isn't there yet."""
+    check = module.check_mode
+    try:
+        return acme.obtain(layout, description, anchors, server, now, check, module.params["renew"])
+    except openssl.OpensslMissingError:
+        if not check:
+            raise
+        return Outcome(changed=True, action="issued", warnings=[f"{description.name} can't be proven without openssl"])
 
 
 def _provide(module: AnsibleModule, layout: Layout, description: Description, anchors: Anchors, now: float) -> Outcome:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -270,7 +271,7 @@ def test_another_kind_of_key_is_a_new_one(healed: RoleHost) -> None:
         ({"pki_certificates": certificates(dns_name=["web"])}, "Supported parameters include: addresses"),
         (
             {"pki_authorities": authorities(mode="acme")},
-            "authority lab: mode acme isn't there yet; there are ownca, csr and provided",
+            "pki_authorities: [0].acme: is what mode acme takes, and only that",
         ),
         (
             {"pki_authorities": authorities(common_name="Other CA")},
@@ -383,6 +384,97 @@ def test_who_was_withdrawn_is_refused_after_a_reload_and_everybody_else_comes_in
         absent = [{"name": name, "federation": "pki-one", "state": "absent"} for name in names]
         assert role.play(pki_certificates=[*absent, *VARIABLES["pki_certificates"]]).code == 0
         role.sh("rm -r /run/goes /run/named")
+    assert there(role) == FILES
+
+
+def answers(role: RoleHost, certificate: str) -> tuple[str, str]:
+    """What nginx and Redis say to who shows this certificate and trusts what lies beside it."""
+    pair = f"--cert {certificate}/cert.pem --key {certificate}/key.pem --cacert {certificate}/ca.pem"
+    web = role.try_sh(
+        f"curl -s -o /dev/null -w '%{{http_code}}' {pair} --resolve web.example:8443:127.0.0.1 https://web.example:8443/"
+    )
+    return web[1].strip(), role.try_sh(f"redis-cli --tls {pair} -h 127.0.0.1 -p 16379 PING")[1].strip()[:4]
+
+
+ALL_ALONG = r"""
+at=/etc/fedlearn/pki-one/pki/asks
+pair="--cert $at/cert.pem --key $at/key.pem --cacert $at/ca.pem"
+while :; do
+    code=$(curl -s -o /dev/null -w '%{http_code}' $pair --resolve web.example:8443:127.0.0.1 https://web.example:8443/)
+    [ "$code" = 502 ] || echo "nginx: $code" >>/run/refused
+    said=$(redis-cli --tls $pair -h 127.0.0.1 -p 16379 PING 2>&1)
+    [ "$said" = PONG ] || echo "redis: $said" >>/run/refused
+    echo >>/run/asked
+done
+"""
+
+
+def test_a_ca_is_changed_while_clients_of_nginx_and_redis_go_on(healed: RoleHost, host: Any) -> None:
+    """Who asks anew all along, who keeps its connection, and who keeps its certificate, until the very end."""
+    role = healed
+    common = {"federation": "pki-one", "authority": "lab"}
+    asks = {**common, "name": "asks", "common_name": "asks", "usages": ["client"]}
+    both = {"usages": ["server", "client"], "addresses": ["127.0.0.1"]}
+    cache = {**common, "name": "cache", "common_name": "cache", **both}
+    listed = [asks, cache, *VARIABLES["pki_certificates"]]
+    assert role.play(pki_certificates=listed).changed == 1
+
+    def tls(folder: str) -> dict[str, str]:
+        return {"certificate": f"{folder}/chain.pem", "key": f"{folder}/key.pem", "client_ca": f"{folder}/ca.pem"}
+
+    site = {
+        "name": "web",
+        "federation": "pki-one",
+        "listen": [{"address": "127.0.0.1", "port": 8443}],
+        "tls": {**tls(WEB), "client_crl": f"{WEB}/crl.pem"},
+        "upstream": {"servers": ["127.0.0.1:9"]},
+    }
+    place = "/etc/fedlearn/pki-one/pki/cache"
+    store = {"name": "cache", "federation": "pki-one", "addresses": ["127.0.0.1"], "port": 16379, "tls": tls(place)}
+    nginx = RoleHost(host, "nginx", {"nginx_sites": [site]})
+    redis = RoleHost(host, "redis", {"redis_instances": [store]})
+    try:
+        for each in (nginx, redis):
+            assert each.play().code == 0
+        role.sh("apt-get install -qy --no-install-recommends curl >/dev/null 2>&1 || command -v curl")
+        role.sh("cp -a /etc/fedlearn/pki-one/pki/asks /run/former")
+        assert answers(role, "/run/former") == ("502", "PONG")
+        role.sh(
+            f"printf %s {quote(ALL_ALONG)} >/run/all-along; systemd-run --quiet --unit all-along bash /run/all-along"
+        )
+        at = "/etc/fedlearn/pki-one/pki/asks"
+        stays = f"redis-cli --tls --cert {at}/cert.pem --key {at}/key.pem --cacert {at}/ca.pem -h 127.0.0.1 -p 16379"
+        role.sh(f"systemd-run --quiet --unit stays sh -c {quote(f'{stays} -r 100000 -i 0.1 PING >/run/stays 2>&1')}")
+        units = "nginx fedlearn-cache"
+        before = role.sh(f"systemctl show -p MainPID {units}")
+        trusted = {}
+        for step in ("begin", "switch", "end", "finish"):
+            taken = role.play(entry="change", pki_change_step=step, pki_authorities=[VARIABLES["pki_authorities"][0]])
+            assert (taken.code, taken.changed) == (0, 1), taken.text
+            assert role.play(pki_certificates=listed).changed == (0 if step == "finish" else 1)
+            for each in (nginx, redis):
+                assert each.play().changed == (0 if step == "finish" else 1)
+            trusted[step] = int(role.sh(f"grep -c BEGIN {WEB}/ca.pem"))
+            assert answers(role, at) == ("502", "PONG"), step
+            # who has what it had before this step
+            web, cached = answers(role, "/run/former")
+            assert (web == "502", cached == "PONG") == (step in ("begin", "switch"),) * 2, (step, web, cached)
+            role.sh(f"cp {at}/ca.pem /run/former/ca.pem")
+        assert trusted == {"begin": 2, "switch": 2, "end": 1, "finish": 1}
+        role.sh("systemctl stop all-along stays")
+        assert role.try_sh("cat /run/refused")[0] != 0, role.sh("sort /run/refused | uniq -c")
+        assert int(role.sh("wc -l </run/asked")) > 100
+        assert set(role.sh("cat /run/stays").split()) == {"PONG"}
+        assert role.sh(f"systemctl show -p MainPID {units}") == before
+        assert [path.name for path in (STATE / ".ca/lab").glob("lab.*key")] == ["lab.key"]
+    finally:
+        role.try_sh(
+            "systemctl stop all-along stays; rm -rf /run/former /run/refused /run/asked /run/stays /run/all-along"
+        )
+        nginx.play(nginx_sites=[{"name": "web", "federation": "pki-one", "state": "absent"}], nginx_remove_data=True)
+        redis.play(redis_instances=[{**store, "state": "absent"}], redis_remove_data=True)
+        absent = [{"name": name, "federation": "pki-one", "state": "absent"} for name in ("asks", "cache")]
+        assert role.play(pki_certificates=[*absent, *VARIABLES["pki_certificates"]]).code == 0
     assert there(role) == FILES
 
 

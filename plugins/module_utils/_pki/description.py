@@ -29,6 +29,20 @@ DAY = 86400
 BACKDATED = 600
 """Seconds a certificate is valid before it was signed, so that a host whose clock is a little late takes it."""
 
+CHALLENGES = ("http-01", "dns-01")
+URL = re.compile(
+    r"https://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~/-]*)?|https://\[[0-9a-fA-F:]+\](?::[0-9]{1,5})?/[A-Za-z0-9._~/-]*"
+)
+CONTACT = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9.-]+")
+ACME_OPTIONS: dict[str, dict[str, Any]] = {
+    "directory": {"type": "str", "required": True},
+    "server_ca": {"type": "path"},
+    "challenge": {"type": "str", "default": "http-01", "choices": list(CHALLENGES)},
+    "hook": {"type": "path"},
+    "address": {"type": "str"},
+    "port": {"type": "int", "default": 80},
+    "contact": {"type": "str"},
+}
 AUTHORITY_OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "party": {"type": "str", "required": True},
@@ -40,6 +54,7 @@ AUTHORITY_OPTIONS: dict[str, dict[str, Any]] = {
     "permitted_names": {"type": "list", "elements": "str", "default": []},
     "permitted_networks": {"type": "list", "elements": "str", "default": []},
     "revoked": {"type": "list", "elements": "str", "default": []},
+    "acme": {"type": "dict", "options": ACME_OPTIONS},
 }
 CERTIFICATE_OPTIONS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -96,7 +111,8 @@ class AuthorityDescription:
     ``ca`` is a file on the control node that holds the certificates of one whose key lies elsewhere. ``published`` are
     other files there that may hold this CA's own: where one does, it was made already. ``permitted_names`` and
     ``permitted_networks`` are all that its certificate lets it certify; without any of a kind it may certify all.
-    ``revoked`` are serial numbers of what it is to withdraw whatever else is known of that.
+    ``revoked`` are serial numbers of what it is to withdraw whatever else is known of that. ``acme`` is how one of mode
+    acme is asked, with the file of ``server_ca`` on the control node.
     """
 
     name: str
@@ -109,6 +125,7 @@ class AuthorityDescription:
     permitted_names: tuple[str, ...] = ()
     permitted_networks: tuple[str, ...] = ()
     revoked: tuple[str, ...] = ()
+    acme: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def elsewhere(self) -> bool:
@@ -183,8 +200,6 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
     where = f"authority {name}"
     party = check_name(options["party"], f"{where}: party")
     mode = options["mode"]
-    if mode == "acme":
-        raise DescriptionError(f"{where}: mode acme isn't there yet; there are ownca, csr and provided")
     common_name = options.get("common_name") or ""
     if mode == "ownca":
         common_name = _common_name(common_name, where)
@@ -200,6 +215,7 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
         published=tuple(options.get("published") or ()),
         permitted_names=tuple(_dns_name(each, where) for each in options.get("permitted_names") or ()),
         permitted_networks=tuple(_network(each, where) for each in options.get("permitted_networks") or ()),
+        acme=_acme(options.get("acme"), mode, where),
         revoked=tuple(_serial(each, where) for each in options.get("revoked") or ()),
     )
 
@@ -273,6 +289,28 @@ def _network(value: str, where: str) -> str:
         return str(ipaddress.ip_network(value))
     except ValueError as error:
         raise DescriptionError(f"{where}: permitted_networks: {error}") from None
+
+
+def _acme(options: Mapping[str, Any] | None, mode: str, where: str) -> dict[str, Any]:
+    """How an ACME server is asked; what goes into files that bash reads is checked here."""
+    if (mode == "acme") != bool(options):
+        raise DescriptionError(f"{where}: acme is what mode acme takes, and only that")
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    for key, pattern in (("directory", URL), ("contact", CONTACT), ("hook", HOST_PATH)):
+        if key in given and not pattern.fullmatch(given[key]):
+            raise DescriptionError(f"{where}: acme.{key} {shorten(given[key])!r} is no {_ACME_WORDS[key]}")
+    if given and (given["challenge"] == "dns-01") != ("hook" in given):
+        raise DescriptionError(f"{where}: acme.hook is the program that changes the DNS for challenge dns-01")
+    if "address" in given:
+        given["address"] = _address(given["address"], f"{where}: acme")
+    return given
+
+
+_ACME_WORDS = {
+    "directory": "URL of an ACME server's directory (https://...)",
+    "contact": "address of mail",
+    "hook": "absolute path of letters, digits and ._@+/-",
+}
 
 
 def _serial(value: str, where: str) -> str:

@@ -32,8 +32,8 @@ def provide(
 ) -> Outcome:
     """Bring what is installed in line with the files of the description; RefusedError when these won't do."""
     outcome = Outcome()
-    key = _read(description.key_file)
-    certificate, intermediates = split(_read(description.certificate_file))
+    key = read(description.key_file)
+    certificate, intermediates = split(read(description.certificate_file))
     anchors = replace(anchors, intermediates=intermediates)
     installed = Installed(layout, description, create=not check)
     proven = None if thorough else recorded_facts(installed, key, certificate, anchors)
@@ -91,7 +91,7 @@ def _pem(block: bytes) -> bytes:
     return b"\n".join([b"-----BEGIN CERTIFICATE-----", *lines, b"-----END CERTIFICATE-----", b""])
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
     """A file of somebody else's: links are followed, since that is how many of them are renewed."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from . import acme
 from .description import Description
 from .installed import Installed, Layout
 from .outcome import Outcome
@@ -21,14 +22,16 @@ def remove(layout: Layout, description: Description, check: bool = False) -> Out
     here = [installed.file(name) for name in list(installed.found) + installed.leftovers]
     if record and os.path.lexists(record):
         here.append(record)
-    if not here and (not installed.path or os.listdir(installed.path)):
+    asked = acme.forget(layout, description.federation, description.name, check=True)
+    if not (here or asked) and (not installed.path or os.listdir(installed.path)):
         return outcome
-    outcome.changed, outcome.action, outcome.files = True, "removed", sorted(here)
+    outcome.changed, outcome.action, outcome.files = True, "removed", sorted(here + asked)
     outcome.reasons = ["state is absent"]
     if check:
         return outcome
     for path in here:
         os.unlink(path)
+    acme.forget(layout, description.federation, description.name)
     _remove_empty(layout, description, outcome)
     return outcome
 

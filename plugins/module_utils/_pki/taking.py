@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from . import files
+from . import acme, files
 from .description import Description
 from .installed import Installed, Layout, locked, recorded
 from .openssl import OpensslError
@@ -34,10 +34,12 @@ _SERVICE_WAIT = 600.0
 _RANK = ("none", "reload", "restart")
 
 
-def main(federation: str) -> int:
-    """The program's exit status."""
+def main(federation: str, renewal: str = "") -> int:
+    """The program's exit status. With ``renewal`` ACME servers are asked first for what is due."""
+    layout = Layout()
     try:
-        wrong = _take_and_load(Layout(), federation)
+        wrong = acme.renew(layout, federation) if renewal else []
+        wrong += _take_and_load(layout, federation)
     except (files.FileTroubleError, OSError, ValueError) as error:
         wrong = [str(error)]
     for line in wrong:

@@ -4,7 +4,8 @@
 
 """What has the host take renewed files in by itself: a path unit on them, and a program made of this very package.
 
-They are there while a record says that a certificate is provided, one pair of units a federation.
+They are there while a record says that a certificate is provided, one pair of units a federation; and while an ACME
+server is asked for one, so is a timer, by which that program asks for what is due.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import pkgutil
 import subprocess
 import zipfile
 
-from . import der, description, facts, files, installed, openssl, outcome, provided, renewal, settling, taking
+from . import acme, der, description, facts, files, installed, openssl, outcome, provided, renewal, settling, taking
 from .description import Description
 from .installed import Installed, Layout, recorded
 
-_MODULES = (der, description, facts, files, installed, openssl, outcome, provided, renewal, settling, taking)
-_START = "import sys\n\nfrom fedlearn_pki.taking import main\n\nsys.exit(main(sys.argv[1]))\n"
+_MODULES = (acme, der, description, facts, files, installed, openssl, outcome, provided, renewal, settling, taking)
+_START = "import sys\n\nfrom fedlearn_pki.taking import main\n\nsys.exit(main(*sys.argv[1:]))\n"
 _SERVICE = """\
 [Unit]
 Description=Takes in certificates that were renewed for the federation {federation}
@@ -46,6 +47,34 @@ WantedBy=paths.target
 """
 
 
+_RENEWAL = """\
+[Unit]
+Description=Asks ACME servers for certificates that are due for the federation {federation}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/python3 -I {program} {federation} renew
+UMask=0077
+ProtectHome=read-only
+PrivateTmp=yes
+NoNewPrivileges=yes
+"""
+_TIMER = """\
+[Unit]
+Description=Twice a day, certificates by ACME for the federation {federation}
+
+[Timer]
+OnCalendar=*-*-* 00,12:00:00
+RandomizedDelaySec=11h
+Persistent=yes
+
+[Install]
+WantedBy=timers.target
+"""
+
+
 def watched(layout: Layout, federation: str) -> list[str]:
     """The files of others that certificates of this federation are taken from."""
     found = set()
@@ -61,8 +90,9 @@ def settle(layout: Layout, federation: str, check: bool = False) -> list[str]:
     units = os.path.join(layout.configuration, "systemd/system")
     name = f"fedlearn-{federation}-certificates"
     program = os.path.join(layout.state, "fedlearn", federation, "certificates.pyz")
-    paths = watched(layout, federation)
+    paths, asked = watched(layout, federation), acme.wanted(layout, federation)
     service, path = (os.path.join(units, f"{name}.{kind}") for kind in ("service", "path"))
+    renewal, timer = (os.path.join(units, f"{name}-renewal.{kind}") for kind in ("service", "timer"))
     wanted: dict[str, bytes] = {}
     if paths:
         lines = "\n".join(f"PathChanged={each}" for each in paths)
@@ -71,22 +101,26 @@ def settle(layout: Layout, federation: str, check: bool = False) -> list[str]:
             service: _SERVICE.format(federation=federation, program=program).encode("ascii"),
             path: _PATH.format(federation=federation, watched=lines).encode("ascii"),
         }
-    changed = [each for each in (program, service, path) if _content(each) != wanted.get(each)]
-    if paths and not changed and not _watches(name):
-        changed = [path]
+    if paths and asked:
+        wanted[renewal] = _RENEWAL.format(federation=federation, program=program).encode("ascii")
+        wanted[timer] = _TIMER.format(federation=federation).encode("ascii")
+    changed = [each for each in (program, service, path, renewal, timer) if _content(each) != wanted.get(each)]
+    starting = [os.path.basename(each) for each in (path, timer) if each in wanted]
+    changed = changed or [os.path.join(units, each) for each in starting if not _runs(each)]
     if check or not changed:
         return changed
-    if not paths:
-        _systemctl("disable", "--now", f"{name}.path")
+    for each in (path, timer):
+        if each in changed and each not in wanted:
+            _systemctl("disable", "--now", os.path.basename(each))
     for each in changed:
         if each in wanted:
             files.write(each, wanted[each], 0o644)
         else:
             os.unlink(each)
     _systemctl("daemon-reload")
-    if paths:
-        _systemctl("enable", f"{name}.path")
-        _systemctl("restart", f"{name}.path")
+    for each in starting:
+        _systemctl("enable", each)
+        _systemctl("restart", each)
     return changed
 
 
@@ -95,8 +129,8 @@ def _content(path: str) -> bytes | None:
     return found.content if found else None
 
 
-def _watches(name: str) -> bool:
-    return not any(_systemctl(verb, "--quiet", f"{name}.path") for verb in ("is-active", "is-enabled"))
+def _runs(unit: str) -> bool:
+    return not any(_systemctl(verb, "--quiet", unit) for verb in ("is-active", "is-enabled"))
 
 
 def _systemctl(*words: str) -> int:

@@ -126,7 +126,10 @@ def _as_its_mode_says(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     """Who signs elsewhere is known by a CA; where certificates are provided, by paths."""
     mode = values["mode"]
     if mode == "acme":
-        return [(("mode",), "isn't there yet; there are ownca, csr and provided")]
+        message = (
+            "is for the role pki alone, since components are known by addresses too; there are ownca, csr and provided"
+        )
+        return [(("mode",), message)]
     wrong: list[tuple[Path, str]] = [
         ((key,), f"is for mode {' and '.join(modes)}, not {mode}")
         for key, modes in _PKI_KEYS.items()

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...module_utils._pki import description
 from .._federation.model import MAX_CERTIFICATE_NAME, Path
-from .._federation.schema import Boolean, Choice, Integer, Items, Key, Rule, Section, Text
+from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Text
 from .checking import check_value, without_nulls
 
 _NAME = Text(
@@ -97,6 +97,55 @@ CERTIFICATE = Section(
     rules=(Rule("A present certificate is described whole.", _complete),),
 )
 
+_ACME = Section(
+    {
+        "directory": Key(
+            Text(pattern=description.URL.pattern, pattern_name="a URL of https"),
+            "The server's directory.",
+            required=True,
+            example="https://acme.lab.example/directory",
+        ),
+        "server_ca": Key(
+            Text(),
+            "File on the control node, as absolute path, with the CA of the server's own certificate, where hosts "
+            "don't trust that anyway.",
+        ),
+        "challenge": Key(
+            Choice(description.CHALLENGES),
+            "How the host proves that a name is its: it answers by HTTP, or O(hook) changes the DNS.",
+            default="http-01",
+        ),
+        "hook": Key(
+            _HOST_PATH,
+            "Program on the host that dehydrated calls with C(deploy_challenge) and C(clean_challenge), the name, a "
+            "token, and the TXT record's value.",
+        ),
+        "address": Key(Text(format="address"), "Where the host answers; default: on all addresses."),
+        "port": Key(PORT, "The port it answers on while it asks; the server comes to 80.", default=80),
+        "contact": Key(
+            Text(pattern=description.CONTACT.pattern, pattern_name="an address of mail"), "Whom the server writes to."
+        ),
+    },
+    rules=(
+        Rule(
+            "A hook is for dns-01.",
+            lambda values: (
+                [(("hook",), "is the program that changes the DNS for challenge dns-01: they are given together")]
+                if (values["challenge"] == "dns-01") != ("hook" in values)
+                else []
+            ),
+        ),
+    ),
+)
+
+
+def _asked(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    """An ACME server has to be named where there is one."""
+    if (values["mode"] == "acme") == ("acme" in values):
+        return []
+    return [(("acme",), "is what mode acme takes, and only that")]
+
+
 AUTHORITY = Section(
     {
         "name": Key(_NAME, "Name of the authority.", required=True),
@@ -104,7 +153,7 @@ AUTHORITY = Section(
         "mode": Key(
             Choice(("ownca", "external", "csr", "provided", "acme")),
             "V(ownca) signs on the control node, for V(csr) somebody else does, certificates of V(provided) lie on the "
-            "host, V(external) is only trusted; V(acme) is refused in this version.",
+            "host, V(external) is only trusted; of an V(acme) server the host asks for them.",
             default="ownca",
         ),
         "common_name": Key(_COMMON_NAME, "The CA's common name; it keeps the one it was made with."),
@@ -129,12 +178,14 @@ AUTHORITY = Section(
         "permitted_networks": Key(
             Items(Text(format="network")), "The networks of the addresses it may certify; empty: any.", default=[]
         ),
+        "acme": Key(_ACME, "How an V(acme) authority is asked; to name a server here is to accept its terms."),
         "revoked": Key(
             Items(_SERIAL),
             "With V(ownca), serial numbers to withdraw, besides those of certificates that are absent.",
             default=[],
         ),
-    }
+    },
+    rules=(Rule("An ACME server is named.", _asked),),
 )
 
 
@@ -173,6 +224,11 @@ VARIABLES: Mapping[str, Key] = {
         Items(Text(), min_items=1),
         "Installed only where openssl is missing; C(NAME=VERSION) pins.",
         default=["openssl"],
+    ),
+    "pki_acme_packages": Key(
+        Items(Text(), min_items=1),
+        "The same for dehydrated, with an authority of mode C(acme).",
+        default=["dehydrated"],
     ),
 }
 """All variables of the role."""

@@ -66,7 +66,10 @@ def test_where_others_sign_no_key_of_a_ca_is_looked_for_but_a_store_s(load: Load
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ("{mode: acme}", "parties.lab.pki.mode: isn't there yet; there are ownca, csr and provided"),
+        (
+            "{mode: acme}",
+            "parties.lab.pki.mode: is for the role pki alone, since components are known by addresses too",
+        ),
         ("{mode: csr, revoked: [ab]}", "parties.lab.pki.revoked: is for mode ownca, not csr"),
         (
             "{revoked: [xy]}",

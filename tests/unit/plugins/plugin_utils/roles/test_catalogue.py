@@ -556,6 +556,18 @@ WRONG: list[tuple[str, Any, str]] = [
         ": [0].common_name: 'a/b' is not a common name: letters, digits, blanks and . _ @ : -",
     ),
     ("pki_remove_absent", "no", ": expected true or false, found the text 'no'"),
+    ("pki_acme_packages", [], ": expected a list of at least 1, found 0"),
+    ("pki_authorities", [{"mode": "acme"}], ": [0].acme: is what mode acme takes, and only that"),
+    (
+        "pki_authorities",
+        [{"mode": "acme", "acme": {"directory": "http://a/d"}}],
+        ": [0].acme.directory: 'http://a/d' is not a URL of https",
+    ),
+    (
+        "pki_authorities",
+        [{"mode": "acme", "acme": {"directory": "https://a/d", "challenge": "dns-01"}}],
+        ": [0].acme.hook: is the program that changes the DNS for challenge dns-01: they are given together",
+    ),
     ("pki_change_step", "start", ": expected one of begin, switch, end, finish, found the text 'start'"),
     ("pki_renew", "yes", ": expected true or false, found the text 'yes'"),
     ("pki_state_directory", "", ": is empty"),
