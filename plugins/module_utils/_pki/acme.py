@@ -37,6 +37,9 @@ _TIMEOUT = 600
 _TOKEN = re.compile(r"/\.well-known/acme-challenge/([A-Za-z0-9_-]{1,256})")
 _CURVES = {"ec-p256": "prime256v1", "ec-p384": "secp384r1"}
 _LINES = 6
+_DETAIL = re.compile(r'"detail"\]?:?\s*"((?:[^"\\]|\\.)*)"')
+_STALE = b"urn:ietf:params:acme:error:badNonce"
+_TURNS = 3  # servers forget what they gave out, and say so; some versions of dehydrated take that for the end
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def obtain(
             raise RefusedError(failed)
     outcome = provide(layout, description, anchors, now, check)
     outcome.reasons = wrong + outcome.reasons
-    outcome.warnings += [failed] if failed else []
+    outcome.warnings += [f"certificate {description.name}: {failed}"] if failed else []
     return outcome
 
 
@@ -109,8 +112,8 @@ def wanted(layout: Layout, federation: str) -> list[str]:
 
 def renew(layout: Layout, federation: str) -> list[str]:
     """Ask for what is due, as the timer does; what went wrong, a line each."""
-    said = (_run(layout, place, forced=False) for place in wanted(layout, federation))
-    return [line for line in said if line]
+    said = {os.path.basename(place): _run(layout, place, forced=False) for place in wanted(layout, federation)}
+    return [f"certificate {name}: {line}" for name, line in said.items() if line]
 
 
 def _configuration(place: str, description: Description, server: Server) -> dict[str, bytes]:
@@ -166,28 +169,36 @@ def _run(layout: Layout, place: str, forced: bool) -> str:
     """Have dehydrated ask for what its configuration says, if it is due or ``forced``; its last words if it failed."""
     command = [PROGRAM, "--cron", "--accept-terms", "--config", os.path.join(place, "config")]
     command += ["--force"] if forced else []
-    name = os.path.basename(place)
     try:
         with files.lock(os.path.join(layout.run, "fedlearn-acme.lock"), _TIMEOUT), _answering(place):
-            done = subprocess.run(
-                command,
-                env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": place},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=_TIMEOUT,
-                check=False,
-            )
+            for _turn in range(_TURNS):
+                done = subprocess.run(
+                    command,
+                    env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "HOME": place},
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    timeout=_TIMEOUT,
+                    check=False,
+                )
+                if not done.returncode:
+                    return ""
+                if _STALE not in done.stdout:
+                    break
     except FileNotFoundError:
-        return f"certificate {name}: there is no {PROGRAM} on this host"
+        return f"there is no {PROGRAM} on this host"
     except subprocess.TimeoutExpired:
-        return f"certificate {name}: the ACME server didn't answer to the end in {_TIMEOUT} seconds"
+        return f"the ACME server didn't answer to the end in {_TIMEOUT} seconds"
     except OSError as error:
-        return f"certificate {name}: {error.strerror} while preparing to answer the ACME server ({error.filename})"
-    lines = [line.strip() for line in done.stdout.decode("utf-8", "replace").splitlines() if line.strip()]
-    if not done.returncode:
-        return ""
-    return f"certificate {name}: {PROGRAM} ended with {done.returncode}: {'; '.join(lines[-_LINES:])[:900]}"
+        return f"{error.strerror} while preparing to answer the ACME server ({error.filename})"
+    return f"{PROGRAM} ended with {done.returncode}: {_gist(done.stdout.decode('utf-8', 'replace'))}"
+
+
+def _gist(text: str) -> str:
+    """What a server or dehydrated itself says is wrong, of all that it printed; else its last lines."""
+    details = dict.fromkeys(match.replace("\\", "") for match in _DETAIL.findall(text))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "; ".join(details or lines[-_LINES:])[:600]
 
 
 @contextlib.contextmanager

@@ -53,7 +53,12 @@ if said["CHALLENGETYPE"] == "http-01":
     url = f"http://127.0.0.1:{{(here / 'port').read_text()}}/.well-known/acme-challenge/tok-en"
     assert urllib.request.urlopen(url, timeout=5).read() == b"answer"
 if (here / "refuses").exists():
-    print("  + it is refused")
+    print((here / "refuses").read_text() or "  + it is refused")
+    sys.exit(1)
+forgotten = here / "forgotten"
+if forgotten.exists():
+    forgotten.rename(here / "remembered")
+    print("urn:ietf:params:acme:error:badNonce")
     sys.exit(1)
 made = config.parent / "certs" / alias
 made.mkdir(parents=True, exist_ok=True)
@@ -177,7 +182,7 @@ def test_more_names_are_asked_for_and_a_renewal_that_is_wanted(host: Host) -> No
 
 def test_who_gets_nothing_is_told_why_and_keeps_what_there_is(host: Host) -> None:
     (host.bin / "refuses").touch()
-    with pytest.raises(RefusedError, match=r"certificate web: dehydrated ended with 1: \+ it is refused$"):
+    with pytest.raises(RefusedError, match=r"^dehydrated ended with 1: \+ it is refused$"):
         host.obtain()
     assert not host.pki.exists()
     (host.bin / "refuses").unlink()
@@ -191,6 +196,23 @@ def test_who_gets_nothing_is_told_why_and_keeps_what_there_is(host: Host) -> Non
     with pytest.raises(RefusedError, match="it is refused"):
         host.obtain(replace(WEB, dns_names=("other.example",)))
     assert (host.pki / "cert.pem").read_bytes() == kept
+
+
+def test_of_what_a_server_says_the_reason_is_told(host: Host) -> None:
+    reason = r'"Get \"http://www\": no such host"'
+    said = f'["status"]\t"invalid"\n["error","detail"]\t{reason}\n{{"detail": {reason}}}\n'
+    (host.bin / "refuses").write_text(said)
+    with pytest.raises(RefusedError, match=r'^dehydrated ended with 1: Get "http://www": no such host$'):
+        host.obtain()
+
+
+def test_a_server_that_has_forgotten_what_it_gave_out_is_asked_once_more(host: Host) -> None:
+    (host.bin / "forgotten").touch()
+    assert host.obtain().action == "issued"
+    assert len(host.calls) == 2
+    (host.bin / "refuses").write_text("urn:ietf:params:acme:error:badNonce")
+    assert len(acme.renew(host.layout, "demo")) == 1
+    assert len(host.calls) == 5
 
 
 def test_an_answer_that_will_not_do_is_refused(host: Host) -> None:
