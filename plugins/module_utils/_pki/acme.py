@@ -21,6 +21,7 @@ import socket
 import socketserver
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -79,12 +80,12 @@ def obtain(
     if check and (differing or wrong):
         action = "renewed" if os.path.exists(description.certificate_file) else "issued"
         return Outcome(changed=True, action=action, reasons=wrong or ["it is to be asked for otherwise"])
-    failed = None
+    failed, began = None, time.monotonic()
     if not check and (differing or wrong):
         failed = _ask(layout, place, wanted, description, forced=bool(wrong or "config" in differing))
         if failed and (wrong or "domains.txt" in differing):
             raise RefusedError(failed)
-    outcome = provide(layout, description, anchors, now, check)
+    outcome = provide(layout, description, anchors, now + time.monotonic() - began, check)
     outcome.reasons = wrong + outcome.reasons
     outcome.warnings += [f"certificate {description.name}: {failed}"] if failed else []
     return outcome

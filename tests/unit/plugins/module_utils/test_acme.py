@@ -225,6 +225,13 @@ def test_an_answer_that_will_not_do_is_refused(host: Host) -> None:
     assert host.calls[-1][0][-1] == "--force"
 
 
+def test_one_that_begins_while_it_is_asked_for_is_taken(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(acme.time, "monotonic", lambda: next(clock))
+    begins = time.time() - 30 * 86400  # see Organisation
+    assert acme.obtain(host.layout, WEB, host.anchors, host.server, begins - 10).action == "issued"
+
+
 def test_a_port_that_is_taken_is_named(host: Host) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", host.port))
