@@ -477,12 +477,11 @@ def _each(
 ) -> tuple[dict[str, Outcome], dict[str, str]]:
     outcomes: dict[str, Outcome] = {}
     failed: dict[str, str] = {}
-    now = time.time()
     for description in descriptions:
         if module.params["step"] == "install" and description.name not in module.params["issued"]:
             continue
         try:
-            outcomes[description.name] = _one(module, layout, description, now)
+            outcomes[description.name] = _one(module, layout, description, time.time())
         except openssl.OpensslMissingError:
             raise
         except (files.FileTroubleError, openssl.OpensslError, RefusedError, der.DerError, OSError) as error:
