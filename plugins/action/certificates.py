@@ -151,11 +151,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables: dict[str, Any],
     ) -> dict[str, Any]:
         """Withdraw what this host, and who isn't of the group any more, was issued and isn't to have."""
+        group = options["group"]
+        if group and group not in variables["groups"]:  # else everybody would be taken for gone
+            raise DescriptionError(f"there is no group {group} in the inventory, so nobody knows which hosts have gone")
         leaving = Leaving(
             variables["inventory_hostname"],
             {(item.federation, item.name) for item in descriptions if item.state == "absent"},
             options["expected"],
-            variables["groups"].get(options["group"], []) if options["group"] else None,
+            variables["groups"][group] if group else None,
         )
         now, check = datetime.now(UTC), self._task.check_mode
         found = {name: authority.withdraw(leaving, now, check) for name, authority in authorities.items()}

@@ -19,11 +19,18 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shlex import quote, split
+from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from extended_tree import BIN, CHECKOUT, Run, Tree
 
 SET = os.environ.get("FEDLEARN_LEDGER_SET", "ledger")
@@ -237,6 +244,97 @@ def test_cas_are_changed_without_a_failed_request(tree: Tree) -> None:
     assert [path.name for path in keys] == ["lab.key"]
     again = tree.playbook("site")
     assert (again.code, again.changed) == (0, 0), again.text
+
+
+class Organisation:
+    """Whose CA signs where the document says that others do."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "organisation")])
+        self.root = self._signed(self.name, self.key.public_key(), x509.BasicConstraints(True, None))
+
+    def _signed(self, subject: x509.Name, key: Any, *extensions: x509.ExtensionType) -> bytes:
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(self.name, subject, key, x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=90))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+    def sign(self, request: x509.CertificateSigningRequest, key: Any = None) -> bytes:
+        """What a request asks for, for its key or another."""
+        asked = [extension.value for extension in request.extensions]
+        return self._signed(request.subject, key or request.public_key(), x509.BasicConstraints(False, None), *asked)
+
+
+def variant(tree: Tree, name: str, pki: str) -> str:
+    """The document where the party says this of its certificates."""
+    home = tree.path / "inventories/ledger"
+    text = (home / "federation.yml").read_text().replace("  lab:\n", f"  lab:\n    pki: {pki}\n")
+    (home / f"{name}.yml").write_text(text)
+    return f"{name}.yml"
+
+
+def well_and_stays(tree: Tree, document: str) -> None:
+    """What the document says is deployed, works, and a second run changes nothing."""
+    for name in ("status", "verify"):
+        ended = tree.playbook(name, document=document)
+        assert ended.code == 0, ended.text
+    again = tree.playbook("site", document=document)
+    assert (again.code, again.changed) == (0, 0), again.text
+    post("with the certificate of now")
+
+
+def test_a_document_whose_certificates_others_sign_or_provide(tree: Tree) -> None:
+    organisation, home = Organisation(), tree.path / "inventories/ledger"
+    (home / "files").mkdir(exist_ok=True)
+    (home / "files/organisation.pem").write_bytes(organisation.root)
+    signed = variant(tree, "csr", "{mode: csr, ca: files/organisation.pem}")
+    waiting = tree.playbook("site", document=signed)
+    desk = home / "public/lab/requests/l1"
+    assert waiting.code == 2
+    assert f"waits to be signed: the request is {desk}/ledgers-book-database.csr" in waiting.words, waiting.text
+    post("meanwhile")
+    request = x509.load_pem_x509_csr((desk / "ledgers-book-database.csr").read_bytes())
+    (desk / "ledgers-book-database.pem").write_bytes(organisation.sign(request))
+    ended = tree.playbook("site", document=signed)
+    assert ended.code == 0, ended.text
+    well_and_stays(tree, signed)
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    theirs = "/etc/ssl/theirs/ledgers-book-database"
+    on_host(f"umask 077; mkdir -p /etc/ssl/theirs; printf %s {quote(pem)} >{theirs}.key")
+    on_host(f"printf %s {quote(organisation.sign(request, key.public_key()).decode())} >{theirs}.pem")
+    paths = "certificate_file: '/etc/ssl/theirs/{name}.pem', key_file: '/etc/ssl/theirs/{name}.key'"
+    provided = variant(tree, "provided", f"{{mode: provided, ca: files/organisation.pem, {paths}}}")
+    ended = tree.playbook("site", document=provided)
+    assert ended.code == 0, ended.text
+    assert on_host(f"cmp {theirs}.key {CERTIFICATE}/key.pem && echo same") == "same"
+    well_and_stays(tree, provided)
+    back = tree.playbook("site")
+    assert back.code == 0, back.text
+    on_host("rm -r /etc/ssl/theirs; ! ls /etc/systemd/system | grep certificates")
+    well_and_stays(tree, "federation.yml")
+
+
+def test_a_document_whose_ca_may_certify_some_names_only_changes_the_ca(tree: Tree) -> None:
+    within = f"{ADDRESS.rpartition('.')[0]}.0/24"
+    limited = variant(tree, "limited", f"{{permitted: {{names: [lab.example], networks: [{within}]}}}}")
+    refused = tree.playbook("site", document=limited)
+    assert refused.code == 2
+    assert "keeps what it was made with: change the CA" in refused.words, refused.text
+    with all_along() as client:
+        ended = tree.playbook("rotate", "-e", "what=ca", document=limited)
+    assert ended.code == 0, ended.text
+    assert (client.failures, client.asked > 100) == ([], True)
+    said = on_host(f"openssl x509 -noout -text -in {CERTIFICATE}/ca.pem")
+    assert "DNS:lab.example" in said
+    well_and_stays(tree, limited)
+    back = tree.playbook("rotate", "-e", "what=ca")
+    assert back.code == 0, back.text
+    well_and_stays(tree, "federation.yml")
 
 
 def test_what_is_not_to_be_rotated_or_restored_is_told_before_any_host_is_touched(tree: Tree) -> None:
