@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.fedlearn.infra.plugins.action.certificates import _exchange, _sign, _told
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription, Description
+from ansible_collections.fedlearn.infra.plugins.action.certificates import (
+    ActionModule,
+    _anchors,
+    _exchange,
+    _revoked,
+    _sign,
+    _told,
+)
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
+    AuthorityDescription,
+    Description,
+    DescriptionError,
+)
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.openssl import challenge
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError, Trust
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting
 
 NONCE = "0" * 32
@@ -65,6 +78,29 @@ def test_a_host_gets_nothing_that_is_not_described_for_it(
 ) -> None:
     with pytest.raises(AuthorityError, match=message):
         _sign(asked, {"web": WEB}, authorities, NONCE, "host1")
+
+
+def test_lists_are_given_where_each_of_those_trusted_has_one(authorities: dict[str, Authority]) -> None:
+    lab, partner = authorities["lab"].trust(), Trust(None, "partner's")
+    assert lab.crl
+    for trust, crl in ((("lab",), lab.crl), (("lab", "other"), lab.crl + lab.crl), (("lab", "partner"), "")):
+        trusts = {"lab": lab, "other": lab, "partner": partner}
+        assert _anchors(replace(WEB, trust=trust), trusts, authorities)["crl"] == crl
+
+
+def test_a_host_is_told_which_numbers_its_certificates_must_not_have(authorities: dict[str, Authority]) -> None:
+    lab, mail = authorities["lab"], replace(WEB, name="mail")
+    rows = [("0A", "host1", "web"), ("0B", "host2", "web"), ("0C", "", ""), ("0D", "host1", "mail")]
+    lab.register.revoke([Issued(number, 1 << 33, host, "demo", name) for number, host, name in rows], 1)
+    told = {item.name: numbers for item, numbers in _revoked([WEB, mail], authorities, "host1")}
+    assert told == {"web": ["0A", "0C"], "mail": ["0D", "0C"]}
+
+
+def test_without_the_group_nobody_is_taken_for_gone(authorities: dict[str, Authority]) -> None:
+    module = object.__new__(ActionModule)
+    given = {"inventory_hostname": "host1", "groups": {"all": ["host1"]}}
+    with pytest.raises(DescriptionError, match="there is no group pki in the inventory"):
+        module._withdraw([], authorities, {"group": "pki", "expected": []}, given)
 
 
 def result(*names: str, **more: Any) -> dict[str, Any]:
