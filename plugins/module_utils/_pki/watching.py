@@ -10,6 +10,7 @@ server is asked for one, so is a timer, by which that program asks for what is d
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pkgutil
@@ -117,6 +118,10 @@ def settle(layout: Layout, federation: str, check: bool = False) -> list[str]:
             files.write(each, wanted[each], 0o644)
         else:
             os.unlink(each)
+    if program in changed and program not in wanted:
+        for folder in (os.path.dirname(program), os.path.dirname(os.path.dirname(program))):
+            with contextlib.suppress(OSError):  # not the last thing there
+                os.rmdir(folder)
     _systemctl("daemon-reload")
     for each in starting:
         _systemctl("enable", each)

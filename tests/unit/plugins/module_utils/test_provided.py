@@ -265,7 +265,33 @@ def test_files_are_watched_as_long_as_a_certificate_comes_from_them(
     remove(host.layout, replace(host.wanted, state="absent"))
     assert len(watching.settle(host.layout, "demo")) == 3
     assert list(units.iterdir()) == []
+    assert list(Path(host.layout.state).iterdir()) == []
     assert ("disable", "--now", "fedlearn-demo-certificates.path") in systemctl
+
+
+def test_with_acme_there_is_a_timer_too_while_a_certificate_comes_from_there(
+    host: Host, systemctl: list[tuple[str, ...]]
+) -> None:
+    units = Path(host.layout.configuration) / "systemd/system"
+    units.mkdir(parents=True)
+    host.provide()
+    asked = Path(host.layout.state) / "fedlearn/demo/acme/web"
+    asked.mkdir(parents=True)
+    assert len(watching.settle(host.layout, "demo")) == 5
+    service = (units / "fedlearn-demo-certificates-renewal.service").read_text()
+    program = Path(host.layout.state) / "fedlearn/demo/certificates.pyz"
+    assert f"ExecStart=/usr/bin/python3 -I {program} demo renew\n" in service
+    assert ("restart", "fedlearn-demo-certificates-renewal.timer") in systemctl
+    assert watching.settle(host.layout, "demo") == []
+    asked.rmdir()
+    gone = watching.settle(host.layout, "demo")
+    assert [Path(path).suffix for path in gone] == [".service", ".timer"]
+    assert sorted(path.name for path in units.iterdir()) == [
+        "fedlearn-demo-certificates.path",
+        "fedlearn-demo-certificates.service",
+    ]
+    assert ("disable", "--now", "fedlearn-demo-certificates-renewal.timer") in systemctl
+    assert program.exists()
 
 
 def _services(host: Host, **changes: str) -> Callable[[str], dict[str, list[str]]]:
