@@ -31,16 +31,12 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
 )
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError, read
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.openssl import challenge
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import (
-    Authority,
-    AuthorityError,
-    Trust,
-    proven_key,
-)
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, Trust
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.change import STEPS, ChangingAuthority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Leaving, RegisterError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError, proven_key
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.sources import problems
 
 ARGUMENTS: dict[str, dict[str, Any]] = {

@@ -11,28 +11,24 @@ belongs to the key signs (``change.py``). Beside them, as ``<authority>.crl.pem`
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
-    BACKDATED,
     AuthorityDescription,
     Description,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki import revocation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import (
-    LOOPBACK,
     crl_path,
     former_key_path,
     key_path,
@@ -42,27 +38,18 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import (
     secret_name,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued, Leaving, Register, written
-
-PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-REQUEST_LIMIT = 16384
-"""Bytes of a signing request; one for RSA with 8192 bits has 2,700."""
-_UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import (
+    UNREADABLE,
+    AuthorityError,
+    PrivateKey,
+    PublicKey,
+    constraints,
+    encoded,
+    leaf,
+    name,
+    pem,
+    self_signed,
 )
-"""All that the library has been seen to raise for a certificate with one wrong byte."""
-UNREADABLE_REQUEST = (*_UNREADABLE, UnicodeEncodeError, InvalidSignature)
-"""The same for a request."""
-_CURVES = {"ec-p256": "secp256r1", "ec-p384": "secp384r1"}
-_USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
-
-
-class AuthorityError(Exception):
-    """An authority can't be used, or a request can't be signed; the text says which, why, and the way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +68,7 @@ class Trust:
     @property
     def issuer_pem(self) -> str:
         """The signing certificate as PEM; all of them where the key lies elsewhere, and empty when there is none."""
-        return _pem(self.issuer) if self.issuer else self.bundle
+        return pem(self.issuer) if self.issuer else self.bundle
 
     @property
     def issuer_not_after(self) -> int:
@@ -96,7 +83,7 @@ class Authority:
         self.description = description
         self._state = state_directory
         self._passphrase = passphrase
-        self._signer: tuple[ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, x509.Certificate] | None = None
+        self._signer: tuple[PrivateKey, x509.Certificate] | None = None
         self.register = Register(state_directory, description.party, description.name)
 
     @property
@@ -169,12 +156,12 @@ class Authority:
     def _write_certificates(self, certificates: Iterable[x509.Certificate]) -> None:
         self._directory("public", 0o755)
         files.sweep(self.certificate_path)
-        files.write(self.certificate_path, "".join(_pem(each) for each in certificates).encode("ascii"), 0o644)
+        files.write(self.certificate_path, "".join(pem(each) for each in certificates).encode("ascii"), 0o644)
 
     def trust(self) -> Trust:
         """What hosts need to know; the key isn't opened for it."""
         certificates = self._certificates(self._content())
-        bundle = "".join(_pem(item) for item in certificates)
+        bundle = "".join(pem(item) for item in certificates)
         if self.description.elsewhere:
             return Trust(None, bundle, max(int(each.not_valid_after_utc.timestamp()) for each in certificates))
         crl = self._crl(certificates)
@@ -208,7 +195,7 @@ class Authority:
             newest = max(certificates, key=lambda each: each.not_valid_after_utc)
             self._check_dates(newest, now, "ask the party for the one that followed")
 
-    def signer(self) -> tuple[ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, x509.Certificate]:
+    def signer(self) -> tuple[PrivateKey, x509.Certificate]:
         """The opened key and the certificate that belongs to it, checked for being able to sign now."""
         if self._signer is None:
             with self._locked():
@@ -229,26 +216,7 @@ class Authority:
             raise AuthorityError(
                 f"certificate {description.name}: {self.where} isn't permitted to certify {', '.join(outside)}"
             )
-        end = min(now + timedelta(days=description.lifetime_days), issuer.not_valid_after_utc)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(_name(description.common_name))
-            .issuer_name(issuer.subject)
-            .public_key(public_key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(max(now - timedelta(seconds=BACKDATED), issuer.not_valid_before_utc))
-            .not_valid_after(end)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_leaf_key_usage(public_key), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([_USAGES[word] for word in description.usages]), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-            .add_extension(_authority_key_identifier(issuer), critical=False)
-        )
-        names: list[x509.GeneralName] = [x509.DNSName(name) for name in description.dns_names]
-        names += [x509.IPAddress(ipaddress.ip_address(address)) for address in description.addresses]
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return builder.sign(key, hashes.SHA256())
+        return leaf(description, public_key, key, issuer, now)
 
     # ... what was issued, and what of that is withdrawn
 
@@ -309,7 +277,7 @@ class Authority:
             its = revocation.of_issuer(lists, certificate)
             if its is None:
                 return ""
-            found += _pem(its)
+            found += pem(its)
         return found
 
     def _lists(self) -> list[x509.CertificateRevocationList]:
@@ -339,7 +307,7 @@ class Authority:
             elif kept is not None:
                 made.append(kept)
         files.sweep(self.crl_path)
-        files.write(self.crl_path, "".join(_pem(each) for each in made).encode("ascii"), 0o644)
+        files.write(self.crl_path, "".join(pem(each) for each in made).encode("ascii"), 0o644)
 
     # ... what is looked at
 
@@ -349,7 +317,7 @@ class Authority:
             found = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
         except x509.ExtensionNotFound:
             found = None
-        if found != _constraints(self.description):
+        if found != constraints(self.description):
             raise AuthorityError(
                 f"{self.where}: its certificate in {self.certificate_path} says otherwise than permitted_names and "
                 "permitted_networks what it may certify, and keeps what it was made with: change the CA"
@@ -392,7 +360,7 @@ class Authority:
         files.write(path, content, 0o600)
         return key
 
-    def _open_key(self, path: str = "") -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    def _open_key(self, path: str = "") -> PrivateKey:
         path = path or self.key_path
         found = files.read(path)
         if found is None:
@@ -422,7 +390,7 @@ class Authority:
                 encoded(certificate.public_key())
                 certificate.subject.rfc4514_string()
                 list(certificate.extensions)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise AuthorityError(
                 f"{self.where}: {self.certificate_path} holds no certificate in PEM form, or a damaged one "
                 f"({str(error)[:100]}): restore it, or ask the party for it"
@@ -440,16 +408,14 @@ class Authority:
             raise AuthorityError(
                 f"{self.where}: {self.certificate_path}: {certificate.subject.rfc4514_string()} is no CA's certificate"
             )
-        if self.description.mode == "ownca" and certificate.subject != _name(self.description.common_name):
+        if self.description.mode == "ownca" and certificate.subject != name(self.description.common_name):
             raise AuthorityError(
                 f"{self.where}: {self.certificate_path} is of {certificate.subject.rfc4514_string()}, "
                 f"wanted is CN={self.description.common_name}: "
                 "give this federation a fedlearn_state of its own, or the authority another name"
             )
 
-    def _certificate_of(
-        self, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, certificates: Iterable[x509.Certificate]
-    ) -> x509.Certificate:
+    def _certificate_of(self, key: PrivateKey, certificates: Iterable[x509.Certificate]) -> x509.Certificate:
         public = encoded(key.public_key())
         for certificate in certificates:
             if encoded(certificate.public_key()) == public:
@@ -458,125 +424,3 @@ class Authority:
             f"{self.where}: {self.key_path} belongs to none of the certificates in "
             f"{self.certificate_path}: restore the one that fits"
         )
-
-
-def proven_key(pem: str, challenge: str, description: Description) -> PublicKey:
-    """The public key of a signing request, and nothing else of it.
-
-    The request must have been made for ``challenge`` (so in this run, for this certificate), be signed by the key it
-    carries, and that key be of the kind described. AuthorityError otherwise.
-    """
-    where = f"certificate {description.name}: the host's signing request"
-    if not isinstance(pem, str) or len(pem) > REQUEST_LIMIT:
-        raise AuthorityError(f"{where} is no text of at most {REQUEST_LIMIT} characters")
-    try:
-        request = x509.load_pem_x509_csr(pem.encode("ascii"))
-        subject = [str(item.value) for item in request.subject]
-        if subject != [challenge]:
-            raise AuthorityError(f"{where} was not made in this run for this certificate")
-        return requested_key(request, description, where)
-    except UNREADABLE_REQUEST as error:
-        raise AuthorityError(f"{where} can't be read: {error}") from None
-
-
-def requested_key(request: x509.CertificateSigningRequest, description: Description, where: str) -> PublicKey:
-    """The public key of a request that is signed by it, and of the kind described; AuthorityError otherwise."""
-    public_key = request.public_key()
-    if not request.is_signature_valid:
-        raise AuthorityError(f"{where} isn't signed by the key it carries")
-    if (
-        not isinstance(public_key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey))
-        or _kind(public_key) != description.key_type
-    ):
-        raise AuthorityError(f"{where} carries another kind of key than {description.key_type}")
-    if isinstance(public_key, rsa.RSAPublicKey) and public_key.public_numbers().e != 65537:
-        raise AuthorityError(f"{where} carries an RSA key with another exponent than 65537")
-    return public_key
-
-
-def _kind(public_key: PublicKey) -> str:
-    if isinstance(public_key, rsa.RSAPublicKey):
-        return f"rsa-{public_key.key_size}"
-    return next((kind for kind, curve in _CURVES.items() if curve == public_key.curve.name), public_key.curve.name)
-
-
-def self_signed(
-    description: AuthorityDescription, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-) -> x509.Certificate:
-    """A CA's own certificate."""
-    now = datetime.now(UTC)
-    name = _name(description.common_name)
-    usage = x509.KeyUsage(
-        digital_signature=False,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(seconds=BACKDATED))
-        .not_valid_after(now + timedelta(days=description.lifetime_days))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-        .add_extension(identifier, critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
-    )
-    constraints = _constraints(description)
-    if constraints:
-        builder = builder.add_extension(constraints, critical=True)
-    return builder.sign(key, hashes.SHA256())
-
-
-def _constraints(description: AuthorityDescription) -> x509.NameConstraints | None:
-    """What the CA's certificate says it may certify; None when that is everything."""
-    networks = (*description.permitted_networks, *LOOPBACK) if description.permitted_networks else ()
-    permitted: list[x509.GeneralName] = [x509.DNSName(name) for name in description.permitted_names]
-    permitted += [x509.IPAddress(ipaddress.ip_network(network)) for network in networks]
-    return x509.NameConstraints(permitted, None) if permitted else None
-
-
-def _leaf_key_usage(public_key: PublicKey) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=isinstance(public_key, rsa.RSAPublicKey),
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _authority_key_identifier(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    try:
-        identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    except x509.ExtensionNotFound:
-        return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
-
-
-def _pem(item: x509.Certificate | x509.CertificateRevocationList) -> str:
-    return item.public_bytes(serialization.Encoding.PEM).decode("ascii")
-
-
-def _name(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def encoded(public_key: object) -> bytes:
-    """A public key's bytes, by which two are compared."""
-    return public_key.public_bytes(  # type: ignore[attr-defined, no-any-return]
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )

@@ -26,12 +26,8 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import (
-    Authority,
-    AuthorityError,
-    encoded,
-    self_signed,
-)
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError, encoded, self_signed
 
 STEPS = ("begin", "switch", "end", "finish")
 

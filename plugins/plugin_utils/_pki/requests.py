@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import Description
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import (
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import (
     REQUEST_LIMIT,
     UNREADABLE_REQUEST,
     AuthorityError,

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError
 
 Ask = Callable[[str, list[str]], object]
 """Looks secrets of a party up by their names; AuthorityError that tells all that can't be had."""

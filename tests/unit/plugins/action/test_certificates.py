@@ -31,9 +31,10 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
     DescriptionError,
 )
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.openssl import challenge
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError, Trust
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, Trust
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError
 
 NONCE = "0" * 32
 WEB = Description("web", "demo", "present", "lab", "web.host1", ("web",), (), ("server",))

@@ -28,8 +28,9 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.facts import A
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import MODES, Layout, recorded
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome, RefusedError
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.removal import remove
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, proven_key
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued, Leaving
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import proven_key
 
 LAB = AuthorityDescription("lab", "lab", "ownca", "demo lab CA")
 STORE = Description(

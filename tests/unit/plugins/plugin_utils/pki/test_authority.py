@@ -31,11 +31,8 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
     describe_authority,
 )
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import (
-    Authority,
-    AuthorityError,
-    proven_key,
-)
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError, proven_key
 
 LAB = AuthorityDescription("lab", "lab", "ownca", "demo lab CA", 3650)
 WEB = Description(

@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription, Description
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.change import STEPS, ChangingAuthority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Leaving
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError
 
 LAB = AuthorityDescription("lab", "lab", "ownca", "demo lab CA")
 WEB = Description("web", "demo", "present", "lab", "web", usages=("client",))

@@ -19,8 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import openssl
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import Description
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import AuthorityError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting, read_request
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError
 
 WEB = Description("web", "demo", "present", "lab", "web.h1", ("web", "*.lab.example"), ("10.2.0.1", "fd00::7"))
 NAMES = ["web", "*.lab.example"]

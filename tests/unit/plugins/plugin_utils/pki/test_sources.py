@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority, AuthorityError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.sources import problems
 
 PASSPHRASE = "p" * 64
