@@ -52,6 +52,7 @@ def test_a_bucket_comes_by_s3fs() -> None:
     assert (told["What"], told["Type"], told["Environment"]) == ("imaging", "fuse.s3fs", "CURL_CA_BUNDLE=/ca.pem")
     assert told["Options"].split(",") == [
         "_netdev",
+        "nofail",
         "nosuid",
         "nodev",
         "allow_other",
@@ -72,7 +73,7 @@ def test_a_bucket_comes_by_s3fs() -> None:
 def test_an_export_comes_by_nfs() -> None:
     told = section(nfs="store:/imaging", read_only=True, options=["vers=4.2"])
     assert (told["What"], told["Type"]) == ("store:/imaging", "nfs")
-    assert told["Options"] == "_netdev,nosuid,nodev,ro,vers=4.2"
+    assert told["Options"] == "_netdev,nofail,nosuid,nodev,ro,vers=4.2"
     assert "Environment" not in told
 
 
