@@ -37,6 +37,10 @@ options:
         of both, and in C(newest) the turn to use. A O(backend) has one value only, of C(a).
     type: bool
     default: false
+  newest_only:
+    description: With O(turns) leave nothing but the newest value in C(valid), as where the former one is withdrawn.
+    type: bool
+    default: false
   backend:
     description:
       - Another lookup to ask, instead of the file.
@@ -115,7 +119,10 @@ class LookupModule(LookupBase):  # type: ignore[misc]
             values = self._from_backend(backend, party, terms, variables)
             return [{"valid": {"a": value}, "newest": "a"} for value in values] if self.get_option("turns") else values
         document = str(known.get("fedlearn_document") or "YOUR_INVENTORY")
-        return self._from_file(party, [str(name) for name in terms], document)
+        found = self._from_file(party, [str(name) for name in terms], document)
+        if self.get_option("turns") and self.get_option("newest_only"):
+            return [{**one, "valid": {one["newest"]: one["valid"][one["newest"]]}} for one in found]
+        return found
 
     def _from_file(self, party: str, names: list[str], document: str) -> list[Any]:
         state = self.get_option("state_directory")

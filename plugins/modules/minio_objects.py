@@ -29,6 +29,12 @@ options:
     description: The password of each secret that clients name.
     type: dict
     default: {}
+  turns:
+    description:
+      - Of each secret of logins with C(turn) the values that are valid, of C(a), of C(b) or of both, as
+        P(fedlearn.infra.secret#lookup) gives them with C(turns=true). A login whose turn has none is taken away.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -90,6 +96,7 @@ def main() -> None:
         argument_spec={
             "servers": {"type": "list", "elements": "dict", "required": True},
             "passwords": {"type": "dict", "default": {}, "no_log": True},
+            "turns": {"type": "dict", "default": {}, "no_log": True},
         },
         supports_check_mode=True,
     )
@@ -98,7 +105,8 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("cryptography"), **result)
     wrong = []
     for wanted in module.params["servers"]:
-        server = Server(wanted, module.params["passwords"], module.check_mode, seal)
+        secrets = module.params["passwords"], module.params["turns"]
+        server = Server(wanted, *secrets, module.check_mode, seal)
         try:
             server.converge()
         except UnansweredError as error:

@@ -29,6 +29,12 @@ options:
     description: The password of each secret that users name.
     type: dict
     default: {}
+  turns:
+    description:
+      - Of each secret of logins with C(turn) the values that are valid, of C(a), of C(b) or of both, as
+        P(fedlearn.infra.secret#lookup) gives them with C(turns=true). A login whose turn has none is taken away.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -86,6 +92,8 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._turns import settled
+
 try:
     import pymongo
     from pymongo.errors import OperationFailure, PyMongoError
@@ -125,11 +133,12 @@ def told(error: Exception) -> str:
 class Server:
     """One server: what is wanted of it, and what was changed."""
 
-    def __init__(self, wanted: dict, passwords: dict, foresee: bool, certificate: str) -> None:
+    def __init__(self, wanted: dict, passwords: dict, turns: dict, foresee: bool, certificate: str) -> None:
         self.wanted, self.name, self.external = wanted, wanted["name"], wanted.get("external")
-        self.users = [user for user in wanted["users"] if user["state"] == "present"]
-        self.leaving = [user for user in wanted["users"] if user["state"] == "absent"]
-        self.passwords, self.foresee, self.certificate = passwords, foresee, certificate
+        users = settled(wanted["users"], passwords, turns)
+        self.users = [user for user in users if user["state"] == "present"]
+        self.leaving = [user for user in users if user["state"] == "absent"]
+        self.foresee, self.certificate = foresee, certificate
         self.changes: list[str] = []
         self.answered = False
         self.program = "MongoDB" if self.external else "FerretDB"
@@ -151,7 +160,7 @@ class Server:
         )
         options = {**self.tls, "directConnection": len(hosts) == 1}
         if user:
-            login = {"username": user["name"], "password": self.passwords[user["secret"]]}
+            login = {"username": user["name"], "password": user["password"]}
             options.update(login, authSource=user["database"], authMechanism=MECHANISM)
         return pymongo.MongoClient([*hosts], serverSelectionTimeoutMS=MILLISECONDS, **options)
 
@@ -185,7 +194,7 @@ class Server:
 
     def converge_login(self, session: pymongo.MongoClient, user: dict) -> None:
         """A login and its password."""
-        database, password = user["database"], self.passwords[user["secret"]]
+        database, password = user["database"], user["password"]
         try:
             prepared = saslprep(password)
         except ValueError:
@@ -285,6 +294,7 @@ def main() -> None:
         argument_spec={
             "servers": {"type": "list", "elements": "dict", "required": True},
             "passwords": {"type": "dict", "default": {}, "no_log": True},
+            "turns": {"type": "dict", "default": {}, "no_log": True},
         },
         supports_check_mode=True,
     )
@@ -302,7 +312,8 @@ def main() -> None:
             except OSError as error:
                 result["ill"][one["name"]] = f"{error.filename}: {error.strerror}"
                 continue
-            look_at(Server(one, module.params["passwords"], module.check_mode, certificate), module, result)
+            secrets = module.params["passwords"], module.params["turns"]
+            look_at(Server(one, *secrets, module.check_mode, certificate), module, result)
     result["changed"] = bool(result["changes"] or result["unanswered"])
     if module._diff:
         lines = [f"{name}: {one}\n" for name, changes in result["changes"].items() for one in changes]

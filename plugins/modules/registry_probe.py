@@ -28,6 +28,12 @@ options:
     description: The password of each secret that users name.
     type: dict
     default: {}
+  turns:
+    description:
+      - Of each secret of logins with C(turn) the values that are valid, of C(a), of C(b) or of both, as
+        P(fedlearn.infra.secret#lookup) gives them with C(turns=true). A login whose turn has none is left out.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -69,6 +75,8 @@ from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._turns import settled
+
 REPOSITORY = "/v2/fedlearn-health"
 SECONDS = 20
 BLOB = b"{}"
@@ -108,9 +116,9 @@ class NamedConnection(http.client.HTTPSConnection):
 class Registry:
     """One registry."""
 
-    def __init__(self, instance: dict, passwords: dict) -> None:
-        self.instance, self.users = instance, instance["users"]
-        self.passwords = passwords
+    def __init__(self, instance: dict, passwords: dict, turns: dict) -> None:
+        self.instance = instance
+        self.users = [one for one in settled(instance["users"], passwords, turns) if one["state"] == "present"]
         self.tls = instance.get("tls")
 
     def connection(self) -> http.client.HTTPConnection:
@@ -129,7 +137,7 @@ class Registry:
         """Headers and content of an answer. Raises WrongAnswerError for another status than the one wanted."""
         headers = dict(sent.get("headers") or {})
         if user:
-            login = f"{user['name']}:{self.passwords[user['secret']]}".encode()
+            login = f"{user['name']}:{user['password']}".encode()
             headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
         connection = self.connection()
         try:
@@ -187,13 +195,14 @@ def main() -> None:
         argument_spec={
             "registries": {"type": "list", "elements": "dict", "required": True},
             "passwords": {"type": "dict", "default": {}, "no_log": True},
+            "turns": {"type": "dict", "default": {}, "no_log": True},
         },
         supports_check_mode=True,
     )
     ill = {}
     for instance in module.params["registries"]:
         try:
-            Registry(instance, module.params["passwords"]).probe(not module.check_mode)
+            Registry(instance, module.params["passwords"], module.params["turns"]).probe(not module.check_mode)
         except (WrongAnswerError, OSError, http.client.HTTPException) as error:
             ill[instance["name"]] = str(error) or type(error).__name__
     module.exit_json(changed=False, ill=ill)

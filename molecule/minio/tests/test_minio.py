@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,36 @@ def refusal(client: Client, method: str, path: str, body: bytes = b"") -> str:
     with pytest.raises(MinioError) as caught:
         client.ask(method, path, body=body)
     return caught.value.code
+
+
+class Asking:
+    """Somebody who writes and reads all along, and what was refused."""
+
+    def __init__(self, client: Client) -> None:
+        self.client, self.asked = client, 0
+        self.failures: list[str] = []
+        self.ends = threading.Event()
+
+    def __call__(self) -> None:
+        while not self.ends.wait(0.2):
+            try:
+                self.client.ask("PUT", "/imaging/asked", body=b"1")
+                self.client.ask("GET", "/imaging/asked")
+            except MinioError as error:
+                self.failures.append(str(error))
+            self.asked += 1
+
+
+@contextmanager
+def asked_all_along(client: Client) -> Iterator[Asking]:
+    asking = Asking(client)
+    thread = threading.Thread(target=asking)
+    thread.start()
+    try:
+        yield asking
+    finally:
+        asking.ends.set()
+        thread.join()
 
 
 def main_pid(role: RoleHost, unit: str) -> str:
@@ -267,6 +298,27 @@ def test_a_password_changes_while_two_names_are_used_in_turn(role: RoleHost, cli
     assert refusal(clients("imaging_a", "CANARY-4 another"), "GET", "/imaging/turn") == "InvalidAccessKeyId"
     assert role.play().changed == 1
     clients("imaging_a", "first").ask("DELETE", "/imaging/turn")
+
+
+def test_a_password_is_replaced_with_its_client_asking_all_along(role: RoleHost, clients: Clients) -> None:
+    """By the very steps of the playbook `rotate`."""
+    given = {"fedlearn_secret_backend": {}, "fedlearn_state": os.environ["FEDLEARN_ROLE_STATE"]}
+    server = {**FULL, "clients": [{"name": "turning", "bucket": "imaging", "secret": "turning", "in_turn": True}]}
+    wanted = {**given, "minio_instances": [server]}
+    first = role.secrets("turning")["turning"]
+    assert role.play(**wanted).changed == 1
+    with asked_all_along(clients("turning_a", first)) as former:
+        second = role.secrets("turning", turn="begin")["turning.2"]
+        assert role.play(**wanted).changed == 1
+        assert role.play(**wanted).changed == 0
+    with asked_all_along(clients("turning_b", second)) as newer:
+        assert role.play(entry="withdraw", **wanted).changed == 1
+        assert refusal(clients("turning_a", first), "GET", "/imaging") == "InvalidAccessKeyId"
+        assert "turning" not in role.secrets("turning", turn="end")
+        assert role.play(**wanted).changed == 0
+    assert [(one.failures, one.asked > 5) for one in (former, newer)] == [([], True), ([], True)]
+    gone = [{"name": f"turning_{turn}", "state": "absent"} for turn in "ab"]
+    assert role.play(minio_instances=instances(clients=[*FULL["clients"], *gone])).changed == 1
 
 
 def test_a_stopped_one_is_named_and_started(role: RoleHost) -> None:

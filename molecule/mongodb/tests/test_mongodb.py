@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -364,6 +365,87 @@ def test_two_logins_in_turn_change_a_password_without_a_refusal(role: RoleHost) 
     assert role.play(mongodb_instances=less).changed == 0
     assert role.play().changed == 1
     assert main_pid(role, UNITS[0]) == before
+
+
+ASKING = """
+import json, sys, time, pathlib
+import pymongo
+given = json.loads(sys.argv[1])
+client = pymongo.MongoClient(given["host"], serverSelectionTimeoutMS=4000, directConnection=True, **given["options"])
+answers = pathlib.Path("/run/answers")
+while True:
+    try:
+        client["jobs"]["asked"].insert_one({})
+        said = "ok"
+    except pymongo.errors.PyMongoError as error:
+        said = str(error)
+    with answers.open("a") as stream:
+        print(said, file=stream)
+    time.sleep(0.1)
+"""
+
+
+def test_a_password_is_replaced_with_its_client_connected_all_along(role: RoleHost) -> None:
+    """By the very steps of the playbook `rotate`."""
+    given = {"fedlearn_secret_backend": {}, "fedlearn_state": os.environ["FEDLEARN_ROLE_STATE"]}
+    users = [{"name": "turning", "database": "jobs", "secret": "turning", "in_turn": True}]
+    wanted = {**given, "mongodb_instances": [{**FULL, "users": users}]}
+    first = role.secrets("turning")["turning"]
+    assert role.play(**wanted).changed == 1
+
+    def told(turn: str, password: str) -> str:
+        client = Client(role)
+        client.options |= {"username": f"turning_{turn}", "password": password}
+        return client.tell("db.list_collection_names()")[1]
+
+    held = Client(role)
+    held.options |= {"username": "turning_a", "password": first}
+    said = json.dumps({"host": held.place, "options": held.options})
+    role.sh(f"systemd-run --quiet --unit asking python3 -c {quote(ASKING)} {quote(said)}")
+    try:
+        second = role.secrets("turning", turn="begin")["turning.2"]
+        assert role.play(**wanted).changed == 1
+        assert role.play(**wanted).changed == 0
+        assert [told("a", first), told("b", second)] == ["", ""]
+        answers = role.sh("systemctl stop asking; cat /run/answers").splitlines()
+        assert role.play(entry="withdraw", **wanted).changed == 1
+        assert "Authentication failed" in told("a", first)
+        assert told("b", second) == ""
+        assert "turning" not in role.secrets("turning", turn="end")
+        assert role.play(**wanted).changed == 0
+        assert set(answers) == {"ok"}
+        assert len(answers) > 20
+    finally:
+        role.sh("systemctl stop asking 2>/dev/null || true; rm -f /run/answers")
+        assert role.play().failed == 0
+
+
+def test_it_follows_when_its_login_at_postgresql_comes_in_turn(role: RoleHost) -> None:
+    """The login of the store is postgresql's to make and withdraw; here it is given by hand."""
+    given = {"fedlearn_secret_backend": {}, "fedlearn_state": os.environ["FEDLEARN_ROLE_STATE"]}
+    store_in_turn = {**STORE["postgresql"], "user": "turning", "secret": "store_turning", "in_turn": True}
+    wanted = {**given, "mongodb_instances": [{**STORE, "users": [], "postgresql": store_in_turn}]}
+    url = "cut -d@ -f1 /etc/fedlearn/mdb-one/mdb-store/postgresql-url"
+    psql = "psql -XAtq -h /run/fedlearn-mdb-pg -U postgres -v ON_ERROR_STOP=1 ferretdb"
+    first = role.secrets("store_turning")["store_turning"]
+    hba = "/etc/fedlearn/mdb-one/mdb-pg/pg_hba.conf"
+    grants = "GRANT ferretdb TO turning_{0}; ALTER ROLE turning_{0} IN DATABASE ferretdb SET role = ferretdb"
+    for turn, password in (("a", first), ("b", role.secrets("store_turning", turn="begin")["store_turning.2"])):
+        role.sh(f"echo \"CREATE ROLE turning_{turn} LOGIN PASSWORD '{password}'; {grants.format(turn)}\" | {psql}")
+    role.sh(f'cp -p {hba} {hba}.kept; sed \'s/"ferretdb_a"/"turning_a","turning_b"/\' {hba}.kept >{hba}')
+    role.sh(f"systemctl reload {POSTGRESQL}")
+    try:
+        assert role.play(**wanted).changed == 1
+        assert role.sh(url).startswith("postgresql://turning_b:")
+        assert (
+            role.sh(f"echo \"SELECT DISTINCT usename FROM pg_stat_activity WHERE usename LIKE 'turn%'\" | {psql}")
+            == "turning_b\n"
+        )
+    finally:
+        role.sh(f"mv {hba}.kept {hba}; systemctl reload {POSTGRESQL}")
+        assert role.play().failed == 0
+        for turn in "ab":
+            role.sh(f"echo 'DROP OWNED BY turning_{turn}; DROP ROLE turning_{turn}' | {psql}")
 
 
 def test_a_new_certificate_is_taken_up_and_one_that_does_not_fit_is_not(role: RoleHost) -> None:

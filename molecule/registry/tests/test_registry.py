@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -375,6 +376,41 @@ def test_two_logins_in_turn_change_a_password_without_a_refusal(role: RoleHost) 
     assert role.play(registry_instances=instances(users=users[1:])).changed == 1
     assert [Client(role).status(), Client(role, "ci_b", "third").status()] == [401, 200]
     assert role.play().changed == 1
+
+
+def test_a_password_is_replaced_with_its_client_asking_all_along(role: RoleHost) -> None:
+    """By the very steps of the playbook `rotate`; the registry reads its logins anew, and no request is refused."""
+    given = {"fedlearn_secret_backend": {}, "fedlearn_state": os.environ["FEDLEARN_ROLE_STATE"]}
+    users = [{"name": "turning", "secret": "turning", "in_turn": True}]
+    wanted = {**given, "registry_instances": [{**FULL, "users": users}]}
+    first = role.secrets("turning")["turning"]
+    assert role.play(**wanted).changed == 1
+    pid = main_pid(role, UNITS[0])
+    asked = json.dumps(["GET", f"https://{role.address}:5000/v2/", ["turning_a", first], "", "", None])
+    asking = f"while sleep 0.2; do printf %s {quote(asked)} | python3 -c {quote(CURL)}; done >>/run/answers 2>&1"
+    role.sh(f"systemd-run --quiet --unit asking /bin/sh -c {quote(asking)}")
+
+    def status(turn: str, password: str) -> int:
+        client = Client(role, "x")
+        client.login = [f"turning_{turn}", password]
+        return client.status()
+
+    try:
+        second = role.secrets("turning", turn="begin")["turning.2"]
+        assert role.play(**wanted).changed == 1
+        assert role.play(**wanted).changed == 0
+        assert [status("a", first), status("b", second), status("a", second)] == [200, 200, 401]
+        answers = role.sh("systemctl stop asking; cat /run/answers").splitlines()
+        assert role.play(entry="withdraw", **wanted).changed == 1
+        assert [status("a", first), status("b", second)] == [401, 200]
+        assert "turning" not in role.secrets("turning", turn="end")
+        assert role.play(**wanted).changed == 0
+        assert main_pid(role, UNITS[0]) == pid
+        assert {json.loads(one)[0] for one in answers} == {200}
+        assert len(answers) > 5
+    finally:
+        role.sh("systemctl stop asking 2>/dev/null || true; rm -f /run/answers")
+        assert role.play().failed == 0
 
 
 def test_a_new_certificate_is_taken_up_and_one_that_does_not_fit_is_not(role: RoleHost) -> None:

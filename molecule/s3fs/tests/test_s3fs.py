@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
@@ -20,6 +21,8 @@ FULL, READ, FOLDER = VARIABLES["s3fs_mounts"]
 MOUNTS = (r"srv-shared\x2ddata.mount", "srv-deep-read.only.mount", "srv-folder.mount")
 STORE = "fedlearn-store.service"
 PLACE = FULL["path"]
+PREPARED = yaml.safe_load((Path(__file__).parents[1] / "prepare.yml").read_text())[1]["vars"]
+"""The storage's own variables."""
 
 
 @pytest.fixture
@@ -267,6 +270,33 @@ def test_what_a_program_has_open_does_not_keep_a_mount(role: RoleHost) -> None:
     finally:
         role.sh("systemctl stop holds")
     assert role.play().changed == 1
+
+
+def test_a_mount_follows_when_its_client_comes_in_turn(host: Any, role: RoleHost) -> None:
+    """By the very steps of the playbook `rotate`, with both roles."""
+    given = {"fedlearn_secret_backend": {}, "fedlearn_state": os.environ["FEDLEARN_ROLE_STATE"]}
+    store = RoleHost(host, "minio", {**VARIABLES, **PREPARED})
+    (server,) = PREPARED["minio_instances"]
+    turning = {"name": "imaging", "bucket": "imaging", "secret": "turning", "in_turn": True}
+    serves = {**given, "minio_instances": [{**server, "clients": [turning]}]}
+    mounted = {**given, "s3fs_mounts": mounts(client="imaging", secret="turning", in_turn=True)[:1]}
+    file = "/etc/fedlearn/s3fs-one/s3fs-full/passwd"
+    first = role.secrets("turning")["turning"]
+    try:
+        assert [store.play(**serves).changed, role.play(**mounted).changed] == [1, 1]
+        put(role, "before")
+        second = role.secrets("turning", turn="begin")["turning.2"]
+        assert [store.play(**serves).changed, role.play(**mounted).changed] == [1, 1]
+        assert role.sh(f"cat {file}") == f"imaging_b:{second}\n"
+        assert store.play(entry="withdraw", **serves).changed == 1
+        role.secrets("turning", turn="end")
+        assert [store.play(**serves).changed, role.play(**mounted).changed] == [0, 0]
+        put(role, "after")
+        assert role.sh(f"ls {PLACE}").split() == ["after", "before"]
+        assert first not in role.sh(f"cat {file}")
+    finally:
+        assert [store.play().failed, role.play().failed] == [0, 0]
+        role.sh(f"rm -f {PLACE}/before {PLACE}/after")
 
 
 def test_no_secret_anywhere(role: RoleHost, unwatched: None) -> None:

@@ -21,6 +21,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._minio.client impor
     administrator,
     plain_tree,
 )
+from ansible_collections.fedlearn.infra.plugins.module_utils._turns import settled
 
 _COST = 8192
 _PBKDF2_AES_GCM = b"\x02"
@@ -104,8 +105,16 @@ def told(tree: Element) -> Any:
 class Server:
     """One server on its way from what was found to what is wanted."""
 
-    def __init__(self, wanted: Mapping[str, Any], passwords: Mapping[str, str], foresee: bool, seal: Seal) -> None:
-        self.name, self.wanted, self.passwords, self.foresee = wanted["name"], wanted, passwords, foresee
+    def __init__(
+        self,
+        wanted: Mapping[str, Any],
+        passwords: Mapping[str, str],
+        turns: Mapping[str, Mapping[str, str]],
+        foresee: bool,
+        seal: Seal,
+    ) -> None:
+        self.name, self.wanted, self.foresee = wanted["name"], wanted, foresee
+        self._clients = settled(wanted["clients"], passwords, turns)
         self._seal = seal
         self.changes: list[str] = []
         self.doing = "connecting"
@@ -119,12 +128,12 @@ class Server:
         self.reached = True
         for bucket in self.wanted["buckets"]:
             self._converge_bucket(bucket)
-        present = [one for one in self.wanted["clients"] if one["state"] == "present"]
+        present = [one for one in self._clients if one["state"] == "present"]
         for name, client in {policy_name(one): one for one in present}.items():
             self._converge_policy(name, policy(client))
         for client in present:
             self._converge_client(client)
-        for client in self.wanted["clients"]:
+        for client in self._clients:
             if client["state"] == "absent" and self._user(client["name"]):
                 self._admin_change(f"client {client['name']}: removed", "DELETE", "remove-user", client["name"])
 
@@ -197,7 +206,7 @@ class Server:
             self._change(f"policy {name}", lambda: self._admin.admin("PUT", "add-canned-policy", {"name": name}, body))
 
     def _converge_client(self, client: Mapping[str, Any]) -> None:
-        name, password, found = client["name"], self.passwords[client["secret"]], self._user(client["name"])
+        name, password, found = client["name"], client["password"], self._user(client["name"])
         if not found:
             self._change(f"client {name}: made", lambda: self._set_user(name, password))
         elif found.get("status") != "enabled":

@@ -44,6 +44,23 @@ class RoleValueError(ValueError):
     """Values a role can't work with; the message has one line for each mistake."""
 
 
+TURNS = ("a", "b")
+"""What the two names of a login that comes in turns end with."""
+IN_TURN = Key(
+    Boolean(),
+    "It has two logins, C(<name>_a) and C(<name>_b), used in turn, so that its password can be replaced while it is "
+    "connected.",
+    default=False,
+)
+
+
+def logins_of(client: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A client's login, or both of one that has two, each with its ``turn``."""
+    if not client.get("in_turn"):
+        return [dict(client)]
+    return [{**client, "name": f"{client['name']}_{turn}", "turn": turn} for turn in TURNS]
+
+
 def is_present(instance: Mapping[str, Any]) -> bool:
     """Whether an instance has files on its host; one that is stopped has."""
     return instance.get("state") != "absent"

@@ -12,7 +12,17 @@ from typing import Any
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Table, Text
 from .backups import backup_variables
-from .checking import CONTROL_FOLDER, FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
+from .checking import (
+    CONTROL_FOLDER,
+    FILE,
+    IDENTITY,
+    IN_TURN,
+    check_instances,
+    is_loopback,
+    is_present,
+    listening_services,
+    logins_of,
+)
 
 ADMINISTRATOR = "administrator"
 BUCKET = Text(
@@ -21,9 +31,10 @@ BUCKET = Text(
     pattern=r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?",
     pattern_name="the name of a bucket: a-z, 0-9, '-' and '.', neither at its ends",
 )
+LONGEST_CLIENT = 64
 CLIENT = Text(
     min_length=3,
-    max_length=64,
+    max_length=LONGEST_CLIENT,
     pattern=r"[a-z0-9](?:[a-z0-9_.-]*[a-z0-9])?",
     pattern_name="a name: a-z, 0-9, '_', '-' and '.', none of these at its ends",
 )
@@ -73,12 +84,11 @@ def _open(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     breaches: list[tuple[Path, str]] = []
     for what in ("buckets", "clients"):
-        names = [one["name"] for one in values[what]]
-        breaches += [
-            ((what, index, "name"), f"'{name}' stands there twice")
-            for index, name in enumerate(names)
-            if name in names[:index]
-        ]
+        seen: set[str] = set()
+        for index, one in enumerate(values[what]):
+            names = [login["name"] for login in logins_of(one)]
+            breaches += [((what, index, "name"), f"'{name}' stands there twice") for name in names if name in seen]
+            seen.update(names)
     return breaches
 
 
@@ -90,6 +100,8 @@ def _clients(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
         place: Path = ("clients", index)
         if client["name"] == ADMINISTRATOR:
             breaches.append(((*place, "name"), f"'{ADMINISTRATOR}' is the server's own"))
+        if client["in_turn"] and len(client["name"]) > LONGEST_CLIENT - 2:
+            breaches.append(((*place, "name"), "has no room for '_a' and '_b': at most 62 characters"))
         if client["state"] == "absent":
             continue
         if "secret" not in client:
@@ -135,6 +147,7 @@ _CLIENT = Section(
             default="write",
         ),
         "secret": Key(Text(format="secret"), "Name of the secret that is its password: 8 characters or more."),
+        "in_turn": IN_TURN,
     }
 )
 
@@ -193,9 +206,17 @@ def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     return breaches
 
 
+def _complete(instance: dict[str, Any]) -> dict[str, Any]:
+    """The instance with every login of its clients."""
+    if not is_present(instance):
+        return instance
+    return {**instance, "clients": [login for client in instance["clients"] for login in logins_of(client)]}
+
+
 def check(instances: Any) -> list[dict[str, Any]]:
-    """``minio_instances`` with defaults. Raises RoleValueError."""
-    return check_instances("minio_instances", instances, INSTANCE, (Rule("A port has one owner.", _collisions),))
+    """``minio_instances`` with defaults and every login of its clients. Raises RoleValueError."""
+    rules = (Rule("A port has one owner.", _collisions),)
+    return [_complete(instance) for instance in check_instances("minio_instances", instances, INSTANCE, rules)]
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:

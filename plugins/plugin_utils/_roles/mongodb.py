@@ -13,11 +13,24 @@ from .._federation.model import Path
 from .._federation.network import is_numeric
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Text
 from .backups import backup_variables
-from .checking import CONTROL_FOLDER, FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
+from .checking import (
+    CONTROL_FOLDER,
+    FILE,
+    IDENTITY,
+    IN_TURN,
+    check_instances,
+    is_loopback,
+    is_present,
+    listening_services,
+    logins_of,
+)
 
 LOOPBACK = "127.0.0.1"
+LONGEST_LOGIN = 63
 LOGIN = Text(
-    max_length=63, pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*", pattern_name="a login: letters, digits, '.', '_', '-'"
+    max_length=LONGEST_LOGIN,
+    pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    pattern_name="a login: letters, digits, '.', '_', '-'",
 )
 DATABASE = Text(
     max_length=63,
@@ -58,12 +71,17 @@ def _outside(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    names = [(user["database"], user["name"]) for user in values["users"]]
-    return [
-        (("users", index, "name"), f"'{name[1]}' of {name[0]} stands there twice")
-        for index, name in enumerate(names)
-        if name in names[:index]
-    ]
+    breaches: list[tuple[Path, str]] = []
+    seen: set[tuple[str, str]] = set()
+    for index, user in enumerate(values["users"]):
+        names = [(user["database"], login["name"]) for login in logins_of(user)]
+        breaches += [
+            (("users", index, "name"), f"'{name}' of {database} stands there twice")
+            for database, name in names
+            if (database, name) in seen
+        ]
+        seen.update(names)
+    return breaches
 
 
 def _proofs(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
@@ -71,6 +89,10 @@ def _proofs(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
         (("users", index, "secret"), "is missing: the name of the secret that is its password")
         for index, user in enumerate(values["users"])
         if user["state"] == "present" and "secret" not in user
+    ] + [
+        (("users", index, "name"), "has no room for '_a' and '_b': at most 61 characters")
+        for index, user in enumerate(values["users"])
+        if user["in_turn"] and len(user["name"]) > LONGEST_LOGIN - 2
     ]
 
 
@@ -99,6 +121,12 @@ _POSTGRESQL = Section(
         "database": Key(Text(max_length=63), "Its database, of encoding UTF8.", required=True),
         "user": Key(Text(max_length=63), "The login that owns this, or acts as its owner.", required=True),
         "secret": Key(Text(format="secret"), "Name of the secret that is its password.", required=True),
+        "in_turn": Key(
+            Boolean(),
+            "It comes by C(<user>_a) and C(<user>_b) in turn, of a client with C(in_turn) there; each turn restarts "
+            "FerretDB.",
+            default=False,
+        ),
         "ca": Key(FILE, "CA of its certificate; without it only a PostgreSQL of this host can be used."),
     },
     rules=(
@@ -124,6 +152,7 @@ _USER = Section(
             Text(format="secret"),
             "Name of the secret that is its password (SCRAM-SHA-256), without control characters.",
         ),
+        "in_turn": IN_TURN,
     }
 )
 
@@ -174,6 +203,14 @@ def is_served(instance: Mapping[str, Any]) -> bool:
 
 
 def _completed(instance: dict[str, Any]) -> dict[str, Any]:
+    """The instance with every login of its users, and where it is reached."""
+    if not is_present(instance):
+        return instance
+    users = [login for user in instance["users"] for login in logins_of(user)]
+    return _reachable({**instance, "users": users})
+
+
+def _reachable(instance: dict[str, Any]) -> dict[str, Any]:
     """The instance with its port for health and metrics, and the name its certificate is to have."""
     if not is_served(instance):
         return instance
@@ -186,7 +223,7 @@ def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     seen: dict[tuple[str, int], str] = {}
     breaches: list[tuple[Path, str]] = []
     for instance in filter(is_served, values["instances"]):
-        for key, address, port in _places(_completed(dict(instance))):
+        for key, address, port in _places(_reachable(dict(instance))):
             if (address, port) in seen:
                 told = f"{address} port {port} is taken by '{seen[address, port]}'"
                 breaches.append(((instance["index"], key), told))

@@ -13,7 +13,16 @@ from typing import Any
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
 from .backups import backup_variables
-from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_present, listening_services
+from .checking import (
+    ADDRESSES,
+    FILE,
+    IDENTITY,
+    IN_TURN,
+    check_instances,
+    is_present,
+    listening_services,
+    logins_of,
+)
 
 MB_PER_CONNECTION = 8
 """What a connection's process takes of ``memory_mb``, of which half is for connections."""
@@ -70,16 +79,7 @@ def _reserved(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 ARCHIVE_TIMEOUT = "5min"
 """What was written longer ago is in the archive."""
-TURNS = ("a", "b")
-"""What the two names of a login that comes in turns end with."""
 LONGEST_NAME = 63
-
-
-def _logins_of(client: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A client's login, or both of one that has two, each with its ``turn``."""
-    if not client.get("in_turn"):
-        return [dict(client)]
-    return [{**client, "name": f"{client['name']}_{turn}", "turn": turn} for turn in TURNS]
 
 
 def _present(values: Mapping[str, Any]) -> list[tuple[int, Mapping[str, Any]]]:
@@ -136,7 +136,7 @@ def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     for what in ("databases", "clients"):
         seen: set[str] = set()
         for index, one in enumerate(values[what]):
-            names = [login["name"] for login in _logins_of(one)]
+            names = [login["name"] for login in logins_of(one)]
             breaches += [((what, index, "name"), f"'{name}' stands there twice") for name in names if name in seen]
             seen.update(names)
     return breaches
@@ -172,7 +172,7 @@ def _logins(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
             f"'{login['name']}' is the role that databases are owned or granted by: nobody logs in as that",
         )
         for index, client in enumerate(values["clients"])
-        for login in _logins_of(client)
+        for login in logins_of(client)
         if login["name"] in groups
     ]
 
@@ -197,7 +197,7 @@ def _most(memory_mb: int) -> int:
 
 def _budget(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     # while a password is replaced, both logins of a client may have theirs open
-    wanted = sum(login["connections"] for _index, client in _present(values) for login in _logins_of(client))
+    wanted = sum(login["connections"] for _index, client in _present(values) for login in logins_of(client))
     memory, given = values["memory_mb"], values["settings"].get("max_connections", RESERVED_CONNECTIONS + 1)
     if isinstance(given, bool) or not isinstance(given, int) or given <= RESERVED_CONNECTIONS:
         return [(("settings", "max_connections"), f"is a whole number above {RESERVED_CONNECTIONS}, without quotes")]
@@ -240,12 +240,7 @@ _CLIENT = Section(
             default="owner",
         ),
         "secret": Key(Text(format="secret"), "Name of the secret that is its password (scram-sha-256)."),
-        "in_turn": Key(
-            Boolean(),
-            "It has two logins, C(<name>_a) and C(<name>_b), used in turn, so that its password can be replaced while "
-            "it is connected.",
-            default=False,
-        ),
+        "in_turn": IN_TURN,
         "certificate": Key(
             Choice(("none", "any", "subject")),
             "The client certificate it needs: one of tls.client_ca, or one whose common name is the login. V(subject) "
@@ -363,7 +358,7 @@ def _derived(instance: dict[str, Any]) -> dict[str, Any]:
     }
     if instance["backup"] == "archive":
         derived["archive_timeout"] = ARCHIVE_TIMEOUT
-    logins = [login for client in instance["clients"] for login in _logins_of(client)]
+    logins = [login for client in instance["clients"] for login in logins_of(client)]
     return {**instance, "clients": logins, "settings": {**derived, **given}}
 
 

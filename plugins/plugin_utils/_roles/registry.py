@@ -13,7 +13,16 @@ from .._federation.model import Path
 from .._federation.network import is_numeric, join, parse_url
 from .._federation.schema import PORT, Boolean, Integer, Items, Key, Rule, Section, Text
 from .backups import backup_variables
-from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
+from .checking import (
+    FILE,
+    IDENTITY,
+    IN_TURN,
+    check_instances,
+    is_loopback,
+    is_present,
+    listening_services,
+    logins_of,
+)
 
 LOOPBACK = "127.0.0.1"
 USER = Text(
@@ -34,12 +43,13 @@ def _plain(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    names = [user["name"] for user in values["users"]]
-    return [
-        (("users", index, "name"), f"'{name}' stands there twice")
-        for index, name in enumerate(names)
-        if name in names[:index]
-    ]
+    breaches: list[tuple[Path, str]] = []
+    seen: set[str] = set()
+    for index, user in enumerate(values["users"]):
+        names = [login["name"] for login in logins_of(user)]
+        breaches += [(("users", index, "name"), f"'{name}' stands there twice") for name in names if name in seen]
+        seen.update(names)
+    return breaches
 
 
 def _scheme(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
@@ -88,6 +98,7 @@ INSTANCE = Section(
                             "Name of the secret that is its password, of at most 72 bytes (bcrypt).",
                             required=True,
                         ),
+                        "in_turn": IN_TURN,
                     }
                 ),
                 min_items=1,
@@ -137,13 +148,14 @@ def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _reached(instance: dict[str, Any]) -> dict[str, Any]:
-    """The instance with the URL it answers at, and the name its certificate is to have."""
+    """The instance with every login, the URL it answers at, and the name its certificate is to have."""
     if not is_present(instance):
         return instance
     address, port = instance["address"], instance["port"]
     own = f"{'https' if instance.get('tls') else 'http'}://{join(address, port)}"
     name = parse_url(instance.get("public_url", own)).host
-    return {**instance, "url": own, "certified": {"name": name, "is_address": is_numeric(name)}}
+    users = [login for user in instance["users"] for login in logins_of(user)]
+    return {**instance, "users": users, "url": own, "certified": {"name": name, "is_address": is_numeric(name)}}
 
 
 def check(instances: Any) -> list[dict[str, Any]]:

@@ -93,6 +93,12 @@ _S3 = Section(
             "Name of the secret that is its password; without a colon and white space, which s3fs can't take.",
             required=True,
         ),
+        "in_turn": Key(
+            Boolean(),
+            "It comes by C(<client>_a) and C(<client>_b) in turn, of a client with C(in_turn) there; each turn mounts "
+            "anew.",
+            default=False,
+        ),
         "ca": Key(FILE, "CA of the storage's certificate; default: those the host trusts."),
         "uid": Key(Integer(0, 4294967294), "User that all in it belongs to.", default=0),
         "gid": Key(Integer(0, 4294967294), "Group that all in it belongs to.", default=0),

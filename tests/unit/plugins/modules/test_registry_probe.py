@@ -78,9 +78,8 @@ def double() -> Iterator[type[Double]]:
 
 def registry(double: Any, **changed: Any) -> Registry:
     users = [{"name": f"ci_{name}", "secret": name} for name in PASSWORDS]
-    return Registry(
-        {"name": "images", "address": "127.0.0.1", "port": double.port, "users": users, **changed}, PASSWORDS
-    )
+    there = {"name": "images", "address": "127.0.0.1", "port": double.port, "users": users, **changed}
+    return Registry(there, PASSWORDS, {})
 
 
 def test_a_well_one_has_the_artifact_afterwards(double: Any) -> None:

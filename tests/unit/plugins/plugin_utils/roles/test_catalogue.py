@@ -151,6 +151,102 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     ("redis_instances", [{}, {}], "[1]: name: 'store' is also the name of [0]"),
     ("redis_instances", [{}, {"name": "other"}], "[1]: port: 127.0.0.1 port 23456 is taken by 'store'"),
+    (
+        "redis_instances",
+        [{"addresses": ["10.9.9.9"]}],
+        "[0]: addresses[0]: '10.9.9.9' is reached by others, and nobody is asked who they are: give tls.client_ca or "
+        "users, listen on 127.0.0.1, or say allow_unauthenticated: true",
+    ),
+    (
+        "redis_instances",
+        [{"addresses": ["10.9.9.9"], "tls": {"certificate": "/c", "key": "/k", "server_ca": "/a"}}],
+        "[0]: addresses[0]: '10.9.9.9' is reached by others, and nobody is asked who they are: give tls.client_ca or "
+        "users, listen on 127.0.0.1, or say allow_unauthenticated: true",
+    ),
+    (
+        "redis_instances",
+        [{"addresses": ["127.0.0.1", "10.9.9.9"], "users": [{"name": "one", "secret": "s"}]}],
+        "[0]: addresses[1]: '10.9.9.9' is reached by others, and without tls passwords can be read on the way: give "
+        "tls, listen on 127.0.0.1, or say allow_unencrypted: true",
+    ),
+    (
+        "redis_instances",
+        [{"users": [{"name": "one", "secret": "s"}], "allow_unauthenticated": True}],
+        "[0]: allow_unauthenticated: with users everybody is asked who they are: leave it out",
+    ),
+    (
+        "redis_instances",
+        [{"users": [{"name": "one", "secret": "s"}, {"name": "one", "secret": "t"}]}],
+        "[0]: users[1].name: 'one' stands there twice",
+    ),
+    (
+        "redis_instances",
+        [{"users": [{"name": "default", "secret": "s"}]}],
+        (
+            "[0]: users[0].name: 'default' is not a login: letters, digits, '.', '_', '-', and neither default nor "
+            "fedlearn"
+        ),
+    ),
+    (
+        "redis_instances",
+        [{"users": [{"name": "one"}]}],
+        "[0]: users[0]: the key 'secret' is missing (the name of a secret)",
+    ),
+    (
+        "redis_instances",
+        [{"users": [{"name": "one", "secret": "s", "commands": ["@all"]}]}],
+        "[0]: users[0].commands[0]: '@all' is not a rule of commands, such as +@read, -@dangerous or +config|get",
+    ),
+    (
+        "redis_instances",
+        [{"users": [{"name": "one", "secret": "s", "keys": ["a b"]}]}],
+        "[0]: users[0].keys[0]: 'a b' is not a pattern such as jobs:*, without white space, quotes and \\",
+    ),
+    (
+        "redis_instances",
+        [{"users": [{"name": "one", "secret": "s", "channels": ["a\n+@all"]}]}],
+        "[0]: users[0].channels[0]: 'a?+@all' is not a pattern such as jobs:*, without white space, quotes and \\",
+    ),
+    (
+        "redis_instances",
+        [{"settings": {"user": "x"}}],
+        "[0]: settings.user: follows from the instance's 'users': set that",
+    ),
+    (
+        "minio_instances",
+        [
+            {
+                "buckets": [{"name": "one"}],
+                "clients": [
+                    {"name": "job", "bucket": "one", "secret": "s", "in_turn": True},
+                    {"name": "job_b", "bucket": "one", "secret": "t"},
+                    {"name": "j" * 63, "bucket": "one", "secret": "u", "in_turn": True},
+                ],
+            }
+        ],
+        "[0]: clients[1].name: 'job_b' stands there twice\n"
+        "minio_instances[0]: clients[2].name: has no room for '_a' and '_b': at most 62 characters",
+    ),
+    (
+        "mongodb_instances",
+        [
+            {
+                "users": [
+                    {"name": "job_a", "database": "one", "secret": "t"},
+                    {"name": "job", "database": "one", "secret": "s", "in_turn": True},
+                    {"name": "job", "database": "two", "secret": "s", "in_turn": True},
+                    {"name": "j" * 62, "database": "two", "secret": "s", "in_turn": True},
+                ],
+            }
+        ],
+        "[0]: users[1].name: 'job_a' of one stands there twice\n"
+        "mongodb_instances[0]: users[3].name: has no room for '_a' and '_b': at most 61 characters",
+    ),
+    (
+        "registry_instances",
+        [{"users": [{"name": "ci", "secret": "s", "in_turn": True}, {"name": "ci_a", "secret": "t"}]}],
+        "[0]: users[1].name: 'ci_a' stands there twice",
+    ),
     ("redis_packages", [], ": expected a list of at least 1, found 0"),
     ("redis_program", "redis-server", ": 'redis-server' is no absolute path: it begins with '/' and has no '..'"),
     ("redis_client", 1, ": expected an absolute path on the host, found the number 1: write it in quotes"),
@@ -1075,7 +1171,8 @@ def test_the_least_of_an_instance_is_right(variable: str) -> None:
 
 @pytest.mark.parametrize(("variable", "value", "message"), WRONG)
 def test_a_wrong_value_is_told_exactly(variable: str, value: Any, message: str) -> None:
-    assert mistakes(role_of(variable), {variable: value_of(variable, value)}) == [variable + message]
+    told = mistakes(role_of(variable), {variable: value_of(variable, value)})
+    assert told == (variable + message).splitlines()
 
 
 def test_each_variable_of_each_role_has_a_wrong_value() -> None:
@@ -1090,8 +1187,8 @@ def test_all_mistakes_are_told_at_once() -> None:
     }
     assert mistakes("redis", given) == [
         "redis_instances[0]: port: expected a whole number from 1 to 65535, found the number 0",
-        "redis_instances[0]: tls: the key 'client_ca' is missing (an absolute path on the host)",
         "redis_instances[0]: tls.certificate: 'c' is no absolute path: it begins with '/' and has no '..'",
+        "redis_instances[0]: tls.server_ca: is missing: without client_ca, the CA of the certificate",
         "redis_instances[1]: the key 'name' is missing (a name: a-z, 0-9 and '-', no '-' at its ends)",
         "redis_remove_data: expected true or false, found the text 'no'",
     ]
