@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -16,8 +18,9 @@ import yaml
 from role_host import RoleHost
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
-SECURE, PLAIN = "fedlearn-redis-secure.service", "fedlearn-redis-plain.service"
-UNITS = (SECURE, PLAIN)
+SECURE, PLAIN, WITH_USERS = (f"fedlearn-redis-{name}.service" for name in ("secure", "plain", "users"))
+UNITS = (SECURE, PLAIN, WITH_USERS)
+WORKER, READER = VARIABLES["canary_worker"], VARIABLES["canary_reader"]
 TLS = {
     "certificate": "/etc/role-test/server.pem",
     "key": "/etc/role-test/server.key",
@@ -45,7 +48,8 @@ def ping(role: RoleHost, *certificate: str) -> str:
 
 def test_listens_on_its_addresses_only(role: RoleHost) -> None:
     lines = role.sh("ss -Hltnp | grep redis").splitlines()
-    assert sorted(line.split()[3] for line in lines) == sorted([f"{role.address}:23456", "127.0.0.1:23457"])
+    own = [f"{role.address}:23456", f"{role.address}:23459", "127.0.0.1:23457"]
+    assert sorted(line.split()[3] for line in lines) == sorted(own)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +63,151 @@ def test_only_certificates_of_its_ca_get_in(role: RoleHost, certificate: tuple[s
 
 def test_there_is_no_plain_port_beside_tls(role: RoleHost) -> None:
     assert "PONG" not in role.try_sh(f"redis-cli -h {role.address} -p 23456 PING")[1]
+
+
+def as_user(role: RoleHost, user: str, password: str, *words: str) -> str:
+    """What a command is answered that somebody gives who knows a password, and shows no certificate."""
+    login = f"REDISCLI_AUTH={quote(password)}" if user else ""
+    ask = f"redis-cli -h {role.address} -p 23459 --tls --cacert /etc/role-test/ca.pem"
+    said = " ".join(map(quote, words))
+    return role.try_sh(f"{login} {ask} {f'--user {quote(user)}' if user else ''} {said}")[1].strip()
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "command", "answer"),
+    [
+        ("worker", WORKER, "SET jobs:1 x", "OK"),
+        ("worker", WORKER, "SET others:1 x", "NOPERM"),
+        ("worker", WORKER, "CONFIG GET maxmemory", "NOPERM"),
+        ("worker", WORKER, "FLUSHALL", "NOPERM"),
+        ("worker", WORKER, "ACL LIST", "NOPERM"),
+        ("reader", READER, "GET results:none", ""),
+        ("reader", READER, "SET results:none x", "NOPERM"),
+        ("reader", READER, "GET jobs:1", "NOPERM"),
+        ("worker", READER, "GET jobs:1", "WRONGPASS"),
+        ("worker", WORKER[:-1], "GET jobs:1", "WRONGPASS"),
+        ("nobody", READER, "GET jobs:1", "WRONGPASS"),
+        ("default", "", "GET jobs:1", "NOAUTH"),
+        ("default", READER, "GET jobs:1", "WRONGPASS"),
+        ("", "", "GET jobs:1", "NOAUTH"),
+        ("", "", "PING", "NOAUTH"),
+    ],
+)
+def test_users_come_in_by_their_passwords_and_do_what_they_may(
+    role: RoleHost, user: str, password: str, command: str, answer: str
+) -> None:
+    said = as_user(role, user, password, *command.split())
+    assert answer in said if answer else said == "", said
+
+
+def test_nobody_but_root_reads_what_passwords_are_compared_with(role: RoleHost) -> None:
+    found = role.sh(
+        "stat -c '%a %U' /etc/fedlearn/redis-one/redis-users/users.acl /run/fedlearn-redis-users/administrator"
+    )
+    assert found.splitlines() == ["600 root", "600 root"]
+    uid = role.sh(f"stat -c %u /proc/$(systemctl show -p MainPID --value {WITH_USERS})").strip()
+    assert role.sh("stat -Lc '%a %u' /run/fedlearn-redis-users").split() == ["700", uid]
+    everywhere = "/etc/fedlearn /run/fedlearn-redis-users/ /var/lib/fedlearn /etc/systemd/system"
+    assert role.try_sh(f"grep -rF {READER} {everywhere}")[0] == 1
+
+
+def test_a_certificate_and_a_password_may_both_be_asked_for(role: RoleHost) -> None:
+    first, plain, last = VARIABLES["redis_instances"]
+    both = {**last, "tls": {**last["tls"], "client_ca": "/etc/role-test/ca.pem"}}
+    assert role.play(redis_instances=[first, plain, both]).changed == 1
+    try:
+        assert "PONG" not in as_user(role, "reader", READER, "PING")
+        shown = ["--cert", "/etc/role-test/client.pem", "--key", "/etc/role-test/client.key"]
+        assert as_user(role, "reader", READER, *shown, "PING") == "PONG"
+        assert "NOAUTH" in as_user(role, "", "", *shown, "PING")
+    finally:
+        assert role.play().changed == 1
+
+
+def users(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instances, the first user of the last one changed."""
+    *others, last = VARIABLES["redis_instances"]
+    first, *more = last["users"]
+    return [*others, {**last, "users": [{**first, **changed}, *more]}]
+
+
+@pytest.fixture
+def session(role: RoleHost) -> Iterator[Callable[[], str]]:
+    """Somebody who came in as reader before and waits; what the server says of that session."""
+    ask = f"redis-cli -h {role.address} -p 23459 --tls --cacert /etc/role-test/ca.pem"
+    held = f"(echo PING; sleep 600) | {ask} --user reader"
+    role.sh(f"systemd-run --quiet --unit held --setenv=REDISCLI_AUTH={READER} /bin/sh -c {quote(held)}; sleep 1")
+    yield lambda: role.sh("ss -Htn state established '( dport = :23459 )'").strip()
+    role.sh("systemctl stop held")
+
+
+def test_what_users_may_changes_in_place_and_who_goes_is_put_out(role: RoleHost, session: Callable[[], str]) -> None:
+    pid, held = role.sh(f"systemctl show -p MainPID {WITH_USERS}"), session()
+    assert held
+    assert role.play(redis_instances=users(keys=["others:*"])).changed == 1
+    assert as_user(role, "worker", WORKER, "SET", "others:1", "x") == "OK"
+    assert "NOPERM" in as_user(role, "worker", WORKER, "GET", "jobs:1")
+    assert (role.sh(f"systemctl show -p MainPID {WITH_USERS}"), session()) == (pid, held)
+    *others, last = VARIABLES["redis_instances"]
+    assert role.play(redis_instances=[*others, {**last, "users": last["users"][:1]}]).changed == 1
+    assert session() == ""
+    assert "WRONGPASS" in as_user(role, "reader", READER, "PING")
+    assert role.play().changed == 1
+    assert as_user(role, "reader", READER, "PING") == "PONG"
+    assert role.sh(f"systemctl show -p MainPID {WITH_USERS}") == pid
+
+
+def test_rules_that_redis_refuses_are_told_and_change_nothing(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    run = role.play(redis_instances=users(commands=["+@nonsense"]))
+    assert run.failed == 1
+    # which word it is stands in a secret file, and none of its words is shown
+    assert "users.acl:2: Error in applying operation" in run.words
+    assert "Unknown command or category name in ACL" in run.words
+    assert as_user(role, "worker", WORKER, "SET", "jobs:1", "x") == "OK"
+    assert role.play().failed == 0
+    assert role.state(units=UNITS) == before
+
+
+def test_a_password_is_replaced_with_its_user_connected_all_along(role: RoleHost) -> None:
+    """By the very steps of the playbook `rotate`: the next one is let in, then the former one isn't any more."""
+    given = {"fedlearn_secret_backend": {}, "fedlearn_state": os.environ["FEDLEARN_ROLE_STATE"]}
+    wanted = {**given, "redis_instances": users(secret="redis_turns", in_turn=True)}
+    first = role.secrets("redis_turns", "reader")["redis_turns"]
+    assert role.play(**wanted).changed == 1
+    pid = role.sh(f"systemctl show -p MainPID {WITH_USERS}")
+    ask = f"redis-cli -h {role.address} -p 23459 --tls --cacert /etc/role-test/ca.pem --user worker"
+    asking = f"while sleep 0.1; do echo INCR jobs:asked; done | {ask} >/run/answers 2>&1"
+    role.sh(f"systemd-run --quiet --unit asking --setenv=REDISCLI_AUTH={first} /bin/sh -c {quote(asking)}; sleep 1")
+    try:
+        second = role.secrets("redis_turns", turn="begin")["redis_turns.2"]
+        assert role.play(**wanted).changed == 1
+        assert [as_user(role, "worker", one, "PING") for one in (first, second)] == ["PONG", "PONG"]
+        assert role.play(**wanted).changed == 0
+        assert role.play(entry="withdraw", **wanted).changed == 1
+        assert "WRONGPASS" in as_user(role, "worker", first, "PING")
+        assert as_user(role, "worker", second, "PING") == "PONG"
+        assert "redis_turns" not in role.secrets("redis_turns", turn="end")
+        assert role.play(**wanted).changed == 0
+        assert role.sh(f"systemctl show -p MainPID {WITH_USERS}") == pid
+        answers = role.sh("sleep 0.5; cat /run/answers").split()
+        assert answers == [str(number) for number in range(1, len(answers) + 1)]
+        assert len(answers) > 20
+    finally:
+        role.sh("systemctl stop asking; rm -f /run/answers")
+        assert role.play().failed == 0
+
+
+def test_channels_are_kept_apart(role: RoleHost) -> None:
+    wanted = users(channels=["news:*"])
+    if role.try_sh("redis-cli --version | grep -q ' 6.0'")[0] == 0:
+        run = role.play(redis_instances=wanted)
+        assert (run.failed, "because of ACL errors" in run.words) == (1, True)
+    else:
+        assert role.play(redis_instances=wanted).changed == 1
+        assert as_user(role, "worker", WORKER, "PUBLISH", "news:1", "x") == "0"
+        assert "NOPERM" in as_user(role, "worker", WORKER, "PUBLISH", "others:1", "x")
+    assert role.play().failed == 0
 
 
 def test_settings_are_in_effect(role: RoleHost) -> None:
@@ -104,7 +253,7 @@ def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None
 
 def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> None:
     owned = role.owned()
-    assert len(owned) == 4
+    assert len(owned) == 10
     damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"))
     for path, damage in zip(owned, damages, strict=False):
         before = role.sh(f"cat {path}; stat -c '%a %U' {path}")
@@ -113,7 +262,8 @@ def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> Non
         named = role.play(entry="check").words
         assert f"differing: {path}" in named, damage
         assert ": stopped: " not in named, damage
-        assert ": ill: " not in named, damage
+        # what asks for health is gone itself
+        assert (": ill: " in named) is (damage.startswith("rm") and path.endswith("server.sh")), damage
         assert role.play().changed == 1, damage
         assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before, damage
     role.sh(f"systemctl stop {PLAIN}; systemctl disable {SECURE}")
@@ -133,7 +283,7 @@ def test_what_runs_and_refuses_its_clients_is_ill_and_not_differing(role: RoleHo
         named = role.play(entry="check").words
     finally:
         role.sh(f"{client} -a by-hand --no-auth-warning CONFIG SET requirepass ''")
-    assert "redis-plain: ill: command redis-cli PING: exit status 1: NOAUTH Authentication required." in named
+    assert "server.sh health: exit status 1: NOAUTH Authentication required." in named
     assert ": stopped: " not in named
     assert ": differing: " not in named
     assert role.play(entry="check").code == 0
@@ -142,7 +292,7 @@ def test_what_runs_and_refuses_its_clients_is_ill_and_not_differing(role: RoleHo
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"settings": {"maxmemory-policy": "nonsense"}}, "redis-server refused the new"),
+        ({"settings": {"maxmemory-policy": "nonsense"}}, "server.sh try refused the new configuration"),
         ({"settings": {"no-such-directive": 1}}, "no-such-directive"),
         ({"tls": {**TLS, "key": "/etc/role-test/stranger.key"}}, "key values mismatch"),
         ({"tls": {**TLS, "certificate": "/etc/role-test/nowhere.pem"}}, "No such file"),
@@ -171,6 +321,14 @@ def test_what_redis_refuses_never_replaces_what_it_takes(role: RoleHost, changed
         ({"addresses": ["ms1.example"]}, "redis_instances[0]: addresses[0]: 'ms1.example' is no numeric address"),
         ({"addresses": []}, "redis_instances[0]: addresses: expected"),
         ({"tls": None, "addresses": ["10.9.9.9"]}, "say allow_unauthenticated: true"),
+        (
+            {"tls": {**TLS, "client_ca": None, "server_ca": "/etc/role-test/ca.pem"}},
+            "is reached by others, and nobody is asked who they are: give tls.client_ca or users",
+        ),
+        (
+            {"tls": None, "users": [{"name": "one", "secret": "one"}], "addresses": ["10.9.9.9"]},
+            "without tls passwords can be read on the way: give tls",
+        ),
         (
             {"settings": {"requirepass": "CANARY-x"}},
             "settings.requirepass: can't be set: it would be a secret in a file for all to read",

@@ -21,6 +21,8 @@ _OURS = {
     "port": "port",
     "tls-port": "port",
     "protected-mode": "allow_unauthenticated",
+    "aclfile": "users",
+    "user": "users",
     "appendonly": "persistence",
     "save": "persistence",
     "tls-cert-file": "tls",
@@ -33,7 +35,6 @@ _OURS = {
 _BY_SYSTEMD = "systemd runs the server"
 _SECRET = "it would be a secret in a file for all to read"  # noqa: S105 - a message
 _REFUSED = {
-    "aclfile": "the role doesn't manage it",
     "daemonize": _BY_SYSTEMD,
     "dir": "data lie in the unit's state directory",
     "include": "the configuration is one file",
@@ -48,7 +49,6 @@ _REFUSED = {
     "tls-client-key-file-pass": _SECRET,
     "tls-key-file-pass": _SECRET,
     "unixsocket": "the server listens on its addresses only",
-    "user": _SECRET,
 }
 
 
@@ -60,18 +60,87 @@ def _reserved(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _open(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    if values.get("tls") or values["allow_unauthenticated"]:
+    if (values.get("tls") or {}).get("client_ca") or values["users"] or values["allow_unauthenticated"]:
         return []
     return [
         (
             ("addresses", index),
-            f"'{address}' is reached by others, and without tls nobody is asked who they are: give tls, "
+            f"'{address}' is reached by others, and nobody is asked who they are: give tls.client_ca or users, "
             "listen on 127.0.0.1, or say allow_unauthenticated: true",
         )
         for index, address in enumerate(values["addresses"])
         if not is_loopback(address)
     ]
 
+
+def _unencrypted(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    if values.get("tls") or not values["users"] or values["allow_unencrypted"]:
+        return []
+    return [
+        (
+            ("addresses", index),
+            f"'{address}' is reached by others, and without tls passwords can be read on the way: give tls, "
+            "listen on 127.0.0.1, or say allow_unencrypted: true",
+        )
+        for index, address in enumerate(values["addresses"])
+        if not is_loopback(address)
+    ]
+
+
+def _asked(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    names = [user["name"] for user in values["users"]]
+    breaches: list[tuple[Path, str]] = [
+        (("users", index, "name"), f"'{name}' stands there twice")
+        for index, name in enumerate(names)
+        if name in names[:index]
+    ]
+    if names and values["allow_unauthenticated"]:
+        breaches.append((("allow_unauthenticated",), "with users everybody is asked who they are: leave it out"))
+    return breaches
+
+
+def _whose(tls: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    unknown = "client_ca" not in tls and "server_ca" not in tls
+    return [(("server_ca",), "is missing: without client_ca, the CA of the certificate")] if unknown else []
+
+
+_PATTERN = Text(
+    max_length=200,
+    pattern=r"[!#-&(-\[\]-~]+",
+    pattern_name="a pattern such as jobs:*, without white space, quotes and \\",
+)
+
+_USER = Section(
+    {
+        "name": Key(
+            Text(
+                max_length=63,
+                pattern=r"(?!(?:default|fedlearn)\Z)[A-Za-z0-9][A-Za-z0-9._-]*",
+                pattern_name="a login: letters, digits, '.', '_', '-', and neither default nor fedlearn",
+            ),
+            "The login.",
+            required=True,
+        ),
+        "secret": Key(Text(format="secret"), "Name of the secret that is its password.", required=True),
+        "in_turn": Key(
+            Boolean(),
+            "Its password can be replaced while it is connected: meanwhile the former one and the next are valid.",
+            default=False,
+        ),
+        "commands": Key(
+            Items(
+                Text(
+                    pattern=r"[+-](?:@[a-z]+|[a-z-]+(?:\|[a-z-]+)?)",
+                    pattern_name="a rule of commands, such as +@read, -@dangerous or +config|get",
+                )
+            ),
+            "What it may do, later rules over earlier ones.",
+            default=["+@all", "-@admin", "-@dangerous"],
+        ),
+        "keys": Key(Items(_PATTERN), "Which keys it reaches.", default=["*"]),
+        "channels": Key(Items(_PATTERN), "Which channels it reaches; from Redis 6.2 on (Debian 12).", default=[]),
+    }
+)
 
 INSTANCE = Section(
     {
@@ -87,24 +156,35 @@ INSTANCE = Section(
             Section(
                 {
                     "certificate": Key(
-                        FILE, "Certificate, then intermediates; of both usages, server and client.", required=True
+                        FILE,
+                        "Certificate, then intermediates; with client_ca of both usages, server and client.",
+                        required=True,
                     ),
                     "key": Key(FILE, "Its key; only root needs to read it.", required=True),
                     "client_ca": Key(
-                        FILE, "Redis takes every certificate of this CA, so one CA for one Redis.", required=True
+                        FILE,
+                        "With it nobody comes in without a certificate of this CA. Redis takes all of them, so one CA "
+                        "for one Redis.",
                     ),
                     "server_ca": Key(
                         FILE, "CA of the server's own certificate, where it is another one than client_ca."
                     ),
-                }
+                },
+                rules=(Rule("The server's certificate can be checked.", _whose),),
             ),
-            "Nothing but TLS with a client certificate; without it plain.",
+            "Nothing but TLS; without it plain.",
+        ),
+        "users": Key(
+            Items(_USER),
+            "Who may come, by a password; with client_ca a certificate is needed, too. Nobody else comes in.",
+            default=[],
         ),
         "allow_unauthenticated": Key(
             Boolean(),
-            "Without tls, be open to everybody who reaches the addresses (MindSpore knows no password).",
+            "Be open to everybody who reaches the addresses (MindSpore knows no password).",
             default=False,
         ),
+        "allow_unencrypted": Key(Boolean(), "With users and without tls, serve others than this host.", default=False),
         "settings": Key(
             Table(Text(pattern=r"[a-z][a-z0-9-]*", pattern_name="the name of a directive"), _VALUE),
             "Directives of redis.conf; a list is a directive with several words.",
@@ -114,6 +194,8 @@ INSTANCE = Section(
     rules=(
         Rule("Directives that the role sets, or that would break it, are no settings.", _reserved),
         Rule("Open beyond loopback only when told.", _open),
+        Rule("Passwords cross the network only with TLS, unless told.", _unencrypted),
+        Rule("Users are who may come.", _asked),
     ),
 )
 
