@@ -545,6 +545,36 @@ def test_any_moment_since_the_copy_of_a_server_comes_back(role: RoleHost, tmp_pa
     assert role.play().changed == 0
 
 
+@pytest.mark.parametrize(("step", "rows"), [("parted", "2"), ("swapped", "1")])
+def test_a_restore_that_was_killed_leaves_one_whole_server(
+    role: RoleHost, tmp_path: Path, step: str, rows: str
+) -> None:
+    """The former one until the restored one is in its place, and never an empty one."""
+    only = {"postgresql_instances": [PLAIN]}
+    plain(role, "CREATE TABLE rows AS SELECT 1 AS n")
+    home = "/var/lib/fedlearn-pg-plain"
+    try:
+        assert role.play(entry="backup", postgresql_backup_directory=str(tmp_path), **only).code == 0
+        (file,) = tmp_path.glob("host/postgresql-*.tar")
+        plain(role, "INSERT INTO rows VALUES (2)")
+        role.sh(f"echo 'kill {step} pg-plain' >/run/fedlearn-test-kill")
+        killed = role.play(entry="restore", postgresql_restore_from=str(file), **only)
+        assert killed.code == 2, killed.text
+        assert role.try_sh("test -e /run/fedlearn-test-kill")[0] == 1
+        assert role.sh(f"ls {home}/former").strip()
+        assert role.play().code == 0
+        assert plain(role, "SELECT count(*) FROM rows") == rows
+        assert role.try_sh(f"test -e {home}/former")[0] == 1
+        again = role.play(entry="restore", postgresql_restore_from=str(file), **only)
+        assert again.code == 0, again.text
+        assert plain(role, "SELECT count(*) FROM rows") == "1"
+        assert role.sh(f"ls -A {home}").split() == ["archive", "data"]
+        assert role.play().changed == 0
+    finally:
+        role.sh("rm -f /run/fedlearn-test-kill")
+        plain(role, "DROP TABLE rows")
+
+
 def test_a_restore_that_fails_leaves_the_data(role: RoleHost, tmp_path: Path) -> None:
     assert "which file of" in role.play(entry="restore").words
     assert client(role, "CREATE TABLE kept AS SELECT 5 AS n", "survey_a", "first")[0] == 0

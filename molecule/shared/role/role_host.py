@@ -93,8 +93,10 @@ class RoleHost:
         return Run(done.stdout, done.returncode, changed, failed)
 
     def secrets(self, *names: str, turn: str = "none") -> dict[str, str]:
-        """Makes secrets of party lab that come in turns, or goes on with their turns; all values there are then."""
+        """Makes secrets of party lab anew that come in turns, or goes on with their turns; all values there are then."""
         room = os.environ["FEDLEARN_ROLE_STATE"]
+        if turn == "none":
+            Path(room, ".secrets", "lab.yml").unlink(missing_ok=True)
         wanted = [{"name": name, "party": "lab", "in_turn": True} for name in names]
         said = json.dumps({"secrets": wanted, "state_directory": room, "turn": turn})
         self._run("ansible", "localhost", "-m", "fedlearn.infra.secrets", "-a", said, ANSIBLE_BECOME="false")
