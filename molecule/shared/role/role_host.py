@@ -93,7 +93,7 @@ class RoleHost:
         return Run(done.stdout, done.returncode, changed, failed)
 
     def secrets(self, *names: str, turn: str = "none") -> dict[str, str]:
-        """Makes secrets of party lab anew that come in turns, or goes on with their turns; all values there are then."""
+        """Makes secrets of party lab anew that come in turns, or goes on with their turns; all values there are."""
         room = os.environ["FEDLEARN_ROLE_STATE"]
         if turn == "none":
             Path(room, ".secrets", "lab.yml").unlink(missing_ok=True)

@@ -411,8 +411,19 @@ VARIABLES: Mapping[str, Key] = {
 }
 """All variables of the role."""
 
-# no PACKAGES: the role installs its own, since a file has to be there meanwhile
+# the first installation would make a cluster, for the next boot to start on port 5432
+_MEANWHILE = {"path": "/etc/postgresql-common/createcluster.d/fedlearn.conf", "content": "create_main_cluster = off\n"}
+
+
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What present instances need of the distribution."""
+    if not any(is_present(instance) for instance in values["postgresql_instances"]):
+        return {"names": []}
+    return {"names": values["postgresql_packages"], "during": [_MEANWHILE]}
+
+
 ROLES = {"postgresql": VARIABLES}
+PACKAGES = {"postgresql": _packages}
 INFRASTRUCTURE = {"postgresql": "data"}
 INSTANCES = {"postgresql_instances": check}
 LISTENING = {"postgresql_instances": listening}

@@ -194,8 +194,19 @@ VARIABLES: Mapping[str, Key] = {
 }
 """All variables of the role."""
 
-# no PACKAGES: the role installs its own, since a file has to be there meanwhile
+# a unit without [Install]: the package's own, which listens on every address, isn't enabled for the next boot
+_MEANWHILE = {"path": "/etc/systemd/system/docker-registry.service", "content": ""}
+
+
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What present instances need of the distribution."""
+    if not any(is_present(instance) for instance in values["registry_instances"]):
+        return {"names": []}
+    return {"names": values["registry_packages"], "during": [_MEANWHILE]}
+
+
 ROLES = {"registry": VARIABLES}
+PACKAGES = {"registry": _packages}
 INFRASTRUCTURE = {"registry": "data"}
 INSTANCES = {"registry_instances": check}
 LISTENING = {"registry_instances": listening}

@@ -1292,6 +1292,18 @@ def asked(roles: list[str], values: dict[str, Any]) -> dict[str, list[Any]]:
     return {option: items for option, items in packages(roles, values).items() if items}
 
 
+def test_what_keeps_a_package_from_starting_its_own_server_is_asked_for_with_it() -> None:
+    """So one call for all roles of a host brings these, too."""
+    values = {
+        "postgresql_instances": [{"name": "a"}, {"name": "b"}],
+        "registry_instances": [{"name": "images", "users": []}],
+    }
+    found = asked(["postgresql", "registry"], values)
+    assert {"postgresql", "docker-registry"} < set(found["names"])
+    assert [one["path"].rpartition("/")[2] for one in found["during"]] == ["fedlearn.conf", "docker-registry.service"]
+    assert asked(["postgresql", "registry"], {"postgresql_instances": [{"name": "a", "state": "absent"}]}) == {}
+
+
 def test_packages_are_asked_for_once_and_by_what_is_present() -> None:
     values = {
         "redis_instances": [{"name": "a"}, {"name": "b"}],
