@@ -34,6 +34,10 @@ options:
         P(fedlearn.infra.secret#lookup) gives them with C(turns=true). A login whose turn has none is left out.
     type: dict
     default: {}
+  collections:
+    description: Also name a registry whose last collection of garbage failed.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -80,6 +84,10 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._turns import settl
 REPOSITORY = "/v2/fedlearn-health"
 SECONDS = 20
 BLOB = b"{}"
+NOT_COLLECTED = (
+    "the last collection of garbage failed: journalctl -t registry-collect says why, and "
+    "systemctl start fedlearn-{}-collect tries again"
+)
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -189,6 +197,13 @@ def told(content: bytes) -> str:
         return ""
 
 
+def failed_collections(module: AnsibleModule) -> list:
+    """Units whose last collection failed."""
+    listed = ["systemctl", "list-units", "--plain", "--no-legend", "--full", "--state=failed"]
+    _code, output, _errors = module.run_command([*listed, "fedlearn-*-collect.service"], check_rc=True)
+    return [line.split()[0] for line in output.splitlines() if line.strip()]
+
+
 def main() -> None:
     """Probes each registry; what is wrong with one leaves the others alone."""
     module = AnsibleModule(
@@ -196,15 +211,19 @@ def main() -> None:
             "registries": {"type": "list", "elements": "dict", "required": True},
             "passwords": {"type": "dict", "default": {}, "no_log": True},
             "turns": {"type": "dict", "default": {}, "no_log": True},
+            "collections": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     ill = {}
+    failed = failed_collections(module) if module.params["collections"] else []
     for instance in module.params["registries"]:
         try:
             Registry(instance, module.params["passwords"], module.params["turns"]).probe(not module.check_mode)
         except (WrongAnswerError, OSError, http.client.HTTPException) as error:
             ill[instance["name"]] = str(error) or type(error).__name__
+        if f"fedlearn-{instance['name']}-collect.service" in failed:
+            ill.setdefault(instance["name"], NOT_COLLECTED.format(instance["name"]))
     module.exit_json(changed=False, ill=ill)
 
 

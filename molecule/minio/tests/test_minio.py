@@ -582,6 +582,29 @@ def test_a_new_host_gets_the_objects_back(
             clients(name, secret).ask("DELETE", f"/{bucket}/{key}")
 
 
+def test_the_playbooks_bring_and_restore_it(
+    role: RoleHost, clients: Clients, keys: tuple[str, str], tmp_path: Path
+) -> None:
+    fill(clients("imaging_a", "first"), "imaging")
+    before = content(clients.admin, "imaging")
+    place = ["-e", f"fedlearn_backup_directory={tmp_path}"]
+    bare = role.playbook("backup", *place)
+    assert (bare.code, "for whose key is the backup encrypted?" in bare.words) == (2, True), bare.text
+    run = role.playbook("backup", *place, "-e", f"fedlearn_backup_recipient={keys[0]}")
+    assert run.code == 0, run.text
+    (file,) = tmp_path.glob("host/minio-*.tar.age")
+    assert file.read_bytes()[:21] == b"age-encryption.org/v1"
+    clients.admin.ask("PUT", "/imaging/later", body=b"goes")
+    lacking = role.playbook("restore", "-e", f"from={tmp_path}")
+    assert (lacking.code, "which secret is the key it is encrypted for" in lacking.words) == (2, True), lacking.text
+    restore = ["restore", "-e", f"from={tmp_path}", "-e", "fedlearn_backup_secret=key"]
+    run = role.playbook(*restore, canary_key=keys[1])
+    assert run.code == 0, run.text
+    assert content(clients.admin, "imaging") == before
+    for key in before:
+        clients("imaging_a", "first").ask("DELETE", f"/imaging/{key}")
+
+
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
     assert role.play(entry="remove", minio_remove_data=True).changed == 2
     assert role.play(entry="remove", minio_remove_data=True).changed == 0

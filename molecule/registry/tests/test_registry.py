@@ -450,6 +450,20 @@ def test_garbage_is_collected_and_nothing_else(role: RoleHost) -> None:
     assert role.play(entry="check").code == 0
 
 
+def test_a_collection_that_failed_is_named(role: RoleHost) -> None:
+    room = f"/run/systemd/system/{COLLECT}.d"
+    role.sh(f"mkdir -p {room} && printf '[Service]\nExecStartPre=/bin/false\n' >{room}/fails.conf")
+    try:
+        role.sh(f"systemctl daemon-reload; ! systemctl start {COLLECT}")
+        run = role.play(entry="check")
+        assert "reg-full: ill: the last collection of garbage failed: journalctl -t registry-collect" in run.words
+        assert "reg-plain" not in run.words.partition("TASK [fedlearn.infra.registry : Name those")[2]
+        assert role.play().changed == 0
+    finally:
+        role.sh(f"rm -r {room}; systemctl daemon-reload; systemctl start {COLLECT}")
+    assert role.play(entry="check").code == 0
+
+
 def test_while_garbage_is_collected_it_is_pulled_from_and_not_pushed_to(role: RoleHost, tmp_path: Path) -> None:
     client = Client(role)
     client.push("one/kept", "v1", "kept")

@@ -80,7 +80,27 @@ class RoleHost:
         }
         book = ROOM / f"{self.set}-{self.role}.yml"
         book.write_text(json.dumps([play]))
-        command = ["ansible-playbook", "-i", str(self._inventory), str(book), *arguments]
+        return self._ended(["ansible-playbook", "-i", str(self._inventory), str(book), *arguments], most)
+
+    def playbook(self, name: str, *arguments: str, **variables: Any) -> Run:
+        """Runs a playbook of the collection, on a federation that has this host, its role and nothing else."""
+        given = {
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "fedlearn_federation": "alone",
+            "fedlearn_stages": {"data": [self.role]},
+            "fedlearn_stacks": {"alone": {"kind": "none", "roles": [self.role]}},
+            "fedlearn_stack_names": ["alone"],
+            "fedlearn_build": str(ROOM / f"{self.set}.build"),
+            **self.variables,
+            **variables,
+        }
+        there = json.loads(self._inventory.read_text())["all"]["hosts"]
+        inventory = ROOM / f"{self.set}-{self.role}-federation.json"
+        inventory.write_text(json.dumps({"federation_hosts": {"hosts": there, "vars": given}}))
+        return self._ended(["ansible-playbook", "-i", str(inventory), f"fedlearn.infra.{name}", *arguments], None)
+
+    def _ended(self, command: list[str], most: int | None) -> Run:
+        """How a command ends that runs a playbook."""
         if most is not None:
             counting = [sys.executable, str(CHECKOUT / "tests" / "support" / "counting.py"), "--most", str(most), "--"]
             command = [*counting, str(Path(sys.executable).with_name(command[0])), *command[1:]]

@@ -421,3 +421,29 @@ def test_of_clusters_values_and_health_are_looked_at_and_nothing_that_a_machine_
     listed = re.findall(r": ([^\n]+?)\tTAGS: .*\n.*pattern: (.*)\n.*hosts \(\d+\):((?:\n {6}\S+)*)", ended.stdout)
     on_clusters = {name for name, pattern, hosts in listed if "cluster-kc" in hosts and "localhost" not in pattern}
     assert on_clusters == wanted, ended.stdout
+
+
+@pytest.mark.slow
+def test_a_role_that_can_not_encrypt_writes_nothing_in_clear(tmp_path: Path) -> None:
+    """None of those that are there is such a role; one without data stands in for it."""
+    book = tmp_path / "playbooks/one.yml"
+    book.parent.mkdir()
+    (tmp_path / "roles").symlink_to(CHECKOUT / "roles")
+    told = {"that": "fedlearn_checks == [wanted]"}
+    refused = "redis can't encrypt its backup: leave out fedlearn_backup_recipient for its hosts"
+    one = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars": {
+            "fedlearn_role": "redis",
+            "fedlearn_backup_recipient": "age1",
+            "wanted": {"name": "redis", "passed": False, "detail": refused},
+        },
+        "tasks": [
+            {"ansible.builtin.include_tasks": str(PLAYBOOKS / "tasks/backup.yml")},
+            {"ansible.builtin.assert": told},
+        ],
+    }
+    book.write_text(json.dumps([one]))
+    ended = run(tmp_path, "ansible-playbook", book)
+    assert ended.returncode == 0, ended
