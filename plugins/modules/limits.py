@@ -7,13 +7,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: limits
-short_description: Open files of login sessions and kernel parameters, raised as far as the machine allows
+short_description: Limits of login sessions and kernel parameters, raised as far as the machine allows
 description:
   - Writes C(/etc/security/limits.d/zz-fedlearn.conf) for all users and for root, and C(/etc/sysctl.d/zz-fedlearn.conf).
   - A value is tried before it is written. What the machine refuses is never written, since C(pam_limits) could then
     refuse every login; the nearest value it allows is written instead, and both are returned.
-  - A new session of an ordinary user and one of root must then be possible and have the limit; otherwise the former
-    file is put back and the module fails.
+  - A new session of an ordinary user and one of root must then be possible and have the limit, and so must a new
+    connection, with all that Ansible needs to become root; otherwise the former file is put back and the module fails.
+    The host does that by itself 30 seconds later where nobody gets in any more.
+  - Who has an entry with a lower limit in another file is named in C(zz-fedlearn.conf), too, since what is said of a
+    user or a group wins over what is said of all.
   - Values are only raised. Several federations share the files; the highest value counts, and each withdraws its own.
 version_added: 0.1.0
 author:
@@ -27,10 +30,21 @@ options:
     description: Open files a session is to have.
     type: int
     default: 65535
+  nproc:
+    description: Processes a session may have at least; V(0) asks for nothing. Written only where it would have fewer.
+    type: int
+    default: 0
   sysctls:
     description: Kernel parameters and the least value each is to have.
     type: dict
     default: {}
+  ephemeral_ports:
+    description: Ports that the host is to have for connections of its own, from C(first) to C(last). Only ever widened.
+    type: dict
+    default: {}
+    suboptions:
+      first: {description: The lowest., type: int}
+      last: {description: The highest; goes with C(first)., type: int}
   state:
     description: V(absent) withdraws what O(federation) asked for; the files go with the last one.
     type: str
@@ -41,6 +55,11 @@ options:
     type: str
   verify:
     description: Measure new sessions also when nothing changes.
+    type: bool
+    default: false
+  confirm:
+    description:
+      - Keep what was written, now that a new connection was made. The action plugin says so; nobody else needs to.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -71,7 +90,16 @@ nofile:
     asked: {description: The highest value asked for., type: int}
     soft: {description: The value written., type: int}
     hard: {description: The hard limit written; never lower than sessions had before., type: int}
-    sessions: {description: Soft limit of a new session by user., type: dict}
+    workers: {description: How many workers that carries., type: int}
+    sessions: {description: Soft limits of new sessions by user; C(login) is what confirmed it., type: dict}
+nproc:
+  description: Processes that are written, 0 where sessions have as many anyway.
+  returned: always
+  type: int
+unconfirmed:
+  description: Whether the host puts the former limits back unless a new connection confirms these.
+  returned: when new sessions were limited otherwise than before
+  type: bool
 sysctls:
   description: Kernel parameters that are kept raised, with their values.
   returned: always
@@ -93,11 +121,13 @@ refused:
   elements: str
 """
 
+import glob
 import json
 import os
 import platform
 import re
 import resource
+import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -106,7 +136,13 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service.files impo
 
 LIMITS = "/etc/security/limits.d/zz-fedlearn.conf"
 SYSCTLS = "/etc/sysctl.d/zz-fedlearn.conf"
+OTHERS = ("/etc/security/limits.conf", "/etc/security/limits.d/*.conf")
 CLAIMS = "/var/lib/fedlearn/limits.json"
+UNDO = "/run/fedlearn-limits"
+UNDO_UNIT = "fedlearn-limits-undo"
+CONFIRM_SECONDS = 30
+PORTS = "net.ipv4.ip_local_port_range"
+PER_WORKER, RESERVE = 5, 512  # as the filter nofile_limit counts
 HEAD = "# Managed by the fedlearn.infra.limits role: changes made here are put back.\n"
 USERS = ("nobody", "root")
 
@@ -136,12 +172,12 @@ def is_as_wanted(path: str, text: str | None) -> bool:
     return (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (0, 0, 0o644)
 
 
-def may_have(number: int) -> bool:
+def may_have(number: int, what: int = resource.RLIMIT_NOFILE) -> bool:
     """Whether a process may have this limit; tried in a child."""
     child = os.fork()
     if child == 0:
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+            resource.setrlimit(what, (number, number))
         except (OSError, ValueError):
             os._exit(1)
         os._exit(0)
@@ -157,18 +193,31 @@ def allowed(number: int) -> int:
     return max(fitting, default=min(ceilings))
 
 
-def usual_hard(module: AnsibleModule) -> int:
-    """The hard limit that systemd gives services, and so sessions, without this module."""
-    code, output, _errors = module.run_command(["systemctl", "show", "--property=DefaultLimitNOFILE", "--value"])
+def usual(module: AnsibleModule, what: str) -> int:
+    """A limit that systemd gives services, and so sessions, without this module; 0 where it isn't a number."""
+    code, output, _errors = module.run_command(["systemctl", "show", f"--property=DefaultLimit{what}", "--value"])
     word = output.strip()
     return int(word) if code == 0 and word.isdigit() else 0
 
 
-def limits_text(soft: int, hard: int) -> str:
+def with_less(item: str, number: int) -> list[str]:
+    """Whom other files give less than that: users, groups, all."""
+    found: list[str] = []
+    for path in [path for pattern in OTHERS for path in sorted(glob.glob(pattern)) if path != LIMITS]:
+        for line in (read(path) or "").splitlines():
+            words = line.partition("#")[0].split()
+            if len(words) == 4 and words[2] == item and words[3].isdigit() and int(words[3]) < number:
+                found.append(words[0])
+    return [who for who in dict.fromkeys(found) if not who.startswith("%")]
+
+
+def limits_text(soft: int, hard: int, nproc: int) -> str:
     """The file for pam_limits. It doesn't count root among all users, so root is named."""
-    return HEAD + "".join(
-        f"{who} {kind} nofile {number}\n" for who in ("*", "root") for kind, number in (("soft", soft), ("hard", hard))
-    )
+    files_of = ["*", "root", *(who for who in with_less("nofile", soft) if who not in ("*", "root"))]
+    lines = [f"{who} {kind} nofile {number}\n" for who in files_of for kind, number in (("soft", soft), ("hard", hard))]
+    if nproc:
+        lines += [f"{who} - nproc {nproc}\n" for who in dict.fromkeys(["*", *with_less("nproc", nproc)])]
+    return HEAD + "".join(lines)
 
 
 class RefusedError(Exception):
@@ -196,6 +245,44 @@ def measure(module: AnsibleModule, soft: int) -> dict[str, int]:
     return sessions
 
 
+def arm(module: AnsibleModule) -> None:
+    """Has the host put its present limits back, unless somebody comes and confirms the next ones."""
+    disarm(module)
+    os.mkdir(UNDO, 0o700)
+    former = read(LIMITS)
+    if former is not None:
+        write(f"{UNDO}/former", former)
+    back = f"if [ -e {UNDO}/former ]; then mv {UNDO}/former {LIMITS}; else rm -f {LIMITS}; fi; rm -rf {UNDO}"
+    timer = ["systemd-run", "--quiet", "--collect", f"--unit={UNDO_UNIT}", f"--on-active={CONFIRM_SECONDS}"]
+    module.run_command([*timer, "/bin/sh", "-c", back], check_rc=True)
+
+
+def disarm(module: AnsibleModule) -> None:
+    """Keeps the present limits."""
+    module.run_command(["systemctl", "stop", f"{UNDO_UNIT}.timer"])
+    shutil.rmtree(UNDO, ignore_errors=True)
+
+
+def undo(module: AnsibleModule) -> None:
+    """Puts the former limits back at once."""
+    write(LIMITS, read(f"{UNDO}/former"))
+    disarm(module)
+
+
+def confirm(module: AnsibleModule) -> dict:
+    """What this very connection has is what a new login has."""
+    if not os.path.isdir(UNDO):
+        seconds = f"no new connection was made within {CONFIRM_SECONDS} seconds"
+        raise RefusedError(f"{seconds}; the former limits were put back")
+    found = re.search(r"^\* soft nofile (\d+)$", read(LIMITS) or "", re.MULTILINE)
+    number = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if found and number != resource.RLIM_INFINITY and number < int(found[1]):
+        undo(module)
+        raise RefusedError(f"a new login has {number} open files, not {found[1]}; the former limits were put back")
+    disarm(module)
+    return {"changed": True, "nofile": {"sessions": {"login": number}}}
+
+
 class Claims:
     """What each federation asked for, and which kernel parameters had to be raised for it."""
 
@@ -203,7 +290,8 @@ class Claims:
         content = json.loads(read(CLAIMS) or '{"claims": {}, "raised": []}')
         self.by_federation: dict[str, dict] = content["claims"]
         # either file may have been lost
-        self.raised = set(content["raised"]) | set(re.findall(r"^(\S+) = \d+$", read(SYSCTLS) or "", re.MULTILINE))
+        lines = re.findall(r"^(\S+) = \d+(?: \d+)?$", read(SYSCTLS) or "", re.MULTILINE)
+        self.raised = set(content["raised"]) | set(lines)
 
     def highest(self) -> tuple[int, dict[str, int]]:
         """The highest of each value."""
@@ -211,7 +299,16 @@ class Claims:
         for claim in self.by_federation.values():
             for name, number in claim["sysctls"].items():
                 sysctls[name] = max(number, sysctls.get(name, 0))
-        return max((claim["nofile"] for claim in self.by_federation.values()), default=0), sysctls
+        return self.most("nofile"), sysctls
+
+    def most(self, what: str) -> int:
+        """The highest number asked for."""
+        return max((claim.get(what, 0) for claim in self.by_federation.values()), default=0)
+
+    def ports(self) -> tuple[int, int] | None:
+        """The ports that all of what was asked for lies in."""
+        asked = [claim["ports"] for claim in self.by_federation.values() if claim.get("ports")]
+        return (min(first for first, _last in asked), max(last for _first, last in asked)) if asked else None
 
     def text(self) -> str | None:
         """What CLAIMS is to hold."""
@@ -245,6 +342,26 @@ def raise_sysctl(module: AnsibleModule, name: str, least: int, claims: Claims) -
     return lower, f"{name} = {least}\n" if name in claims.raised else None, None
 
 
+def widen_ports(module: AnsibleModule, wanted: tuple[int, int], claims: Claims) -> tuple[bool, str | None, str | None]:
+    """Widens the host's own ports where they are fewer. Returns as raise_sysctl() does."""
+    first, last = (int(word) for word in (read(sysctl_path(PORTS)) or "").split())
+    wider = min(first, wanted[0]), max(last, wanted[1])
+    narrow = wider != (first, last)
+    if narrow and not module.check_mode:
+        try:
+            with open(sysctl_path(PORTS), "w", encoding="ascii") as stream:
+                stream.write("{} {}".format(*wider))
+        except OSError as error:
+            return (
+                False,
+                None,
+                f"{PORTS}: {wanted} was asked for, it stays {first} {last} ({os.strerror(error.errno or 0)})",
+            )
+    if narrow:
+        claims.raised.add(PORTS)
+    return narrow, "{} = {} {}\n".format(PORTS, *wider) if PORTS in claims.raised else None, None
+
+
 class Plan:
     """What files are to hold, and what the machine refused."""
 
@@ -252,16 +369,19 @@ class Plan:
         self.refused: list[str] = []
         self.raised: list[str] = []
         self.asked, wanted = claims.highest()
-        self.soft = self.hard = 0
+        self.soft = self.hard = self.workers = self.nproc = 0
         texts: dict[str, str | None] = {LIMITS: None}
         if self.asked:
             self.soft = allowed(self.asked)
-            self.hard = max(self.soft, allowed(usual_hard(module) or self.soft))
-            texts[LIMITS] = limits_text(self.soft, self.hard)
+            self.hard = max(self.soft, allowed(usual(module, "NOFILE") or self.soft))
+            self.workers = max(self.soft - RESERVE, 0) // PER_WORKER
+            self.nproc = self._processes(module, claims.most("nproc"))
+            texts[LIMITS] = limits_text(self.soft, self.hard, self.nproc)
             if self.soft < self.asked:
                 self.refused.append(
-                    f"nofile: {self.asked} was asked for, this machine allows {self.soft}: raise fs.nr_open, "
-                    "in a container its own limit (--ulimit nofile=), or ask for less (limits_nofile)"
+                    f"nofile: {self.asked} was asked for, this machine allows {self.soft}, enough for {self.workers} "
+                    "workers: raise fs.nr_open, in a container its own limit (--ulimit nofile=), or ask for less "
+                    "(limits_nofile)"
                 )
         self.sysctls: dict[str, int] = {}
         lines = []
@@ -272,10 +392,27 @@ class Plan:
             if line:
                 lines.append(line)
                 self.sysctls[name] = least
-        claims.raised &= set(self.sysctls)
+        ports = claims.ports()
+        if ports:
+            widened, line, why = widen_ports(module, ports, claims)
+            self.raised += [PORTS] if widened else []
+            self.refused += [why] if why else []
+            lines += [line] if line else []
+        claims.raised &= {*self.sysctls, *([PORTS] if ports else [])}
         texts[SYSCTLS] = HEAD + "".join(lines) if lines else None
         texts[CLAIMS] = claims.text()
         self.texts = texts
+
+    def _processes(self, module: AnsibleModule, asked: int) -> int:
+        """The processes to write: none where sessions have as many anyway, or may not have them."""
+        if not asked or (usual(module, "NPROCSoft") >= asked and not with_less("nproc", asked)):
+            return 0
+        if may_have(asked, resource.RLIMIT_NPROC):
+            return asked
+        self.refused.append(
+            f"nproc: {asked} was asked for, and this machine doesn't allow it: ask for less (limits_nproc)"
+        )
+        return 0
 
     def differing(self) -> list[str]:
         """Files that aren't as they are to be."""
@@ -284,7 +421,8 @@ class Plan:
 
 def settle(module: AnsibleModule, plan: Plan, differing: list[str]) -> dict[str, int]:
     """Writes what differs; new sessions must then be as asked, else the former limits are put back."""
-    former = read(LIMITS)
+    if LIMITS in differing:
+        arm(module)
     try:
         for path in (path for path in differing if path != CLAIMS):
             write(path, plan.texts[path])
@@ -292,7 +430,7 @@ def settle(module: AnsibleModule, plan: Plan, differing: list[str]) -> dict[str,
     except RefusedError as error:
         if LIMITS not in differing:
             raise
-        write(LIMITS, former)
+        undo(module)
         raise RefusedError(f"{error}; the former limits were put back") from None
     if CLAIMS in differing:
         write(CLAIMS, plan.texts[CLAIMS])
@@ -311,11 +449,20 @@ def whole_numbers(module: AnsibleModule) -> dict[str, int]:
 
 def run(module: AnsibleModule) -> dict:
     """Plans, writes, measures."""
+    if module.params["confirm"]:
+        return confirm(module)
+    if os.path.isdir(UNDO) and not module.check_mode:
+        undo(module)  # what a run wrote that nobody confirmed
     claims = Claims()
     if module.params["state"] == "absent":
         claims.by_federation.pop(module.params["federation"], None)
     else:
         claim = {"nofile": module.params["nofile"], "sysctls": whole_numbers(module)}
+        if module.params["nproc"]:
+            claim["nproc"] = module.params["nproc"]
+        ports = [module.params["ephemeral_ports"].get(end) for end in ("first", "last")]
+        if all(ports):
+            claim["ports"] = ports
         claims.by_federation[module.params["federation"]] = claim
     plan = Plan(module, claims)
     differing = plan.differing()
@@ -328,10 +475,14 @@ def run(module: AnsibleModule) -> dict:
         sessions = settle(module, plan, differing)
     elif module.params["verify"] and not differing:
         sessions = measure(module, plan.soft)
+    holds = {"asked": plan.asked, "soft": plan.soft, "hard": plan.hard, "workers": plan.workers, "sessions": sessions}
+    waiting = {"unconfirmed": True} if LIMITS in differing and not module.check_mode else {}
     return {
+        **waiting,
         "changed": bool(differing or plan.raised),
         "files": differing,
-        "nofile": {"asked": plan.asked, "soft": plan.soft, "hard": plan.hard, "sessions": sessions},
+        "nofile": holds,
+        "nproc": plan.nproc,
         "sysctls": plan.sysctls,
         "raised": plan.raised,
         "refused": plan.refused,
@@ -340,11 +491,16 @@ def run(module: AnsibleModule) -> dict:
 
 
 def main() -> None:
+    ends = {end: {"type": "int"} for end in ("first", "last")}
+    together = {"required_together": [["first", "last"]]}
     module = AnsibleModule(
         argument_spec={
             "federation": {"type": "str", "default": "default"},
             "nofile": {"type": "int", "default": 65535},
+            "nproc": {"type": "int", "default": 0},
             "sysctls": {"type": "dict", "default": {}},
+            "ephemeral_ports": {"type": "dict", "default": {}, "options": ends, **together},
+            "confirm": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "host": {"type": "str"},
             "verify": {"type": "bool", "default": False},
@@ -356,7 +512,7 @@ def main() -> None:
     except (RefusedError, ServiceError) as error:
         module.fail_json(msg=str(error))
     if result["changed"]:
-        for one in result["refused"]:
+        for one in result.get("refused", []):
             module.warn(f"{module.params['host'] or platform.node()}: {one}")
     module.exit_json(**result)
 

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,81 @@ def test_another_file_that_lowers_is_named_and_all_is_put_back(role: RoleHost) -
     assert role.try_sh(f"test -e {LIMITS}")[0] == 1
     role.sh("rm /etc/security/limits.d/zzz-theirs.conf")
     assert role.play().changed == 1
+
+
+def test_whom_another_file_names_is_named_too(role: RoleHost) -> None:
+    theirs = "/etc/security/limits.d/10-theirs.conf"
+    role.sh(f"printf 'nobody soft nofile 1000\\n@games - nproc 50\\n' >{theirs}")
+    try:
+        assert session(role, "nobody") == 1000
+        run = role.play(limits_nproc=60)
+        assert (run.code, run.changed) == (0, 1), run.text
+        assert session(role, "nobody") == allowed(role)
+        found = role.sh(f"grep -e nobody -e nproc {LIMITS}").splitlines()
+        assert [line.rpartition(" ")[0] for line in found] == [
+            "nobody soft nofile",
+            "nobody hard nofile",
+            "* - nproc",
+            "@games - nproc",
+        ]
+        assert role.play(limits_nproc=60).changed == 0
+    finally:
+        role.sh(f"rm {theirs}")
+    assert role.play().changed == 1
+    assert role.try_sh(f"grep -e nobody -e nproc {LIMITS}")[0] == 1
+
+
+def test_the_hosts_own_ports_are_only_widened(role: RoleHost) -> None:
+    read = "xargs </proc/sys/net/ipv4/ip_local_port_range"
+    before = role.sh(read).strip()
+    first, last = (int(word) for word in before.split())
+    try:
+        wider = {"first": first - 1000, "last": last - 1000}
+        assert role.play("--check", limits_ephemeral_ports=wider).changed == 1
+        assert role.play(limits_ephemeral_ports=wider).changed == 1
+        assert role.sh(read).strip() == f"{first - 1000} {last}"
+        assert f"net.ipv4.ip_local_port_range = {first - 1000} {last}" in role.sh(f"cat {SYSCTLS}")
+        assert role.play(limits_ephemeral_ports=wider).changed == 0
+    finally:
+        role.sh(f"echo {before} >/proc/sys/net/ipv4/ip_local_port_range")
+    assert role.play().changed == 1
+
+
+@pytest.mark.parametrize("service", ["sshd", "sudo"])
+def test_limits_with_which_nobody_comes_in_are_put_back_by_the_host(role: RoleHost, service: str) -> None:
+    """Sessions of `su` are well; who comes as users come is refused as long as the new file is there."""
+    refuses = "/usr/local/bin/refuses"
+    role.sh(f"rm {LIMITS}; printf '#!/bin/sh\\n[ ! -e {LIMITS} ]\\n' >{refuses}; chmod 755 {refuses}")
+    role.sh(
+        f"cp -p /etc/pam.d/{service} /root/kept; echo 'session required pam_exec.so {refuses}' >>/etc/pam.d/{service}"
+    )
+    run = role.play()
+    assert run.failed == 1, run.text
+    assert "with these limits nobody comes in and becomes root any more" in run.words
+    until_somebody_comes_in(role)
+    assert role.try_sh(f"ls {LIMITS} /run/fedlearn-limits")[1].count("No such file") == 2
+    role.sh(f"mv /root/kept /etc/pam.d/{service}; rm {refuses}")
+    assert role.play().changed == 1
+    assert role.try_sh("ls /run/fedlearn-limits; systemctl is-active fedlearn-limits-undo.timer")[0] != 0
+
+
+def until_somebody_comes_in(role: RoleHost) -> None:
+    for _turn in range(60):
+        time.sleep(2)
+        try:
+            if role.try_sh("true")[0] == 0:
+                return
+        except RuntimeError:  # no connection
+            continue
+    raise AssertionError("the host put nothing back")
+
+
+def test_a_new_login_has_what_was_written(role: RoleHost) -> None:
+    role.sh(f"rm {LIMITS}")
+    run = role.play("-v")
+    found = re.search(r"login: (\d+)", run.words)
+    assert found, run.text
+    assert int(found[1]) >= allowed(role)
 
 
 def test_federations_share_the_highest(role: RoleHost) -> None:

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from .._federation.schema import Choice, Integer, Key, Table, Text
+from .._federation.model import Path
+from .._federation.schema import PORT, Choice, Integer, Key, Rule, Section, Table, Text
 
 NOFILE = Integer(1024, 1_073_741_816)
 SYSCTLS = Table(
@@ -17,12 +19,37 @@ SYSCTLS = Table(
 )
 
 
+def _ends(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    if not values:
+        return []
+    missing = [end for end in ("first", "last") if end not in values]
+    if missing:
+        return [((missing[0],), "is missing: first and last go together")]
+    return [] if values["first"] < values["last"] else [(("last",), "is not above first")]
+
+
+_PORTS = Section(
+    {"first": Key(PORT, "The lowest."), "last": Key(PORT, "The highest.")},
+    rules=(Rule("A range has two ends.", _ends),),
+)
+
 VARIABLES: Mapping[str, Key] = {
     "limits_state": Key(
         Choice(("present", "absent")), "V(absent) withdraws what this federation asked for.", default="present"
     ),
     "limits_nofile": Key(
         NOFILE, "Open files each new session is to have, of ordinary users and of root.", default=65535
+    ),
+    "limits_nproc": Key(
+        Integer(0, 4_194_304),
+        "Processes each new session may have at least, written only where it would have fewer; 0 asks for nothing.",
+        default=0,
+    ),
+    "limits_ephemeral_ports": Key(
+        _PORTS,
+        "Ports that the host is to have for connections of its own; the range is only ever widened. Services listen on "
+        "none of them.",
+        default={},
     ),
     "limits_sysctls": Key(
         SYSCTLS,

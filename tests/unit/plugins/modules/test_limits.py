@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
@@ -17,13 +19,33 @@ def test_a_warning_names_host_and_way_out(monkeypatch: pytest.MonkeyPatch) -> No
     warnings: list[str] = []
     monkeypatch.setattr(limits.AnsibleModule, "warn", lambda _module, text: warnings.append(text))
     monkeypatch.setattr(limits, "allowed", lambda number: min(number, 1024))
-    monkeypatch.setattr(limits, "usual_hard", lambda _module: 0)
+    monkeypatch.setattr(limits, "usual", lambda _module, _what: 0)
     monkeypatch.setattr(limits, "read", lambda _path: None)
     arguments = {"nofile": 65535, "host": "ms1", "_ansible_check_mode": True}
     with patch_module_args(arguments), pytest.raises(SystemExit) as ended:
         limits.main()
     assert ended.value.code == 0
     assert warnings == [
-        "ms1: nofile: 65535 was asked for, this machine allows 1024: raise fs.nr_open, in a container its own limit "
-        "(--ulimit nofile=), or ask for less (limits_nofile)"
+        "ms1: nofile: 65535 was asked for, this machine allows 1024, enough for 102 workers: raise fs.nr_open, in a "
+        "container its own limit (--ulimit nofile=), or ask for less (limits_nofile)"
+    ]
+
+
+def test_who_has_less_by_another_file_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "limits.conf").write_text(
+        "# nobody soft nofile 1\n* soft nofile 1000\n@games - nofile 100 # few\nroot hard nofile 9999\n"
+        "nobody soft nproc 5\nmore soft nofile unlimited\n%all - nofile 1\n@games hard nofile 100\nbroken line\n"
+    )
+    monkeypatch.setattr(limits, "OTHERS", (str(tmp_path / "limits.conf"), str(tmp_path / "nowhere/*.conf")))
+    assert limits.with_less("nofile", 2000) == ["*", "@games"]
+    assert limits.with_less("nproc", 6) == ["nobody"]
+    assert limits.limits_text(2000, 4000, 6).splitlines()[1:] == [
+        "* soft nofile 2000",
+        "* hard nofile 4000",
+        "root soft nofile 2000",
+        "root hard nofile 4000",
+        "@games soft nofile 2000",
+        "@games hard nofile 4000",
+        "* - nproc 6",
+        "nobody - nproc 6",
     ]

@@ -108,6 +108,9 @@ WRONG: list[tuple[str, Any, str]] = [
         ": 'fs.file-max': expected a whole number from 1 to 9223372036854775807, found the number 0",
     ),
     ("limits_sysctls", {"file-max": 1}, ": file-max: 'file-max' is not a kernel parameter such as fs.file-max"),
+    ("limits_nproc", -1, ": expected a whole number from 0 to 4194304, found the number -1"),
+    ("limits_ephemeral_ports", {"first": 15000}, ": last: is missing: first and last go together"),
+    ("limits_ephemeral_ports", {"first": 60999, "last": 15000}, ": last: is not above first"),
     ("limits_sysctls", ["fs.file-max"], ": expected a mapping, found a list"),
     # redis
     ("redis_instances", "store", ": expected a list"),
