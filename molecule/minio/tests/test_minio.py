@@ -343,9 +343,10 @@ def test_it_starts_without_what_a_boot_takes_away(role: RoleHost, clients: Clien
         ),
         ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/no.pem"}}, "/etc/role-test/no.pem isn't there, or is"),
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
+        ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/expired.pem"}}, "certificate has expired"),
         ({"settings": {"MINIO_SERVER_URL": "ftp://store"}}, "Invalid MINIO_SERVER_URL value"),
     ],
-    ids=["key of another", "no certificate", "another CA", "setting"],
+    ids=["key of another", "no certificate", "another CA", "expired", "setting"],
 )
 def test_what_it_refuses_never_replaces_what_it_takes(
     role: RoleHost, clients: Clients, changed: dict[str, Any], reason: str

@@ -242,8 +242,9 @@ def test_without_its_postgresql_it_is_ill_and_well_again_with_it(role: RoleHost)
         ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "stranger.key isn't the key of /etc/role-test/server.pem"),
         ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/nowhere.pem"}}, "nowhere.pem isn't there, or is empty"),
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
+        ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/expired.pem"}}, "certificate has expired"),
     ],
-    ids=["key of another", "no certificate", "another CA"],
+    ids=["key of another", "no certificate", "another CA", "expired"],
 )
 def test_what_it_refuses_never_replaces_what_it_takes(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
     before = role.state(units=UNITS)

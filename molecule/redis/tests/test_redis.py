@@ -296,8 +296,9 @@ def test_what_runs_and_refuses_its_clients_is_ill_and_not_differing(role: RoleHo
         ({"settings": {"no-such-directive": 1}}, "no-such-directive"),
         ({"tls": {**TLS, "key": "/etc/role-test/stranger.key"}}, "key values mismatch"),
         ({"tls": {**TLS, "certificate": "/etc/role-test/nowhere.pem"}}, "No such file"),
+        ({"tls": {**TLS, "certificate": "/etc/role-test/expired.pem"}}, "expired"),
     ],
-    ids=["value", "directive", "key of another", "no certificate"],
+    ids=["value", "directive", "key of another", "no certificate", "expired"],
 )
 def test_what_redis_refuses_never_replaces_what_it_takes(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
     before = role.state(units=UNITS)
@@ -379,6 +380,49 @@ def test_a_port_of_somebody_else_is_named(role: RoleHost, foreign: int) -> None:
     gone = [{"name": "redis-third", "federation": "redis-one", "state": "absent"}]
     assert role.play(redis_instances=gone, redis_remove_data=True).code == 0
     assert role.state(units=UNITS) == before
+
+
+THIRD = {"name": "redis-third", "federation": "redis-one", "port": 23470}
+
+
+def test_a_directory_of_somebody_else_is_left_alone(role: RoleHost) -> None:
+    before = role.state(units=UNITS)
+    role.sh("mkdir /var/lib/fedlearn-redis-third && echo theirs >/var/lib/fedlearn-redis-third/file")
+    try:
+        run = role.play(redis_instances=[*VARIABLES["redis_instances"], THIRD])
+        assert run.code == 2
+        assert "/var/lib/fedlearn-redis-third is there and isn't the server's: it is left alone" in run.words
+        found = role.sh("stat -c %U /var/lib/fedlearn-redis-third; cat /var/lib/fedlearn-redis-third/file")
+        assert found.split() == ["root", "theirs"]
+        assert role.state(units=UNITS) == before
+    finally:
+        role.sh("rm -r /var/lib/fedlearn-redis-third")
+
+
+def test_a_version_that_is_nowhere_is_told(role: RoleHost) -> None:
+    before = role.state("/var/lib/dpkg/status", units=UNITS)
+    run = role.play(redis_packages=["redis-tools=0.0-1"])
+    assert (run.code, run.changed) == (2, 0)
+    told = "redis-tools=0.0-1 can't be installed: E: Version '0.0-1' for 'redis-tools' was not found"
+    assert told in run.words.replace("''", "'"), run.text
+    assert role.state("/var/lib/dpkg/status", units=UNITS) == before
+
+
+def test_whoever_holds_the_package_manager_is_named(role: RoleHost) -> None:
+    """The module itself, which waits five minutes unless told otherwise."""
+    holding = "import fcntl,time; fcntl.lockf(open('/var/lib/dpkg/lock-frontend', 'w'), fcntl.LOCK_EX); time.sleep(600)"
+    role.sh(f"systemd-run --quiet --unit holding python3 -c {quote(holding)}; sleep 1")
+    try:
+        pid = role.sh("systemctl show -p MainPID --value holding").strip()
+        code, said = role.module("packages", names=["hello"], lock_timeout=1)
+    finally:
+        role.sh("systemctl stop holding")
+    assert code == 2
+    assert (
+        f"hello can't be installed: E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process {pid}"
+        in said
+    )
+    assert role.try_sh("dpkg -s hello")[0] == 1
 
 
 def served(role: RoleHost) -> str:

@@ -255,9 +255,10 @@ def test_one_that_runs_and_takes_nothing_is_ill(role: RoleHost) -> None:
         ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "private key does not match public key"),
         ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/nowhere.pem"}}, "nowhere.pem isn't there, or is empty"),
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
+        ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/expired.pem"}}, "certificate has expired"),
         ({"collect_garbage": "every blue moon"}, "collect_garbage: Failed to parse calendar"),
     ],
-    ids=["key of another", "no certificate", "another CA", "time"],
+    ids=["key of another", "no certificate", "another CA", "expired", "time"],
 )
 def test_what_it_refuses_never_replaces_what_it_takes(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
     before = role.state(units=UNITS)
@@ -351,6 +352,14 @@ def test_somebody_elses_registry_is_left_alone(role: RoleHost) -> None:
     finally:
         role.sh("systemctl disable --quiet --now docker-registry; rm -rf /var/lib/docker-registry/docker")
     assert role.play().changed == 1
+
+
+def test_a_version_that_is_nowhere_is_told_and_nothing_stays_of_the_attempt(role: RoleHost) -> None:
+    unit = "/etc/systemd/system/docker-registry.service"
+    run = role.play(registry_packages=["docker-registry=0.0-1"])
+    assert (run.code, run.changed) == (2, 0)
+    assert "docker-registry=0.0-1 can't be installed: E: Version" in run.words.replace("''", "'"), run.text
+    assert role.try_sh(f"ls {unit} {unit}.fedlearn-aside /usr/sbin/policy-rc.d")[1].count("No such file") == 3
 
 
 def test_a_directory_of_somebody_else_is_left_alone(role: RoleHost) -> None:

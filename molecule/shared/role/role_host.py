@@ -123,6 +123,15 @@ class RoleHost:
         text = self._run("ansible-vault", "view", f"{room}/.secrets/lab.yml")
         return {str(name): str(value) for name, value in yaml.safe_load(text).items()}
 
+    def module(self, name: str, **arguments: Any) -> tuple[int, str]:
+        """Status and output, on one line, of a module of the collection on the host, as root."""
+        said = json.dumps(arguments)
+        command = ["ansible", "host", "-i", str(self._inventory), "-m", f"fedlearn.infra.{name}", "-a", said]
+        done = subprocess.run(
+            command, cwd=CHECKOUT, env=self._environment(), stdout=-1, stderr=-2, text=True, check=False
+        )
+        return done.returncode, re.sub(r"\s+", " ", done.stdout)
+
     def _run(self, *argv: str, **environment: str) -> str:
         """Output of one of Ansible's commands on the control node."""
         env = {**self._environment(), **environment}

@@ -85,15 +85,13 @@ def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _proofs(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    return [
-        (("users", index, "secret"), "is missing: the name of the secret that is its password")
-        for index, user in enumerate(values["users"])
-        if user["state"] == "present" and "secret" not in user
-    ] + [
-        (("users", index, "name"), "has no room for '_a' and '_b': at most 61 characters")
-        for index, user in enumerate(values["users"])
-        if user["in_turn"] and len(user["name"]) > LONGEST_LOGIN - 2
-    ]
+    breaches: list[tuple[Path, str]] = []
+    for index, user in enumerate(values["users"]):
+        if user["state"] == "present" and "secret" not in user:
+            breaches.append((("users", index, "secret"), "is missing: the name of the secret that is its password"))
+        if user["in_turn"] and len(user["name"]) > LONGEST_LOGIN - 2:
+            breaches.append((("users", index, "name"), "has no room for '_a' and '_b': at most 61 characters"))
+    return breaches
 
 
 _EXTERNAL = Section(
