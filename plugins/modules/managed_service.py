@@ -149,6 +149,11 @@ services:
       type: list
       elements: str
     overrides: {description: Drop-ins that change its units., type: list, elements: str}
+    inside:
+      description:
+        - What its own command C(inside) says of what it holds, such as logins that aren't as they were made; empty
+          where all is. Nothing is judged by it here, so that a role asks further only where there is reason to.
+      type: str
     files: {description: Files that were or would be written or removed., type: list, elements: str}
 told:
   description: What jobs that are done say of their end, by name; of those only that say anything.
@@ -315,6 +320,7 @@ def run(module: AnsibleModule, sent: dict, foresee: bool) -> dict:
         report.foresee(services)
     else:
         converge(defer(services) if module.params["restart"] == "deferred" else services)
+    report.look_inside(services)
     return report.result(services, diff, foresee)
 
 

@@ -13,6 +13,7 @@ description:
     server's own socket, C(/run/fedlearn-NAME/mongodb.sock), with the password that the server made for itself.
   - Then it comes as clients do. Who has no login has to be refused, each login has to be accepted, and the first one
     writes a document and reads it back, in the database C(fedlearn_health).
+  - The host then remembers the logins, so that the role asks again only where they differ.
   - Of an external server only the logins are tried; nothing is made or written there.
   - Logins that are listed no more stay as they are.
 version_added: 0.1.0
@@ -83,6 +84,7 @@ programs:
 """
 
 import base64
+import glob
 import hashlib
 import hmac
 import os
@@ -274,6 +276,8 @@ def look_at(server: Server, module: AnsibleModule, result: dict) -> None:
             server.converge()
         if server.external or not (server.changes and server.foresee):
             server.probe()
+        if not server.external and not server.foresee:
+            agree(server, module)
     except (PyMongoError, TroubleError, OSError, ValueError) as error:
         if module.check_mode and not server.answered and not server.external:
             result["unanswered"].append(server.name)
@@ -286,6 +290,14 @@ def look_at(server: Server, module: AnsibleModule, result: dict) -> None:
         result["changes"][server.name] = server.changes
     if server.answered or server.external:
         result["programs"][server.name] = server.program
+
+
+def agree(server: Server, module: AnsibleModule) -> None:
+    """Has the host remember the logins, so that a later run asks only where others were made."""
+    for script in glob.glob(f"/etc/fedlearn/*/{server.name}/ferretdb.sh"):
+        code, output, errors = module.run_command(["/bin/sh", script, "agreed"])
+        if code != 0:
+            raise TroubleError(" ".join((output + errors).split()))
 
 
 def main() -> None:

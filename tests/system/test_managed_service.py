@@ -37,6 +37,7 @@ def test_what_a_first_run_makes(host: ServiceHost) -> None:
         "reason": "",
         "journal": [],
         "overrides": [],
+        "inside": "",
         "files": sorted(
             [f"{folder('thing')}/{name}" for name in ("thing.conf", "notes", "password")] + [unit("thing")]
         ),

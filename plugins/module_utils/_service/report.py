@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, health
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, health, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.redact import Mask
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import PAST, Present, Service
 
@@ -97,6 +97,15 @@ def foresee(services: Sequence[Service]) -> None:
             service.unwell["differing"] = service.differing
 
 
+def look_inside(services: Sequence[Service]) -> None:
+    """Asks those that run by their own command whether what is in them is as it was made; silence says that it is."""
+    for service in services:
+        argv = service.wanted.get("inside")
+        if argv and service.outcome.healthy and not service.outcome.deferred:
+            code, output = units.run(argv, units.VALIDATE_SECONDS)
+            service.outcome.inside = units.ending(output) or ("" if code == 0 else f"exit status {code}")
+
+
 def _ended_well(service: Present) -> bool:
     """Whether a job came to its end with what it was last told, and its document has moved on since."""
     unit = service.shown[service.main]
@@ -116,10 +125,12 @@ def _stopped_or_ill(service: Present) -> dict[str, str]:
 
 def result(services: Sequence[Service], diff: list[dict[str, str]] | None, foreseen: bool) -> dict[str, Any]:
     """The module's return value; `msg` is there only when a service failed."""
-    mask = mask_of(services) if any(service.failed or service.unwell for service in services) else Mask([])
+    telling_much = any(service.failed or service.unwell or service.outcome.inside for service in services)
+    mask = mask_of(services) if telling_much else Mask([])
     for service in services:
         outcome = service.outcome
         outcome.reason = mask(outcome.reason)
+        outcome.inside = mask(outcome.inside)
         outcome.journal = telling(mask.lines(outcome.journal))
         if outcome.changed or foreseen:
             outcome.files = sorted({file.path for file, _found in service.changes} | set(service.obsolete))

@@ -39,6 +39,7 @@ class Outcome:
     reason: str = ""
     journal: list[str] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
+    inside: str = ""
     files: list[str] = field(default_factory=list)
 
 

@@ -317,6 +317,7 @@ def describe(value: Any, where: str) -> dict[str, Any]:
             "validate": (_argv, []),
             "watch": (_list_of(_watch), []),
             "health": (_health, _health({}, where)),
+            "inside": (_argv, []),
             "finished": (_optional(path), None),
             "ports": (_list_of(_listening), []),
             "data": (_list_of(path), []),

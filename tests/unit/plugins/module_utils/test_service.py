@@ -408,6 +408,33 @@ def test_what_cannot_be_compared_failed(host: Host) -> None:
     assert found["msg"] == "a: something lies there"
 
 
+@pytest.mark.parametrize(
+    ("says", "told"),
+    [
+        ("true", ""),
+        ("echo one login is another", "one login is another"),
+        (f"echo '{SECRET}' is wrong; exit 1", f"{redact.MASK} is wrong"),
+        ("exit 3", "exit status 3"),
+    ],
+)
+def test_what_a_service_holds_is_looked_at_by_its_own_command(host: Host, says: str, told: str) -> None:
+    secret = {**host.wanted()["files"][0], "secret": True, "content": SECRET.encode()}
+    service = host.service(inside=["/bin/sh", "-c", says], files=[secret])
+    service.outcome.healthy = True
+    report.look_inside([service])
+    assert report.result([service], None, False)["services"]["a"]["inside"] == told
+
+
+@pytest.mark.parametrize("state", [{"healthy": None}, {"healthy": False}, {"healthy": True, "deferred": True}])
+def test_one_that_is_not_well_or_waits_to_be_restarted_is_not_asked_what_it_holds(
+    host: Host, state: dict[str, Any]
+) -> None:
+    service = host.service(inside=["/bin/sh", "-c", "echo asked"])
+    service.outcome = dataclasses.replace(service.outcome, **state)
+    report.look_inside([service])
+    assert service.outcome.inside == ""
+
+
 def test_a_reason_shows_no_secret(host: Host) -> None:
     told = {"checks": [{"command": ["/bin/sh", "-c", f"echo wrong: '{SECRET}'; exit 1"]}], "timeout": 1, "restarts": 0}
     secret = {**host.wanted()["files"][0], "secret": True, "content": SECRET.encode()}
