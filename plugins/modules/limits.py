@@ -253,8 +253,12 @@ def arm(module: AnsibleModule) -> None:
     if former is not None:
         write(f"{UNDO}/former", former)
     back = f"if [ -e {UNDO}/former ]; then mv {UNDO}/former {LIMITS}; else rm -f {LIMITS}; fi; rm -rf {UNDO}"
-    timer = ["systemd-run", "--quiet", "--collect", f"--unit={UNDO_UNIT}", f"--on-active={CONFIRM_SECONDS}"]
-    module.run_command([*timer, "/bin/sh", "-c", back], check_rc=True)
+    timer = ["systemd-run", "--quiet", "--collect", f"--unit={UNDO_UNIT}", f"--on-active={CONFIRM_SECONDS}s"]
+    timer += ["--timer-property=AccuracySec=100ms", "/bin/sh", "-c", back]
+    code, output, errors = module.run_command(timer)
+    if code != 0:
+        shutil.rmtree(UNDO)
+        raise RefusedError(f"nothing was written: the way back can't be laid: {(output + errors).strip()[-300:]}")
 
 
 def disarm(module: AnsibleModule) -> None:
