@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 
 MODULE = "fedlearn.infra.limits"
@@ -31,9 +32,12 @@ class ActionModule(ActionBase):
             # pam_limits has its say only when somebody comes in
             self._connection.reset()
             confirmed = self._module({**given, "confirm": True}, task_vars)
-        except AnsibleConnectionFailure as error:
-            return {**written, "changed": False, "failed": True, "msg": _told(str(error))}
+        except AnsibleError as error:
+            confirmed = {"failed": True, "msg": str(error)}
         if confirmed.get("failed"):
+            # a connection that was let in and given no session would be used again, and refuse all that follows
+            with suppress(AnsibleError):
+                self._connection.reset()
             return {**written, "changed": False, "failed": True, "msg": _told(str(confirmed.get("msg", "")))}
         written["nofile"]["sessions"].update(confirmed["nofile"]["sessions"])
         return written

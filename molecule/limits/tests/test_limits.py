@@ -152,11 +152,10 @@ def test_the_hosts_own_ports_are_only_widened(role: RoleHost) -> None:
 @pytest.mark.parametrize("service", ["sshd", "sudo"])
 def test_limits_with_which_nobody_comes_in_are_put_back_by_the_host(role: RoleHost, service: str) -> None:
     """Sessions of `su` are well; who comes as users come is refused as long as the new file is there."""
-    refuses = "/usr/local/bin/refuses"
-    role.sh(f"rm {LIMITS}; printf '#!/bin/sh\\n[ ! -e {LIMITS} ]\\n' >{refuses}; chmod 755 {refuses}")
-    role.sh(
-        f"cp -p /etc/pam.d/{service} /root/kept; echo 'session required pam_exec.so {refuses}' >>/etc/pam.d/{service}"
-    )
+    refuses, pam = "/usr/local/bin/refuses", f"/etc/pam.d/{service}"
+    role.sh(f"rm {LIMITS}; cp -p {pam} /root/kept")
+    role.sh(f"printf '#!/bin/sh\\n[ ! -e {LIMITS} ]\\n' >{refuses}; chmod 755 {refuses}")
+    role.sh(f"echo 'session required pam_exec.so type=open_session {refuses}' >>{pam}")
     run = role.play()
     assert run.failed == 1, run.text
     assert "with these limits nobody comes in and becomes root any more" in run.words
