@@ -76,9 +76,8 @@ def build_environment(item: dict[str, Any], folder: str, python: str, wheels: st
     _install(item, folder, python, wheels)
     for packages in glob.glob(os.path.join(folder, "lib", "python3*", "site-packages")):
         _drop(packages, item.get("exclude", []))
-    for program in os.listdir(os.path.join(folder, "bin")):
-        if not fnmatch.fnmatch(program, KEPT_PROGRAMS):
-            os.unlink(os.path.join(folder, "bin", program))
+    programs = os.path.join(folder, "bin")
+    _drop(programs, [glob.escape(name) for name in os.listdir(programs) if not fnmatch.fnmatch(name, KEPT_PROGRAMS)])
     if item.get("check"):
         run([own, "-c", item["check"]], f"{item['program']}: the built environment", python)
 

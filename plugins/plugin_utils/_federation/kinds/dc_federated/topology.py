@@ -1,0 +1,213 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who runs where, what is reached by whom, and what of it can't be."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from ... import certificates, network
+from ...expanding import endpoint, instance_name, own_address
+from ...model import Authority, Endpoint, Federation, Party, Placement, Secret, Stack
+from ...nodes import Report
+from ...schema import complete
+from ...unknown import UNKNOWN, attempt
+from .placements import DEFAULT_LIBRARY, worker_application
+from .settings import SETTINGS
+
+LOOPBACK = "127.0.0.1"
+
+
+class Topology:
+    """A stack of the document, with what follows from where its roles are placed."""
+
+    def __init__(self, stack: Stack, federation: Federation, report: Report) -> None:
+        self.stack = stack
+        self.federation = federation
+        self.report = report
+        self.server = self._placement("server")
+        self.proxy = self._placement("proxy")
+        self.workers = self._placement("workers")
+        self.shift = stack.options["verify_port_shift"]
+
+    def _placement(self, role: str) -> Placement:
+        found = self.stack.placements.get(role, Placement())
+        return Placement() if found is UNKNOWN else found
+
+    # ... who and where
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The library's arguments, complete; empty once mistakes are noted."""
+        return complete(SETTINGS, self.stack.settings, (*self.stack.path, "settings"), self.report)
+
+    @cached_property
+    def server_host(self) -> str:
+        return self.server.hosts[0]
+
+    @cached_property
+    def party(self) -> Party:
+        """Whose the server is."""
+        return self.federation.parties[self.federation.host(self.server_host).party]
+
+    @cached_property
+    def expected(self) -> int:
+        """How many workers limits are for."""
+        return max(int(self.workers.options.get("expected") or 1), len(self.workers.hosts))
+
+    @cached_property
+    def same_host(self) -> bool:
+        """Whether nginx reaches the server on loopback."""
+        return self.proxy.hosts == self.server.hosts and self.server.bind is None
+
+    @property
+    def native_tls(self) -> bool:
+        """Whether the server speaks TLS itself."""
+        return self.stack.tls and not self.same_host
+
+    @cached_property
+    def server_address(self) -> str:
+        if self.same_host:
+            return LOOPBACK
+        return own_address(self.server, self.federation.host(self.server_host), self.report) or ""
+
+    @cached_property
+    def proxy_address(self) -> str:
+        return own_address(self.proxy, self.federation.host(self.proxy.hosts[0]), self.report) or ""
+
+    def server_endpoint(self, shift: int) -> Endpoint:
+        """The server's own; behind nginx it is reached there."""
+        front = self.proxy_endpoint(shift) if self.proxy.hosts else None
+        scheme = "https" if self.native_tls else "http"
+        host, port = self.federation.host(self.server_host), self.server.listening_port + shift
+        return endpoint(self.server, host, "http", self.server_address, port, scheme=scheme, front=front)
+
+    def proxy_endpoint(self, shift: int) -> Endpoint:
+        """nginx, where workers connect."""
+        scheme, names = "https" if self.stack.tls else "http", tuple(self.proxy.options["server_names"])
+        host, port = self.federation.host(self.proxy.hosts[0]), self.proxy.listening_port + shift
+        return endpoint(self.proxy, host, "http", self.proxy_address, port, scheme=scheme, names=names)
+
+    def entrance(self, worker: str, shift: int) -> network.Url:
+        """Where a host's workers connect: another party's to what is public."""
+        found = self.proxy_endpoint(shift) if self.proxy.hosts else self.server_endpoint(shift)
+        ours = self.federation.host(worker).party == self.party.name
+        return network.parse_url(found.internal if ours else found.public)
+
+    # ... names
+
+    def certificate(self, role: str) -> str:
+        return instance_name(self.federation, self.stack, role)
+
+    def paths(self, role: str) -> dict[str, str]:
+        return certificates.paths(self.federation.name, self.certificate(role))
+
+    @cached_property
+    def authority(self) -> Authority:
+        return certificates.party_authority(self.federation, self.party)
+
+    def administrator(self) -> Secret:
+        """The password of the library's own interface for administrators."""
+        purpose = f"the administrator of stack '{self.stack.name}', who lets workers in"
+        return Secret(f"{self.stack.name}_admin", self.party.name, purpose)
+
+    def key_of(self, worker: str) -> str:
+        """Where a host's worker has its key; it is made there and stays there."""
+        return f"/var/lib/fedlearn/{self.federation.name}/keys/{self.certificate('worker')}/worker.key"
+
+    def public_key_of(self, worker: str) -> str:
+        """Where its public half lies on the control node, for the server's party to read."""
+        name = f"{self.certificate('worker')}.{worker}.pub"
+        party = self.federation.host(worker).party
+        return posixpath.join(self.federation.state_directory, "public", party, name)
+
+    def key_files(self, workers: tuple[str, ...]) -> list[str]:
+        """Files of public keys, in the document's order: one worker more or less is one file, or one line, of them."""
+        others = [self.beside(path) for path in self.workers.options["keys"]]
+        return [*(self.public_key_of(worker) for worker in workers), *others]
+
+    # ... what roles get of options
+
+    def beside(self, path: str) -> str:
+        return posixpath.join(self.federation.directory, path)
+
+    def _archive(self, archive: Mapping[str, Any]) -> dict[str, Any]:
+        source = archive["source"]
+        return {**archive, "source": source if "://" in source else self.beside(source)}
+
+    def _located(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The same with paths of files beside the document made whole."""
+        found = dict(given)
+        for key in ("source", "requirements", "wheels"):
+            if key in found:
+                found[key] = self.beside(found[key])
+        return found | ({"archive": self._archive(found["archive"])} if "archive" in found else {})
+
+    @cached_property
+    def library(self) -> dict[str, Any]:
+        found = self._located(self.stack.options["library"])
+        named = {"source", "archive", "preinstalled"} & set(found)
+        return found if named else {**found, "preinstalled": DEFAULT_LIBRARY}
+
+    @cached_property
+    def runtime(self) -> dict[str, Any]:
+        return self._located(self.stack.options["runtime"])
+
+    def application(self, placement: Placement) -> dict[str, Any]:
+        """The user's code for the server or for workers."""
+        options = placement.options
+        callable_ = options.get("application")
+        if placement is self.workers:
+            callable_ = worker_application(self.server.options["application"], callable_)
+        given = self._located(options["application_artifact"])
+        return {**given, "callable": callable_, "settings": options.get("application_settings", {})}
+
+    # ... what can't be
+
+    def check(self) -> None:
+        """Notes all mistakes."""
+        for look in (self._check_places, self._check_parties, self._check_ports, self._check_keys):
+            attempt(look)
+        attempt(lambda: self.settings)
+
+    def _check_places(self) -> None:
+        for placement, needed in ((self.proxy, "it leads to the server"), (self.workers, "they connect to the server")):
+            if placement.hosts and not self.server.hosts:
+                message = f"the server is absent, and {needed}: make both absent"
+                self.report.mistake((*placement.path, placement.where), message)
+        if self.server.hosts and self.server_address == LOOPBACK and not self.same_host:
+            others = [host for host in (*self.workers.hosts, *self.proxy.hosts) if host != self.server_host]
+            if others:
+                message = f"'{LOOPBACK}' cannot be reached from '{others[0]}'"
+                self.report.mistake((*self.server.path, "bind"), message)
+        if self.proxy.hosts:
+            _ = self.proxy_address
+
+    def _check_parties(self) -> None:
+        if not self.server.hosts or not self.proxy.hosts:
+            return
+        owner = self.federation.host(self.proxy.hosts[0]).party
+        if owner != self.party.name:
+            host = self.proxy.hosts[0]
+            message = f"host '{host}' is of party '{owner}', the server's of '{self.party.name}': both are one party's"
+            self.report.mistake((*self.proxy.path, self.proxy.where), message)
+
+    def _check_ports(self) -> None:
+        for role, placement in (("server", self.server), ("proxy", self.proxy)):
+            if placement.port and placement.port + self.shift > network.MAX_PORT:
+                beyond = f"{placement.port} and the verify round's {placement.port + self.shift}"
+                message = f"{beyond} must not be above {network.MAX_PORT}: see verify_port_shift"
+                self.report.mistake((*self.stack.path, role, "port"), message)
+
+    def _check_keys(self) -> None:
+        if self.stack.settings.get("server_mode_safe", True) is False and self.workers.options.get("keys"):
+            message = "server_mode_safe is false, so nobody's key is looked at: leave them out, or leave it true"
+            self.report.mistake((*self.workers.path, "keys"), message)
+        admins = self.proxy.options.get("admins")
+        if admins and not self.stack.tls:
+            self.report.mistake((*self.proxy.path, "admins"), "without `tls` there are no certificates to know them by")

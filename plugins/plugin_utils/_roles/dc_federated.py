@@ -1,0 +1,253 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the dc_federated roles take: server, worker, and what they share.
+
+``settings``, ``library`` and ``runtime`` are the kind's own types, so a role takes what a document takes. But for
+paths: a document names files beside it, a role files anywhere on the control node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .._federation.kinds.dc_federated import placements
+from .._federation.kinds.dc_federated.settings import SETTINGS
+from .._federation.model import Path
+from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
+from .checking import FILE, IDENTITY, check_instances, is_present
+
+Breaches = list[tuple[Path, str]]
+Instance = dict[str, Any]
+
+_CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a file on the control node")
+_ARCHIVE = Section(
+    {
+        "source": Key(OneOf((Text(format="url"), _CONTROL_FILE)), "URL, or file on the control node.", required=True),
+        "sha256": Key(Text(format="sha256"), "Its sum.", required=True),
+    }
+)
+
+
+def _application(doc: str) -> Key:
+    artifact = placements.application_artifact(_CONTROL_FILE, _ARCHIVE).type
+    assert isinstance(artifact, Section)
+    keys = {
+        "callable": Key(Text(format="callable"), doc, required=True),
+        "settings": Key(Anything(), "What it is given beside the arguments; JSON data.", default={}),
+        **artifact.keys,
+    }
+    return Key(Section(keys, rules=(Rule("Code comes from one place.", _one_place),)), "What runs.", required=True)
+
+
+def _one_place(values: Mapping[str, Any]) -> Breaches:
+    both = "source" in values and "archive" in values
+    return [(("archive",), "'source' is given too: the code comes from one place")] if both else []
+
+
+_COMMON: Mapping[str, Key] = {
+    **IDENTITY,
+    "library": placements.library(_CONTROL_FILE, _ARCHIVE),
+    "runtime": placements.runtime(_CONTROL_FILE),
+}
+
+_ADMIN = Section(
+    {
+        "username": Key(
+            Text(pattern=r"[A-Za-z0-9._-]{1,64}", pattern_name="a name of A-Z, a-z, 0-9, '.', '_' and '-'"),
+            "Who the administrator is.",
+            default="admin",
+        ),
+        "secret": Key(Text(format="secret"), "Name of the secret that is the password.", required=True),
+    }
+)
+
+
+def _unused_keys(values: Mapping[str, Any]) -> Breaches:
+    if values["settings"]["server_mode_safe"] or not values["key_files"]:
+        return []
+    return [(("key_files",), "settings.server_mode_safe is false, so nobody's key is looked at")]
+
+
+SERVER = Section(
+    {
+        **_COMMON,
+        "application": _application("`build(arguments, settings)`, which returns the server."),
+        "listen": Key(
+            Section(
+                {
+                    "address": Key(Text(format="address"), "Exactly one address.", required=True),
+                    "port": Key(PORT, "Port.", default=5000),
+                }
+            ),
+            "Where workers connect, or nginx in front of it.",
+            required=True,
+        ),
+        "tls": Key(
+            Section(
+                {
+                    "certificate": Key(FILE, "Certificate, then intermediates.", required=True),
+                    "key": Key(FILE, "Its key; only root needs to read it.", required=True),
+                    "ca": Key(FILE, "CA of the certificate, for health and administration.", required=True),
+                }
+            ),
+            "Speak TLS; without it plain, for nginx on the same host.",
+        ),
+        "settings": Key(SETTINGS, "The library's own arguments: docs/federation.md lists them.", default={}),
+        "key_files": Key(
+            Items(_CONTROL_FILE),
+            "Files of the control node with workers' public keys, one a line. One that isn't there yet is left out: "
+            "its worker has no key so far.",
+            default=[],
+        ),
+        "admin": Key(_ADMIN, "The administrator of the library's own interface, who lets workers in.", required=True),
+        "expected": Key(Integer(1, 200_000), "How many workers there will be: five open files for each.", default=100),
+    },
+    rules=(Rule("Keys are for the safe mode.", _unused_keys),),
+)
+
+
+def _whole_key(values: Mapping[str, Any]) -> Breaches:
+    if ("public_key_file" in values) and "key" not in values:
+        return [(("public_key_file",), "needs 'key': the key that it is the public half of")]
+    return []
+
+
+WORKER = Section(
+    {
+        **_COMMON,
+        "application": _application("`run(arguments, settings)`, which takes part until it returns."),
+        "server": Key(
+            Section(
+                {
+                    "protocol": Key(Choice(("https", "http")), "How.", default="https"),
+                    "host": Key(
+                        OneOf((Text(format="address"), Text(format="dns_name"))), "Address or name.", required=True
+                    ),
+                    "port": Key(PORT, "Port.", default=443),
+                }
+            ),
+            "Where it connects.",
+            required=True,
+        ),
+        "ca": Key(FILE, "CA of the server's certificate; without it those that the host trusts."),
+        "key": Key(
+            FILE, "Its key, made here where it is missing; beside it the public half, `.pub`. Without it unsafe mode."
+        ),
+        "public_key_file": Key(_CONTROL_FILE, "Where the public half is laid on the control node."),
+    },
+    rules=(Rule("A public half has a key.", _whole_key),),
+)
+
+
+def _collisions(values: Mapping[str, Any]) -> Breaches:
+    seen: dict[tuple[str, int], str] = {}
+    breaches: Breaches = []
+    for instance in values["instances"]:
+        place = (instance["listen"]["address"], instance["listen"]["port"])
+        first = seen.setdefault(place, instance["name"])
+        if first != instance["name"]:
+            breaches.append(
+                ((instance["index"], "listen", "port"), f"{place[0]} port {place[1]} is taken by '{first}'")
+            )
+    return breaches
+
+
+def check_servers(instances: Any) -> list[Instance]:
+    """``dc_federated_server_instances`` with defaults. Raises RoleValueError."""
+    rules = (Rule("A port has one owner.", _collisions),)
+    return check_instances("dc_federated_server_instances", instances, SERVER, rules)
+
+
+def check_workers(instances: Any) -> list[Instance]:
+    """``dc_federated_worker_instances`` with defaults. Raises RoleValueError."""
+    return check_instances("dc_federated_worker_instances", instances, WORKER)
+
+
+def server_listening(instances: Any) -> list[Instance]:
+    """The ports that present servers are to have, as the preflight module takes them. Raises RoleValueError."""
+    return [
+        {"name": one["name"], **one["listen"], "unit": f"fedlearn-{one['name']}.service"}
+        for one in check_servers(instances)
+        if one["state"] == "present"
+    ]
+
+
+_SECONDS = Integer(1, 3600)
+_MEMORY = Text(pattern=r"[1-9][0-9]*[KMGT]?|infinity", pattern_name="bytes such as 4G, or infinity")
+_TASKS = Integer(16, 4_194_304)
+
+SERVER_VARIABLES: Mapping[str, Key] = {
+    "dc_federated_server_instances": Key(Items(SERVER), "The servers of this host.", default=[]),
+    "dc_federated_server_health_timeout_seconds": Key(
+        _SECONDS, "How long a server may take to answer after a start.", default=60
+    ),
+    "dc_federated_server_nofile": Key(
+        Integer(1024, 1_073_741_816),
+        "The least open files of each server; more where C(expected) needs them.",
+        default=65535,
+    ),
+    "dc_federated_server_tasks_max": Key(_TASKS, "Processes and threads.", default=512),
+    "dc_federated_server_memory_max": Key(_MEMORY, "Memory of each server.", default="4G"),
+    "dc_federated_server_allow_empty_key_list": Key(
+        Boolean(), "Take an empty list of keys where there was a full one: it locks every worker out.", default=False
+    ),
+    "dc_federated_server_remove_data": Key(Boolean(), "Remove the state of absent instances.", default=False),
+}
+"""All variables of the server's role."""
+
+WORKER_VARIABLES: Mapping[str, Key] = {
+    "dc_federated_worker_instances": Key(Items(WORKER), "The workers of this host.", default=[]),
+    "dc_federated_worker_health_timeout_seconds": Key(
+        _SECONDS, "How long a worker may take from its start until its application runs.", default=60
+    ),
+    "dc_federated_worker_tasks_max": Key(_TASKS, "Processes and threads.", default=4096),
+    "dc_federated_worker_memory_max": Key(_MEMORY, "Memory of each worker.", default="16G"),
+    "dc_federated_worker_remove_data": Key(
+        Boolean(), "Remove results and keys of absent instances: a key is then lost.", default=False
+    ),
+}
+"""All variables of the worker's role."""
+
+SHARED_VARIABLES: Mapping[str, Key] = {
+    "shared_dc_federated_instances": Key(
+        Items(Anything()),
+        "The instances of the including role, checked by it; what they say of library and runtime decides what is "
+        "brought.",
+        default=[],
+    ),
+    "shared_dc_federated_packages": Key(
+        Items(Text()),
+        "What environments are made with; C(NAME=VERSION) pins.",
+        default=["python3", "python3-venv"],
+    ),
+}
+"""All variables of what the two roles share."""
+
+
+def _packages(instances: str) -> Callable[[Mapping[str, Any]], dict[str, list[Any]]]:
+    """What the present instances of a list variable need of the distribution: none with a Python of their own."""
+
+    def packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+        runtimes = [one.get("runtime") or {} for one in values[instances] if is_present(one)]
+        ours = any(runtime.get("python", "/usr/bin/python3") == "/usr/bin/python3" for runtime in runtimes)
+        return {"names": values["shared_dc_federated_packages"] if ours else []}
+
+    return packages
+
+
+ROLES = {
+    "dc_federated_server": SERVER_VARIABLES,
+    "dc_federated_worker": WORKER_VARIABLES,
+    "shared_dc_federated": SHARED_VARIABLES,
+}
+INSTANCES = {
+    "dc_federated_server_instances": check_servers,
+    "dc_federated_worker_instances": check_workers,
+}
+LISTENING = {"dc_federated_server_instances": server_listening}
+PACKAGES = {
+    role: _packages(f"{role}_instances") for role in ("dc_federated_server", "dc_federated_worker", "shared_dc_federated")
+}

@@ -1,0 +1,131 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What stands between a server of the library and those who would wear it down.
+
+The library unpacks an update before it looks who sent it, and it keeps a poll whose worker is gone until the next
+model. Both are put right from outside, on the server object, before it is started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import select
+import socket
+import zlib
+from typing import IO, Any
+
+import gevent
+from bottle import request
+
+CHUNK = 1 << 20
+UPDATE, SIGNATURE = "worker_model_update", "signed_phrase"  # parts of an update's form
+INVALID_WORKER = "Invalid Worker"
+KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+)
+"""A peer that answers nothing is dead after two minutes."""
+
+_GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+_LOOK_AGAIN = 1.0
+
+
+class TooLargeError(Exception):
+    """An update is larger, unpacked, than the server takes."""
+
+
+def unpacked_digest(packed: IO[bytes], most: int) -> bytes:
+    """The SHA-256 of an update as it is unpacked, of which no more than a piece is ever held."""
+    unpacking, digest, size = zlib.decompressobj(), hashlib.sha256(), 0
+    piece = packed.read(CHUNK)
+    while piece:
+        unpacked = unpacking.decompress(piece, CHUNK)
+        size += len(unpacked)
+        if size > most:
+            raise TooLargeError(f"an update has at most {most} bytes, unpacked")
+        digest.update(unpacked)
+        piece = unpacking.unconsumed_tail or packed.read(CHUNK)
+        gevent.sleep(0)  # others have their turn
+    unpacked = unpacking.flush()
+    if size + len(unpacked) > most:
+        raise TooLargeError(f"an update has at most {most} bytes, unpacked")
+    digest.update(unpacked)
+    return digest.digest()
+
+
+class Guard:
+    """A DCFServer whose updates are proven before they are unpacked, and whose polls end with their connection."""
+
+    def __init__(self, server: Any, max_update_size: int) -> None:
+        self.server = server
+        self.workers = server.worker_manager
+        self.max_update_size = max_update_size
+        self._receive = server.receive_worker_update
+        self._notify = server.notify_me_if_gm_version_updated
+
+    def install(self) -> None:
+        """Replaces the two on this object; its routes are made of them when it starts."""
+        self.server.receive_worker_update = self.receive_worker_update
+        self.server.notify_me_if_gm_version_updated = self.notify_me_if_gm_version_updated
+
+    def receive_worker_update(self, worker_id: str) -> Any:
+        """Answers as the library would; only a right update, signed by a worker that is allowed, gets there."""
+        files = request.files
+        if SIGNATURE not in files or UPDATE not in files:
+            return json.dumps({"error": "an update and its signature are needed"})
+        if self.workers.do_public_key_auth and not self.workers.is_worker_allowed(worker_id):
+            return INVALID_WORKER
+        update, signature = files[UPDATE].file, files[SIGNATURE].file
+        try:
+            digest = unpacked_digest(update, self.max_update_size)
+            signed = signature.read().decode()
+        except (TooLargeError, UnicodeDecodeError, zlib.error) as error:
+            return json.dumps({"error": str(error)})
+        if not self.workers.authenticate_worker(worker_id, signed, digest):
+            return INVALID_WORKER
+        update.seek(0)
+        signature.seek(0)
+        return self._receive(worker_id)
+
+    def notify_me_if_gm_version_updated(self) -> Any:
+        """The library's long poll, which ends when its worker is gone."""
+        connection = request.environ.get("gunicorn.socket")
+        body = self._notify()
+        if connection is None or isinstance(body, (str, bytes)):
+            return body
+        for option in KEEPALIVE:
+            connection.setsockopt(*option)
+        poll = self._poll(body)
+        if poll is not None:
+            watch = gevent.spawn(self._end_with, connection.fileno(), body)
+            poll.link(lambda _: watch.kill(block=False))
+        return body
+
+    def _poll(self, body: Any) -> Any:
+        """The greenlet that answers in this body."""
+        for polls in self.server.model_version_req_dict.values():
+            for greenlet, its_body in polls:
+                if its_body is body:
+                    return greenlet
+        return None
+
+    def _end_with(self, descriptor: int, body: Any) -> None:
+        """Waits until the connection has ended, then ends the poll."""
+        hub = gevent.get_hub()
+        looking = select.poll()
+        looking.register(descriptor, _GONE)
+        while True:
+            hub.wait(hub.loop.io(descriptor, 1))
+            if any(events & _GONE for _, events in looking.poll(0)):
+                break
+            gevent.sleep(_LOOK_AGAIN)
+        for polls in self.server.model_version_req_dict.values():
+            for entry in [one for one in polls if one[1] is body]:
+                polls.remove(entry)
+                entry[0].kill(block=False)
+                body.put(StopIteration)

@@ -1,0 +1,112 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Workers' keys: Ed25519, a key a file, in hex, as the library's own worker_key_pair_tool writes them.
+
+``make FILE...`` makes what is missing and prints the public halves as JSON; ``check LIST [FORMER]`` refuses a list that
+would lock workers out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from nacl.bindings import crypto_core_ed25519_is_valid_point
+from nacl.encoding import HexEncoder
+from nacl.signing import SigningKey
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def make(path: str) -> tuple[str, bool]:
+    """The public half of the key in ``path``, and whether it was made now. ``path.pub`` holds it too."""
+    made = not os.path.exists(path)
+    if made:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        _write(path, SigningKey.generate().encode(encoder=HexEncoder).decode(), 0o600)
+    with open(path, encoding="ascii") as file:
+        public = SigningKey(file.read().strip().encode(), encoder=HexEncoder).verify_key
+    text = public.encode(encoder=HexEncoder).decode()
+    if not os.path.exists(path + ".pub") or read_list(path + ".pub") != [text]:
+        _write(path + ".pub", text, 0o644)
+        made = True
+    return text, made
+
+
+def _write(path: str, text: str, mode: int) -> None:
+    """Whole or not at all."""
+    beside = f"{path}.new"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(beside, path)
+
+
+def read_list(path: str) -> list[str]:
+    """The keys of a list, one a line; none where there is no file."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return [line.strip() for line in file if line.strip()]
+    except FileNotFoundError:
+        return []
+
+
+def write_list(path: str, keys: Iterable[str]) -> None:
+    """A list for :func:`read_list`."""
+    _write(path, "".join(f"{key}\n" for key in keys), 0o644)
+
+
+def mistakes(keys: Sequence[str], former: Sequence[str], empty_allowed: bool = False) -> list[str]:
+    """What is wrong with a list of public keys. No message shows a key: it could be a private one."""
+    found = [
+        f"line {number} is no public key: 64 digits, 0-9 and a-f"
+        for number, key in enumerate(keys, start=1)
+        if not _HEX.fullmatch(key)
+    ]
+    if found:
+        return found
+    found += [f"a key stands there {count} times" for count in Counter(keys).values() if count > 1]
+    known = set(keys) | set(former)
+    for number, key in enumerate(keys, start=1):
+        seed = bytes.fromhex(key)
+        own = SigningKey(seed).verify_key.encode().hex()
+        if own in known or not crypto_core_ed25519_is_valid_point(seed):
+            found.append(f"line {number} is no public key, and may be a private one: replace that key pair")
+    if former and not keys and not empty_allowed:
+        found.append(
+            f"the list is empty, which locks out all {len(former)} workers: "
+            "set dc_federated_server_allow_empty_key_list where that is meant"
+        )
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="fedlearn_dc_federated.keys")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("make").add_argument("files", nargs="*")
+    checking = verbs.add_parser("check")
+    checking.add_argument("list")
+    checking.add_argument("former", nargs="?", default="")
+    checking.add_argument("--allow-empty", action="store_true")
+    given = parser.parse_args(arguments)
+    if given.verb == "make":
+        made = {path: make(path) for path in given.files}
+        print(json.dumps({"keys": {path: key for path, (key, _) in made.items()},
+                          "changed": any(new for _, new in made.values())}))  # fmt: skip
+        return 0
+    wrong = mistakes(read_list(given.list), read_list(given.former) if given.former else [], given.allow_empty)
+    print("\n".join(wrong), file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

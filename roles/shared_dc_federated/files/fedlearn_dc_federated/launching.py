@@ -1,0 +1,76 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What both launchers do: read their file, find the user's callable, and tell systemd that they are up."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+NOBODY = 65534
+
+
+class LaunchError(Exception):
+    """Why nothing is started; the message says what to do about it."""
+
+
+def patch() -> None:
+    """What the library does at its import, before anything else: an application that imports ssl earlier would break."""
+    from gevent import monkey
+
+    monkey.patch_all()
+
+
+def read(path: str) -> dict[str, Any]:
+    """The launcher's own file."""
+    with open(path, encoding="utf-8") as file:
+        config: dict[str, Any] = json.load(file)
+    return config
+
+
+def check_library(double: bool) -> None:
+    """Refuses a double of the library that isn't called one, and the library where a double was meant."""
+    try:
+        import dc_federated
+    except ImportError as error:
+        raise LaunchError(f"the library dc_federated can't be imported: {error}") from error
+    found = bool(getattr(dc_federated, "DOUBLE", False))
+    if found != double:
+        what = "a double, and library.double isn't set" if found else "the real one, and library.double is set"
+        raise LaunchError(f"the library at {os.path.dirname(dc_federated.__file__ or '')} is {what}")
+
+
+def application(callable_: str) -> Callable[..., Any]:
+    """The user's callable, ``package.module:callable``."""
+    module_name, _, name = callable_.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # whatever the user's module raises
+        raise LaunchError(f"application {callable_}: {type(error).__name__}: {error}") from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise LaunchError(f"application {callable_}: {module_name} has no callable '{name}'")
+    return found  # type: ignore[no-any-return]
+
+
+def drop_root() -> None:
+    """A scratch process runs the user's code as nobody: only root is lost by it."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it is asked to be told."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect("\0" + address[1:] if address.startswith("@") else address)
+            sender.send(state.encode())

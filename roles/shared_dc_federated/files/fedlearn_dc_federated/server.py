@@ -1,0 +1,123 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Starts one server: ``--config launcher.json``; with ``--check`` it only looks whether it could.
+
+The application is ``build(arguments, settings)``, which returns a DCFServer or FedAvgServer made with ``arguments``:
+DCFServer takes them all, FedAvgServer those that ``fed_avg(arguments)`` leaves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from . import keys, launching
+
+FED_AVG = (
+    "key_list_file",
+    "server_host_ip",
+    "server_port",
+    "ssl_enabled",
+    "ssl_keyfile",
+    "ssl_certfile",
+)
+ADMIN_PASSWORD = "admin.password"  # noqa: S105 - the name of a credential
+
+_STRAY = ("WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
+
+
+def fed_avg(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the arguments those that FedAvgServer has."""
+    return {name: arguments[name] for name in FED_AVG}
+
+
+def credential(name: str) -> str:
+    """A credential that systemd gave this unit."""
+    with open(os.path.join(os.environ["CREDENTIALS_DIRECTORY"], name), encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def prepare_environment(config: Mapping[str, Any]) -> None:
+    """Nothing of what started this process counts for gunicorn, whose one process holds the server's state."""
+    sys.argv = sys.argv[:1]
+    for name in _STRAY:
+        os.environ.pop(name, None)
+    os.environ["DCF_SERVER_ADMIN_USERNAME"] = config["administration"]["username"]
+    os.environ["DCF_SERVER_ADMIN_PASSWORD"] = credential(ADMIN_PASSWORD)
+
+
+def settle_keys(config: Mapping[str, Any]) -> None:
+    """Workers that were revoked while no server ran are no longer in the library's database, either."""
+    arguments = config["arguments"]
+    if not arguments["server_mode_safe"]:
+        return
+    from . import database
+
+    wanted = keys.read_list(arguments["key_list_file"])
+    revoked = set(keys.read_list(config["applied"])) - set(wanted)
+    database.forget(arguments["path_to_keys_db"], revoked)
+    keys.write_list(config["applied"], wanted)
+
+
+def build(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What the application returned, and the DCFServer in it, which has to be the one that was asked for."""
+    made = launching.application(config["application"]["callable"])
+    if "dc_federated.algorithms.fed_avg" in sys.modules:
+        # its updates are pickles, which torch 2.6 and later refuse: the server would aggregate nothing and say nothing
+        os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    outer = made(dict(config["arguments"]), config["application"]["settings"])
+    inner = getattr(outer, "server", outer)
+    if not hasattr(inner, "worker_manager"):
+        raise launching.LaunchError(f"application {config['application']['callable']} returned no server of dc_federated")
+    arguments = config["arguments"]
+    found = {
+        "server_host_ip": inner.server_host_ip,
+        "server_port": inner.server_port,
+        "ssl_enabled": inner.ssl_enabled,
+        "server_mode_safe": inner.worker_manager.do_public_key_auth,
+    }
+    for name, value in found.items():
+        if value != arguments[name]:
+            raise launching.LaunchError(f"application: its server has {name} {value!r}, not {arguments[name]!r}: pass it on")
+    return outer, inner
+
+
+def serve(config: Mapping[str, Any]) -> None:
+    """Runs until it is stopped."""
+    prepare_environment(config)
+    launching.check_library(config["double"])
+    settle_keys(config)
+    _, server = build(config)
+    from .guard import Guard
+
+    Guard(server, config["max_update_size"]).install()
+    server.start_server()
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Imports library and application in this scratch process, as nobody."""
+    launching.drop_root()
+    launching.check_library(config["double"])
+    launching.application(config["application"]["callable"])
+
+
+def main() -> None:
+    launching.patch()
+    parser = argparse.ArgumentParser(prog="fedlearn_dc_federated.server", allow_abbrev=False)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    config = launching.read(given.config)
+    try:
+        check(config) if given.check else serve(config)
+    except launching.LaunchError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Starts one worker: ``--config launcher.json``; with ``--check`` it only looks whether it could.
+
+The application is ``run(arguments, settings)``: ``arguments`` are DCFWorker's (protocol, host, port, key file), so
+``DCFWorker(**arguments, ...)``. A worker that returns has done its work and isn't started again. What it returns, a
+mapping or nothing, is its ``result.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from . import launching
+
+KEEPALIVE = ("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)
+
+
+def fed_avg(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for FedAvgWorker, which takes any protocol that it is told for https."""
+    protocol = None if arguments["server_protocol"] == "http" else "https"
+    return {**arguments, "server_protocol": protocol}
+
+
+def keep_alive() -> None:
+    """Every connection asks after its peer: a poll of a day to a server that is gone ends after two minutes."""
+    import socket
+
+    from urllib3.connection import HTTPConnection
+
+    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    options += [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in KEEPALIVE]
+    HTTPConnection.default_socket_options = [*HTTPConnection.default_socket_options, *options]
+
+
+def prepare(config: Mapping[str, Any]) -> Any:
+    """The application, in an environment in which the library finds our CA."""
+    if config["ca"]:
+        os.environ["REQUESTS_CA_BUNDLE"] = config["ca"]
+    launching.check_library(config["double"])
+    found = launching.application(config["application"]["callable"])
+    if "dc_federated.algorithms.fed_avg" in sys.modules:
+        os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    return found
+
+
+def write(path: str, text: str) -> None:
+    """Whole or not at all."""
+    beside = f"{path}.new"
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(beside, path)
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Runs the application to its end."""
+    application = prepare(config)
+    keep_alive()
+    from dc_federated.backend import DCFWorker
+
+    from .steady import steady
+
+    steady(DCFWorker)
+    launching.notify("READY=1")
+    result = application(dict(config["arguments"]), config["application"]["settings"])
+    if isinstance(result, Mapping):
+        write(os.path.join(config["state"], "result.json"), json.dumps(dict(result)))
+    write(os.path.join(config["state"], f"finished-{config['digest']}"), "")
+
+
+def main() -> None:
+    launching.patch()
+    parser = argparse.ArgumentParser(prog="fedlearn_dc_federated.worker", allow_abbrev=False)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    config = launching.read(given.config)
+    try:
+        if given.check:
+            launching.drop_root()
+            prepare(config)
+        else:
+            run(config)
+    except launching.LaunchError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()
