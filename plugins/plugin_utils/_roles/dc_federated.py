@@ -249,5 +249,6 @@ INSTANCES = {
 }
 LISTENING = {"dc_federated_server_instances": server_listening}
 PACKAGES = {
-    role: _packages(f"{role}_instances") for role in ("dc_federated_server", "dc_federated_worker", "shared_dc_federated")
+    role: _packages(f"{role}_instances")
+    for role in ("dc_federated_server", "dc_federated_worker", "shared_dc_federated")
 }

@@ -7,21 +7,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection
+from pathlib import Path
+
+from . import files
 
 
-def forget(path: str, keys: Collection[str]) -> None:
+def forget(path: Path, keys: Collection[str]) -> None:
     """Takes these public keys out of the database, where there is one."""
-    if not keys or not os.path.exists(path):
+    if not keys or not path.exists():
         return
-    with open(path, encoding="utf-8") as file:
-        tables = json.load(file)
+    tables = json.loads(path.read_text(encoding="utf-8"))
     for name, table in tables.items():
         tables[name] = {number: row for number, row in table.items() if row.get("public_key_str") not in keys}
-    beside = f"{path}.new"
-    with open(beside, "w", encoding="utf-8") as file:
-        json.dump(tables, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(beside, path)
+    files.write(path, json.dumps(tables))

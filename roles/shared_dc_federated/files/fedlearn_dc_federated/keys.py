@@ -12,57 +12,47 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.encoding import HexEncoder
 from nacl.signing import SigningKey
 
+from . import files
+
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-def make(path: str) -> tuple[str, bool]:
+def make(path: Path) -> tuple[str, bool]:
     """The public half of the key in ``path``, and whether it was made now. ``path.pub`` holds it too."""
-    made = not os.path.exists(path)
+    made = not path.exists()
     if made:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        _write(path, SigningKey.generate().encode(encoder=HexEncoder).decode(), 0o600)
-    with open(path, encoding="ascii") as file:
-        public = SigningKey(file.read().strip().encode(), encoder=HexEncoder).verify_key
-    text = public.encode(encoder=HexEncoder).decode()
-    if not os.path.exists(path + ".pub") or read_list(path + ".pub") != [text]:
-        _write(path + ".pub", text, 0o644)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files.write(path, SigningKey.generate().encode(encoder=HexEncoder).decode())
+    public = SigningKey(path.read_text(encoding="ascii").strip().encode(), encoder=HexEncoder).verify_key
+    text, beside = public.encode(encoder=HexEncoder).decode(), path.with_name(f"{path.name}.pub")
+    if read_list(beside) != [text]:
+        files.write(beside, text, 0o644)
         made = True
     return text, made
 
 
-def _write(path: str, text: str, mode: int) -> None:
-    """Whole or not at all."""
-    beside = f"{path}.new"
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(beside, path)
-
-
-def read_list(path: str) -> list[str]:
+def read_list(path: Path) -> list[str]:
     """The keys of a list, one a line; none where there is no file."""
     try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return [line.strip() for line in file if line.strip()]
+        text = path.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
         return []
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def write_list(path: str, keys: Iterable[str]) -> None:
+def write_list(path: Path, keys: Iterable[str]) -> None:
     """A list for :func:`read_list`."""
-    _write(path, "".join(f"{key}\n" for key in keys), 0o644)
+    files.write(path, "".join(f"{key}\n" for key in keys))
 
 
 def mistakes(keys: Sequence[str], former: Sequence[str], empty_allowed: bool = False) -> list[str]:
@@ -90,21 +80,23 @@ def mistakes(keys: Sequence[str], former: Sequence[str], empty_allowed: bool = F
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="fedlearn_dc_federated.keys")
+    """Makes keys, or checks a list of them."""
+    parser = argparse.ArgumentParser(prog="fedlearn_dc_federated.keys", allow_abbrev=False)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("make").add_argument("files", nargs="*")
+    verbs.add_parser("make").add_argument("files", nargs="*", type=Path)
     checking = verbs.add_parser("check")
-    checking.add_argument("list")
-    checking.add_argument("former", nargs="?", default="")
+    checking.add_argument("list", type=Path)
+    checking.add_argument("former", nargs="?", type=Path)
     checking.add_argument("--allow-empty", action="store_true")
     given = parser.parse_args(arguments)
     if given.verb == "make":
-        made = {path: make(path) for path in given.files}
-        print(json.dumps({"keys": {path: key for path, (key, _) in made.items()},
-                          "changed": any(new for _, new in made.values())}))  # fmt: skip
+        made = {str(path): make(path) for path in given.files}
+        changed = any(new for _, new in made.values())
+        sys.stdout.write(json.dumps({"keys": {path: key for path, (key, _) in made.items()}, "changed": changed}))
         return 0
-    wrong = mistakes(read_list(given.list), read_list(given.former) if given.former else [], given.allow_empty)
-    print("\n".join(wrong), file=sys.stderr)
+    former = read_list(given.former) if given.former else []
+    wrong = mistakes(read_list(given.list), former, given.allow_empty)
+    sys.stderr.write("".join(f"{line}\n" for line in wrong))
     return 1 if wrong else 0
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 NOBODY = 65534
@@ -21,7 +22,7 @@ class LaunchError(Exception):
 
 
 def patch() -> None:
-    """What the library does at its import, before anything else: an application that imports ssl earlier would break."""
+    """What the library does at its import, before anything else: an application that imports ssl first would break."""
     from gevent import monkey
 
     monkey.patch_all()
@@ -29,8 +30,7 @@ def patch() -> None:
 
 def read(path: str) -> dict[str, Any]:
     """The launcher's own file."""
-    with open(path, encoding="utf-8") as file:
-        config: dict[str, Any] = json.load(file)
+    config: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
     return config
 
 
@@ -43,7 +43,7 @@ def check_library(double: bool) -> None:
     found = bool(getattr(dc_federated, "DOUBLE", False))
     if found != double:
         what = "a double, and library.double isn't set" if found else "the real one, and library.double is set"
-        raise LaunchError(f"the library at {os.path.dirname(dc_federated.__file__ or '')} is {what}")
+        raise LaunchError(f"the library at {dc_federated.__file__} is {what}")
 
 
 def application(callable_: str) -> Callable[..., Any]:

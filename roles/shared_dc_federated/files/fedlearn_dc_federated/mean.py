@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Any
 
 
-
 class Mean:
     """The server's side: model 0 is empty."""
 
@@ -36,13 +35,16 @@ class Mean:
         self.vectors.pop(worker_id, None)
 
     def is_most_recent(self, version: object) -> bool:
+        """Whether a worker has the model that there is."""
         return version == self.version
 
     def current(self) -> dict[str, Any]:
+        """The model, as JSON in bytes."""
         content = {"values": self.model, "final": self.workers is not None and self.version > 0}
         return {"global_model": json.dumps(content).encode(), "global_model_version": self.version}
 
     def receive(self, worker_id: str, update: bytes) -> str:
+        """Takes a worker's vector."""
         vector = [float(value) for value in json.loads(update)]
         if len(vector) != len(self.own):
             return f"a vector has {len(self.own)} numbers"

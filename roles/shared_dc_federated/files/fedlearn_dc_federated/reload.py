@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -49,10 +50,6 @@ class Administrator:
             raise RefusedError(f"{method} {path.split('/')[1]}: the server answered {answer.status_code}")
         return answer.json()
 
-    def workers(self) -> dict[str, bool]:
-        """Every worker that was ever let in, and whether it is registered: the library never drops one of these."""
-        return {row["worker_id"]: row["registered"] for row in self._ask("GET", "/workers")}
-
     def add(self, key: str) -> None:
         """Lets a worker in; it registers itself."""
         said = self._ask("POST", "/workers", json={"public_key_str": key, "registered": False})
@@ -66,17 +63,19 @@ class Administrator:
 
 def apply(config: Mapping[str, Any], administrator: Administrator) -> tuple[int, int]:
     """Brings the running server in line with the key list; how many came and went."""
-    wanted = keys.read_list(config["arguments"]["key_list_file"])
-    come, gone = changes(keys.read_list(config["applied"]), wanted)
+    applied = Path(config["applied"])
+    wanted = keys.read_list(Path(config["arguments"]["key_list_file"]))
+    come, gone = changes(keys.read_list(applied), wanted)
     for key in gone:
         administrator.remove(key)
     for key in come:
         administrator.add(key)
-    keys.write_list(config["applied"], wanted)
+    keys.write_list(applied, wanted)
     return len(come), len(gone)
 
 
 def main() -> None:
+    """Tells the server that the unit runs."""
     parser = argparse.ArgumentParser(prog="fedlearn_dc_federated.reload", allow_abbrev=False)
     parser.add_argument("--config", required=True)
     config = launching.read(parser.parse_args().config)

@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from . import keys, launching
@@ -38,8 +39,7 @@ def fed_avg(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def credential(name: str) -> str:
     """A credential that systemd gave this unit."""
-    with open(os.path.join(os.environ["CREDENTIALS_DIRECTORY"], name), encoding="utf-8") as file:
-        return file.read().strip()
+    return (Path(os.environ["CREDENTIALS_DIRECTORY"]) / name).read_text(encoding="utf-8").strip()
 
 
 def prepare_environment(config: Mapping[str, Any]) -> None:
@@ -58,10 +58,9 @@ def settle_keys(config: Mapping[str, Any]) -> None:
         return
     from . import database
 
-    wanted = keys.read_list(arguments["key_list_file"])
-    revoked = set(keys.read_list(config["applied"])) - set(wanted)
-    database.forget(arguments["path_to_keys_db"], revoked)
-    keys.write_list(config["applied"], wanted)
+    applied, wanted = Path(config["applied"]), keys.read_list(Path(arguments["key_list_file"]))
+    database.forget(Path(arguments["path_to_keys_db"]), set(keys.read_list(applied)) - set(wanted))
+    keys.write_list(applied, wanted)
 
 
 def build(config: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -73,7 +72,9 @@ def build(config: Mapping[str, Any]) -> tuple[Any, Any]:
     outer = made(dict(config["arguments"]), config["application"]["settings"])
     inner = getattr(outer, "server", outer)
     if not hasattr(inner, "worker_manager"):
-        raise launching.LaunchError(f"application {config['application']['callable']} returned no server of dc_federated")
+        raise launching.LaunchError(
+            f"application {config['application']['callable']} returned no server of dc_federated"
+        )
     arguments = config["arguments"]
     found = {
         "server_host_ip": inner.server_host_ip,
@@ -83,7 +84,9 @@ def build(config: Mapping[str, Any]) -> tuple[Any, Any]:
     }
     for name, value in found.items():
         if value != arguments[name]:
-            raise launching.LaunchError(f"application: its server has {name} {value!r}, not {arguments[name]!r}: pass it on")
+            raise launching.LaunchError(
+                f"application: its server has {name} {value!r}, not {arguments[name]!r}: pass it on"
+            )
     return outer, inner
 
 
@@ -107,6 +110,7 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def main() -> None:
+    """Starts the server, or looks whether it could be."""
     launching.patch()
     parser = argparse.ArgumentParser(prog="fedlearn_dc_federated.server", allow_abbrev=False)
     parser.add_argument("--config", required=True)

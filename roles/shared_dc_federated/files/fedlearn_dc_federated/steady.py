@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import requests
@@ -27,7 +28,7 @@ class RefusedError(SystemExit):
     """The server doesn't know this worker's key; no ``except Exception`` of the library's takes it for less."""
 
 
-def pauses() -> Any:
+def pauses() -> Iterator[float]:
     """Seconds to wait before each next attempt: longer and longer, and never all workers at once."""
     longest = FIRST_PAUSE
     while True:
@@ -57,13 +58,14 @@ def steady(worker_class: type) -> None:
         return _registered(worker, worker.worker_id)
 
     def register_worker(worker: Any) -> Any:
-        for pause in pauses():
-            if once(worker):
-                return worker.worker_id
-            time.sleep(pause)
+        waiting = pauses()
+        while not once(worker):
+            time.sleep(next(waiting))
+        return worker.worker_id
 
     def get_global_model(worker: Any) -> Any:
-        for pause in pauses():
+        waiting = pauses()
+        while True:
             register_worker(worker)
             try:
                 answer = get(worker)
@@ -73,7 +75,7 @@ def steady(worker_class: type) -> None:
                 return answer
             _log.warning("no model: %.200r", answer)
             worker.worker_id = None  # it may have been forgotten: a server knows who registered since its start
-            time.sleep(pause)
+            time.sleep(next(waiting))
 
     worker_class.register_worker = register_worker  # type: ignore[attr-defined]
     worker_class.get_global_model = get_global_model  # type: ignore[attr-defined]

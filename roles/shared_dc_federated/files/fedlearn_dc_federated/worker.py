@@ -16,9 +16,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from . import launching
+from . import files, launching
 
 KEEPALIVE = ("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)
 
@@ -51,18 +52,9 @@ def prepare(config: Mapping[str, Any]) -> Any:
     return found
 
 
-def write(path: str, text: str) -> None:
-    """Whole or not at all."""
-    beside = f"{path}.new"
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(beside, path)
-
-
 def run(config: Mapping[str, Any]) -> None:
     """Runs the application to its end."""
+    state = Path(config["state"])
     application = prepare(config)
     keep_alive()
     from dc_federated.backend import DCFWorker
@@ -73,11 +65,12 @@ def run(config: Mapping[str, Any]) -> None:
     launching.notify("READY=1")
     result = application(dict(config["arguments"]), config["application"]["settings"])
     if isinstance(result, Mapping):
-        write(os.path.join(config["state"], "result.json"), json.dumps(dict(result)))
-    write(os.path.join(config["state"], f"finished-{config['digest']}"), "")
+        files.write(state / "result.json", json.dumps(dict(result)))
+    files.write(state / f"finished-{config['digest']}", "")
 
 
 def main() -> None:
+    """Starts the worker, or looks whether it could be."""
     launching.patch()
     parser = argparse.ArgumentParser(prog="fedlearn_dc_federated.worker", allow_abbrev=False)
     parser.add_argument("--config", required=True)

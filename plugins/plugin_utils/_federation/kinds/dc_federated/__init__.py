@@ -4,8 +4,8 @@
 
 """dc_federated: one server of long polls, behind nginx, and workers known by their keys.
 
-``settings`` are the library's own arguments, ``placements`` what a stack may say, ``topology`` who runs where, ``parts``
-what roles get.
+``settings`` are the library's own arguments, ``placements`` what a stack may say, ``topology`` who runs where,
+``parts`` what roles get.
 """
 
 from __future__ import annotations

@@ -66,19 +66,18 @@ class Copy:
         files = topology.paths("server")
         port = topology.server.listening_port + self.shift
         settings = {**topology.settings, "load_last_session_workers": False} if self.transient else topology.settings
-        values = {
+        tls = {"certificate": files["chain"], "key": files["key"], "ca": files["ca"]}
+        values: Part = {
             "library": topology.library,
             "runtime": topology.runtime,
             "application": self._server_application(),
             "listen": {"address": topology.server_address, "port": port},
-            "tls": {key: files[key] for key in ("certificate", "key", "ca")} if topology.native_tls else None,
+            "tls": tls if topology.native_tls else None,
             "settings": settings,
             "key_files": topology.key_files(self.workers) if settings["server_mode_safe"] else [],
             "admin": {"secret": topology.administrator().name},
             "expected": topology.expected,
         }
-        if values["tls"]:
-            values["tls"]["certificate"] = files["chain"]
         own = topology.server_endpoint(self.shift)
         roster.present("dc_federated_server", "server", "server", topology.server_host, values, [own])
 

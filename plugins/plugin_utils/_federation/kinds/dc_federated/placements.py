@@ -79,7 +79,10 @@ def runtime(file: Text) -> Key:
 def application_artifact(file: Text, archive: Section) -> Key:
     """The user's own code."""
     section = Section(
-        {"source": Key(file, "A package or module."), "archive": Key(archive, "Packages in an archive, such as a wheel.")},
+        {
+            "source": Key(file, "A package or module."),
+            "archive": Key(archive, "Packages in an archive, such as a wheel."),
+        },
         rules=(Rule("Code comes from one place.", _one_place),),
     )
     return Key(section, "The application's code. What it imports beside it is in `runtime.requirements`.", default={})
@@ -96,7 +99,9 @@ _OF_APPLICATION = {
 
 _ADMINS = Section(
     {
-        "names": Key(Items(_COMMON_NAME, min_items=1, single=True), "Common names of their certificates.", required=True),
+        "names": Key(
+            Items(_COMMON_NAME, min_items=1, single=True), "Common names of their certificates.", required=True
+        ),
         "allow": Key(_NETWORKS, "Networks they come from.", required=True),
     }
 )
@@ -123,7 +128,9 @@ PLACEMENTS: Mapping[str, Key] = {
             port=443,
             options={
                 "allow": Key(_NETWORKS, "Networks workers come from; default: everywhere.", default=[]),
-                "admins": Key(_ADMINS, "Who reaches `/workers` from outside, with the server's administrator's password."),
+                "admins": Key(
+                    _ADMINS, "Who reaches `/workers` from outside, with the server's administrator's password."
+                ),
                 "server_names": Key(
                     Items(Text(format="dns_name"), single=True),
                     "Names that workers ask for: several stacks then share an address and port.",

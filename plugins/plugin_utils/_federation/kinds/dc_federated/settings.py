@@ -43,8 +43,8 @@ SETTINGS = Section(
     {
         "server_mode_safe": Key(
             Boolean(),
-            "Only workers whose public keys are known take part. Without it everybody who reaches the server does, and "
-            "what they send may be pickles: code that the server runs.",
+            "Only workers whose public keys are known take part. Without it everybody does who reaches the server, "
+            "and what they send may be pickles: code that it runs.",
             default=True,
             source=_SERVER,
         ),
@@ -62,15 +62,22 @@ SETTINGS = Section(
             source=_SERVER,
             unit="s",
         ),
-        "debug": Key(Boolean(), "bottle's debug mode: errors are answered with their traceback.", default=False, source=_SERVER),
+        "debug": Key(
+            Boolean(), "bottle's debug mode: errors are answered with their traceback.", default=False, source=_SERVER
+        ),
         "max_model_size": Key(
-            Integer(1, 65536), "The largest request that nginx takes, so the largest packed update; larger ones get 413.",
-            default=200, source=_OURS, unit="MiB",
+            Integer(1, 65536),
+            "The largest request that nginx takes, so the largest packed update; larger ones get 413.",
+            default=200,
+            source=_OURS,
+            unit="MiB",
         ),
         "max_update_size": Key(
             Integer(1, 1_048_576),
-            "The largest update, unpacked. The library unpacks before it looks who sent it; here it never unpacks more.",
-            default=1000, source=_OURS, unit="MB",
+            "The largest update, unpacked. The library unpacks before it looks who sent it; here never more than this.",
+            default=1000,
+            source=_OURS,
+            unit="MB",
         ),
         **{name: Key(Anything(), f"Refused: {reason}.", source=_SERVER) for name, reason in DERIVED.items()},
     },

@@ -8,8 +8,8 @@ from gevent import monkey
 
 monkey.patch_all()
 
-from .dcf_server import DCFServer  # noqa: E402 - the library patches before it imports, too
-from .dcf_worker import DCFWorker  # noqa: E402
+from .dcf_server import DCFServer
+from .dcf_worker import DCFWorker
 
 GLOBAL_MODEL, GLOBAL_MODEL_VERSION = "global_model", "global_model_version"
 

@@ -1,0 +1,58 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""federation.yml of this folder with a library, laid into build/polls/ and deployed on the host set `polls`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from standing_demo import CHECKOUT, Demo
+
+ROOM = CHECKOUT / "build" / "polls"
+HOSTS = ("p1", "p2", "p3")
+UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
+DOUBLE = CHECKOUT / "tests" / "doubles" / "dc_federated"
+REAL = bool(UPSTREAM)
+Document = dict[str, Any]
+
+
+class Polls(Demo):
+    """The three hosts, and how they are changed."""
+
+    def __init__(self) -> None:
+        super().__init__(ROOM, HOSTS, "polls", ROOM / "vault-pass")
+
+    def begin(self) -> None:
+        """Lay the document down and deploy it; what stands already is brought up to date."""
+        ROOM.mkdir(parents=True, exist_ok=True)
+        if not self.vault_password.exists():
+            for state in (".secrets", ".ca", "public"):
+                shutil.rmtree(ROOM / state, ignore_errors=True)
+            self.vault_password.write_text(secrets.token_urlsafe(32))
+            self.vault_password.chmod(0o600)
+        shutil.rmtree(ROOM / "group_vars", ignore_errors=True)
+        self.beside(ROOM, state=False)
+        (ROOM / "others.keys").write_text("# workers of others, one a line\n")
+        shutil.rmtree(ROOM / "library", ignore_errors=True)
+        shutil.copytree(Path(UPSTREAM) / "dc_federated" if REAL else DOUBLE, ROOM / "library")
+        self.write()
+        made = self.playbook("fedlearn.infra.secrets")
+        assert made.returncode == 0, made.output[-3000:]
+        self.site()
+
+    def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
+        """The document, with a change."""
+        document = yaml.safe_load((CHECKOUT / "tests" / "polls" / "federation.yml").read_text())
+        library = {"source": "library"} if REAL else {"source": "library", "double": True}
+        for stack in document["stacks"].values():
+            stack["library"] = library
+        change(document)
+        (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
