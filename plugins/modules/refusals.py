@@ -13,7 +13,7 @@ description:
   - Tried are TLS below 1.2, where the listener speaks TLS; a client without a certificate, where it asks for one;
     an unknown Host, with TLS as SNI name too, where it has names and asks for no certificate (else the missing
     certificate is refused first).
-  - Sends one C(GET /) for each trial, which nginx answers itself; a listener that doesn't refuse passes it on.
+  - Sends one C(GET) for each trial, which nginx answers itself; a listener that doesn't refuse passes it on.
 version_added: 0.1.0
 author:
   - fedlearn.infra contributors (@fedlearn)
@@ -48,6 +48,10 @@ options:
         description: One of the names it is for; empty where it is for any.
         type: str
         required: true
+      guarded_path:
+        description: Where only some paths need a certificate, one of these.
+        type: str
+        default: ''
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -95,6 +99,7 @@ from ansible.module_utils.basic import AnsibleModule
 SECONDS = 5.0
 UNKNOWN = "unknown.invalid"  # no name can end in that, RFC 2606
 NO_CERTIFICATE = "No required SSL certificate was sent"  # in nginx's own 400
+FORBIDDEN = "<center><h1>403 Forbidden</h1></center>"  # in nginx's own 403, where others of its paths need none
 
 
 class UntriedError(Exception):
@@ -126,12 +131,12 @@ def connect(listener: dict) -> socket.socket:
         raise UntriedError(str(error)) from None
 
 
-def get(listener: dict, name: str) -> str:
+def get(listener: dict, name: str, path: str = "/") -> str:
     """What is answered to a GET that asks for a name, head and body; empty where the connection ends instead."""
     with connect(listener) as plain:
         stream = context().wrap_socket(plain, server_hostname=name or None) if listener["tls"] else plain
         with stream:
-            stream.sendall(f"GET / HTTP/1.0\r\nHost: {name or listener['address']}\r\n\r\n".encode("ascii"))
+            stream.sendall(f"GET {path} HTTP/1.0\r\nHost: {name or listener['address']}\r\n\r\n".encode("ascii"))
             answer = b""
             while len(answer) < 65536:
                 more = stream.recv(4096)
@@ -160,10 +165,11 @@ def old_tls(listener: dict) -> tuple:
 
 def no_certificate(listener: dict) -> tuple:
     try:
-        answer = get(listener, listener["server_name"])
+        answer = get(listener, listener["server_name"], listener["guarded_path"] or "/")
     except OSError as error:
         return True, ended(error)
-    return not answer or NO_CERTIFICATE in answer, answered(answer)
+    refused = FORBIDDEN if listener["guarded_path"] else NO_CERTIFICATE
+    return not answer or refused in answer, answered(answer)
 
 
 def unknown_name(listener: dict) -> tuple:
@@ -204,7 +210,10 @@ def try_all(listeners: list) -> dict:
 
 def main() -> None:
     required = {"name": "str", "address": "str", "port": "int", "tls": "bool", "certificates": "bool"}
-    listener = {name: {"type": kind, "required": True} for name, kind in {**required, "server_name": "str"}.items()}
+    listener: dict = {
+        name: {"type": kind, "required": True} for name, kind in {**required, "server_name": "str"}.items()
+    }
+    listener["guarded_path"] = {"type": "str", "default": ""}
     module = AnsibleModule(
         argument_spec={"listeners": {"type": "list", "elements": "dict", "required": True, "options": listener}},
         supports_check_mode=True,

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -56,3 +57,21 @@ class Polls(Demo):
             stack["library"] = library
         change(document)
         (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def client(self, host: str, key: str, *calls: list[Any], stack: str = "near") -> list[Any]:
+        """What a worker of others with this private key is answered through the stack's nginx, call by call."""
+        url = {"near": "https://10.98.54.11", "far": "https://10.98.54.12"}[stack]
+        asked = json.dumps({"url": url, "ca": "/tmp/client-ca.pem", "key": key, "calls": calls})
+        authority = (ROOM / "public" / "lab" / "lab.pem").read_text()
+        program = (Path(__file__).parent / "client.py").read_text()
+        lay = "".join(
+            f"cat >/tmp/{name} <<'END-OF-FILE'\n{text}\nEND-OF-FILE\n"
+            for name, text in (("client.json", asked), ("client-ca.pem", authority), ("client.py", program))
+        )
+        run = "$(ls -d /opt/fedlearn/dc_federated-python/*/bin/python | tail -n1) -B /tmp/client.py /tmp/client.json"
+        answers: list[Any] = json.loads(self.run(host, f"{lay}{run}\nrm /tmp/client.*"))
+        return answers
+
+    def pid(self, host: str, instance: str) -> int:
+        """The main process of a unit."""
+        return int(self.run(host, f"systemctl show -p MainPID --value fedlearn-{instance}"))

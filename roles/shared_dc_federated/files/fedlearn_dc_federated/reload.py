@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 import requests
 
 from . import keys, launching
-from .server import ADMIN_PASSWORD, credential
+from .server import HANDED_ON
 
 TIMEOUT = 30
 _THERE = "already exists"
@@ -37,7 +38,7 @@ def changes(applied: Sequence[str], wanted: Sequence[str]) -> tuple[list[str], l
 class Administrator:
     """The server's administrator, on its own host."""
 
-    def __init__(self, url: str, ca: str | None, username: str, password: str) -> None:
+    def __init__(self, url: str, username: str, password: str, ca: str | None) -> None:
         self.url = url
         self.session = requests.Session()
         self.session.trust_env = False
@@ -79,8 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="fedlearn_dc_federated.reload", allow_abbrev=False)
     parser.add_argument("--config", required=True)
     config = launching.read(parser.parse_args().config)
-    own = config["administration"]
-    administrator = Administrator(own["url"], own["ca"], own["username"], credential(ADMIN_PASSWORD))
+    administrator = Administrator(**launching.read(str(Path(os.environ["RUNTIME_DIRECTORY"]) / HANDED_ON)))
     try:
         come, gone = apply(config, administrator)
     except (RefusedError, requests.RequestException, json.JSONDecodeError) as error:

@@ -11,13 +11,14 @@ DCFServer takes them all, FedAvgServer those that ``fed_avg(arguments)`` leaves.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import keys, launching
+from . import files, keys, launching
 
 FED_AVG = (
     "key_list_file",
@@ -27,7 +28,8 @@ FED_AVG = (
     "ssl_keyfile",
     "ssl_certfile",
 )
-ADMIN_PASSWORD = "admin.password"  # noqa: S105 - the name of a credential
+HANDED_ON = "administration.json"
+"""What a reload knows the administrator by, in the unit's runtime directory: credentials are for ``ExecStart`` only."""
 
 _STRAY = ("WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
 
@@ -47,8 +49,16 @@ def prepare_environment(config: Mapping[str, Any]) -> None:
     sys.argv = sys.argv[:1]
     for name in _STRAY:
         os.environ.pop(name, None)
-    os.environ["DCF_SERVER_ADMIN_USERNAME"] = config["administration"]["username"]
-    os.environ["DCF_SERVER_ADMIN_PASSWORD"] = credential(ADMIN_PASSWORD)
+    administration = config["administration"]
+    password = credential("admin.password")
+    os.environ["DCF_SERVER_ADMIN_USERNAME"] = administration["username"]
+    os.environ["DCF_SERVER_ADMIN_PASSWORD"] = password
+    runtime = Path(os.environ["RUNTIME_DIRECTORY"])
+    known = {"url": administration["url"], "username": administration["username"], "password": password, "ca": None}
+    if administration["ca"]:
+        known["ca"] = str(runtime / "ca.pem")
+        files.write(runtime / "ca.pem", Path(administration["ca"]).read_text(encoding="utf-8"))
+    files.write(runtime / HANDED_ON, json.dumps(known))
 
 
 def settle_keys(config: Mapping[str, Any]) -> None:

@@ -25,6 +25,8 @@ Listen = Callable[..., dict[str, Any]]
 NO_CERTIFICATE = "HTTP/1.1 400 Bad Request\r\n\r\n<center>No required SSL certificate was sent</center>"
 MISDIRECTED = "HTTP/1.1 421 Misdirected Request\r\n\r\n"
 SERVED = "HTTP/1.1 200 OK\r\n\r\nwhat is behind it"
+FORBIDDEN = "HTTP/1.1 403 Forbidden\r\n\r\n<center><h1>403 Forbidden</h1></center>"
+NOT_FOUND = "HTTP/1.1 404 Not Found\r\n\r\n<center><h1>404 Not Found</h1></center>"
 OTHER_400 = "HTTP/1.1 400 Bad Request\r\n\r\nwhat is behind it says so"
 
 
@@ -70,7 +72,7 @@ def listen(pair: Path) -> Iterator[Listen]:
         open_sockets.append(listening)
         threading.Thread(target=serve, args=(listening, context, answer), daemon=True).start()
         place = {"name": "site", "address": "127.0.0.1", "port": listening.getsockname()[1]}
-        return {**place, "tls": tls, "certificates": False, "server_name": "", **told}
+        return {**place, "tls": tls, "certificates": False, "server_name": "", "guarded_path": "", **told}
 
     yield start
     for one in open_sockets:
@@ -101,6 +103,12 @@ def test_clients_without_a_certificate(listen: Listen, answer: str, refused: boo
     passed, detail = tried(listen(answer, certificates=True), "clients without a certificate")
     assert passed is refused
     assert refused or detail.startswith("answered HTTP/1.1 ")
+
+
+@pytest.mark.parametrize(("answer", "refused"), [(FORBIDDEN, True), (SERVED, False), (NOT_FOUND, False)])
+def test_clients_without_a_certificate_where_some_paths_need_none(listen: Listen, answer: str, refused: bool) -> None:
+    listener = listen(answer, certificates=True, guarded_path="/workers")
+    assert tried(listener, "clients without a certificate")[0] is refused
 
 
 @pytest.mark.parametrize("tls", [True, False])

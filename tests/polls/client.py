@@ -1,0 +1,75 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A worker of others, and an attacker, as small as they can be: runs on a test host, in the workers' environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import requests
+from nacl.signing import SigningKey
+
+
+class Client:
+    """Somebody with a key, known to the server or not."""
+
+    def __init__(self, url: str, ca: str, key: str) -> None:
+        self.url, self.key = url, SigningKey(bytes.fromhex(key))
+        self.public = self.key.verify_key.encode().hex()
+        self.session = requests.Session()
+        self.session.verify = ca
+
+    def post(self, path: str, **more: Any) -> list[Any]:
+        answer = self.session.post(f"{self.url}{path}", timeout=600, **more)
+        return [answer.status_code, answer.text[:200]]
+
+    def register(self, signer: str = "") -> list[Any]:
+        """Registers; with ``signer`` another key signs."""
+        key = SigningKey(bytes.fromhex(signer)) if signer else self.key
+        signed = key.sign(b"Please authenticate me").hex()
+        return self.post("/register_worker", json={"public_key_str": self.public, "signed_phrase": signed})
+
+    def poll(self, version: Any) -> list[Any]:
+        """Asks to be told of a model that isn't this one."""
+        phrase = self.session.get(f"{self.url}/challenge_phrase/{self.public}", timeout=60).content
+        asked = {"worker_id": self.public, "signed_phrase": self.key.sign(phrase).hex()}
+        return self.post("/notify_me_if_gm_version_updated", json={**asked, "last_worker_model_version": version})
+
+    def update(self, content: bytes, signed: bytes = b"") -> list[Any]:
+        """Sends an update; with ``signed`` the signature is of something else."""
+        signature = self.key.sign(hashlib.sha256(signed or content).digest()).hex()
+        files = {"worker_model_update": zlib.compress(content), "signed_phrase": signature}
+        return self.post(f"/receive_worker_update/{self.public}", files=files)
+
+    def packed_zeros(self, megabytes: int) -> list[Any]:
+        """Sends zeros that are so many megabytes when packed, and a thousand times that unpacked."""
+        packing, packed = zlib.compressobj(9), bytearray()
+        while len(packed) < megabytes * 1_000_000:
+            packed += packing.compress(bytes(1 << 24))
+        packed += packing.flush()
+        files = {"worker_model_update": bytes(packed), "signed_phrase": "00"}
+        return self.post(f"/receive_worker_update/{self.public}", files=files)
+
+
+def main() -> None:
+    """``url ca key verb arguments``, in JSON on standard input; the answer is JSON, too."""
+    asked = json.loads(Path(sys.argv[1]).read_text())
+    client = Client(asked["url"], asked["ca"], asked["key"])
+    answers = []
+    for verb, *arguments in asked["calls"]:
+        given = [
+            bytes.fromhex(one[4:]) if isinstance(one, str) and one.startswith("hex:") else one for one in arguments
+        ]
+        answers.append(getattr(client, verb)(*given))
+    sys.stdout.write(json.dumps(answers))
+
+
+if __name__ == "__main__":
+    main()
