@@ -31,6 +31,9 @@ FED_AVG = (
 HANDED_ON = "administration.json"
 """What a reload knows the administrator by, in the unit's runtime directory: credentials are for ``ExecStart`` only."""
 
+STOP_SECONDS = 2
+"""A stop waits so long for requests under way: polls wouldn't end by themselves."""
+
 _STRAY = ("WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
 
 
@@ -106,7 +109,11 @@ def serve(config: Mapping[str, Any]) -> None:
     launching.check_library(config["double"])
     settle_keys(config)
     _, server = build(config)
+    from gunicorn.config import GracefulTimeout
+
     from .guard import Guard
+
+    GracefulTimeout.default = STOP_SECONDS
 
     Guard(server, config["max_update_size"]).install()
     server.start_server()

@@ -75,6 +75,17 @@ RIGHT: dict[str, dict[str, Any]] = {
         "server": {"address": "127.0.0.1"},
         "settings": {"fl_name": "first", "server_mode": "CLOUD_TRAINING"},
     },
+    "dc_federated_server_instances": {
+        "name": "server",
+        "application": {"callable": "myapp.server:build"},
+        "listen": {"address": "127.0.0.1"},
+        "admin": {"secret": "vision_admin"},
+    },
+    "dc_federated_worker_instances": {
+        "name": "worker",
+        "application": {"callable": "myapp.worker:run"},
+        "server": {"host": "127.0.0.1"},
+    },
 }
 """The least that an instance needs."""
 
@@ -1153,6 +1164,80 @@ WRONG: list[tuple[str, Any, str]] = [
     ("shared_mindspore_python_packages", [""], ": [0]: is empty"),
     ("shared_mindspore_archive_packages", "libc6", ": expected a list, found the text 'libc6'"),
     ("shared_mindspore_full_packages", [1], ": [0]: expected text, found the number 1: write it in quotes"),
+    # dc_federated_server
+    (
+        "dc_federated_server_instances",
+        [{"listen": {"address": "0.0.0.0"}}],
+        "[0]: listen.address: '0.0.0.0' is no address of one host",
+    ),
+    (
+        "dc_federated_server_instances",
+        [{"application": {"callable": "myapp.server"}}],
+        "[0]: application.callable: 'myapp.server' is no Python callable, such as package.module:function",
+    ),
+    (
+        "dc_federated_server_instances",
+        [{"application": {"callable": "myapp:build", "source": "myapp", "archive": {"source": "a", "sha256": SUM}}}],
+        "[0]: application.archive: 'source' is given too: the code comes from one place",
+    ),
+    (
+        "dc_federated_server_instances",
+        [{"library": {"source": "checkout", "preinstalled": "/opt/x"}}],
+        "[0]: library.preinstalled: 'source' is given too: the library comes from one place",
+    ),
+    (
+        "dc_federated_server_instances",
+        [{"settings": {"server_host_ip": "10.0.0.1"}}],
+        "[0]: settings.server_host_ip: can't be set: it follows from `server`: its bind",
+    ),
+    (
+        "dc_federated_server_instances",
+        [{"settings": {"model_check_interval": 0}}],
+        "[0]: settings.model_check_interval: expected a number above 0 and of at most 3600, found the number 0",
+    ),
+    (
+        "dc_federated_server_instances",
+        [{"settings": {"server_mode_safe": False}, "key_files": ["a.keys"]}],
+        "[0]: key_files: settings.server_mode_safe is false, so nobody's key is looked at",
+    ),
+    (
+        "dc_federated_server_instances",
+        [{}, {"name": "other"}],
+        "[1]: listen.port: 127.0.0.1 port 5000 is taken by 'server'",
+    ),
+    ("dc_federated_server_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    (
+        "dc_federated_server_nofile",
+        1000,
+        ": expected a whole number from 1024 to 1073741816, found the number 1000",
+    ),
+    ("dc_federated_server_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
+    ("dc_federated_server_memory_max", "4 GB", ": '4 GB' is not bytes such as 4G, or infinity"),
+    ("dc_federated_server_allow_empty_key_list", "no", ": expected true or false, found the text 'no'"),
+    ("dc_federated_server_remove_data", 1, ": expected true or false, found the number 1"),
+    # dc_federated_worker
+    (
+        "dc_federated_worker_instances",
+        [{"server": {"host": "a b"}}],
+        "[0]: server.host: expected a numeric address or a DNS name, found the text 'a b'",
+    ),
+    (
+        "dc_federated_worker_instances",
+        [{"public_key_file": "worker.pub"}],
+        "[0]: public_key_file: needs 'key': the key that it is the public half of",
+    ),
+    (
+        "dc_federated_worker_instances",
+        [{"key": "worker.key"}],
+        "[0]: key: this is no absolute path: it begins with '/' and has no '..'",
+    ),
+    ("dc_federated_worker_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("dc_federated_worker_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
+    ("dc_federated_worker_memory_max", "-1", ": '-1' is not bytes such as 4G, or infinity"),
+    ("dc_federated_worker_remove_data", 1, ": expected true or false, found the number 1"),
+    # shared_dc_federated
+    ("shared_dc_federated_instances", {}, ": expected a list, found a mapping"),
+    ("shared_dc_federated_packages", [""], ": [0]: is empty"),
 ]
 """A variable, a value, and what follows the variable's name in the message. Of instances only what differs."""
 

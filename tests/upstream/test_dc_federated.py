@@ -1,0 +1,318 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What deployments count on in dc_federated: one suite on the library, where it is, and on its double.
+
+The library is looked for below FEDLEARN_UPSTREAM_DIR. Both run as on hosts, by our launchers, in an environment of the
+role's own locked requirements.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+LAUNCHERS = CHECKOUT / "roles" / "shared_dc_federated" / "files"
+UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
+LIBRARIES = {"library": Path(UPSTREAM) / "dc_federated" / "src", "double": CHECKOUT / "tests/doubles/dc_federated"}
+WITHOUT = "the library isn't here: FEDLEARN_UPSTREAM_DIR names no folder with a checkout of it as dc_federated/"
+INVALID = (200, "Invalid Worker")
+OWN = [100.0, 0.25]
+PASSWORD = "only for the test"
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    """The environment that the role makes on hosts."""
+    requirements = (LAUNCHERS / "requirements.txt").read_bytes()
+    room = CHECKOUT / "build" / f"dc_federated-{hashlib.sha256(requirements).hexdigest()[:12]}"
+    program = room / "bin" / "python"
+    if not (room / "whole").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(room)], check=True)
+        install = ["-m", "pip", "install", "--quiet", "--only-binary=:all:", "--require-hashes", "--no-deps"]
+        subprocess.run([str(program), *install, "--requirement", str(LAUNCHERS / "requirements.txt")], check=True)
+        (room / "whole").touch()
+    return program
+
+
+@pytest.fixture(params=LIBRARIES)
+def stand(request: pytest.FixtureRequest, python: Path, tmp_path: Path) -> Iterator[Stand]:
+    """A running server with three workers' keys, of which it knows two."""
+    if request.param == "library" and not UPSTREAM:
+        pytest.skip(WITHOUT)
+    with ExitStack() as ending:
+        yield Stand(python, LIBRARIES[request.param], tmp_path, ending, double=request.param == "double")
+
+
+class Stand:
+    """One server on loopback, and what its unit would give it."""
+
+    def __init__(self, python: Path, library: Path, room: Path, ending: ExitStack, *, double: bool) -> None:
+        self.python, self.room, self.ending, self.double = python, room, ending, double
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port: int = free.getsockname()[1]
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": f"{LAUNCHERS}:{library}",
+            "HOME": str(room),
+            "WEB_CONCURRENCY": "3",  # which no server may take for its number of processes
+            "CREDENTIALS_DIRECTORY": str(room),
+            "RUNTIME_DIRECTORY": str(room),
+        }
+        (room / "admin.password").write_text(PASSWORD)
+        files = [str(room / f"worker{number}" / "worker.key") for number in range(3)]
+        self.keys = files
+        self.public: list[str] = list(json.loads(self.run("keys", "make", *files).stdout)["keys"].values())
+        self.allow(self.public[:2])
+
+    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self.python), "-B", "-m", f"fedlearn_dc_federated.{module}", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
+
+    def start(self, module: str, config: Path) -> subprocess.Popen[bytes]:
+        command = [str(self.python), "-B", "-m", f"fedlearn_dc_federated.{module}", "--config", str(config)]
+        log = self.ending.enter_context(config.with_suffix(".log").open("ab"))
+        started = subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, cwd=self.room)
+        self.ending.callback(started.wait, 30)
+        self.ending.callback(started.terminate)
+        return started
+
+    def allow(self, keys: Sequence[str]) -> None:
+        (self.room / "workers.pub").write_text("".join(f"{key}\n" for key in keys))
+
+    def config(self, callable_: str = "fedlearn_dc_federated.mean:build", **settings: Any) -> Path:
+        arguments = {
+            "server_mode_safe": True,
+            "key_list_file": str(self.room / "workers.pub"),
+            "load_last_session_workers": True,
+            "path_to_keys_db": str(self.room / "keys_db.json"),
+            "server_host_ip": "127.0.0.1",
+            "server_port": self.port,
+            "ssl_enabled": False,
+            "ssl_keyfile": None,
+            "ssl_certfile": None,
+            "model_check_interval": 0.2,
+            "debug": False,
+        }
+        made = {
+            "double": self.double,
+            "application": {"callable": callable_, "settings": {"own": OWN, **settings}},
+            "arguments": arguments,
+            "max_update_size": 1_000_000,
+            "applied": str(self.room / "applied.pub"),
+            "administration": {"url": f"http://127.0.0.1:{self.port}", "ca": None, "username": "admin"},
+        }
+        path = self.room / "server.json"
+        path.write_text(json.dumps(made))
+        return path
+
+    def serve(self, **settings: Any) -> subprocess.Popen[bytes]:
+        server = self.start("server", self.config(**settings))
+        eventually(lambda: self.ask("/")[0] == 404)
+        return server
+
+    def worker(self, number: int, vector: list[float]) -> subprocess.Popen[bytes]:
+        state = self.room / f"state{number}"
+        state.mkdir(exist_ok=True)
+        address = {"server_protocol": "http", "server_host_ip": "127.0.0.1", "server_port": self.port}
+        config = {
+            "double": self.double,
+            "ca": None,
+            "state": str(state),
+            "digest": "d",
+            "application": {"callable": "fedlearn_dc_federated.mean:run", "settings": {"vector": vector}},
+            "arguments": {**address, "private_key_file": self.keys[number]},
+        }
+        path = self.room / f"worker{number}.json"
+        path.write_text(json.dumps(config))
+        return self.start("worker", path)
+
+    def result(self, number: int) -> Any:
+        return json.loads((self.room / f"state{number}" / "result.json").read_text())["values"]
+
+    def ask(self, path: str, body: Any = None, *, method: str = "", password: str = "") -> tuple[int, str]:
+        headers = {"Content-Type": "application/json"}
+        if password:
+            headers["Authorization"] = "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
+        content = None if body is None else json.dumps(body).encode()
+        asking = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", content, headers, method=method or None)
+        try:
+            with urllib.request.urlopen(asking, timeout=20) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+        except OSError:
+            return 0, ""
+
+    def client(self, number: int, *calls: list[Any]) -> Any:
+        """What a worker is answered that speaks for itself, with its own key."""
+        asked = {
+            "url": f"http://127.0.0.1:{self.port}",
+            "ca": True,
+            "key": Path(self.keys[number]).read_text(),
+            "calls": calls,
+        }
+        path = self.room / "client.json"
+        path.write_text(json.dumps(asked))
+        command = [str(self.python), str(CHECKOUT / "tests" / "polls" / "client.py"), str(path)]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=120)
+        return [tuple(answer) for answer in json.loads(done.stdout)]
+
+    def polls(self) -> int:
+        """Connections that the server holds."""
+        listed = subprocess.run(
+            ["ss", "-Htn", "state", "established", f"( sport = :{self.port} )"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return len(listed.stdout.splitlines())
+
+
+def eventually(true: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.1)
+
+
+def test_the_mean_comes_out(stand: Stand) -> None:
+    stand.allow(stand.public)
+    stand.serve(workers=3)
+    vectors = [[1.0, 2.0], [3.0, 5.0], [11.0, 0.5]]
+    workers = [stand.worker(number, vector) for number, vector in enumerate(vectors)]
+    assert [worker.wait(30) for worker in workers] == [0, 0, 0]
+    assert [stand.result(number) for number in range(3)] == [[105.0, 2.75]] * 3
+
+
+def test_a_worker_left_out_changes_the_mean(stand: Stand) -> None:
+    stand.serve(workers=2)
+    workers = [stand.worker(0, [1.0, 2.0]), stand.worker(1, [3.0, 5.0])]
+    assert [worker.wait(30) for worker in workers] == [0, 0]
+    assert stand.result(0) == [102.0, 3.75]
+
+
+def test_unknown_keys_and_wrong_signatures_are_refused_by_words(stand: Stand) -> None:
+    stand.serve()
+    other = Path(stand.keys[1]).read_text()
+    assert stand.client(2, ["register"], ["poll", 0], ["update", "hex:00"]) == [INVALID] * 3
+    assert stand.client(0, ["register", other], ["register"]) == [INVALID, (200, stand.public[0])]
+    assert stand.client(0, ["update", "hex:00", "hex:01"]) == [INVALID]
+
+
+def test_workers_come_and_go_while_the_server_runs_and_stay_gone_after_a_restart(stand: Stand) -> None:
+    server = stand.serve()
+    poll = stand.worker(0, [1.0, 2.0])
+    eventually(lambda: stand.polls() >= 1)
+    stand.allow(stand.public)
+    assert stand.client(2, ["register"]) == [INVALID]  # the list by itself is read at a start only
+    told = stand.run("reload", "--config", str(stand.config()))
+    assert (told.returncode, told.stdout) == (0, "workers: 1 came, 0 went\n"), told.stderr
+    assert stand.client(2, ["register"]) == [(200, stand.public[2])]
+    stand.allow(stand.public[:2])
+    assert stand.run("reload", "--config", str(stand.config())).stdout == "workers: 0 came, 1 went\n"
+    assert stand.client(2, ["poll", 99], ["register"]) == [INVALID] * 2
+    assert poll.poll() is None
+    server.terminate()
+    assert server.wait(30) == 0
+    stand.allow(stand.public[:1])  # and one more while nobody is there to be told
+    stand.serve()
+    assert stand.client(1, ["register"]) == [INVALID]
+    known = json.loads((stand.room / "keys_db.json").read_text())["_default"].values()
+    assert [row["public_key_str"] for row in known] == stand.public[:1]
+    assert (stand.room / "keys_db.json.bak").exists()
+
+
+def test_only_its_administrator_lets_workers_in(stand: Stand) -> None:
+    stand.serve()
+    asked = {"public_key_str": stand.public[2], "registered": False}
+    for password in ("", "wrong"):
+        assert stand.ask("/workers", asked, password=password)[0] == 401
+    assert stand.ask("/workers", asked, password=PASSWORD)[0] == 200
+    assert stand.client(2, ["register"]) == [(200, stand.public[2])]
+    listed = json.loads(stand.ask("/workers", password=PASSWORD)[1])
+    assert {row["worker_id"]: row["registered"] for row in listed} == {
+        stand.public[0]: False,
+        stand.public[1]: False,
+        stand.public[2]: True,
+    }
+
+
+def test_a_worker_goes_on_when_its_server_was_restarted(stand: Stand) -> None:
+    server = stand.serve()
+    worker = stand.worker(0, [1.0, 2.0])
+    eventually(lambda: stand.polls() >= 1)
+    server.terminate()
+    assert server.wait(30) == 0
+    stand.serve()
+
+    def registered() -> bool:
+        listed = json.loads(stand.ask("/workers", password=PASSWORD)[1])
+        return {"worker_id": stand.public[0], "registered": True} in listed
+
+    eventually(registered, 60)
+    assert worker.poll() is None
+
+
+def test_a_poll_ends_with_its_connection(stand: Stand) -> None:
+    """The library by itself keeps it until the next model."""
+    stand.serve()
+    worker = stand.worker(0, [1.0, 2.0])
+    eventually(lambda: stand.polls() >= 1)
+    worker.kill()
+    worker.wait()
+    waiting = ["ss", "-Htn", f"( sport = :{stand.port} )"]
+    eventually(lambda: subprocess.run(waiting, capture_output=True, check=True).stdout == b"")
+
+
+def test_packed_zeros_without_a_key_are_refused_and_cost_no_memory(stand: Stand) -> None:
+    server = stand.serve()
+    (child,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+
+    def peak() -> int:
+        (line,) = [line for line in Path(f"/proc/{child}/status").read_text().splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1])
+
+    before = peak()
+    assert stand.client(2, ["packed_zeros", 20]) == [INVALID]
+    (answer,) = stand.client(0, ["packed_zeros", 20])
+    assert answer == (200, '{"error": "an update has at most 1000000 bytes, unpacked"}')
+    assert peak() - before < 100_000  # kB; the packed update itself is there twice
+
+
+def test_one_process_whatever_the_environment_says(stand: Stand) -> None:
+    server = stand.serve()
+    assert len(Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()) == 1
+
+
+@pytest.mark.parametrize(
+    "callable_", ["no.such:build", "fedlearn_dc_federated.mean:nothing", "fedlearn_dc_federated.mean:Mean"]
+)
+def test_what_is_no_server_is_not_started(stand: Stand, callable_: str) -> None:
+    refused = stand.run("server", "--config", str(stand.config(callable_)))
+    assert refused.returncode == 1
+    assert f"application {callable_}" in refused.stderr or "TypeError" in refused.stderr
+
+
+def test_a_double_is_never_taken_for_the_library(stand: Stand) -> None:
+    config = json.loads(stand.config().read_text())
+    (stand.room / "server.json").write_text(json.dumps({**config, "double": not stand.double}))
+    refused = stand.run("server", "--config", str(stand.room / "server.json"))
+    assert refused.returncode == 1
+    assert "library.double is" in refused.stderr
