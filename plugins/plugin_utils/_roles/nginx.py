@@ -108,8 +108,11 @@ _UPSTREAM = Section(
 _PATH = Section(
     {
         "path": Key(
-            Text(pattern=r"/[A-Za-z0-9._~/-]*", pattern_name="a path without query: / and A-Z, a-z, 0-9, ._~-"),
-            "The path itself; with O(prefix) also all below.",
+            Text(
+                pattern=r"/(?:[A-Za-z0-9._~/-]|(?<=/)\*(?=/|$))*",
+                pattern_name="a path without query: / and A-Z, a-z, 0-9, ._~-, or * as a whole step",
+            ),
+            "The path itself; with O(prefix) also all below. A step C(*) is any one step; such paths come before prefixes.",
             required=True,
         ),
         "prefix": Key(Boolean(), "All that begins like this.", default=False),

@@ -1,0 +1,56 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every connection between hosts of a stack, and from outside: nothing goes from the helper to the leader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ... import network
+from ...model import Flow
+from .instances import Instances
+from .topology import Side, Site
+
+REPORTS = "TLS, server certificate"
+LEADER = "mutual TLS, the leader's subject"
+CONTROLLER = "mutual TLS, the controller's subject"
+
+
+def needed(parts: Instances) -> Iterator[Flow]:
+    """All of them; what stays on one host needs no firewall and is left out."""
+    topology = parts.topology
+    if topology.leader.ours:
+        yield from _to(topology.helper, topology.helper.aggregator_site(), topology.leader.host.name, "aggregation", LEADER)
+    for side in topology.sides:
+        if side.ours and side.database.hosts[0] != side.host.name:
+            host = side.database.hosts[0]
+            yield Flow(side.host.name, host, side.database.listening_port, "database", "TLS, password")
+    clients = [*topology.clients.hosts, "clients"]
+    controller = [*topology.controller.hosts] or ["controllers"]
+    for side in topology.sides:
+        sites = [(side.aggregator_site(), "reports")]
+        if topology.generation == "B":
+            sites.append((side.manager_site(), "tasks' parameters"))
+        for site, purpose in sites:
+            for source in clients:
+                yield from _to(side, site, source, purpose, REPORTS)
+            for source in controller:
+                what = "sessions" if purpose != "reports" else "collection"
+                if what == "sessions" or side.word == "leader":
+                    yield from _to(side, site, source, what, CONTROLLER)
+
+
+def _to(side: Side, site: Site, source: str, purpose: str, words: str) -> Iterator[Flow]:
+    """To a side's site: its host, where the document has it, and the public URL's where that is another place."""
+    host, port = network.split(site.server)
+    if side.ours:
+        ports = (side.placement.listening_port, side.option("manager")["port"])
+        own = port if port in ports else ports[purpose not in ("aggregation", "reports", "collection")]
+        if source != side.host.name:
+            yield Flow(source, side.host.name, own, purpose, words)
+        known = (side.host.name, side.host.public_name, *side.host.internal)
+        if host in known and own == port:
+            return
+    yield Flow(source, host if not side.ours else host, port, purpose, words)

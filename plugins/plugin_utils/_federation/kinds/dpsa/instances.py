@@ -1,0 +1,355 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What roles get: Janus' processes, the managers with their gates, databases, and nginx before and between them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ... import certificates, network
+from ...expanding import Roster, endpoint, public_endpoint
+from ...model import Certificate, Endpoint, Expansion, Path, Placement
+from .settings import JANUS_PROGRAMS
+from .topology import LOOPBACK, Side, Topology
+
+SITES = "nginx_sites"
+PUBLIC_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
+DATABASE = "janus"
+LOGIN = "program"
+MB_PER_CONNECTION = 8
+"""PostgreSQL's role reckons with so much for a connection, in half of its memory, and keeps five for itself."""
+
+_TASK = "/tasks/*"
+_EGRESS = ("leader", "helper", "leader-manager", "helper-manager")
+
+Settings = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+class Instances:
+    """The instances of a right stack."""
+
+    def __init__(self, topology: Topology, settings: Settings) -> None:
+        self.topology = topology
+        self.settings = settings
+        self.roster = Roster(topology.federation, topology.stack)
+
+    def build(self) -> Roster:
+        """All of them."""
+        for side in self.topology.sides:
+            if side.ours:
+                self._database(side)
+                self._front(side)
+                self._janus(side)
+                if self.topology.generation == "B":
+                    self._manager(side)
+            else:
+                assert side.placement.party is not None
+                there = [public_endpoint(side.placement, "http")]
+                self.roster.theirs("janus", side.word, side.name("aggregator"), side.placement.party, there)
+        if self.topology.leader.ours:
+            self._leader_egress()
+        for host, what in self.topology.egress_hosts:
+            self._egress(host, what)
+        return self.roster
+
+    def _paths(self, certificate: str) -> dict[str, str]:
+        return certificates.paths(self.topology.federation.name, certificate)
+
+    # -- the database
+
+    def _database(self, side: Side) -> None:
+        place, host = side.database, side.database.hosts[0]
+        beside = host == side.host.name
+        address = LOOPBACK if beside else self._database_address(side)
+        client = {
+            "name": LOGIN,
+            "database": DATABASE,
+            "secret": self.secret(side),
+            "in_turn": True,
+            "connections": side.connections,
+        }
+        values: dict[str, Any] = {
+            "addresses": [address],
+            "port": place.listening_port,
+            "memory_mb": place.options.get("memory_mb") or self._memory(side),
+            "databases": [{"name": DATABASE}],
+        }
+        if not beside:
+            paths = self._paths(side.instance("database"))
+            values["tls"] = {key: paths[key] for key in ("certificate", "key", "ca")}
+            client["addresses"] = [network.single(one) for one in side.host.internal]
+        values["clients"] = [client]
+        path = (*place.path, "port") if "database" in side.placement.options else place.path
+        reached = loopback("postgresql", place.listening_port, path, "") if beside else self._remote(side, address)
+        self.roster.present("postgresql", f"{side.word}.database", side.name("database"), host, values, [reached])
+
+    def _database_address(self, side: Side) -> str:
+        return self.topology.federation.host(side.database.hosts[0]).internal[0]
+
+    def _remote(self, side: Side, address: str) -> Endpoint:
+        host = self.topology.federation.host(side.database.hosts[0])
+        return endpoint(side.database, host, "postgresql", address, side.database.listening_port, public=False)
+
+    @staticmethod
+    def _memory(side: Side) -> int:
+        """While a password is replaced, both logins have their connections."""
+        return max(512, 2 * MB_PER_CONNECTION * (2 * side.connections + 5))
+
+    def secret(self, side: Side) -> str:
+        """The name of the login's password."""
+        return f"{self.topology.stack.name}_{side.word}_database"
+
+    def _login(self, side: Side) -> dict[str, Any]:
+        """How programs reach the database; with ``ca`` by TLS."""
+        beside = side.database.hosts[0] == side.host.name
+        told = {
+            "host": LOOPBACK if beside else self._database_address(side),
+            "port": side.database.listening_port,
+            "name": DATABASE,
+            "login": LOGIN,
+            "secret": self.secret(side),
+        }
+        return told if beside else told | {"ca": self._paths(side.instance("store"))["ca"]}
+
+    # -- the programs
+
+    def _shared(self, side: Side, program: str) -> dict[str, Any]:
+        programs = self.topology.stack.options["programs"]
+        return {
+            "generation": self.topology.generation,
+            "programs": dict(programs["manager" if program == "manager" else "janus"]),
+            "doubles": programs["doubles"],
+            "keyring": f"{self.topology.prefix}-{side.word}",
+            "database": self._login(side),
+            "settings": self.settings[side.word][program],
+        }
+
+    def _health(self, side: Side, program: str, number: int = 0) -> Endpoint:
+        return loopback("health", side.health_port(program, number), (*side.placement.path, "health_port"))
+
+    def _metrics(self, side: Side, program: str) -> list[Endpoint]:
+        exporter = self.settings[side.word][program]["metrics_config"].get("exporter", {})
+        prometheus = exporter.get("prometheus")
+        if prometheus is None:
+            return []
+        path = (*self.topology.stack.path, "settings", program, "metrics_config", "exporter", "prometheus", "port")
+        url = str(network.Url("http", prometheus["host"], prometheus["port"], "/metrics"))
+        return [Endpoint("metrics", prometheus["host"], prometheus["port"], internal=url, public=url, path=path)]
+
+    def _janus(self, side: Side) -> None:
+        for program, component, number in side.programs():
+            health = self._health(side, program, number)
+            values = self._shared(side, program) | {"program": program, "health_port": health.port}
+            endpoints = [health, *self._metrics(side, program)]
+            if program == "aggregator":
+                values["listen"] = {"address": LOOPBACK, "port": side.option("inner_port")}
+                endpoints.append(loopback("http", side.option("inner_port"), (*side.placement.path, "inner_port")))
+            self.roster.present("janus", side.word, side.name(component), side.host.name, values, endpoints)
+
+    def _manager(self, side: Side) -> None:
+        manager, path = side.option("manager"), (*side.placement.path, "manager")
+        leader, helper = self.topology.leader, self.topology.helper
+        egress = str(network.Url("http", LOOPBACK, leader.option("egress_port"))) if side is leader else ""
+        health = self._health(side, "manager")
+        values = self._shared(side, "manager") | {
+            "health_port": health.port,
+            "listen": {"address": LOOPBACK, "port": manager["inner_port"]},
+            "gate": {"address": LOOPBACK, "port": manager["gate_port"]},
+            "max_epsilon": self.topology.stack.options["privacy"]["max_epsilon"],
+            "role": side.word,
+            "urls": {
+                "leader_endpoint": leader.aggregator_site().url,
+                "helper_endpoint": egress or helper.aggregator_site().url,
+                **self.topology.external_urls(),
+            },
+        }
+        own = loopback("http", manager["inner_port"], (*path, "inner_port"))
+        gate = loopback("http", manager["gate_port"], (*path, "gate_port"))
+        endpoints = [health, own, *self._metrics(side, "manager")]
+        self.roster.present("dpsa_manager", side.word, side.name("manager"), side.host.name, values, endpoints)
+        self.roster.beside("dpsa_manager", side.word, side.name("manager-gate"), side.host.name, [gate])
+
+    # -- nginx
+
+    def _front(self, side: Side) -> None:
+        """Who may what: reports are everybody's, aggregation is the leader's, sessions and results the controller's."""
+        inner = {"paths": self._leader_paths() if side.word == "leader" else self._helper_paths()}
+        ca = self.controllers_ca(side) if side.word == "leader" else self._paths(side.instance("peers"))["ca"]
+        site, port = side.aggregator_site(), side.placement.listening_port
+        self._site(side, "front", site.names, port, side.option("inner_port"), ca, inner, side.placement.path)
+        if self.topology.generation == "B":
+            manager, path = side.option("manager"), (*side.placement.path, "manager")
+            site, ca = side.manager_site(), self.controllers_ca(side)
+            paths = {"paths": self._manager_paths()}
+            names = site.names
+            self._site(side, "manager-front", names, manager["port"], manager["gate_port"], ca, paths, path)
+
+    def controllers_ca(self, side: Side) -> str:
+        """The CA of whoever controls sessions, as this side knows it."""
+        return self._paths(side.instance("controllers"))["ca"]
+
+    def _site(
+        self,
+        side: Side,
+        component: str,
+        names: tuple[str, ...],
+        port: int,
+        inner: int,
+        ca: str,
+        more: Mapping[str, Any],
+        path: Path,
+    ) -> None:
+        paths = self._paths(side.instance("front"))
+        values = {
+            "listen": [{"address": side.address, "port": port}],
+            "server_names": list(names),
+            "tls": {"certificate": paths["chain"], "key": paths["key"], "client_ca": ca, "client_names": []},
+            "upstream": {"servers": [network.join(LOOPBACK, inner)], "retries": 0},
+            "body_size_mb": side.option("body_size_mb"),
+            "read_timeout_seconds": side.option("read_timeout_seconds"),
+            **more,
+        }
+        site = side.aggregator_site() if component == "front" else side.manager_site()
+        internal = str(network.Url("https", network.reached(side.host, side.address), port))
+        own = Endpoint("https", side.address, port, internal=internal, public=site.url, names=names, path=(*path, "port"))
+        self.roster.present("nginx", side.word, side.name(component), side.host.name, values, [own], variable=SITES)
+
+    def _leader_paths(self) -> list[dict[str, Any]]:
+        collection: dict[str, Any] = {"path": f"{_TASK}/collection_jobs/*", "client_names": [self.controller_name]}
+        if self.topology.public:  # a controller that reaches it directly has no certificate to show, but its token
+            collection = {"path": collection["path"], "without_certificate": True}
+        return [_open("/hpke_config"), _open(f"{_TASK}/reports"), collection]
+
+    def _helper_paths(self) -> list[dict[str, Any]]:
+        names = [self.leader_name]
+        return [
+            _open("/hpke_config"),
+            {"path": f"{_TASK}/aggregation_jobs/*", "client_names": names},
+            {"path": f"{_TASK}/aggregate_shares", "client_names": names},
+        ]
+
+    def _manager_paths(self) -> list[dict[str, Any]]:
+        sessions = [
+            {"path": path, "client_names": [self.controller_name], "body_size_mb": 1}
+            for path in ("/create_session", "/end_session", "/start_round")
+        ]
+        return [_open("/get_main_locations"), {**_open("/get_vdaf_parameter"), "body_size_mb": 1}, *sessions]
+
+    @property
+    def leader_name(self) -> str:
+        """The leader's subject: its party's CA gives it to nothing else, on whatever host."""
+        return f"{self.topology.prefix}-leader"
+
+    @property
+    def controller_name(self) -> str:
+        """The controller's, likewise."""
+        return f"{self.topology.prefix}-controller"
+
+    def _leader_egress(self) -> None:
+        leader = self.topology.leader
+        port, path = leader.option("egress_port"), (*leader.placement.path, "egress_port")
+        site = self.topology.helper.aggregator_site()
+        values = self._way_out(port, site, self.leader_name, shows=True)
+        own = loopback("http", port, path)
+        self.roster.present(
+            "nginx", "leader", leader.name("egress"), leader.host.name, values, [own], variable=SITES
+        )
+
+    def _way_out(self, port: int, site: Any, certificate: str, *, shows: bool) -> dict[str, Any]:
+        """Plain HTTP in on loopback, TLS out to a named peer."""
+        paths = self._paths(certificate)
+        tls = {"ca": PUBLIC_ROOTS if self.topology.public else paths["ca"], "name": site.name}
+        if shows:
+            tls |= {"certificate": paths["chain"], "key": paths["key"]}
+        leader = self.topology.leader
+        return {
+            "listen": [{"address": LOOPBACK, "port": port}],
+            "upstream": {"servers": [site.server], "host": site.name, "tls": tls, "retries": 0},
+            "body_size_mb": leader.placement.options["body_size_mb"],
+            "read_timeout_seconds": leader.placement.options["read_timeout_seconds"],
+        }
+
+    def _egress(self, host: str, what: str) -> None:
+        """The ways of a client, or of the controller, to both aggregators and both managers."""
+        sites = {
+            "leader": self.topology.leader.aggregator_site,
+            "helper": self.topology.helper.aggregator_site,
+            "leader-manager": self.topology.leader.manager_site,
+            "helper-manager": self.topology.helper.manager_site,
+        }
+        certificate = f"{self.topology.prefix}-{what}"
+        for word in self.egress_words():
+            key = word.replace("-", "_")
+            port = self.topology.stack.options["local_ports"][key]
+            values = self._way_out(port, sites[word](), certificate, shows=what == "controller")
+            own = loopback("http", port, (*self.topology.stack.path, "local_ports", key))
+            placement = "controller" if what == "controller" else "clients"
+            self.roster.present("nginx", placement, f"{what}-{word}", host, values, [own], variable=SITES)
+
+    def egress_words(self) -> tuple[str, ...]:
+        """Which ways a client needs: with public certificates it reaches aggregators directly; C has no managers."""
+        return tuple(
+            word
+            for word in _EGRESS
+            if (self.topology.generation == "B" or "manager" not in word)
+            and ("manager" in word or not self.topology.public)
+        )
+
+
+def _open(path: str) -> dict[str, Any]:
+    return {"path": path, "without_certificate": True}
+
+
+def loopback(purpose: str, port: int, path: Path, scheme: str = "http") -> Endpoint:
+    """An endpoint that only its own host reaches."""
+    told = str(network.Url(scheme, LOOPBACK, port)) if scheme else network.join(LOOPBACK, port)
+    return Endpoint(purpose, LOOPBACK, port, internal=told, public=told, path=path)
+
+
+# -- what goes
+
+
+def removal(topology: Topology) -> Expansion:
+    """Everything that is to be removed, by name."""
+    roster = Roster(topology.federation, topology.stack)
+    gone: list[Certificate] = []
+
+    def certificate(name: str, host: str) -> None:
+        gone.append(Certificate(f"{topology.prefix}-{name}", host, "", "", state="absent"))
+
+    for side in topology.sides:
+        for host in side.placement.absent:
+            _remove_side(roster, side, host)
+            for name in ("front", "controllers", "store", *(("peers",) if side.word == "helper" else ())):
+                certificate(f"{side.word}-{name}", host)
+            if side.word == "leader":
+                certificate("leader", host)
+        for host in side.database.absent:
+            roster.absent("postgresql", f"{side.word}.database", side.name("database"), host)
+            certificate(f"{side.word}-database", host)
+    for what, placement in (("controller", topology.controller), ("client", topology.clients)):
+        for host in placement.absent:
+            for word in _EGRESS:
+                roster.absent("nginx", "clients" if what == "client" else what, f"{what}-{word}", host, variable=SITES)
+            certificate(what, host)
+    return Expansion(components=tuple(roster.components), certificates=tuple(gone), variables=roster.variables)
+
+
+def _remove_side(roster: Roster, side: Side, host: str) -> None:
+    for _program, component, _number in _all_programs(side.placement, side):
+        roster.absent("janus", side.word, side.name(component), host)
+    roster.absent("dpsa_manager", side.word, side.name("manager"), host)
+    roster.beside("dpsa_manager", side.word, side.name("manager-gate"), host, state="absent")
+    for site in ("front", "manager-front", *(("egress",) if side.word == "leader" else ())):
+        roster.absent("nginx", side.word, side.name(site), host, variable=SITES)
+
+
+def _all_programs(placement: Placement, side: Side) -> list[tuple[str, str, int]]:
+    """Those there may have been: a garbage collector too."""
+    found = list(side.programs())
+    if not placement.options["garbage_collector"]:
+        found.append((JANUS_PROGRAMS[-1], "garbage-collector", 0))
+    return found
