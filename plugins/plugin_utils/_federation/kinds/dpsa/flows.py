@@ -22,7 +22,9 @@ def needed(parts: Instances) -> Iterator[Flow]:
     """All of them; what stays on one host needs no firewall and is left out."""
     topology = parts.topology
     if topology.leader.ours:
-        yield from _to(topology.helper, topology.helper.aggregator_site(), topology.leader.host.name, "aggregation", LEADER)
+        yield from _to(
+            topology.helper, topology.helper.aggregator_site(), topology.leader.host.name, "aggregation", LEADER
+        )
     for side in topology.sides:
         if side.ours and side.database.hosts[0] != side.host.name:
             host = side.database.hosts[0]

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping
 from typing import Any
 
@@ -118,9 +119,12 @@ class Instances:
 
     def _shared(self, side: Side, program: str) -> dict[str, Any]:
         programs = self.topology.stack.options["programs"]
+        source = dict(programs["manager" if program == "manager" else "janus"])
+        if "://" not in source.get("archive", "://"):
+            source["archive"] = posixpath.join(self.topology.federation.directory, source["archive"])
         return {
             "generation": self.topology.generation,
-            "programs": dict(programs["manager" if program == "manager" else "janus"]),
+            "programs": source,
             "doubles": programs["doubles"],
             "keyring": f"{self.topology.prefix}-{side.word}",
             "database": self._login(side),
@@ -214,7 +218,9 @@ class Instances:
         }
         site = side.aggregator_site() if component == "front" else side.manager_site()
         internal = str(network.Url("https", network.reached(side.host, side.address), port))
-        own = Endpoint("https", side.address, port, internal=internal, public=site.url, names=names, path=(*path, "port"))
+        own = Endpoint(
+            "https", side.address, port, internal=internal, public=site.url, names=names, path=(*path, "port")
+        )
         self.roster.present("nginx", side.word, side.name(component), side.host.name, values, [own], variable=SITES)
 
     def _leader_paths(self) -> list[dict[str, Any]]:
@@ -254,9 +260,7 @@ class Instances:
         site = self.topology.helper.aggregator_site()
         values = self._way_out(port, site, self.leader_name, shows=True)
         own = loopback("http", port, path)
-        self.roster.present(
-            "nginx", "leader", leader.name("egress"), leader.host.name, values, [own], variable=SITES
-        )
+        self.roster.present("nginx", "leader", leader.name("egress"), leader.host.name, values, [own], variable=SITES)
 
     def _way_out(self, port: int, site: Any, certificate: str, *, shows: bool) -> dict[str, Any]:
         """Plain HTTP in on loopback, TLS out to a named peer."""

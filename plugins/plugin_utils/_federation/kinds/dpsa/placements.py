@@ -28,7 +28,8 @@ _SOURCE = Section(
     {
         "path": Key(Text(format="absolute_path"), "A folder on the hosts that has them already."),
         "archive": Key(
-            OneOf((Text(format="url"), Text(format="path"))), "URL, or file beside the document, of the same folder packed."
+            OneOf((Text(format="url"), Text(format="path"))),
+            "URL, or file beside the document, of the same folder packed.",
         ),
         "sha256": Key(Text(format="sha256"), "The archive's sum."),
     },
@@ -67,10 +68,16 @@ def _manager(port: int, inner: int, gate: int) -> Key:
             "port": Key(PORT, "Where nginx serves it, beside the aggregator.", default=port),
             "public_url": Key(Text(format="origin"), "Where controller and clients reach it."),
             "inner_port": Key(PORT, "Its own port, on loopback.", default=inner),
-            "gate_port": Key(PORT, "That of the gate before it, on loopback, which keeps `privacy.max_epsilon`.", default=gate),
+            "gate_port": Key(
+                PORT, "That of the gate before it, on loopback, which keeps `privacy.max_epsilon`.", default=gate
+            ),
         }
     )
-    return Key(section, "dpsa4fl-janus-manager, on the aggregator's host: it writes tasks with the same datastore keys.", default={})
+    return Key(
+        section,
+        "dpsa4fl-janus-manager, on the aggregator's host: it writes tasks with the same datastore keys.",
+        default={},
+    )
 
 
 def _side(port: int, shift: int, options: Mapping[str, Key]) -> Place:
@@ -81,11 +88,15 @@ def _side(port: int, shift: int, options: Mapping[str, Key]) -> Place:
         options={
             "inner_port": Key(PORT, "The aggregator's own port, on loopback behind nginx.", default=9971 + shift),
             "health_port": Key(
-                PORT, "On loopback, the first of the ports for health: each process has its own.", default=9001 + 30 * shift
+                PORT,
+                "On loopback, the first of the ports for health: each process has its own.",
+                default=9001 + 30 * shift,
             ),
             "database": _database(5432),
             "manager": _manager(9981 + shift, 9961 + shift, 9965 + shift),
-            "garbage_collector": Key(Boolean(), "Delete what has expired, in a process of its own; generation C.", default=False),
+            "garbage_collector": Key(
+                Boolean(), "Delete what has expired, in a process of its own; generation C.", default=False
+            ),
             "body_size_mb": Key(Integer(1, 65536), "The largest report or share.", default=512, unit="MB"),
             "read_timeout_seconds": Key(Integer(1, 86400), "How long an answer may take.", default=300, unit="s"),
             **options,

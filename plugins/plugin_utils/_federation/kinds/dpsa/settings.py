@@ -328,7 +328,9 @@ def _ordered(low: str, high: str, *, equal: bool = True) -> Rule:
     def check(values: Mapping[str, Any]) -> Breaches:
         if values[low] < values[high] or (equal and values[low] == values[high]):
             return []
-        return [((low,), f"is {values[low]}, and {high} is {values[high]}: it has to be {'no more' if equal else 'less'}")]
+        return [
+            ((low,), f"is {values[low]}, and {high} is {values[high]}: it has to be {'no more' if equal else 'less'}")
+        ]
 
     return Rule(f"`{low}` and `{high}` fit.", check)
 
@@ -411,9 +413,7 @@ def _program(
     generation: str, keys: Mapping[str, Key], follows: Mapping[str, str], rules: tuple[Rule, ...] = ()
 ) -> Section:
     """A program's whole file, but for what is derived."""
-    return Section(
-        {**_common(generation), **keys}, rules=(_refuses({**_COMMON_FOLLOWS, **follows}), *rules)
-    )
+    return Section({**_common(generation), **keys}, rules=(_refuses({**_COMMON_FOLLOWS, **follows}), *rules))
 
 
 _PROGRAMS: Mapping[str, tuple[Callable[[str], Section], str, str]] = {

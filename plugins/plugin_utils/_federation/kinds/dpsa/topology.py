@@ -94,12 +94,16 @@ class Side:
     @property
     def database(self) -> Placement:
         """Where its PostgreSQL is: beside the aggregator unless told."""
-        return self.placement.options["database"] if "database" in self.placement.options else Placement(
-            hosts=self.placement.hosts,
-            absent=self.placement.absent,
-            port=5432,
-            options={"connections": 8},
-            path=self.placement.path,
+        return (
+            self.placement.options["database"]
+            if "database" in self.placement.options
+            else Placement(
+                hosts=self.placement.hosts,
+                absent=self.placement.absent,
+                port=5432,
+                options={"connections": 8},
+                path=self.placement.path,
+            )
         )
 
     def name(self, component: str) -> str:
@@ -310,7 +314,9 @@ class Topology:
             if not place.hosts:
                 self.mistake(path, "is absent, and the aggregator needs it: name a host")
             elif self.federation.host(place.hosts[0]).party != side.party.name:
-                message = f"host '{place.hosts[0]}' is of another party: nobody but '{side.party.name}' may see its reports"
+                message = (
+                    f"host '{place.hosts[0]}' is of another party: nobody but '{side.party.name}' may see its reports"
+                )
                 self.mistake(path, message)
             elif self.generation == "B":
                 message = "generation B speaks no TLS to its database, so it is on loopback: write"
@@ -327,7 +333,9 @@ class Topology:
         """Whoever is let in or asked by certificate has a CA that is known here."""
         for side in self.sides:
             if side.there and side.party.external and side.party.ca is None and not self.public:
-                message = f"the key 'ca' is missing: the file with the certificate of {side.word}'s CA, as it gave it to you"
+                message = (
+                    f"the key 'ca' is missing: the file with the certificate of {side.word}'s CA, as it gave it to you"
+                )
                 self.mistake(("parties", side.party.name), message)
 
     # -- the programs' files

@@ -1,0 +1,269 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the roles janus and dpsa_manager take.
+
+``settings`` are the kind's own types, by program and generation, so a role takes what a document takes. But for paths: a
+document names files beside it, a role files anywhere on the control node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .._federation.kinds.dpsa.placements import PLACEMENTS
+from .._federation.kinds.dpsa.settings import JANUS_PROGRAMS, generations_of, program_section
+from .._federation.model import Path
+from .._federation.schema import (
+    PORT,
+    Anything,
+    Boolean,
+    Choice,
+    Integer,
+    Items,
+    Key,
+    Number,
+    Rule,
+    Section,
+    Text,
+    check_values,
+)
+from .checking import FILE, IDENTITY, NAME, RoleValueError, check_instances, is_loopback, is_present
+
+Breaches = list[tuple[Path, str]]
+
+_CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="a URL, or the path of a file on the control node")
+
+
+def _sources() -> Section:
+    """Where programs come from, its paths being the control node's."""
+    programs = PLACEMENTS["programs"].type
+    assert isinstance(programs, Section)
+    source = programs.keys["janus"].type
+    assert isinstance(source, Section)
+    archive = Key(_CONTROL_FILE, "URL, or file on the control node, of the same folder packed.")
+    return Section({**source.keys, "archive": archive}, rules=source.rules)
+
+
+def _on_loopback(values: Mapping[str, Any]) -> Breaches:
+    if is_loopback(values["address"]):
+        return []
+    return [(("address",), f"'{values['address']}' is reached by others, and the program speaks no TLS: 127.0.0.1")]
+
+
+_LISTEN = Section(
+    {
+        "address": Key(Text(format="address"), "On loopback: the program speaks no TLS.", default="127.0.0.1"),
+        "port": Key(PORT, "Port.", required=True),
+    },
+    rules=(Rule("Plain HTTP stays on its host.", _on_loopback),),
+)
+
+_LOGIN_NAME = Text(max_length=61, pattern=r"[a-z_][a-z0-9_]*", pattern_name="a login: a-z, 0-9 and '_'")
+
+_DATABASE = Section(
+    {
+        "host": Key(Text(format="address_or_name"), "Where PostgreSQL is.", default="127.0.0.1"),
+        "port": Key(PORT, "Its port.", default=5432),
+        "name": Key(Text(max_length=63, pattern=r"[a-z_][a-z0-9_-]*", pattern_name="a name"), "Database.", required=True),
+        "login": Key(_LOGIN_NAME, "Login, of two used in turn without their `_a` and `_b`.", required=True),
+        "secret": Key(Text(format="secret"), "Name of the secret that is its password, two values in turn.", required=True),
+        "ca": Key(FILE, "CA of its certificate: then nothing but TLS. Generation C; B is for loopback only."),
+    }
+)
+
+
+def _encrypted(values: Mapping[str, Any]) -> Breaches:
+    database, generation = values["database"], values["generation"]
+    if "ca" in database and generation == "B":
+        return [(("database", "ca"), "generation B speaks no TLS to its database: place it on loopback")]
+    near = database["host"] in ("localhost", "127.0.0.1", "::1")
+    if "ca" not in database and not near:
+        return [(("database", "host"), f"'{database['host']}' is reached unencrypted: give ca, or place it on loopback")]
+    return []
+
+
+_COMMON: Mapping[str, Key] = {
+    **IDENTITY,
+    "generation": Key(Choice(("B", "C")), "Which Janus: B is 269b675c, C 0.7.135.", default="B"),
+    "programs": Key(_sources(), "Where the programs come from.", required=True),
+    "doubles": Key(Boolean(), "They are doubles, for tests: refused without this, and nothing else with it.", default=False),
+    "keyring": Key(
+        NAME,
+        "Whose datastore keys: C(/var/lib/fedlearn-<keyring>/datastore-keys), made on this host and never leaving it.",
+        required=True,
+    ),
+    "database": Key(_DATABASE, "The database, with the login's turns.", required=True),
+    "health_port": Key(PORT, "On loopback, where it says that it is well; of this process alone.", required=True),
+}
+
+
+def _file_fits(program_of: str, values: Mapping[str, Any]) -> Breaches:
+    """The settings are those of the program in its generation."""
+    program = values.get(program_of, "manager")
+    if values["generation"] not in generations_of(program):
+        return [((program_of if program_of in values else "generation",), f"generation {values['generation']} has no '{program}'")]
+    _checked, mistakes = check_values(program_section(program, values["generation"]), values["settings"])
+    return [(("settings", *(step for step in one.path.split(".") if step)), one.message) for one in mistakes]
+
+
+def _listens(values: Mapping[str, Any]) -> Breaches:
+    if (values["program"] == "aggregator") == ("listen" in values):
+        return []
+    return [(("program",), "the aggregator, and none of the others, has 'listen'")]
+
+
+JANUS = Section(
+    {
+        **_COMMON,
+        "program": Key(Choice(JANUS_PROGRAMS), "Which of Janus' programs.", required=True),
+        "listen": Key(_LISTEN, "Where the aggregator serves."),
+        "settings": Key(Anything(), "The program's own keys: docs/federation.md lists them.", default={}),
+    },
+    rules=(
+        Rule("The aggregator listens.", _listens),
+        Rule("The database is reached encrypted, or on loopback.", _encrypted),
+        Rule("Settings are those of the program.", lambda values: _file_fits("program", values)),
+    ),
+)
+
+_ORIGIN = Text(format="origin")
+
+MANAGER = Section(
+    {
+        **_COMMON,
+        "listen": Key(_LISTEN, "Where the manager serves, for its gate alone.", required=True),
+        "gate": Key(_LISTEN, "Where its gate serves, for nginx: no session gets by with more epsilon.", required=True),
+        "max_epsilon": Key(Number(above=0), "The most that a session may have.", required=True),
+        "role": Key(Choice(("leader", "helper")), "Which side it is: sessions for the other are refused.", required=True),
+        "urls": Key(
+            Section(
+                {
+                    "leader_endpoint": Key(_ORIGIN, "The leader's aggregator, as the other calls it.", required=True),
+                    "helper_endpoint": Key(_ORIGIN, "The helper's, likewise.", required=True),
+                    "external_leader": Key(_ORIGIN, "The leader's, as clients call it.", required=True),
+                    "external_helper": Key(_ORIGIN, "The helper's, likewise.", required=True),
+                }
+            ),
+            "Where both aggregators are; the external ones are the same letter by letter on both sides.",
+            required=True,
+        ),
+        "settings": Key(Anything(), "The program's own keys: docs/federation.md lists them.", default={}),
+    },
+    rules=(
+        Rule("The database is reached encrypted, or on loopback.", _encrypted),
+        Rule("Settings are those of the program.", lambda values: _file_fits("", values)),
+    ),
+)
+
+
+def _places(instance: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Where an instance's processes listen."""
+    listens = [instance[key] for key in ("listen", "gate") if key in instance]
+    return [("127.0.0.1", instance["health_port"]), *((one["address"], one["port"]) for one in listens)]
+
+
+def _collisions(values: Mapping[str, Any]) -> Breaches:
+    seen: dict[tuple[str, int], str] = {}
+    breaches: Breaches = []
+    for instance in values["instances"]:
+        for address, port in _places(instance):
+            first = seen.get((address, port))
+            if first is not None:
+                breaches.append(((instance["index"],), f"{address} port {port} is taken by '{first}': one process, one port"))
+            seen[address, port] = instance["name"]
+    return breaches
+
+
+def _complete(instance: dict[str, Any], program: str) -> dict[str, Any]:
+    """With the defaults of its program's settings."""
+    if not is_present(instance):
+        return instance
+    settings, _mistakes = check_values(program_section(program, instance["generation"]), instance["settings"])
+    return {**instance, "settings": settings}
+
+
+_RULES = (Rule("A port has one owner.", _collisions),)
+
+
+def check_janus(instances: Any) -> list[dict[str, Any]]:
+    """``janus_instances`` with defaults. Raises RoleValueError."""
+    checked = check_instances("janus_instances", instances, JANUS, _RULES)
+    return [_complete(instance, instance.get("program", "")) for instance in checked]
+
+
+def check_managers(instances: Any) -> list[dict[str, Any]]:
+    """``dpsa_manager_instances`` with defaults. Raises RoleValueError."""
+    checked = check_instances("dpsa_manager_instances", instances, MANAGER, _RULES)
+    return [_complete(instance, "manager") for instance in checked]
+
+
+def _listening(instances: Iterable[Mapping[str, Any]], units: Mapping[int, str] | None = None) -> list[dict[str, Any]]:
+    found = []
+    for instance in instances:
+        if instance["state"] != "present":
+            continue
+        gate = instance.get("gate", {}).get("port")
+        for address, port in _places(instance):
+            name = f"{instance['name']}-gate" if port == gate else instance["name"]
+            found.append({"name": name, "address": address, "port": port, "unit": f"fedlearn-{name}.service"})
+    return found
+
+
+VARIABLES: Mapping[str, Key] = {
+    "janus_instances": Key(Items(JANUS), "Janus' processes on this host.", default=[]),
+    "janus_packages": Key(
+        Items(Text(), min_items=1),
+        "What migrations are applied with; C(NAME=VERSION) pins.",
+        default=["python3-psycopg2"],
+    ),
+    "janus_log": Key(Text(pattern=r"[!-~]+", pattern_name="what RUST_LOG takes, such as info"), "C(RUST_LOG).", default="info"),
+    "janus_nofile": Key(Integer(1024, 1_073_741_816), "C(LimitNOFILE) of each process.", default=65535),
+    "janus_memory_max": Key(
+        Text(pattern=r"[1-9][0-9]*[KMGT]?", pattern_name="bytes such as 2G"), "C(MemoryMax) of each process.", default="2G"
+    ),
+    "janus_health_timeout_seconds": Key(
+        Integer(1, 3600), "How long a process may take to say that it is well after a start.", default=60
+    ),
+    "janus_remove_data": Key(
+        Boolean(), "Remove the datastore keys of absent instances: what is sealed with them is lost.", default=False
+    ),
+}
+
+MANAGER_VARIABLES: Mapping[str, Key] = {
+    "dpsa_manager_instances": Key(Items(MANAGER), "The managers of this host, each with its gate.", default=[]),
+    "dpsa_manager_log": Key(VARIABLES["janus_log"].type, "C(RUST_LOG).", default="info"),
+    "dpsa_manager_nofile": Key(Integer(1024, 1_073_741_816), "C(LimitNOFILE) of each process.", default=65535),
+    "dpsa_manager_memory_max": Key(VARIABLES["janus_memory_max"].type, "C(MemoryMax) of each process.", default="512M"),
+    "dpsa_manager_log_seconds": Key(
+        Integer(60, 604_800), "How long what a manager prints is kept: tokens are in it.", default=86_400, unit="s"
+    ),
+    "dpsa_manager_health_timeout_seconds": Key(
+        Integer(1, 3600), "How long a manager may take to say that it is well after a start.", default=60
+    ),
+    "dpsa_manager_remove_data": Key(Boolean(), "Accepted as by every role: a manager has none.", default=False),
+}
+
+
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What present instances need of the distribution."""
+    needed = any(is_present(instance) for instance in values["janus_instances"])
+    return {"names": values["janus_packages"] if needed else []}
+
+
+def listening_janus(instances: Any) -> list[dict[str, Any]]:
+    """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
+    return _listening(check_janus(instances))
+
+
+def listening_managers(instances: Any) -> list[dict[str, Any]]:
+    """The same, of managers and gates."""
+    return _listening(check_managers(instances))
+
+
+ROLES = {"janus": VARIABLES, "dpsa_manager": MANAGER_VARIABLES}
+PACKAGES = {"janus": _packages}
+INSTANCES = {"janus_instances": check_janus, "dpsa_manager_instances": check_managers}
+LISTENING = {"janus_instances": listening_janus, "dpsa_manager_instances": listening_managers}

@@ -1,0 +1,217 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The gate before a DPSA manager: no session with more epsilon than the bound gets by.
+
+    gate.py CONFIG                  serves, between nginx and the manager
+    gate.py --idle CONFIG           exit status 0 when no session is open, or nobody serves; else 3, and says how many
+
+The manager takes any epsilon of anybody. What is sent on is what was understood here, written anew: two readers can't
+understand one request differently. Sessions live in the manager's memory, so they are counted in that of the gate, which
+is restarted with it; `GET /sessions` tells how many, and nginx doesn't lead there.
+"""
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import json
+import socket
+import sys
+import threading
+import urllib.request
+from fractions import Fraction
+from typing import Any
+
+MAX_BODY = 1_048_576
+MAX_DIGITS = 64
+SECONDS = 60
+POSTS = ("/create_session", "/end_session", "/start_round", "/get_vdaf_parameter")
+GETS = ("/get_main_locations",)
+
+
+class RefusedError(Exception):
+    """Why a request isn't sent on; told to whoever asked, as the manager tells its own refusals."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise RefusedError("a key stands there twice")
+    return found
+
+
+def _no_constant(word: str) -> Any:
+    raise RefusedError(f"{word} is no number")
+
+
+def understood(body: bytes) -> Any:
+    """JSON that every reader takes for the same."""
+    try:
+        return json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise RefusedError("the body is no JSON") from None
+
+
+def whole(value: Any) -> int:
+    """A whole number as num-bigint writes it: its digits to the base 2^32, the lowest first."""
+    digits = isinstance(value, list) and len(value) <= MAX_DIGITS
+    if not digits or any(isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < 1 << 32 for one in value):
+        raise RefusedError("epsilon is no fraction of whole numbers")
+    return sum(one << (32 * place) for place, one in enumerate(value))
+
+
+def epsilon(request: Any) -> Fraction:
+    """The epsilon that a session asks for."""
+    if not isinstance(request, dict) or not isinstance(request.get("vdafParameter"), dict):
+        raise RefusedError("a session has vdafParameter")
+    parameter = request["vdafParameter"].get("privacy_parameter")
+    if not isinstance(parameter, dict) or set(parameter) != {"epsilon"}:
+        raise RefusedError("a session has a privacy_parameter with epsilon, and nothing else in it")
+    value = parameter["epsilon"]
+    if not isinstance(value, list) or len(value) != 2:
+        raise RefusedError("epsilon is no fraction of whole numbers")
+    above, below = whole(value[0]), whole(value[1])
+    if not above or not below:
+        raise RefusedError("epsilon is 0, or nothing")
+    return Fraction(above, below)
+
+
+class Bound:
+    """What this side lets in, and how many sessions it let in that haven't ended."""
+
+    def __init__(self, max_epsilon: str, role: str) -> None:
+        self.max_epsilon, self.role = Fraction(max_epsilon), role.capitalize()
+        self.open: set[int] = set()
+        self.lock = threading.Lock()
+
+    def check(self, request: Any) -> None:
+        """Raises RefusedError for a session that is not let in."""
+        asked = epsilon(request)
+        if asked > self.max_epsilon:
+            raise RefusedError(f"epsilon {float(asked):g} is more than the {float(self.max_epsilon):g} that is let in here")
+        if request.get("role") != self.role:
+            raise RefusedError(f"this is the {self.role.lower()}'s manager")
+
+    def note(self, path: str, request: Any, answer: bytes) -> None:
+        """Counts a session that the manager began or ended."""
+        with self.lock:
+            if path == "/create_session":
+                self.open.add(int(json.loads(answer)["trainingSessionId"]))
+            elif path == "/end_session":
+                self.open.discard(int(request))
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """One request, read whole, checked, written anew, and asked of the manager."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = SECONDS
+    bound: Bound
+    manager: tuple[str, int]
+
+    def do_GET(self) -> None:
+        """Where the aggregators are; and for this host how many sessions are open."""
+        if self.path == "/sessions":
+            self._answer(200, json.dumps(len(self.bound.open)).encode())
+        elif self.path in GETS:
+            self._pass("GET", None)
+        else:
+            self._answer(404, b"")
+
+    def do_POST(self) -> None:
+        """Everything else that the manager offers."""
+        try:
+            request = understood(self._body())
+            if self.path not in POSTS:
+                self._answer(404, b"")
+                return
+            if self.path == "/create_session":
+                self.bound.check(request)
+            self._pass("POST", request)
+        except RefusedError as refused:
+            self.log_message("%s refused: %s", self.path, refused)
+            self._answer(400, json.dumps(str(refused)).encode())
+
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length", "")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > MAX_BODY:
+            self.close_connection = True
+            raise RefusedError(f"a body has a Content-Length, of {MAX_BODY} bytes at most")
+        return self.rfile.read(int(length))
+
+    def _pass(self, method: str, request: Any) -> None:
+        connection = http.client.HTTPConnection(*self.manager, timeout=SECONDS)
+        try:
+            body = None if method == "GET" else json.dumps(request).encode()
+            connection.request(method, self.path, body=body, headers={"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read(MAX_BODY)
+        except (OSError, http.client.HTTPException) as error:
+            self.log_message("the manager can't be asked: %s", error)
+            self._answer(502, b"")
+            return
+        finally:
+            connection.close()
+        if answer.status == 200 and method == "POST":
+            self.bound.note(self.path, request, content)
+        self._answer(answer.status, content)
+
+    def _answer(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_request(self, *_arguments: Any) -> None:
+        """Bodies hold tokens, and nginx has the rest in its log."""
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """What was refused, and why."""
+        print(format % arguments, flush=True)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """On IPv4 or IPv6, by its address."""
+
+    daemon_threads = True
+
+    def __init__(self, address: str, port: int) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        super().__init__((address, port), Handler)
+
+
+def serve(config: dict[str, Any]) -> None:
+    """Until it is ended."""
+    Handler.bound = Bound(config["max_epsilon"], config["role"])
+    Handler.manager = (config["serves"]["address"], config["serves"]["port"])
+    Server(config["listen"]["address"], config["listen"]["port"]).serve_forever()
+
+
+def sessions(config: dict[str, Any]) -> int:
+    """How many are open; none where nobody serves."""
+    host = config["listen"]["address"]
+    place = f"[{host}]" if ":" in host else host
+    try:
+        with urllib.request.urlopen(f"http://{place}:{config['listen']['port']}/sessions", timeout=SECONDS) as answer:
+            return int(json.loads(answer.read()))
+    except OSError:
+        return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Serves, or says whether nobody would miss the manager."""
+    with open(arguments[-1], encoding="utf-8") as file:
+        config = json.load(file)
+    if arguments[0] != "--idle":
+        serve(config)
+    count = sessions(config)
+    if count:
+        print(f"{count} sessions are open, which live in the manager's memory and end with it")
+    return 3 if count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
