@@ -127,8 +127,8 @@ def found(directory: str) -> list:
                 migrations.append(Migration(int(match[1]), match[2].replace("_", " "), file.read()))
     if not migrations and "schema.sql" in names:
         raise MigrationError(
-            f"{directory}/schema.sql is a schema of generation A: it lacks tables and columns that B and C want, and no "
-            "program starts on it. Give the migrations of the programs' own revision, NUMBER_WORDS.up.sql"
+            f"{directory}/schema.sql is a schema of generation A: it lacks tables and columns that B and C want, and "
+            "no program starts on it. Give the migrations of the programs' own revision, NUMBER_WORDS.up.sql"
         )
     if not migrations:
         raise MigrationError(f"{directory} has no migration: there is no NUMBER_WORDS.up.sql")
@@ -154,7 +154,7 @@ def pending(migrations: list, records: dict | None, tables: list) -> list:
         if not success:
             raise MigrationError(f"migration {known[version]} failed half-way: restore a backup of before")
         if bytes(checksum) != known[version].checksum:
-            raise MigrationError(f"migration {known[version]} was applied from another file than the one that is there now")
+            raise MigrationError(f"migration {known[version]} was applied from another file than the one that is there")
     last = max(records, default=0)
     skipped = [one for one in migrations if one.version not in records and one.version < last]
     if skipped:
@@ -260,7 +260,7 @@ def converge(databases: list, passwords: dict, check: bool) -> dict:
 def main() -> None:
     """Applies what is missing."""
     required = {"type": "str", "required": True}
-    database = {name: required for name in ("name", "host", "database", "user")}
+    database = dict.fromkeys(("name", "host", "database", "user"), required)
     database |= {"directory": {"type": "path", "required": True}, "port": {"type": "int", "required": True}}
     module = AnsibleModule(
         argument_spec={

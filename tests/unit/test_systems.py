@@ -33,7 +33,12 @@ INFRASTRUCTURE_HAS = (
 COMPONENT_HAS = (*INFRASTRUCTURE_HAS, "tasks/configure.yml", "templates/service.yml.j2")
 IN_CLUSTERS = "templates/manifests.yml.j2"
 """What a role has instead of services where its components run in clusters."""
-DOCUMENTS = sorted(CHECKOUT.glob("inventories/*/federation.yml"))
+DOCUMENTS = [
+    path
+    for path in sorted(CHECKOUT.glob("inventories/*/federation.yml"))
+    if "stacks" in yaml.safe_load(path.read_text())
+]
+"""Viewpoints show a party's part of one of these."""
 
 
 def kinds_of(document: Path) -> set[str]:

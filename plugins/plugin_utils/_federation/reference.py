@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from .formats import FORMATS
 from .grammar import PLUGIN, VIEWPOINT, document_section
@@ -51,8 +52,18 @@ def json_schema() -> Json:
         "if": {"required": ["document"]},
         "then": type_schema(VIEWPOINT),
         "else": type_schema(document_section()),
-        "$defs": {name: {"type": "string", "pattern": _whole(format_.pattern)} for name, format_ in FORMATS.items()},
+        "$defs": {name: {"type": "string", "pattern": _whole(format_.pattern)} for name, format_ in FORMATS.items()}
+        | {_settings_name(kind): _without_required(_section_schema(kind.SETTINGS)) for kind in kinds().values()},
     }
+
+
+def _settings_name(kind: Kind) -> str:
+    return f"settings of {kind.NAME}"
+
+
+def _whose(section: Section) -> Kind | None:
+    """The kind whose settings these are: a stack takes them, and so may its placements."""
+    return next((kind for kind in kinds().values() if kind.SETTINGS is section), None)
 
 
 def type_schema(type_: Type) -> Json:
@@ -100,7 +111,9 @@ def _mapping_schema(type_: Table | Section | Variant | Place | Partial) -> Json:
         case Section():
             return _section_schema(type_)
         case Partial():
-            return _without_required(_section_schema(type_.of))
+            kind = _whose(type_.of)
+            settings = None if kind is None else quote(_settings_name(kind))
+            return {"$ref": f"#/$defs/{settings}"} if settings else _without_required(_section_schema(type_.of))
         case Place():
             return _section_schema(place_section(type_)) | _says_where(type_)
         case Variant():
@@ -261,7 +274,8 @@ def _inner(type_: Type) -> Iterator[tuple[str, Section]]:
         case Section():
             yield "", type_
         case Partial():
-            yield "", type_.of
+            if _whose(type_.of) is None:
+                yield "", type_.of
         case Place():
             rules = (*place_section(type_).rules, *type_.rules)
             yield "", Section(place_section(type_).keys, rules)

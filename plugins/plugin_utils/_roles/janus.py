@@ -4,8 +4,8 @@
 
 """What the roles janus and dpsa_manager take.
 
-``settings`` are the kind's own types, by program and generation, so a role takes what a document takes. But for paths: a
-document names files beside it, a role files anywhere on the control node.
+``settings`` are the kind's own types, by program and generation, so a role takes what a document takes. But for paths:
+a document names files beside it, a role files anywhere on the control node.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .._federation.schema import (
     Text,
     check_values,
 )
-from .checking import FILE, IDENTITY, NAME, RoleValueError, check_instances, is_loopback, is_present
+from .checking import FILE, IDENTITY, NAME, check_instances, is_loopback, is_present
 
 Breaches = list[tuple[Path, str]]
 
@@ -63,14 +63,29 @@ _LISTEN = Section(
 
 _LOGIN_NAME = Text(max_length=61, pattern=r"[a-z_][a-z0-9_]*", pattern_name="a login: a-z, 0-9 and '_'")
 
+_DIRECT = Section(
+    {
+        "host": Key(Text(format="address_or_name"), "Where PostgreSQL is.", required=True),
+        "port": Key(PORT, "Its port.", default=5432),
+        "ca": Key(FILE, "CA of its certificate.", required=True),
+    }
+)
+
 _DATABASE = Section(
     {
         "host": Key(Text(format="address_or_name"), "Where PostgreSQL is.", default="127.0.0.1"),
         "port": Key(PORT, "Its port.", default=5432),
-        "name": Key(Text(max_length=63, pattern=r"[a-z_][a-z0-9_-]*", pattern_name="a name"), "Database.", required=True),
+        "name": Key(
+            Text(max_length=63, pattern=r"[a-z_][a-z0-9_-]*", pattern_name="a name"), "Database.", required=True
+        ),
         "login": Key(_LOGIN_NAME, "Login, of two used in turn without their `_a` and `_b`.", required=True),
-        "secret": Key(Text(format="secret"), "Name of the secret that is its password, two values in turn.", required=True),
+        "secret": Key(
+            Text(format="secret"), "Name of the secret that is its password, two values in turn.", required=True
+        ),
         "ca": Key(FILE, "CA of its certificate: then nothing but TLS. Generation C; B is for loopback only."),
+        "direct": Key(
+            _DIRECT, "Where it really is, when the host is this one's end of a tunnel: migrations go there over TLS."
+        ),
     }
 )
 
@@ -81,7 +96,9 @@ def _encrypted(values: Mapping[str, Any]) -> Breaches:
         return [(("database", "ca"), "generation B speaks no TLS to its database: place it on loopback")]
     near = database["host"] in ("localhost", "127.0.0.1", "::1")
     if "ca" not in database and not near:
-        return [(("database", "host"), f"'{database['host']}' is reached unencrypted: give ca, or place it on loopback")]
+        return [
+            (("database", "host"), f"'{database['host']}' is reached unencrypted: give ca, or place it on loopback")
+        ]
     return []
 
 
@@ -89,7 +106,9 @@ _COMMON: Mapping[str, Key] = {
     **IDENTITY,
     "generation": Key(Choice(("B", "C")), "Which Janus: B is 269b675c, C 0.7.135.", default="B"),
     "programs": Key(_sources(), "Where the programs come from.", required=True),
-    "doubles": Key(Boolean(), "They are doubles, for tests: refused without this, and nothing else with it.", default=False),
+    "doubles": Key(
+        Boolean(), "They are doubles, for tests: refused without this, and nothing else with it.", default=False
+    ),
     "keyring": Key(
         NAME,
         "Whose datastore keys: C(/var/lib/fedlearn-<keyring>/datastore-keys), made on this host and never leaving it.",
@@ -104,7 +123,12 @@ def _file_fits(program_of: str, values: Mapping[str, Any]) -> Breaches:
     """The settings are those of the program in its generation."""
     program = values.get(program_of, "manager")
     if values["generation"] not in generations_of(program):
-        return [((program_of if program_of in values else "generation",), f"generation {values['generation']} has no '{program}'")]
+        return [
+            (
+                (program_of if program_of in values else "generation",),
+                f"generation {values['generation']} has no '{program}'",
+            )
+        ]
     _checked, mistakes = check_values(program_section(program, values["generation"]), values["settings"])
     return [(("settings", *(step for step in one.path.split(".") if step)), one.message) for one in mistakes]
 
@@ -137,7 +161,9 @@ MANAGER = Section(
         "listen": Key(_LISTEN, "Where the manager serves, for its gate alone.", required=True),
         "gate": Key(_LISTEN, "Where its gate serves, for nginx: no session gets by with more epsilon.", required=True),
         "max_epsilon": Key(Number(above=0), "The most that a session may have.", required=True),
-        "role": Key(Choice(("leader", "helper")), "Which side it is: sessions for the other are refused.", required=True),
+        "role": Key(
+            Choice(("leader", "helper")), "Which side it is: sessions for the other are refused.", required=True
+        ),
         "urls": Key(
             Section(
                 {
@@ -172,7 +198,9 @@ def _collisions(values: Mapping[str, Any]) -> Breaches:
         for address, port in _places(instance):
             first = seen.get((address, port))
             if first is not None:
-                breaches.append(((instance["index"],), f"{address} port {port} is taken by '{first}': one process, one port"))
+                breaches.append(
+                    ((instance["index"],), f"{address} port {port} is taken by '{first}': one process, one port")
+                )
             seen[address, port] = instance["name"]
     return breaches
 
@@ -219,10 +247,14 @@ VARIABLES: Mapping[str, Key] = {
         "What migrations are applied with; C(NAME=VERSION) pins.",
         default=["python3-psycopg2"],
     ),
-    "janus_log": Key(Text(pattern=r"[!-~]+", pattern_name="what RUST_LOG takes, such as info"), "C(RUST_LOG).", default="info"),
+    "janus_log": Key(
+        Text(pattern=r"[!-~]+", pattern_name="what RUST_LOG takes, such as info"), "C(RUST_LOG).", default="info"
+    ),
     "janus_nofile": Key(Integer(1024, 1_073_741_816), "C(LimitNOFILE) of each process.", default=65535),
     "janus_memory_max": Key(
-        Text(pattern=r"[1-9][0-9]*[KMGT]?", pattern_name="bytes such as 2G"), "C(MemoryMax) of each process.", default="2G"
+        Text(pattern=r"[1-9][0-9]*[KMGT]?", pattern_name="bytes such as 2G"),
+        "C(MemoryMax) of each process.",
+        default="2G",
     ),
     "janus_health_timeout_seconds": Key(
         Integer(1, 3600), "How long a process may take to say that it is well after a start.", default=60
@@ -242,6 +274,11 @@ MANAGER_VARIABLES: Mapping[str, Key] = {
     ),
     "dpsa_manager_health_timeout_seconds": Key(
         Integer(1, 3600), "How long a manager may take to say that it is well after a start.", default=60
+    ),
+    "dpsa_manager_disrupt": Key(
+        Text(min_length=0),
+        "The stack, or without one the instance, whose manager is restarted though sessions are open in it.",
+        default="{{ fedlearn_disrupt | default('') }}",
     ),
     "dpsa_manager_remove_data": Key(Boolean(), "Accepted as by every role: a manager has none.", default=False),
 }

@@ -112,7 +112,7 @@ _PATH = Section(
                 pattern=r"/(?:[A-Za-z0-9._~/-]|(?<=/)\*(?=/|$))*",
                 pattern_name="a path without query: / and A-Z, a-z, 0-9, ._~-, or * as a whole step",
             ),
-            "The path itself; with O(prefix) also all below. A step C(*) is any one step; such paths come before prefixes.",
+            "The path itself; with O(prefix) also all below. C(*) is any one step; such paths come before prefixes.",
             required=True,
         ),
         "prefix": Key(Boolean(), "All that begins like this.", default=False),

@@ -8,8 +8,8 @@
     gate.py --idle CONFIG           exit status 0 when no session is open, or nobody serves; else 3, and says how many
 
 The manager takes any epsilon of anybody. What is sent on is what was understood here, written anew: two readers can't
-understand one request differently. Sessions live in the manager's memory, so they are counted in that of the gate, which
-is restarted with it; `GET /sessions` tells how many, and nginx doesn't lead there.
+understand one request differently. Sessions live in the manager's memory, so they are counted in that of the gate,
+which is restarted with it; `GET /sessions` tells how many, and nginx doesn't lead there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import threading
 import urllib.request
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 MAX_BODY = 1_048_576
@@ -90,7 +91,9 @@ class Bound:
         """Raises RefusedError for a session that is not let in."""
         asked = epsilon(request)
         if asked > self.max_epsilon:
-            raise RefusedError(f"epsilon {float(asked):g} is more than the {float(self.max_epsilon):g} that is let in here")
+            raise RefusedError(
+                f"epsilon {float(asked):g} is more than the {float(self.max_epsilon):g} that is let in here"
+            )
         if request.get("role") != self.role:
             raise RefusedError(f"this is the {self.role.lower()}'s manager")
 
@@ -203,8 +206,7 @@ def sessions(config: dict[str, Any]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Serves, or says whether nobody would miss the manager."""
-    with open(arguments[-1], encoding="utf-8") as file:
-        config = json.load(file)
+    config = json.loads(Path(arguments[-1]).read_text(encoding="utf-8"))
     if arguments[0] != "--idle":
         serve(config)
     count = sessions(config)

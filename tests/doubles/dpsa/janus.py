@@ -6,7 +6,7 @@
 
 It reads the configuration as the generation does, wants the real environment, looks at the database's schema, and
 serves the real paths with the answers of somebody who knows no task. Its name, or in generation C its first argument,
-says which program it stands in for. Needs PyYAML and psycopg2.
+says which program it stands in for. Needs PyYAML and asyncpg.
 
 The task that DPSA is about, and which a program without the feature doesn't know: Prio3FixedPointBoundedL2VecSum.
 """
@@ -14,6 +14,7 @@ The task that DPSA is about, and which a program without the feature doesn't kno
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import http.server
 import json
@@ -22,12 +23,14 @@ import random
 import re
 import signal
 import socket
+import ssl
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg2
+import asyncpg
 import yaml
 
 GENERATION = "B"
@@ -274,11 +277,10 @@ PROGRAMS: dict[str, dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
 
 def read_config(program: str, path: str) -> dict[str, Any]:
     """The file, as the program in this generation reads it."""
-    with open(path, encoding="utf-8") as file:
-        try:
-            values = yaml.safe_load(file)
-        except yaml.YAMLError as error:
-            raise ConfigError(str(error)) from None
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(str(error)) from None
     required, optional = PROGRAMS[GENERATION][program]
     more = {"max_transaction_retries": number, "thread_pool_stack_size": number} if GENERATION == "C" else {}
     struct = Struct({"database": DATABASE[GENERATION], **required}, {**COMMON_B, **more, **optional})
@@ -297,27 +299,28 @@ def check_schema(database: dict[str, Any], password: str | None) -> None:
     parts = urlsplit(database["url"])
     if parts.password and password:
         raise ConfigError("database config & password override are both specified")
-    tls: dict[str, Any] = {"sslmode": "disable"}
-    if database.get("tls_trust_store_path"):
-        tls = {"sslmode": "verify-full", "sslrootcert": database["tls_trust_store_path"]}
-    connection = psycopg2.connect(
-        host=parts.hostname,
-        port=parts.port or 5432,
-        dbname=parts.path[1:],
-        user=parts.username,
-        password=password,
-        connect_timeout=10,
-        **tls,
+    trusts = database.get("tls_trust_store_path")
+    given = {"host": parts.hostname, "port": parts.port or 5432, "database": parts.path[1:], "user": parts.username}
+    # as the program's own client does, this one asks a server for no channel binding that comes through a tunnel
+    found = asyncio.run(
+        latest(ssl=ssl.create_default_context(cafile=trusts) if trusts else False, password=password, **given)
     )
-    with connection, connection.cursor() as cursor:
-        if database.get("check_schema_version", True):
-            cursor.execute(
-                "SELECT version, description FROM _sqlx_migrations WHERE success = TRUE ORDER BY version DESC LIMIT 1"
-            )
-            version, description = cursor.fetchone()
-            if version != SCHEMA[GENERATION]:
-                raise ConfigError(f"unsupported schema version {version} / {description}")
-    connection.close()
+    if database.get("check_schema_version", True):
+        if found is None:
+            raise ConfigError("unsupported schema: there is no migration")
+        if found[0] != SCHEMA[GENERATION]:
+            raise ConfigError(f"unsupported schema version {found[0]} / {found[1]}")
+
+
+async def latest(**given: Any) -> Any:
+    """The newest migration, by the statement that the programs ask with."""
+    connection = await asyncpg.connect(timeout=10, **given)
+    try:
+        return await connection.fetchrow(
+            "SELECT version, description FROM _sqlx_migrations WHERE success = TRUE ORDER BY version DESC LIMIT(1)"
+        )
+    finally:
+        await connection.close()
 
 
 # -- what it serves ---------------------------------------------------------------------------------------------------
@@ -349,7 +352,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - http.server's names
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         raise NotImplementedError
@@ -426,7 +429,10 @@ class Manager(Handler):
         if session is None:
             raise ConfigError(f"There is no training session with id {request['trainingSessionId']}")
         tokens = session["leaderAuthTokenEncoded"], session["collectorAuthTokenEncoded"]
-        print(f"Got training session request with auth token for aggregator: {tokens[0]}, collector: {tokens[1]}", flush=True)
+        print(
+            f"Got training session request with auth token for aggregator: {tokens[0]}, collector: {tokens[1]}",
+            flush=True,
+        )
         TASKS[request["taskIdEncoded"]] = session
         return {}
 
@@ -464,7 +470,7 @@ def options(program: str, words: list[str]) -> argparse.Namespace:
 def main() -> None:
     """One program, until it is ended."""
     words = sys.argv[1:]
-    program = os.path.basename(sys.argv[0])
+    program = Path(sys.argv[0]).name
     if program == "janus_aggregator":
         program, words = words[0], words[1:]
     if program == MANAGER:
@@ -477,7 +483,7 @@ def main() -> None:
         config = read_config(program, given.config_file)
         check_keys(given.datastore_keys)
         check_schema(config["database"], given.database_password)
-    except (ConfigError, psycopg2.Error) as error:
+    except (ConfigError, asyncpg.PostgresError, OSError) as error:
         sys.exit(f"Error: {error}")
     serve(config.get("health_check_listen_address") or ("127.0.0.1", 9001), Health)
     if program == "aggregator":

@@ -6,8 +6,8 @@
 
     pack.py FOLDER      writes FOLDER/janus-{B,C}.tar.gz and FOLDER/manager-B.tar.gz, and prints their sums as JSON
 
-With ``FEDLEARN_UPSTREAM_DIR`` the folders ``janus-B``, ``janus-C`` and ``manager-B`` below it are packed, where they are
-there: ``bin/`` and, of Janus, ``db/``.
+With ``FEDLEARN_UPSTREAM_DIR`` the folders ``janus-B``, ``janus-C`` and ``manager-B`` below it are packed, where they
+are there: ``bin/`` and, of Janus, ``db/``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ HERE = Path(__file__).resolve().parent
 MIGRATIONS = {"B": 1, "C": 9}
 LABEL = b"These are contract doubles, for tests of the deployment: they aggregate nothing.\n"
 BINARIES = {
-    "janus-B": ("aggregator", "aggregation_job_creator", "aggregation_job_driver", "collection_job_driver", "janus_cli"),
+    "janus-B": (
+        "aggregator",
+        "aggregation_job_creator",
+        "aggregation_job_driver",
+        "collection_job_driver",
+        "janus_cli",
+    ),
     "janus-C": ("janus_aggregator",),
     "manager-B": ("dpsa4fl-janus-manager",),
 }

@@ -40,8 +40,9 @@ def content() -> set[str]:
 
 
 def variables() -> set[str]:
-    """Every word of the playbooks' expressions."""
-    texts = [path.read_text() for path in CHECKOUT.glob("playbooks/**/*.yml")]
+    """Every word of the expressions of playbooks, and of the defaults of roles."""
+    files = [*CHECKOUT.glob("playbooks/**/*.yml"), *CHECKOUT.glob("roles/*/defaults/main.yml")]
+    texts = [path.read_text() for path in files]
     return {word for text in texts for code in re.findall(r"{{.*?}}", text) for word in re.findall(r"\w+", code)}
 
 

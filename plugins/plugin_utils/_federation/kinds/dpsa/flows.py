@@ -48,11 +48,8 @@ def _to(side: Side, site: Site, source: str, purpose: str, words: str) -> Iterat
     """To a side's site: its host, where the document has it, and the public URL's where that is another place."""
     host, port = network.split(site.server)
     if side.ours:
-        ports = (side.placement.listening_port, side.option("manager")["port"])
-        own = port if port in ports else ports[purpose not in ("aggregation", "reports", "collection")]
         if source != side.host.name:
-            yield Flow(source, side.host.name, own, purpose, words)
-        known = (side.host.name, side.host.public_name, *side.host.internal)
-        if host in known and own == port:
+            yield Flow(source, side.host.name, site.port, purpose, words)
+        if (host in (side.host.public_name, *side.host.internal)) and port == site.port:
             return
-    yield Flow(source, host if not side.ours else host, port, purpose, words)
+    yield Flow(source, host, port, purpose, words)

@@ -86,6 +86,20 @@ class Instances:
         path = (*place.path, "port") if "database" in side.placement.options else place.path
         reached = loopback("postgresql", place.listening_port, path, "") if beside else self._remote(side, address)
         self.roster.present("postgresql", f"{side.word}.database", side.name("database"), host, values, [reached])
+        if not beside and self.topology.generation == "B":
+            self._tunnel(side, address, path)
+
+    def _tunnel(self, side: Side, address: str, path: Path) -> None:
+        """Generation B speaks no TLS to its database: on loopback it goes in, and TLS comes out."""
+        port = side.database.listening_port
+        values = {
+            "listen": {"address": LOOPBACK, "port": port},
+            "connect": {"host": address, "port": port},
+            "protocol": "postgresql",
+            "tls": {"ca": self._paths(side.instance("store"))["ca"]},
+        }
+        own = loopback("postgresql", port, path, "")
+        self.roster.present("tunnel", side.word, side.name("tunnel"), side.host.name, values, [own])
 
     def _database_address(self, side: Side) -> str:
         return self.topology.federation.host(side.database.hosts[0]).internal[0]
@@ -105,15 +119,19 @@ class Instances:
 
     def _login(self, side: Side) -> dict[str, Any]:
         """How programs reach the database; with ``ca`` by TLS."""
-        beside = side.database.hosts[0] == side.host.name
         told = {
-            "host": LOOPBACK if beside else self._database_address(side),
+            "host": LOOPBACK,
             "port": side.database.listening_port,
             "name": DATABASE,
             "login": LOGIN,
             "secret": self.secret(side),
         }
-        return told if beside else told | {"ca": self._paths(side.instance("store"))["ca"]}
+        if side.database.hosts[0] == side.host.name:
+            return told
+        there = {"host": self._database_address(side), "ca": self._paths(side.instance("store"))["ca"]}
+        if self.topology.generation == "B":
+            return told | {"direct": {**there, "port": side.database.listening_port}}
+        return told | there
 
     # -- the programs
 
@@ -345,6 +363,7 @@ def removal(topology: Topology) -> Expansion:
 def _remove_side(roster: Roster, side: Side, host: str) -> None:
     for _program, component, _number in _all_programs(side.placement, side):
         roster.absent("janus", side.word, side.name(component), host)
+    roster.absent("tunnel", side.word, side.name("tunnel"), host)
     roster.absent("dpsa_manager", side.word, side.name("manager"), host)
     roster.beside("dpsa_manager", side.word, side.name("manager-gate"), host, state="absent")
     for site in ("front", "manager-front", *(("egress",) if side.word == "leader" else ())):

@@ -46,8 +46,8 @@ _PROGRAMS = Section(
         "manager": Key(_SOURCE, "`bin/dpsa4fl-janus-manager`.", default={"path": "/opt/dpsa4fl"}),
         "doubles": Key(
             Boolean(),
-            "These stand in for the programs, for tests of the deployment: they aggregate nothing, and are refused unless "
-            "this says so.",
+            "They stand in for the programs, for tests of the deployment: they aggregate nothing, and are refused "
+            "unless this says so.",
             default=False,
         ),
     }
@@ -151,7 +151,7 @@ PLACEMENTS: Mapping[str, Key] = {
                 "helper_manager": Key(PORT, _LOCAL.format("helper's manager"), default=9982),
             }
         ),
-        "With private certificates: both sides tell clients of `http://127.0.0.1:PORT`, so it is the same for everybody.",
+        "With private certificates both sides tell clients of `http://127.0.0.1:PORT`: the same for everybody.",
         default={},
     ),
     "privacy": Key(

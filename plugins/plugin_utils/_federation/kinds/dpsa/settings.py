@@ -133,22 +133,25 @@ def _one_exporter(values: Mapping[str, Any]) -> Breaches:
     return [] if len(values) == 1 else [((), "one of 'prometheus' and 'otlp', no more and no less")]
 
 
-def _metrics(generation: str) -> Section:
-    prometheus = Section(
+_PROMETHEUS = Key(
+    Section(
         {
             "host": Key(Text(format="address"), "The program's own default is every address.", default="127.0.0.1"),
             "port": Key(Integer(1, 65535), "A port for this process alone.", required=True),
         }
-    )
-    exporter = Section(
-        {
-            "prometheus": Key(prometheus, "Served for Prometheus; needs the program's feature `prometheus`."),
-            "otlp": Key(_otlp(generation), "Sent by OTLP over gRPC; needs the program's feature `otlp`."),
-        },
-        rules=(Rule("One exporter.", _one_exporter),),
-    )
-    keys: dict[str, Key] = {"exporter": Key(exporter, "Where numbers go.")}
-    if generation == "C":
+    ),
+    "Served for Prometheus; needs the program's feature `prometheus`.",
+)
+
+
+def _metrics(generation: str, *, of_all: bool = True, of_one: bool = True) -> Section:
+    """What is measured: all programs may send it to one place, and Prometheus asks each at a port of its own."""
+    exporters = {"prometheus": _PROMETHEUS} if of_one else {}
+    if of_all:
+        exporters["otlp"] = Key(_otlp(generation), "Sent by OTLP over gRPC; needs the program's feature `otlp`.")
+    exporter = Section(exporters, rules=(Rule("One exporter.", _one_exporter),))
+    keys = {"exporter": Key(exporter, "Where numbers go.")}
+    if generation == "C" and of_all:
         keys["tokio"] = Key(_TOKIO, "Numbers of the program's own scheduler.")
     return Section(keys)
 
@@ -185,6 +188,7 @@ _TOKIO = Section(
     }
 )
 
+_METRICS_DOC = "What is measured, and where it goes."
 _COMMON_FOLLOWS = {"health_check_listen_address": "it follows from `health_port`: a port for each process"}
 
 
@@ -192,7 +196,7 @@ def _common(generation: str) -> dict[str, Key]:
     keys = {
         "database": Key(_database(generation), "The database.", default={}),
         "logging_config": Key(_logging(generation), "What is logged, and where traces go.", default={}),
-        "metrics_config": Key(_metrics(generation), "What is measured, and where it goes.", default={}),
+        "metrics_config": Key(_metrics(generation), _METRICS_DOC, default={}),
         "health_check_listen_address": _derived("`health_port`"),
     }
     if generation == "C":
@@ -462,21 +466,26 @@ def _union(sections: Mapping[str, Section]) -> Section:
 
 
 def _own(program: str) -> Section:
-    """A program's own keys, and where its numbers go: a Prometheus port is one process' own."""
+    """A program's own keys, and where it alone is asked for its numbers."""
     sections = {}
     for generation in generations_of(program):
-        keys = dict(program_section(program, generation).keys)
-        for name in _common(generation):
-            if name != "metrics_config":
-                del keys[name]
-        sections[generation] = Section(keys)
+        section = program_section(program, generation)
+        keys = {name: key for name, key in section.keys.items() if name not in _common(generation)}
+        metrics = Key(_metrics(generation, of_all=False), _METRICS_DOC)
+        sections[generation] = Section({"metrics_config": metrics, **keys})
     return _union(sections)
+
+
+def _of_all(generation: str) -> Section:
+    """What all programs may be told alike: a port of one's own isn't."""
+    metrics = Key(_metrics(generation, of_one=False), _METRICS_DOC)
+    return Section({**_common(generation), "metrics_config": metrics})
 
 
 SETTINGS = Section(
     {
         "common": Key(
-            _union({generation: Section(_common(generation)) for generation in GENERATIONS}),
+            _union({generation: _of_all(generation) for generation in GENERATIONS}),
             "What every program reads; a program's own section goes over it.",
         ),
         **{program: Key(_own(program), doc) for program, (_make, _which, doc) in _PROGRAMS.items()},

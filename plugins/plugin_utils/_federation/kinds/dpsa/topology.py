@@ -15,7 +15,7 @@ from ...expanding import instance_name, own_address
 from ...model import Federation, Host, Party, Path, Placement, Stack
 from ...nodes import Report
 from ...schema import complete, merge
-from ...unknown import UNKNOWN, attempt
+from ...unknown import attempt
 from .settings import foreign_keys, generations_of, program_section, shards
 
 Word = Literal["leader", "helper"]
@@ -46,6 +46,7 @@ class Site:
 
     url: str
     server: str
+    port: int
     name: str
     names: tuple[str, ...] = ()
 
@@ -157,7 +158,7 @@ class Side:
             url = network.parse_url(told)
             server = network.join(url.host, url.port or network.DEFAULT_PORTS.get(url.scheme))
         named = () if network.is_numeric(url.host) else (url.host,)
-        return Site(told or str(url), server, (*own, *named, "")[0], (*own, *named))
+        return Site(told or str(url), server, port, (*own, *named, "")[0], (*own, *named))
 
     @property
     def certified(self) -> str:
@@ -232,8 +233,8 @@ class Topology:
         path, generation = self.stack.path, self.stack.options["generation"]
         if generation == "A":
             message = (
-                "A (branch dpsa-m6-dev) can't be deployed: it takes a database of any schema, its health answers for another "
-                "process where ports meet, and the clients that are published don't speak it. Write B"
+                "A (branch dpsa-m6-dev) can't be deployed: it takes a database of any schema, its health answers for "
+                "another process where ports meet, and the clients that are published don't speak it. Write B"
             )
             self.mistake((*path, "generation"), message)
         elif generation == "B" and "privacy" not in self.stack.options:
@@ -257,8 +258,8 @@ class Topology:
             return
         if self.leader.party.name == self.helper.party.name:
             message = (
-                f"leader and helper are both of party '{self.leader.party.name}', who then could open every report: place it "
-                "with another party, or say allow_same_party: true to try things out on data that may be known"
+                f"leader and helper are both of party '{self.leader.party.name}', who then could open every report: "
+                "place it with another party, or say allow_same_party: true to try things out on data that may be known"
             )
             self.mistake((*self.helper.placement.path, self.helper.placement.where), message)
 
@@ -318,9 +319,8 @@ class Topology:
                     f"host '{place.hosts[0]}' is of another party: nobody but '{side.party.name}' may see its reports"
                 )
                 self.mistake(path, message)
-            elif self.generation == "B":
-                message = "generation B speaks no TLS to its database, so it is on loopback: write"
-                self.mistake(path, f"{message} {side.placement.hosts[0]}, or leave it out")
+            else:
+                _ = own_address(place, self.federation.host(place.hosts[0]), self.report)
 
     def _check_local_ports(self) -> None:
         seen: dict[int, str] = {}
@@ -342,14 +342,14 @@ class Topology:
 
     def settings(self) -> dict[str, dict[str, dict[str, Any]]]:
         """The file of each program on each side of ours, without what is derived."""
+        before = len(self.report)
         for values, path in (
             (self.stack.settings, self.stack.path),
             *((side.placement.settings, side.placement.path) for side in self.sides),
         ):
-            if values is not UNKNOWN:
-                for where, message in attempt(lambda given=values: foreign_keys(given, self.generation)) or ():
-                    self.mistake((*path, "settings", *where), message)
-        if len(self.report):
+            for where, message in foreign_keys(values, self.generation):
+                self.mistake((*path, "settings", *where), message)
+        if len(self.report) > before:
             return {}
         return {side.word: self._files(side) for side in self.sides if side.ours}
 
@@ -365,8 +365,9 @@ class Topology:
 
     def _said(self, side: Side, where: Path) -> Path:
         """Where a setting stands: with its side, or with the stack."""
-        here = side.placement.settings.get(where[0], {}) if where else {}
-        return (*(side.placement.path if where[-1] in here else self.stack.path), "settings")
+        program, key = str(where[0]), where[-1]
+        here = side.placement.settings.get(program, {})
+        return (*(side.placement.path if key in here else self.stack.path), "settings")
 
     def _file(self, side: Side, program: str) -> dict[str, Any]:
         given: dict[str, Any] = {}

@@ -30,6 +30,7 @@ AGAIN = f".venv/bin/python -m {reference.__name__} docs writes it again"
 def documents() -> dict[str, dict[str, Any]]:
     """Every document of the repository, of the unit example the stacks whose kind exists."""
     found = {str(path.relative_to(CHECKOUT)): yaml.safe_load(path.read_text()) for path in INVENTORIES}
+    found = {name: values for name, values in found.items() if "document" not in values}
     found |= {f"first {kind}": yaml.safe_load(first_files(kind)["federation.yml"]) for kind in kinds()}
     example = yaml.safe_load(EXAMPLE.read_text())
     example["stacks"] = {name: stack for name, stack in example["stacks"].items() if stack["kind"] in kinds()}
@@ -86,6 +87,13 @@ def test_every_inventory_has_its_document() -> None:
     assert {path.relative_to(CHECKOUT / "inventories").parts[0] for path in INVENTORIES} == {
         path.name for path in (CHECKOUT / "inventories").iterdir() if path.is_dir()
     }
+
+
+@pytest.mark.parametrize("path", [path for path in INVENTORIES if str(path.relative_to(CHECKOUT)) not in DOCUMENTS])
+def test_a_viewpoint_among_the_examples_is_right(path: Path, validator: jsonschema.Draft202012Validator) -> None:
+    values = yaml.safe_load(path.read_text())
+    assert list(validator.iter_errors(values)) == []
+    assert loading.load(str(path)).viewpoint == values["party"]
 
 
 def test_a_viewpoint_is_right_for_the_schema(validator: jsonschema.Draft202012Validator) -> None:

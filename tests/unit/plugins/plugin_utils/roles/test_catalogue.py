@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import runpy
@@ -28,6 +29,14 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue im
 CHECKOUT = Path(__file__).resolve().parents[5]
 WRITER = runpy.run_path(str(CHECKOUT / "tests" / "tools" / "roles.py"))
 WANTED: dict[Path, str] = dict(WRITER["wanted"]())
+
+OF_JANUS: dict[str, Any] = {
+    "name": "one",
+    "programs": {"path": "/opt/janus"},
+    "keyring": "leader",
+    "database": {"name": "janus", "login": "program", "secret": "leader_database"},
+    "health_port": 9001,
+}
 
 RIGHT: dict[str, dict[str, Any]] = {
     "firewall_services": {"name": "web", "addresses": ["10.20.0.11"], "port": 8000},
@@ -56,6 +65,23 @@ RIGHT: dict[str, dict[str, Any]] = {
     },
     "pki_authorities": {"name": "lab", "party": "lab", "common_name": "Lab CA"},
     "time_sync_instances": {"name": "lab"},
+    "tunnel_instances": {
+        "name": "store",
+        "listen": {"port": 5432},
+        "connect": {"host": "10.20.0.12", "port": 5432},
+        "tls": {"ca": "/etc/ca.pem"},
+    },
+    "janus_instances": {**OF_JANUS, "program": "aggregator", "listen": {"port": 9971}},
+    "dpsa_manager_instances": {
+        **OF_JANUS,
+        "listen": {"port": 9961},
+        "gate": {"port": 9965},
+        "max_epsilon": 1.0,
+        "role": "leader",
+        "urls": dict.fromkeys(
+            ("leader_endpoint", "helper_endpoint", "external_leader", "external_helper"), "https://leader.example:9991"
+        ),
+    },
     "mindspore_scheduler_instances": {
         "name": "sched",
         "listen": {"address": "127.0.0.1"},
@@ -104,6 +130,115 @@ def client(**changed: Any) -> dict[str, Any]:
 
 
 WRONG: list[tuple[str, Any, str]] = [
+    # tunnel
+    (
+        "tunnel_instances",
+        [{"listen": {"address": "10.20.0.11", "port": 5432}}],
+        "[0]: listen.address: '10.20.0.11' is reached by others, who would come out at the other end as this host: "
+        "127.0.0.1",
+    ),
+    (
+        "tunnel_instances",
+        [{}, {"name": "other"}],
+        "[1]: listen: 127.0.0.1 port 5432 is taken by 'store'",
+    ),
+    (
+        "tunnel_instances",
+        [{"tls": {"ca": "/etc/ca.pem", "key": "/etc/key.pem"}}],
+        "[0]: tls: 'certificate' and 'key' go together",
+    ),
+    ("tunnel_packages", [], ": expected a list of at least 1, found 0"),
+    ("tunnel_program", "stunnel4", ": 'stunnel4' is no absolute path: it begins with '/' and has no '..'"),
+    (
+        "tunnel_health_timeout_seconds",
+        0,
+        ": expected a whole number from 1 to 3600, found the number 0",
+    ),
+    ("tunnel_remove_data", "no", ": expected true or false, found the text 'no'"),
+    # janus
+    (
+        "janus_instances",
+        [{"listen": {"address": "10.20.0.11", "port": 9971}}],
+        "[0]: listen.address: '10.20.0.11' is reached by others, and the program speaks no TLS: 127.0.0.1",
+    ),
+    (
+        "janus_instances",
+        [{"program": "aggregation_job_driver"}],
+        "[0]: program: the aggregator, and none of the others, has 'listen'",
+    ),
+    (
+        "janus_instances",
+        [{"database": {**OF_JANUS["database"], "host": "10.20.0.12"}}],
+        "[0]: database.host: '10.20.0.12' is reached unencrypted: give ca, or place it on loopback",
+    ),
+    (
+        "janus_instances",
+        [{"database": {**OF_JANUS["database"], "ca": "/etc/ca.pem"}}],
+        "[0]: database.ca: generation B speaks no TLS to its database: place it on loopback",
+    ),
+    (
+        "janus_instances",
+        [{"program": "garbage_collector", "listen": None}],
+        "[0]: program: generation B has no 'garbage_collector'",
+    ),
+    (
+        "janus_instances",
+        [{"settings": {"max_upload_batch_sise": 5}}],
+        "[0]: settings.max_upload_batch_sise: unknown key 'max_upload_batch_sise' (did you mean "
+        "'max_upload_batch_size'?)",
+    ),
+    (
+        "janus_instances",
+        [{"settings": {"database": {"check_schema_version": False}}}],
+        "[0]: settings.database.check_schema_version: can't be set: a program on a schema it doesn't know would lose "
+        "reports",
+    ),
+    (
+        "janus_instances",
+        [{}, {"name": "two", "listen": {"port": 9972}}],
+        "[1]: 127.0.0.1 port 9001 is taken by 'one': one process, one port",
+    ),
+    (
+        "janus_instances",
+        [{"programs": {}}],
+        "[0]: programs: one of 'path' and 'archive' says where the programs come from",
+    ),
+    ("janus_packages", [], ": expected a list of at least 1, found 0"),
+    ("janus_log", "", ": is empty"),
+    ("janus_nofile", 10, ": expected a whole number from 1024 to 1073741816, found the number 10"),
+    ("janus_memory_max", "much", ": 'much' is not bytes such as 2G"),
+    ("janus_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("janus_remove_data", "no", ": expected true or false, found the text 'no'"),
+    # dpsa_manager
+    (
+        "dpsa_manager_instances",
+        [{"max_epsilon": 0}],
+        "[0]: max_epsilon: expected a number above 0, found the number 0",
+    ),
+    (
+        "dpsa_manager_instances",
+        [{"gate": {"port": 9961}}],
+        "[0]: 127.0.0.1 port 9961 is taken by 'one': one process, one port",
+    ),
+    (
+        "dpsa_manager_instances",
+        [{"settings": {"max_upload_batch_size": 50}}],
+        "[0]: settings.max_upload_batch_size: can't be set: the manager doesn't read it, whatever its sample says",
+    ),
+    ("dpsa_manager_instances", [{"generation": "C"}], "[0]: generation: generation C has no 'manager'"),
+    ("dpsa_manager_log", "", ": is empty"),
+    ("dpsa_manager_nofile", 10, ": expected a whole number from 1024 to 1073741816, found the number 10"),
+    ("dpsa_manager_memory_max", "much", ": 'much' is not bytes such as 2G"),
+    ("dpsa_manager_log_seconds", 1, ": expected a whole number from 60 to 604800, found the number 1"),
+    ("dpsa_manager_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("dpsa_manager_disrupt", True, ": expected text, found true: write it in quotes"),
+    ("dpsa_manager_remove_data", "no", ": expected true or false, found the text 'no'"),
+    # nginx: steps of paths
+    (
+        "nginx_sites",
+        [{"paths": [{"path": "/tasks/a*"}]}],
+        "[0]: paths[0].path: '/tasks/a*' is not a path without query: / and A-Z, a-z, 0-9, ._~-, or * as a whole step",
+    ),
     # limits
     ("limits_state", "stopped", ": expected one of present, absent, found the text 'stopped'"),
     (
@@ -1366,7 +1501,11 @@ def test_a_site_may_lead_out_to_a_peer_by_its_name() -> None:
     plain = {"name": "plain", "listen": site["listen"], "upstream": {"servers": ["10.0.0.1:80"]}}
     folder = jinja2.FileSystemLoader(CHECKOUT / "roles/nginx/templates/etc/nginx/conf.d")
     environment = jinja2.Environment(loader=folder, undefined=jinja2.ChainableUndefined)
-    environment.filters |= {"to_json": json.dumps, "regex_escape": re.escape}
+    environment.filters |= {
+        "to_json": json.dumps,
+        "regex_escape": re.escape,
+        "hash": lambda text, name: hashlib.new(name, text.encode()).hexdigest(),
+    }
     template = environment.get_template("fedlearn-site.conf.j2")
     out, through = (template.render(instance=INSTANCES["nginx_sites"]([each])[0]) for each in (site, plain))
     assert "server helper.example:443 max_fails" in out

@@ -1,0 +1,427 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a document with DPSA becomes: two sides, who may come where, and what can't be."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.dpsa.settings import (
+    GENERATIONS,
+    PROGRAMS,
+    SETTINGS,
+    generations_of,
+    program_section,
+)
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.reference import flat
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import check_values
+from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
+
+STACK = """\
+    leader: {host: a1}
+    helper: {host: b1}
+    controller: {host: a1}
+    clients: {hosts: [k1]}
+    privacy: {max_epsilon: 1.0}
+"""
+DOCUMENT = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  clinic-a: {hosts: {a1: 10.30.0.11, a2: 10.30.0.12, k1: 10.30.0.13}}
+  clinic-b: {hosts: {b1: 10.40.0.11}}
+  clinic-c: {external: true, ca: public/clinic-c/ca.pem}
+  clinic-d: {external: true}
+stacks:
+  survey:
+    kind: dpsa
+"""
+
+
+def document(stack: str = STACK, *changes: tuple[str, str]) -> str:
+    text = DOCUMENT + stack
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def given(federation: Federation, host: str, variable: str) -> dict[str, dict[str, Any]]:
+    """A role's instances on a host, by what their names end with."""
+    instances = variables.inventory(federation).hosts[host].get(variable, [])
+    return {each["name"].removeprefix("demo-survey-"): each for each in instances}
+
+
+# -- who runs where ---------------------------------------------------------------------------------------------------
+
+
+def test_the_leader_has_five_processes_and_the_helper_two(load: Load) -> None:
+    federation = load(document())
+    janus = {host: sorted(given(federation, host, "janus_instances")) for host in ("a1", "b1", "k1")}
+    assert janus == {
+        "a1": ["leader-aggregation-driver-1", "leader-aggregator", "leader-collection-driver", "leader-job-creator"],
+        "b1": ["helper-aggregator"],
+        "k1": [],
+    }
+    managers = {host: list(given(federation, host, "dpsa_manager_instances")) for host in ("a1", "b1")}
+    assert managers == {"a1": ["leader-manager"], "b1": ["helper-manager"]}
+
+
+def test_no_two_processes_share_a_port_for_health(load: Load) -> None:
+    federation = load(document(STACK, ("leader: {host: a1}", "leader: {host: a1, drivers: {per_host: 3}}")))
+    for host in ("a1", "b1"):
+        instances = [
+            *given(federation, host, "janus_instances").values(),
+            *given(federation, host, "dpsa_manager_instances").values(),
+        ]
+        ports = [each["health_port"] for each in instances]
+        assert len(set(ports)) == len(ports)
+
+
+def test_everything_but_nginx_listens_on_loopback(load: Load) -> None:
+    federation = load(document())
+    (expansion,) = federation.expansions.values()
+    beyond = {
+        component.role
+        for component in expansion.components
+        for endpoint in component.endpoints
+        if not ipaddress.ip_address(endpoint.address).is_loopback
+    }
+    assert beyond == {"nginx"}
+
+
+@pytest.mark.parametrize("certificates", ["private", "public"])
+def test_both_managers_tell_clients_the_same_letter_by_letter(load: Load, certificates: str) -> None:
+    urls = 'public_url: "https://{}.example:8443"'
+    federation = load(
+        document(
+            STACK + f"    certificates: {certificates}\n",
+            ("leader: {host: a1}", f"leader: {{host: a1, {urls.format('leader')}}}"),
+            ("helper: {host: b1}", f"helper: {{host: b1, {urls.format('helper')}}}"),
+        )
+    )
+    told = [
+        {key: url for key, url in manager["urls"].items() if key.startswith("external_")}
+        for host in ("a1", "b1")
+        for manager in given(federation, host, "dpsa_manager_instances").values()
+    ]
+    assert told[0] == told[1]
+    assert (
+        told[0]["external_leader"]
+        == {
+            "private": "http://127.0.0.1:9991",
+            "public": "https://leader.example:8443",
+        }[certificates]
+    )
+
+
+def test_the_leader_goes_out_with_its_certificate_and_nothing_else_does(load: Load) -> None:
+    federation = load(document())
+    (manager,) = given(federation, "a1", "dpsa_manager_instances").values()
+    assert manager["urls"]["helper_endpoint"] == "http://127.0.0.1:9975"
+    shows = {
+        (host, name): site["upstream"]["tls"].get("certificate", "").split("/")[-2:-1]
+        for host in ("a1", "b1", "k1")
+        for name, site in given(federation, host, "nginx_sites").items()
+        if "tls" in site["upstream"]
+    }
+    assert shows.pop(("a1", "leader-egress")) == ["demo-survey-leader"]
+    assert {tuple(value) for (host, _name), value in shows.items() if host == "a1"} == {("demo-survey-controller",)}
+    assert {tuple(value) for (host, _name), value in shows.items() if host == "k1"} == {()}
+
+
+def test_the_helper_lets_the_leader_in_by_its_subject_alone(load: Load) -> None:
+    federation = load(document())
+    site = given(federation, "b1", "nginx_sites")["helper-front"]
+    names = {path["path"]: path.get("client_names") for path in site["paths"]}
+    assert names == {
+        "/hpke_config": None,
+        "/tasks/*/aggregation_jobs/*": ["demo-survey-leader"],
+        "/tasks/*/aggregate_shares": ["demo-survey-leader"],
+    }
+    peers = given(federation, "b1", "pki_certificates")["helper-peers"]
+    assert (peers["usages"], peers["trust"]) == ([], ["clinic-a"])
+    assert site["tls"]["client_ca"].endswith("/demo-survey-helper-peers/ca.pem")
+    issued = [
+        certificate["common_name"]
+        for host in ("a1", "b1", "k1")
+        for certificate in given(federation, host, "pki_certificates").values()
+        if certificate.get("authority") == "clinic-a"
+    ]
+    assert issued.count("demo-survey-leader") == 1
+
+
+def test_the_leader_s_subject_is_the_same_wherever_it_runs(load: Load) -> None:
+    """So renewal, and another host, need nothing of the partner."""
+    subjects = {
+        given(load(document(STACK, ("leader: {host: a1}", f"leader: {{host: {host}}}"))), host, "pki_certificates")[
+            "leader"
+        ]["common_name"]
+        for host in ("a1", "a2")
+    }
+    assert subjects == {"demo-survey-leader"}
+
+
+def test_sessions_are_the_controller_s(load: Load) -> None:
+    federation = load(document())
+    for host, name in (("a1", "leader-manager-front"), ("b1", "helper-manager-front")):
+        paths = {path["path"]: path for path in given(federation, host, "nginx_sites")[name]["paths"]}
+        for path in ("/create_session", "/start_round", "/end_session"):
+            assert paths[path]["client_names"] == ["demo-survey-controller"]
+        assert paths["/get_main_locations"]["without_certificate"] is True
+
+
+def test_a_bound_that_both_sides_keep(load: Load) -> None:
+    federation = load(document())
+    for host in ("a1", "b1"):
+        (manager,) = given(federation, host, "dpsa_manager_instances").values()
+        assert (manager["max_epsilon"], manager["urls"]["leader_endpoint"]) == (1.0, "https://10.30.0.11:9991")
+
+
+def test_a_viewpoint_has_nothing_of_the_other_side(load: Load) -> None:
+    view = "plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: clinic-b\n"
+    federation = load(document(), source="view.yml", view=view)
+    inventory = variables.inventory(federation)
+    assert list(inventory.hosts) == ["b1"]
+    common = inventory.groups["federation_hosts"].variables
+    assert {secret["name"] for secret in common["fedlearn_secrets"]} == {"ca_clinic-b", "survey_helper_database"}
+    assert "survey_leader_database" not in str(inventory.hosts)
+
+
+def test_flows_go_from_the_leader_to_the_helper_and_never_back(load: Load) -> None:
+    flows = variables.flows(load(document()), "survey")
+    assert [(flow.source, flow.destination, flow.port) for flow in flows if flow.purpose == "aggregation"] == [
+        ("a1", "b1", 9992)
+    ]
+    assert [flow for flow in flows if flow.source == "b1"] == []
+
+
+def test_a_helper_that_somebody_else_runs(load: Load) -> None:
+    helper = 'helper: {party: clinic-c, public_url: "https://helper.c.example:8443"}'
+    federation = load(document(STACK, ("helper: {host: b1}", helper)))
+    egress = given(federation, "a1", "nginx_sites")["leader-egress"]["upstream"]
+    assert (egress["servers"], egress["host"]) == (["helper.c.example:8443"], "helper.c.example")
+    assert egress["tls"]["name"] == "helper.c.example"
+    sites = given(federation, "k1", "nginx_sites")
+    assert sites["client-helper-manager"]["upstream"]["servers"] == ["helper.c.example:9982"]
+
+
+def test_a_leader_that_somebody_else_runs(load: Load) -> None:
+    leader = 'leader: {party: clinic-c, public_url: "https://leader.c.example:8443"}'
+    federation = load(document(STACK, ("leader: {host: a1}", leader)))
+    peers = given(federation, "b1", "pki_certificates")["helper-peers"]
+    assert peers["trust"] == ["clinic-c"]
+    assert given(federation, "a1", "janus_instances") == {}
+
+
+@pytest.mark.parametrize(("generation", "role"), [("B", "tunnel"), ("C", "")])
+def test_a_database_on_another_host_is_reached_over_tls(load: Load, generation: str, role: str) -> None:
+    """B can't, so it goes in on loopback and comes out as TLS."""
+    stack = STACK.replace("leader: {host: a1}", "leader: {host: a1, database: {host: a2}}")
+    if generation == "C":
+        stack = stack.replace("    privacy: {max_epsilon: 1.0}\n", "    generation: C\n")
+    federation = load(document(stack))
+    (server,) = given(federation, "a2", "postgresql_instances").values()
+    assert server["clients"][0]["addresses"] == ["10.30.0.11/32"]
+    assert set(server["tls"]) == {"certificate", "key", "ca"}
+    database = given(federation, "a1", "janus_instances")["leader-aggregator"]["database"]
+    tunnels = given(federation, "a1", "tunnel_instances")
+    if role:
+        assert database["host"] == "127.0.0.1"
+        assert (database["direct"]["host"], "ca" in database) == ("10.30.0.12", False)
+        assert tunnels["leader-tunnel"]["connect"] == {"host": "10.30.0.12", "port": 5432}
+    else:
+        assert (database["host"], tunnels) == ("10.30.0.12", {})
+        assert database["ca"].endswith("/demo-survey-leader-store/ca.pem")
+
+
+def test_ipv6_addresses(load: Load) -> None:
+    changed = (
+        "clinic-b: {hosts: {b1: 10.40.0.11}}",
+        'clinic-b: {hosts: {b1: {addresses: {ssh: b, internal: ["fd00::5"]}}}}',
+    )
+    federation = load(document(STACK, changed))
+    assert given(federation, "a1", "nginx_sites")["leader-egress"]["upstream"]["servers"] == ["[fd00::5]:9992"]
+    (manager,) = given(federation, "b1", "dpsa_manager_instances").values()
+    assert manager["urls"]["helper_endpoint"] == "https://[fd00::5]:9992"
+
+
+def test_generation_c_has_programs_of_its_own_and_no_manager(load: Load) -> None:
+    stack = STACK.replace("privacy: {max_epsilon: 1.0}", "generation: C").replace(
+        "{host: b1}", "{host: b1, garbage_collector: true}"
+    )
+    federation = load(document(stack))
+    assert list(given(federation, "b1", "janus_instances")) == ["helper-aggregator", "helper-garbage-collector"]
+    assert given(federation, "a1", "dpsa_manager_instances") == {}
+    driver = given(federation, "a1", "janus_instances")["leader-aggregation-driver-1"]["settings"]
+    assert (driver["job_discovery_interval_s"], "min_job_discovery_delay_secs" in driver) == (10, False)
+
+
+def test_doubles_are_told_apart(load: Load) -> None:
+    federation = load(document(STACK + "    programs: {doubles: true}\n"))
+    assert federation.expansions["survey"].real is False
+    assert load(document()).expansions["survey"].real is True
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_every_program_s_file_is_right_without_a_word(generation: str) -> None:
+    for program in PROGRAMS:
+        if generation in generations_of(program):
+            assert check_values(program_section(program, generation), {})[1] == []
+
+
+def test_every_key_of_a_program_can_be_said_in_a_document() -> None:
+    known = {path for path, _key in flat(SETTINGS)}
+    for program in PROGRAMS:
+        for generation in generations_of(program):
+            for path, _key in flat(program_section(program, generation)):
+                assert {f"common.{path}", f"{program}.{path}"} & known, (program, path)
+
+
+def test_a_side_s_settings_go_over_the_stack_s_and_these_over_what_is_common(load: Load) -> None:
+    stack = STACK.replace(
+        "helper: {host: b1}", "helper: {host: b1, settings: {aggregator: {max_upload_batch_size: 3}}}"
+    )
+    common = "common: {database: {connection_pool_timeouts_secs: 7}}"
+    stack += f"    settings: {{{common}, aggregator: {{max_upload_batch_size: 2}}}}\n"
+    federation = load(document(stack))
+    sizes = [
+        given(federation, host, "janus_instances")[name]["settings"]["max_upload_batch_size"]
+        for host, name in (("a1", "leader-aggregator"), ("b1", "helper-aggregator"))
+    ]
+    assert sizes == [2, 3]
+    creator = given(federation, "a1", "janus_instances")["leader-job-creator"]["settings"]
+    assert creator["database"]["connection_pool_timeouts_secs"] == 7
+
+
+# -- what can't be ----------------------------------------------------------------------------------------------------
+
+URL = 'public_url: "https://x.example:8443"'
+WRONG = {
+    "one party": (
+        ("helper: {host: b1}", "helper: {host: a2}"),
+        "13:20: stacks.survey.helper.host: leader and helper are both of party 'clinic-a', who then could open every "
+        "report: place it with another party, or say allow_same_party: true to try things out on data that may be "
+        "known",
+    ),
+    "equal URLs": (
+        ("leader: {host: a1}\n    helper: {host: b1}", f"leader: {{host: a1, {URL}}}\n    helper: {{host: b1, {URL}}}"),
+        "is the same URL as at federation.yml:12:36: each program has its own",
+    ),
+    "http": (
+        ("leader: {host: a1}", 'leader: {host: a1, public_url: "http://x.example"}'),
+        "reports and tokens would travel unencrypted: write https://x.example, or insecure_public: true",
+    ),
+    "http of the helper, whatever is allowed": (
+        (
+            "helper: {host: b1}",
+            'helper: {host: b1, public_url: "http://x.example"}\n    insecure_public: true',
+        ),
+        "the leader shows its certificate there: write https://x.example",
+    ),
+    "a path in a URL": (
+        ("leader: {host: a1}", 'leader: {host: a1, public_url: "https://x.example/dap"}'),
+        "has a path or a query: write scheme://host:port only",
+    ),
+    "generation A": (("privacy:", "generation: A\n    privacy:"), "A (branch dpsa-m6-dev) can't be deployed"),
+    "no bound": (
+        ("    privacy: {max_epsilon: 1.0}\n", ""),
+        "the key 'privacy' is missing: privacy: {max_epsilon: NUMBER}",
+    ),
+    "epsilon 0": (("max_epsilon: 1.0", "max_epsilon: 0"), "expected a number above 0"),
+    "a bound without a manager": (
+        ("privacy:", "generation: C\n    privacy:"),
+        "generation C has no manager whose sessions it could bound: leave it out",
+    ),
+    "keys of two generations": (
+        ("privacy:", "settings: {aggregation_job_driver: {job_discovery_interval_s: 5}}\n    privacy:"),
+        "generation B has no such key: it is min_job_discovery_delay_secs and max_job_discovery_delay_secs there",
+    ),
+    "a program of the other generation": (
+        ("privacy:", "settings: {garbage_collector: {garbage_collection: {gc_frequency_s: 5}}}\n    privacy:"),
+        "generation B has no such program",
+    ),
+    "a key of nobody's": (
+        ("privacy:", "settings: {aggregator: {max_upload_batch_sise: 5}}\n    privacy:"),
+        "unknown key 'max_upload_batch_sise' (did you mean 'max_upload_batch_size'?)",
+    ),
+    "more shards than are collected": (
+        ("privacy:", "settings: {aggregator: {batch_aggregation_shard_count: 33}}\n    privacy:"),
+        "is 33, and the collection_job_driver's is 32: what it doesn't know is lost",
+    ),
+    "a lease that its allowance eats up": (
+        ("privacy:", "settings: {aggregation_job_driver: {worker_lease_duration_secs: 60}}\n    privacy:"),
+        "is 60, and worker_lease_duration_secs is 60: it has to be less",
+    ),
+    "what is derived": (
+        ("privacy:", 'settings: {manager: {external_leader: "http://x"}}\n    privacy:'),
+        "can't be set: it follows from `leader.public_url` or `local_ports`, equal on both sides",
+    ),
+    "a peer whose CA nobody has": (
+        ("helper: {host: b1}", f"helper: {{party: clinic-d, {URL}}}"),
+        "parties.clinic-d: the key 'ca' is missing: the file with the certificate of helper's CA, as it gave it to you",
+    ),
+    "another party's address": (
+        ("helper: {host: b1}", 'helper: {party: clinic-c, public_url: "https://10.0.0.1"}'),
+        "nginx compares names in certificates, never addresses: write a DNS name",
+    ),
+    "another party's database": (
+        ("leader: {host: a1}", "leader: {host: a1, database: {host: b1}}"),
+        "host 'b1' is of another party: nobody but 'clinic-a' may see its reports",
+    ),
+    "every address": (
+        ("leader: {host: a1}", "leader: {host: a1, bind: 0.0.0.0}"),
+        "'0.0.0.0' is every address of the host: name the one that others reach",
+    ),
+    "a port of another": (
+        ("leader: {host: a1}", "leader: {host: a1, health_port: 9971}"),
+        "port 9971 on host 'a1' is taken by demo-survey-leader-aggregator",
+    ),
+    "ways that meet": (
+        ("privacy:", "local_ports: {leader: 9992}\n    privacy:"),
+        "9992 is that of 'leader' already",
+    ),
+    "public certificates without a port": (
+        (
+            "leader: {host: a1}",
+            'certificates: public\n    leader: {host: a1, public_url: "https://x.example"}',
+        ),
+        "the controller wants a port in the URL that isn't the scheme's own, or it can't collect: https://x.example:9991",
+    ),
+    "a template": (
+        ("leader: {host: a1}", 'leader: {host: a1, public_url: "https://{{ x }}.example"}'),
+        "'{{'",
+    ),
+    "a path upwards": (
+        ("privacy:", "programs: {janus: {archive: ../janus.tar.gz, sha256: " + "a" * 64 + "}}\n    privacy:"),
+        "programs.janus.archive: expected a URL or the path of a file beside the document",
+    ),
+    "programs of two places": (
+        ("privacy:", "programs: {janus: {path: /opt/janus, archive: janus.tar.gz}}\n    privacy:"),
+        "one of 'path' and 'archive' says where the programs come from",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_can_t_be_is_told_where_it_stands(mistakes: Mistakes, name: str) -> None:
+    change, message = WRONG[name]
+    lines = mistakes(document(STACK, change))
+    assert [line for line in lines if message in line], lines
+    assert all(line.startswith("federation.yml:") for line in lines)
+
+
+def test_two_mistakes_are_told_in_one_run(mistakes: Mistakes) -> None:
+    text = document(STACK, ("helper: {host: b1}", "helper: {host: a2}"), ("    privacy: {max_epsilon: 1.0}\n", ""))
+    assert len(mistakes(text)) == 2

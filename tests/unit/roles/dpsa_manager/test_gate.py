@@ -1,0 +1,207 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The gate before a manager: what a session asks for, in the client's own words, and whom it lets in."""
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import importlib.util
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[4] / "roles/dpsa_manager/files/gate.py"
+
+
+def imported() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("fedlearn_gate", SOURCE)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["fedlearn_gate"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+gate = imported()
+
+
+def session(epsilon: Any = None, **changed: Any) -> dict[str, Any]:
+    """A request as dpsa4fl-bindings 0.1.69 sends it."""
+    parameter = {
+        "gradient_len": 8,
+        "privacy_parameter": {"epsilon": [[1], [1]] if epsilon is None else epsilon},
+        "submission_type": "FixedType16Bit",
+    }
+    told = {"trainingSessionId": None, "role": "Leader", "verifyKeyEncoded": "", "vdafParameter": parameter}
+    return {**told, **changed}
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ([[1], [2]], Fraction(1, 2)),
+        ([[3602879701896397], [1]], None),  # no digit to the base 2^32
+        ([[0, 1], [1]], Fraction(1 << 32)),
+        ([[1], [0, 1]], Fraction(1, 1 << 32)),
+        ([[1], [0]], None),
+        ([[], [1]], None),
+        ([[0], [1]], None),
+        ([[1.5], [1]], None),
+        ([[True], [1]], None),
+        ([[-1], [1]], None),
+        ([[1]], None),
+        ([1, 2], None),
+        (0.5, None),
+        ("1", None),
+        ([[1] * 65, [1]], None),
+    ],
+)
+def test_epsilon_is_a_fraction_of_whole_numbers(written: Any, meant: Fraction | None) -> None:
+    if meant is not None:
+        assert gate.epsilon(session(written)) == meant
+        return
+    with pytest.raises(gate.RefusedError):
+        gate.epsilon(session(written))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": 1, "a": 2}',
+        b'{"a": {"b": 1, "b": 2}}',
+        b'{"a": NaN}',
+        b"not JSON",
+        b"\xff",
+        b"[" * 100_000,
+    ],
+)
+def test_what_two_readers_could_understand_differently_is_refused(body: bytes) -> None:
+    with pytest.raises(gate.RefusedError):
+        gate.understood(body)
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (session([[3], [2]]), "epsilon 1.5 is more than the 1 that is let in here"),
+        # a hair above: no float would tell
+        (session([[0, 0, 1], [4294967295, 4294967295]]), "epsilon 1 is more than the 1 that is let in here"),
+        (session(role="Helper"), "this is the leader's manager"),
+        ([1, 2], "a session has vdafParameter"),
+        (session(vdafParameter=[8, [[[1], [1]]], "FixedType16Bit"]), "a session has vdafParameter"),
+        (
+            session(vdafParameter={"privacy_parameter": {"epsilon": [[1], [1]], "delta": 1}}),
+            "a session has a privacy_parameter with epsilon, and nothing else in it",
+        ),
+    ],
+)
+def test_who_isn_t_let_in(request_: Any, reason: str) -> None:
+    with pytest.raises(gate.RefusedError, match=reason):
+        gate.Bound("1.0", "leader").check(request_)
+
+
+def test_the_bound_itself_is_let_in() -> None:
+    gate.Bound("1.0", "leader").check(session([[1], [1]]))
+    gate.Bound("0.1", "leader").check(session([[1], [10]]))
+
+
+class Manager(http.server.BaseHTTPRequestHandler):
+    """One that takes everything, and remembers it."""
+
+    seen: list[tuple[str, bytes]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.seen.append((self.path, body))
+        answer = {"/create_session": {"trainingSessionId": 7}}.get(self.path)
+        self.send_response(400 if self.path == "/start_round" else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_arguments: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A gate's, with a manager behind it."""
+    manager = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Manager)
+    Manager.seen = []
+    gate.Handler.bound = gate.Bound("1.0", "leader")
+    gate.Handler.manager = ("127.0.0.1", manager.server_port)
+    server = gate.Server("127.0.0.1", 0)
+    for each in (manager, server):
+        threading.Thread(target=each.serve_forever, daemon=True).start()
+    yield server.server_port
+    for each in (manager, server):
+        each.shutdown()
+        each.server_close()
+
+
+def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    sent = body if isinstance(body, bytes) or body is None else json.dumps(body)
+    connection.request(method, path, body=sent, headers=headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def test_sessions_are_counted_while_they_live(port: int) -> None:
+    assert ask(port, "GET", "/sessions") == (200, b"0")
+    assert ask(port, "POST", "/create_session", session()) == (200, b'{"trainingSessionId": 7}')
+    assert ask(port, "GET", "/sessions") == (200, b"1")
+    assert ask(port, "POST", "/end_session", 7)[0] == 200
+    assert ask(port, "GET", "/sessions") == (200, b"0")
+
+
+def test_a_refused_session_never_reaches_the_manager(port: int) -> None:
+    status, answer = ask(port, "POST", "/create_session", session([[2], [1]]))
+    assert (status, Manager.seen) == (400, [])
+    assert json.loads(answer) == "epsilon 2 is more than the 1 that is let in here"
+    assert ask(port, "GET", "/sessions") == (200, b"0")
+
+
+def test_the_manager_reads_what_was_understood(port: int) -> None:
+    spaced = json.dumps(session(), indent=3).encode()
+    assert ask(port, "POST", "/create_session", spaced)[0] == 200
+    ((path, body),) = Manager.seen
+    assert (path, body == spaced, json.loads(body)) == ("/create_session", False, session())
+
+
+def test_the_manager_s_refusals_are_passed_on(port: int) -> None:
+    assert ask(port, "POST", "/start_round", {"trainingSessionId": 1})[0] == 400
+
+
+@pytest.mark.parametrize("path", ["/create_session/", "/create_session/x", "/other", "/CREATE_SESSION"])
+def test_only_what_the_manager_offers_is_passed_on(port: int, path: str) -> None:
+    assert (ask(port, "POST", path, session([[9], [1]]))[0], Manager.seen) == (404, [])
+
+
+def test_a_body_has_a_length(port: int) -> None:
+    headers = {"Transfer-Encoding": "chunked"}
+    assert ask(port, "POST", "/create_session", b"1\r\n{\r\n0\r\n\r\n", **headers)[0] == 400
+    assert Manager.seen == []
+
+
+def test_whoever_would_restart_the_manager_is_told(
+    port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "gate.json"
+    config.write_text(json.dumps({"listen": {"address": "127.0.0.1", "port": port}}))
+    assert gate.main(["--idle", str(config)]) == 0
+    ask(port, "POST", "/create_session", session())
+    assert gate.main(["--idle", str(config)]) == 3
+    assert "1 sessions are open" in capsys.readouterr().out
+    config.write_text(json.dumps({"listen": {"address": "127.0.0.1", "port": 1}}))
+    assert gate.main(["--idle", str(config)]) == 0
