@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.dpsa.settings import (
     GENERATIONS,
     PROGRAMS,
@@ -197,11 +197,11 @@ def test_a_viewpoint_has_nothing_of_the_other_side(load: Load) -> None:
 
 
 def test_flows_go_from_the_leader_to_the_helper_and_never_back(load: Load) -> None:
-    flows = variables.flows(load(document()), "survey")
-    assert [(flow.source, flow.destination, flow.port) for flow in flows if flow.purpose == "aggregation"] == [
+    found = flows.flows(load(document()), "survey")
+    assert [(flow.source, flow.destination, flow.port) for flow in found if flow.purpose == "aggregation"] == [
         ("a1", "b1", 9992)
     ]
-    assert [flow for flow in flows if flow.source == "b1"] == []
+    assert [flow for flow in found if flow.source == "b1"] == []
 
 
 def test_a_helper_that_somebody_else_runs(load: Load) -> None:
