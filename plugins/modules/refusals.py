@@ -48,13 +48,8 @@ options:
         description: One of the names it is for; empty where it is for any.
         type: str
         required: true
-<<<<<<< HEAD
       guarded_path:
         description: Where only some paths need a certificate, one of these.
-=======
-      path:
-        description: A path that needs a certificate, of a site where others need none; it answers 403 then.
->>>>>>> 93487a4 (A tunnel for programs that can't speak TLS; what DPSA's stacks become and can't be, in tests and docs)
         type: str
         default: ''
 extends_documentation_fragment:
