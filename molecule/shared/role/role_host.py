@@ -91,6 +91,7 @@ class RoleHost:
             "fedlearn_stacks": {"alone": {"kind": "none", "roles": [self.role]}},
             "fedlearn_stack_names": ["alone"],
             "fedlearn_build": str(ROOM / f"{self.set}.build"),
+            "fedlearn_state": os.environ["FEDLEARN_ROLE_STATE"],
             **self.variables,
             **variables,
         }
