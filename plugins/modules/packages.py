@@ -254,9 +254,11 @@ def run(module: AnsibleModule, argv: list[str]) -> tuple[int, str]:
 
 
 def reason(output: str) -> str:
-    """What apt complained of, in one line."""
+    """What apt complained of, in one line; of a lock also who holds it, which it says while it waits only."""
     lines = [line.strip() for line in output.splitlines() if line.startswith(("E: ", "dpkg: error"))]
-    return " / ".join(lines[-3:] or output.strip().splitlines()[-3:])
+    holder = re.search(r"held by process \d+ \([^)]*\)", output)
+    told = lines[-3:] or output.strip().splitlines()[-3:]
+    return " / ".join([*told, f"it is {holder[0]}"] if holder else told)
 
 
 def untouched(module: AnsibleModule, link: str, target: str, package: str) -> bool:

@@ -158,3 +158,15 @@ def test_a_number_that_stands_nowhere_is_told(tmp_path: Path, text: str) -> None
     path.write_text(text)
     with pytest.raises(packages.files.ServiceError, match="there is no line 'worker_connections NUMBER;'"):
         packages.raised(str(path), "worker_connections", 4096)
+
+
+def test_who_holds_the_package_manager_is_told() -> None:
+    output = (
+        "Waiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 11 (python3)...\n"
+        "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?\n"
+    )
+    assert packages.reason(output) == (
+        "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it? / "
+        "it is held by process 11 (python3)"
+    )
+    assert packages.reason("E: one\nE: two\n") == "E: one / E: two"
