@@ -162,7 +162,8 @@ def test_a_number_that_stands_nowhere_is_told(tmp_path: Path, text: str) -> None
 
 def test_who_holds_the_package_manager_is_told() -> None:
     output = (
-        "Waiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 11 (python3)...\n"
+        "Waiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend. "
+        "It is held by process 11 (python3)...\n"
         "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?\n"
     )
     assert packages.reason(output) == (
