@@ -76,10 +76,14 @@ def build_environment(item: dict[str, Any], folder: str, python: str, wheels: st
     _install(item, folder, python, wheels)
     for packages in glob.glob(os.path.join(folder, "lib", "python3*", "site-packages")):
         _drop(packages, item.get("exclude", []))
-    programs = os.path.join(folder, "bin")
-    _drop(programs, [glob.escape(name) for name in os.listdir(programs) if not fnmatch.fnmatch(name, KEPT_PROGRAMS)])
+    drop_programs(os.path.join(folder, "bin"))
     if item.get("check"):
         run([own, "-c", item["check"]], f"{item['program']}: the built environment", python)
+
+
+def drop_programs(folder: str) -> None:
+    """Only Pythons are left; what a package brings may be a folder, too (pip compiles Python programs into one)."""
+    _drop(folder, [glob.escape(name) for name in os.listdir(folder) if not fnmatch.fnmatch(name, KEPT_PROGRAMS)])
 
 
 def _install(item: dict[str, Any], folder: str, python: str, wheels: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._artifact import builders
 from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.store import ArtifactError, Store
 
 
@@ -119,3 +120,12 @@ def test_one_builds_at_a_time_though_the_folder_goes_between(tmp_path: Path, uni
         thread.join()
     assert (len(most), max(most)) == (200, 1)
     assert not (tmp_path / "opt").exists()
+
+
+def test_of_an_environments_programs_only_pythons_stay(tmp_path: Path) -> None:
+    for name in ("python3", "python3.11", "gunicorn", "odd[name]"):
+        (tmp_path / name).touch()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "bottle.pyc").touch()
+    builders.drop_programs(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["python3", "python3.11"]

@@ -1,0 +1,87 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What nginx lets through, how many files there may be, and polls whose worker is gone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from deployment import Polls
+from standing_demo import until
+
+NEAR, FAR = "10.98.54.11", "10.98.54.12"
+LOOK = """
+import json, socket, ssl
+context = ssl.create_default_context(cafile="/etc/fedlearn/polls/pki/polls-near-worker/ca.pem")
+answers = []
+for address, method, path, length in json.loads({cases!r}):
+    with context.wrap_socket(socket.create_connection((address, 443), timeout=10), server_hostname=address) as stream:
+        head = f"{{method}} {{path}} HTTP/1.1\\r\\nHost: {{address}}\\r\\nConnection: close\\r\\n"
+        stream.sendall((head + f"Content-Type: application/json\\r\\nContent-Length: {{length}}\\r\\n\\r\\n").encode())
+        answers.append(int(stream.recv(4096).split()[1]))
+print(json.dumps(answers))
+"""
+
+
+def statuses(polls: Polls, *cases: tuple[str, str, str, int]) -> list[int]:
+    """How nginx answers each address, method, path and length of a body, which isn't sent."""
+    script = LOOK.format(cases=json.dumps(cases))
+    found: list[int] = json.loads(polls.run("p2", f"python3 - <<'END'\n{script}\nEND"))
+    return found
+
+
+@pytest.mark.parametrize("path", ["/", "/workers", "/workers/x", "/challenge_phrase", "/register_worker/", "/debug"])
+def test_what_is_not_the_workers_is_not_found(polls: Polls, path: str) -> None:
+    assert statuses(polls, (NEAR, "GET", path, 0)) == [404]
+
+
+def test_the_workers_paths_reach_the_server(polls: Polls) -> None:
+    paths = ("/register_worker", "/return_global_model", "/notify_me_if_gm_version_updated", "/receive_worker_update/x")
+    assert statuses(polls, *((NEAR, "POST", path, 0) for path in paths)) == [200] * 4
+    assert statuses(polls, (NEAR, "GET", "/challenge_phrase/x", 0)) == [200]
+
+
+@pytest.mark.parametrize("path", ["/workers", "/workers/x"])
+def test_administrators_are_known_by_certificate(polls: Polls, path: str) -> None:
+    assert statuses(polls, (FAR, "GET", path, 0), (FAR, "DELETE", path, 0)) == [403, 403]
+
+
+def test_an_update_beyond_the_limit_is_told_so_and_other_requests_are_small(polls: Polls) -> None:
+    over, under = 201 * 1024 * 1024, 2 * 1024 * 1024
+    assert statuses(polls, (NEAR, "POST", "/receive_worker_update/x", over)) == [413]
+    assert statuses(polls, (NEAR, "POST", "/register_worker", under)) == [413]
+
+
+def test_each_listens_where_it_should(polls: Polls) -> None:
+    listening = {host: polls.run(host, "ss -Hltn '( sport = :443 or sport = :5000 )'") for host in polls.hosts}
+    places = {host: sorted(line.split()[3] for line in text.splitlines()) for host, text in listening.items()}
+    assert places == {
+        "p1": ["10.98.54.11:443", "127.0.0.1:5000"],
+        "p2": ["10.98.54.12:443"],
+        "p3": ["10.98.54.13:5000"],
+    }
+
+
+def test_open_files_are_what_the_machine_allows(polls: Polls) -> None:
+    most = int(polls.run("p1", "awk '/open files/ {print $5}' /proc/1/limits"))
+    found = polls.run("p1", f"awk '/open files/ {{print $4}}' /proc/{polls.pid('p1', 'polls-near-server')}/limits")
+    assert int(found) == min(65535, most)
+
+
+def test_a_worker_that_is_cut_off_takes_no_files_and_polls_again(polls: Polls) -> None:
+    """Its packets are dropped: nobody is told that it is gone."""
+
+    def held() -> int:
+        return len(polls.run("p1", "ss -Htn state established '( sport = :5000 )'").splitlines())
+
+    before = until(120, held, lambda found: found >= 2)
+    assert before >= 2
+    polls.run("p2", f"ip route add blackhole {NEAR}/32")
+    try:
+        assert until(180, held, lambda found: found < before) == before - 1
+    finally:
+        polls.run("p2", f"ip route del blackhole {NEAR}/32")
+    assert until(180, held, lambda found: found >= before) >= before
