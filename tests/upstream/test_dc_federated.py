@@ -170,7 +170,7 @@ class Stand:
         }
         path = self.room / "client.json"
         path.write_text(json.dumps(asked))
-        command = [str(self.python), str(CHECKOUT / "tests" / "polls" / "client.py"), str(path)]
+        command = [str(self.python), str(CHECKOUT / "tests" / "dc_federated" / "client.py"), str(path)]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=120)
         return [tuple(answer) for answer in json.loads(done.stdout)]
 

@@ -33,7 +33,7 @@ def statuses(polls: Polls, *cases: tuple[str, str, str, int]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("path", ["/", "/workers", "/workers/x", "/challenge_phrase", "/register_worker/", "/debug"])
+@pytest.mark.parametrize("path", ["/", "/workers", "/workers/x", "/register_worker/", "/debug"])
 def test_what_is_not_the_workers_is_not_found(polls: Polls, path: str) -> None:
     assert statuses(polls, (NEAR, "GET", path, 0)) == [404]
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""federation.yml of this folder with a library, laid into build/polls/ and deployed on the host set `polls`."""
+"""federation.yml of this folder with a library, laid into build/dc_federated/ and deployed on the host set `dcf`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from standing_demo import CHECKOUT, Demo
 
-ROOM = CHECKOUT / "build" / "polls"
+ROOM = CHECKOUT / "build" / "dc_federated"
 HOSTS = ("p1", "p2", "p3")
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
 DOUBLE = CHECKOUT / "tests" / "doubles" / "dc_federated"
@@ -29,7 +29,7 @@ class Polls(Demo):
     """The three hosts, and how they are changed."""
 
     def __init__(self) -> None:
-        super().__init__(ROOM, HOSTS, "polls", ROOM / "vault-pass")
+        super().__init__(ROOM, HOSTS, "dcf", ROOM / "vault-pass")
 
     def begin(self) -> None:
         """Lay the document down and deploy it; what stands already is brought up to date."""
@@ -51,7 +51,7 @@ class Polls(Demo):
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with a change."""
-        document = yaml.safe_load((CHECKOUT / "tests" / "polls" / "federation.yml").read_text())
+        document = yaml.safe_load((CHECKOUT / "tests" / "dc_federated" / "federation.yml").read_text())
         library = {"source": "library"} if REAL else {"source": "library", "double": True}
         for stack in document["stacks"].values():
             stack["library"] = library

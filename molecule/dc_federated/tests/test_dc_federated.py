@@ -1,0 +1,195 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The dc_federated roles on one host, as an unprivileged sudo user."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from role_host import RoleHost
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+OF_NEITHER = {key: value for key, value in VARIABLES.items() if not key.startswith("dc_federated_")}
+SAFE, OPEN = "fedlearn-safe-server.service", "fedlearn-open-server.service"
+SERVERS = (SAFE, OPEN)
+WORKER = "fedlearn-open-worker.service"
+CANARIES = (VARIABLES["canary_safe_admin"], VARIABLES["canary_open_admin"])
+
+
+def of(role: str) -> dict[str, Any]:
+    return {**OF_NEITHER, **{key: value for key, value in VARIABLES.items() if key.startswith(f"{role}_")}}
+
+
+@pytest.fixture
+def servers(host: Any) -> RoleHost:
+    return RoleHost(host, "dc_federated_server", of("dc_federated_server"))
+
+
+@pytest.fixture
+def workers(host: Any) -> RoleHost:
+    return RoleHost(host, "dc_federated_worker", of("dc_federated_worker"))
+
+
+def instances(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's servers, the first one changed."""
+    first, *rest = VARIABLES["dc_federated_server_instances"]
+    return [{**first, **changed}, *rest]
+
+
+def asked(role: RoleHost, path: str, *more: str) -> str:
+    """The status that the safe server answers with."""
+    script = (
+        "import ssl, sys, urllib.request, urllib.error\n"
+        "context = ssl.create_default_context(cafile='/etc/role-test/ca.pem')\n"
+        "try:\n    print(urllib.request.urlopen(sys.argv[1], context=context).status)\n"
+        "except urllib.error.HTTPError as error:\n    print(error.code)\n"
+    )
+    return role.sh(f'python3 -c "{script}" https://{role.address}:5000{path}').strip()
+
+
+def test_a_worker_ends_with_the_known_numbers(workers: RoleHost) -> None:
+    assert workers.result("safe-worker") == {"values": [1025.5, 2.0], "own": [1.5, 2.5], "samples": 1}
+
+
+def test_listens_on_its_addresses_only(servers: RoleHost) -> None:
+    lines = servers.sh("ss -Hltnp | grep python").splitlines()
+    assert sorted(line.split()[3] for line in lines) == sorted([f"{servers.address}:5000", "127.0.0.1:5000"])
+
+
+def test_administrators_need_the_password(servers: RoleHost) -> None:
+    assert (asked(servers, "/"), asked(servers, "/workers")) == ("404", "401")
+
+
+@pytest.mark.parametrize("unit", [*SERVERS, WORKER])
+def test_hardened(servers: RoleHost, unit: str) -> None:
+    assert servers.exposure(unit) <= 2.5
+    user = servers.sh(f"stat -c %u /proc/$(systemctl show -p MainPID --value {unit})").strip()
+    assert 61184 <= int(user) <= 65519  # a dynamic user
+
+
+def test_a_key_is_for_root_alone_and_only_its_public_half_travels(workers: RoleHost) -> None:
+    key = "/var/lib/fedlearn/safe/keys/safe-worker/worker.key"
+    assert workers.sh(f"stat -c '%a %U' {key} $(dirname {key})").split("\n")[:2] == ["600 root", "700 root"]
+    private, public = workers.sh(f"cat {key}"), workers.sh(f"cat {key}.pub")
+    assert (len(private), len(public)) == (64, 64)
+    assert public == workers.sh("cat /etc/fedlearn/safe/safe-server/workers.pub").strip()
+    assert workers.try_sh(f"grep -rl {private} /etc /var/log /run/systemd")[1] == ""
+
+
+def test_no_password_is_where_others_can_read_it(servers: RoleHost) -> None:
+    for number, canary in enumerate(CANARIES):
+        name = ("safe", "open")[number]
+        where = servers.sh(f"grep -rlF 'CANARY-{number + 1}' /etc /run /var/lib/fedlearn* 2>/dev/null || true").split()
+        assert f"/etc/fedlearn/{name}/{name}-server/admin.password" in where, canary
+        modes = servers.sh(f"stat -L -c '%a' {' '.join(where)}").split()
+        assert {mode[-2:] for mode in modes} == {"00"}, where
+    assert "CANARY" not in servers.sh("cat /proc/*/cmdline | tr '\\0' ' '; journalctl --no-pager -u 'fedlearn-*'")
+
+
+def test_second_run_changes_nothing(servers: RoleHost, workers: RoleHost) -> None:
+    for role, units, most in ((servers, SERVERS, 3), (workers, (WORKER,), 4)):
+        before = role.state(units=units)
+        again = role.play(most=most)
+        assert (again.code, again.changed) == (0, 0), again.text
+        assert role.state(units=units) == before
+
+
+def test_check_mode_reports_nothing_and_check_is_content(servers: RoleHost, workers: RoleHost) -> None:
+    for role in (servers, workers):
+        checked = role.play("--check")
+        assert (checked.code, checked.changed) == (0, 0), checked.text
+        assert role.play(entry="check").code == 0
+        assert role.play(entry="precheck").code == 0
+
+
+def test_what_is_changed_by_hand_is_reported_and_repaired(servers: RoleHost) -> None:
+    owned = servers.owned()
+    assert len(owned) == 7  # two units, two launchers, two passwords, one list of keys
+    damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "chmod 640 {0}", "rm {0}"))
+    for path, damage in zip(owned, damages, strict=False):
+        before = servers.sh(f"cat {path}; stat -c '%a %U' {path}")
+        servers.sh(damage.format(path))
+        assert servers.play("--check").changed == 1, (path, damage)
+        repaired = servers.play()
+        assert repaired.changed == 1, (path, damage, repaired.text)
+        assert servers.sh(f"cat {path}; stat -c '%a %U' {path}") == before, (path, damage)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"application": {"callable": "no.such:build"}}, "application no.such:build: ModuleNotFoundError"),
+        ({"application": {"callable": "fedlearn_dc_federated.mean:nothing"}}, "has no callable 'nothing'"),
+        ({"library": {"preinstalled": "/opt/nowhere"}}, "/opt/nowhere"),
+    ],
+    ids=["module", "callable", "library"],
+)
+def test_what_can_not_be_imported_never_replaces_what_runs(
+    servers: RoleHost, changed: dict[str, Any], reason: str
+) -> None:
+    before = servers.state(units=SERVERS)
+    run = servers.play(dc_federated_server_instances=instances(**changed))
+    assert run.failed == 1
+    assert reason in run.words, run.text
+    assert servers.state(units=SERVERS) == before
+
+
+def test_an_application_that_makes_another_server_is_rolled_back(servers: RoleHost, tmp_path: Path) -> None:
+    """It can be imported, so only its start tells."""
+    (tmp_path / "wrong.py").write_text(
+        "def build(arguments, settings):\n"
+        "    from fedlearn_dc_federated.mean import build as right\n"
+        "    return right({**arguments, 'server_port': 5999}, {'own': [0.0]})\n"
+    )
+    application = {"callable": "wrong:build", "source": str(tmp_path / "wrong.py")}
+    run = servers.play(dc_federated_server_instances=instances(application=application))
+    assert run.failed == 1
+    assert "its server has server_port 5999, not 5000: pass it on" in run.words, run.text
+    assert asked(servers, "/") == "404"
+    assert servers.play().code == 0
+
+
+def test_an_empty_list_of_keys_is_refused_unless_it_is_meant(servers: RoleHost) -> None:
+    before = servers.state(units=SERVERS)
+    run = servers.play(dc_federated_server_instances=instances(key_files=[]))
+    assert run.failed == 1
+    assert "the list is empty, which locks out all 1 workers" in run.words
+    assert servers.state(units=SERVERS) == before
+    meant = {"dc_federated_server_allow_empty_key_list": True, "dc_federated_server_instances": instances(key_files=[])}
+    assert servers.play(**meant).failed == 0
+    assert servers.sh("cat /etc/fedlearn/safe/safe-server/workers.pub") == ""
+    assert servers.play().failed == 0
+
+
+def test_a_killed_server_is_back_with_its_keys(servers: RoleHost) -> None:
+    servers.sh(f"systemctl kill -s KILL {SAFE}; sleep 8")
+    assert asked(servers, "/") == "404"
+    database = json.loads(servers.sh("cat /var/lib/fedlearn-safe-server/keys_db.json"))
+    assert len(database["_default"]) == 1
+
+
+def test_removal_leaves_data_only(servers: RoleHost, workers: RoleHost) -> None:
+    assert workers.play(entry="remove").code == 0
+    assert servers.play(entry="remove").code == 0
+    assert (
+        servers.sh(
+            "ls /etc/fedlearn /opt/fedlearn /etc/systemd/system | grep -c -e dc_federated -e safe || true"
+        ).strip()
+        == "0"
+    )
+    assert servers.try_sh("pgrep -f fedlearn_dc_federated")[0] == 1
+    assert servers.sh("ls -d /var/lib/private/fedlearn-* /var/lib/fedlearn/safe/keys").split() == [
+        "/var/lib/fedlearn/safe/keys",
+        *(f"/var/lib/private/fedlearn-{name}" for name in ("open-server", "open-worker", "safe-server", "safe-worker")),
+    ]
+    gone = {"dc_federated_server_remove_data": True, "dc_federated_worker_remove_data": True}
+    assert workers.play(entry="remove", **gone).code == 0
+    assert servers.play(entry="remove", **gone).code == 0
+    assert servers.sh("ls -d /var/lib/private/fedlearn-* /var/lib/fedlearn/safe/keys/* 2>/dev/null || true") == ""
