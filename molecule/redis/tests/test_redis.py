@@ -454,14 +454,36 @@ def test_a_new_certificate_is_loaded_without_losing_a_session(role: RoleHost) ->
     assert served(role) == former
 
 
-def test_another_ca_of_clients_restarts_it(role: RoleHost) -> None:
-    """Who came in by the former one has to go."""
+def test_another_ca_of_clients_is_loaded_in_place_and_who_came_in_by_one_that_goes_has_to_come_again(
+    role: RoleHost,
+) -> None:
+    """What Redis remembers stays, whatever else is on disk: nothing is."""
     before = role.sh(f"systemctl show -p MainPID {SECURE}")
-    role.sh("cd /etc/role-test && cp -p ca.pem ca.old && echo >>ca.pem")
+    own = "--cert /etc/role-test/client.pem --key /etc/role-test/client.key"
+    other = "--cert /run/other.pem --key /run/other.key"
+    ask = f"redis-cli -h {role.address} -p 23456 --tls --cacert /etc/role-test/ca.pem"
+    waiting = f"{ask} {own} CLIENT LIST TYPE pubsub | cut -d' ' -f1"
+    role.sh(f"{ask} {own} SET kept yes")
+    role.sh(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /run/other.key "
+        "-out /run/other.pem -days 30 -subj /CN=other && cd /etc/role-test && cp -p ca.pem ca.old"
+    )
+    role.sh(f"systemd-run --quiet --unit session {ask} {own} SUBSCRIBE anything; sleep 1")
+    session = role.sh(waiting)
+    assert session.startswith("id=")
+    assert "PONG" not in role.try_sh(f"{ask} {other} PING")[1]
+    role.sh("cat /run/other.pem >>/etc/role-test/ca.pem")
     assert role.play().changed == 1
-    assert role.sh(f"systemctl show -p MainPID {SECURE}") != before
-    role.sh("cd /etc/role-test && mv ca.old ca.pem")
+    assert role.sh(f"{ask} {other} PING").strip() == "PONG"
+    assert role.sh(waiting) == session
+    role.sh("mv /etc/role-test/ca.old /etc/role-test/ca.pem")
     assert role.play().changed == 1
+    assert "PONG" not in role.try_sh(f"{ask} {other} PING")[1]
+    assert role.sh(waiting) != session
+    assert role.sh(f"{ask} {own} GET kept").strip() == "yes"
+    assert role.sh(f"systemctl show -p MainPID {SECURE}") == before
+    role.sh("systemctl stop session || true; rm /run/other.*")
+    assert role.play().changed == 0
 
 
 def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None:
