@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "state_directory": {"type": "path", "required": True},
     "thorough": {"type": "bool", "default": False},
     "renew": {"type": "bool", "default": False},
+    "keep": {"type": "bool", "default": False},
     "secrets": {"type": "dict", "default": {}, "no_log": False},
     "sources_only": {"type": "bool", "default": False},
     "expected": {"type": "list", "elements": "str"},
@@ -105,6 +106,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             "certificates": options["certificates"],
             "thorough": options["thorough"],
             "renew": options["renew"],
+            "keep": options["keep"],
             "nonce": nonce,
             "anchors": {item.name: _anchors(item, trusts, authorities) for item in present},
         }

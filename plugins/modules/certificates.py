@@ -221,6 +221,11 @@ options:
     description: Renew each certificate, with a new key, though the one that is there would do.
     type: bool
     default: false
+  keep:
+    description: Leave each certificate of our own CAs as it is while it is valid, whatever is described; only what it
+      trusts is brought in line. That is for the first step of a O(change), when the former CA signs still.
+    type: bool
+    default: false
   secrets:
     description: Names of further secrets to look for with O(sources_only), by party.
     type: dict
@@ -424,6 +429,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "state_directory": {"type": "path"},
     "thorough": {"type": "bool", "default": False},
     "renew": {"type": "bool", "default": False},
+    "keep": {"type": "bool", "default": False},
     "secrets": {"type": "dict", "default": {}, "no_log": False},
     "sources_only": {"type": "bool", "default": False},
     "expected": {"type": "list", "elements": "str"},
@@ -520,6 +526,7 @@ def _one(module: AnsibleModule, layout: Layout, description: Description, now: f
         module.check_mode,
         module.params["thorough"],
         module.params["renew"],
+        module.params["keep"],
     )
 
 

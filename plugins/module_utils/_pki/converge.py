@@ -32,11 +32,12 @@ def inspect(
     check: bool = False,
     thorough: bool = False,
     renew: bool = False,
+    keep: bool = False,
 ) -> Outcome:
     """Compare with the description, repair what needs no signature, ask for a certificate when one is needed.
 
-    ``thorough`` asks openssl even for files the record vouches for. ``renew`` asks for one with a new key in any case.
-    With ``check`` nothing is written.
+    ``thorough`` asks openssl even for files the record vouches for. ``renew`` asks for one with a new key in any case,
+    ``keep`` for none while the present one is valid. With ``check`` nothing is written.
     """
     installed = Installed(layout, description, create=not check)
     outcome = Outcome()
@@ -48,7 +49,7 @@ def inspect(
         renew = renew or NEXT_KEY in installed.found  # a key that others haven't signed for yet
     facts = examine(installed, anchors, thorough)
     outcome.before = facts
-    outcome.reasons = list(reasons(installed, facts, anchors, now, outcome.warnings, renew))
+    outcome.reasons = list(reasons(installed, facts, anchors, now, outcome.warnings, renew, keep))
     if facts and not outcome.reasons:
         Settling(installed, anchors, outcome, check, thorough).settle(facts)
         return outcome

@@ -17,9 +17,18 @@ _TOLERANCE = 3600  # seconds that a lifetime may differ from whole days
 
 
 def reasons(
-    installed: Installed, facts: Facts | None, anchors: Anchors, now: float, warnings: list[str], renew: bool = False
+    installed: Installed,
+    facts: Facts | None,
+    anchors: Anchors,
+    now: float,
+    warnings: list[str],
+    renew: bool = False,
+    keep: bool = False,
 ) -> Iterator[str]:
-    """Why a new certificate is needed; nothing when the one that is there will do, unless it was asked to ``renew``."""
+    """Why a new certificate is needed; nothing when the one that is there will do, unless it was asked to ``renew``.
+
+    With ``keep`` one will do as long as it is valid, whatever is described.
+    """
     description = installed.description
     if CERTIFICATE not in installed.found:
         yield "there is no certificate yet"
@@ -27,6 +36,8 @@ def reasons(
         yield "its key is gone"
     elif facts is None:
         yield "key and certificate don't belong together, or one can't be read"
+    elif keep:
+        yield from _unfit(facts, anchors, now)
     else:
         if renew:
             yield "its renewal was asked for"
@@ -49,6 +60,11 @@ def _a_third_is_left(facts: Facts, now: float) -> bool:
 def differences(description: Description, facts: Facts, anchors: Anchors, now: float) -> Iterator[str]:
     """What ``facts`` say otherwise than the description, one sentence each."""
     yield from _lacks(description, facts) if anchors.foreign else _says_otherwise(description, facts, anchors)
+    yield from _unfit(facts, anchors, now)
+
+
+def _unfit(facts: Facts, anchors: Anchors, now: float) -> Iterator[str]:
+    """Why nobody takes it."""
     if anchors.issuer is not None and facts.issuer != anchors.digest:
         yield f"its chain doesn't end at the CA that signs now ({facts.chain_problem})"
     if facts.serial in anchors.revoked:

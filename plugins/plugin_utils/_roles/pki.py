@@ -212,6 +212,12 @@ VARIABLES: Mapping[str, Key] = {
     "pki_renew": Key(
         Boolean(), "Renew every certificate, with a new key, though those that are there would do.", default=False
     ),
+    "pki_keep": Key(
+        Boolean(),
+        "Leave each valid certificate as it is, whatever is described, and bring only what is trusted in line: in step "
+        "V(begin) of a change, when the former CA signs still.",
+        default=False,
+    ),
     "pki_change_step": Key(
         Choice(("begin", "switch", "end", "finish")), "Which step C(tasks_from: change) takes.", default="begin"
     ),

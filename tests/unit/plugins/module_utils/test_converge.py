@@ -173,6 +173,18 @@ def test_one_that_was_withdrawn_is_renewed_and_another_ones_number_is_nothing(ho
     assert not host.inspect().changed
 
 
+def test_one_that_is_to_be_kept_stays_whatever_is_described_while_it_is_valid(host: Host) -> None:
+    def inspected(later: float = 0.0) -> Outcome:
+        other, now = replace(STORE, dns_names=("other",)), time.time() + later
+        return converge.inspect(host.layout, other, host.anchors, "nonce", now, check=True, keep=True)
+
+    assert not inspected().changed
+    assert not inspected(later=300 * 86400).changed  # it is for the next CA to renew it
+    assert inspected(later=400 * 86400).reasons[0].startswith("it has ended on")
+    host.anchors = replace(host.anchors, trust=host.anchors.trust * 2)
+    assert inspected().reasons == ["ca.pem: has other content"]
+
+
 def test_a_new_list_is_put_in_place_and_one_that_cannot_be_whole_goes(host: Host) -> None:
     before = host.inspect()
     assert before.lists_end == host.anchors.issuer_not_after

@@ -814,6 +814,7 @@ WRONG: list[tuple[str, Any, str]] = [
         ": [0].acme.hook: is the program that changes the DNS for challenge dns-01: they are given together",
     ),
     ("pki_change_step", "start", ": expected one of begin, switch, end, finish, found the text 'start'"),
+    ("pki_keep", "yes", ": expected true or false, found the text 'yes'"),
     ("pki_renew", "yes", ": expected true or false, found the text 'yes'"),
     ("pki_state_directory", "", ": is empty"),
     ("pki_packages", [], ": expected a list of at least 1, found 0"),
