@@ -97,7 +97,9 @@ class RoleHost:
         }
         there = json.loads(self._inventory.read_text())["all"]["hosts"]
         inventory = ROOM / f"{self.set}-{self.role}-federation.json"
-        inventory.write_text(json.dumps({"federation_hosts": {"hosts": there, "vars": given}}))
+        stages: dict[str, Any] = {f"stage_{one}": {} for one in ("front", "coordinator", "service", "participant")}
+        stages["stage_data"] = {"hosts": there}
+        inventory.write_text(json.dumps({"federation_hosts": {"hosts": there, "vars": given}, **stages}))
         return self._ended(["ansible-playbook", "-i", str(inventory), f"fedlearn.infra.{name}", *arguments], None)
 
     def _ended(self, command: list[str], most: int | None) -> Run:
