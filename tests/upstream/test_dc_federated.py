@@ -96,7 +96,9 @@ class Stand:
     def allow(self, keys: Sequence[str]) -> None:
         (self.room / "workers.pub").write_text("".join(f"{key}\n" for key in keys))
 
-    def config(self, callable_: str = "fedlearn_dc_federated.mean:build", **settings: Any) -> Path:
+    def config(
+        self, callable_: str = "fedlearn_dc_federated.mean:build", *, connections: int = 1000, **settings: Any
+    ) -> Path:
         arguments = {
             "server_mode_safe": True,
             "key_list_file": str(self.room / "workers.pub"),
@@ -114,6 +116,7 @@ class Stand:
             "double": self.double,
             "application": {"callable": callable_, "settings": {"own": OWN, **settings}},
             "arguments": arguments,
+            "connections": connections,
             "max_update_size": 1_000_000,
             "applied": str(self.room / "applied.pub"),
             "administration": {"url": f"http://127.0.0.1:{self.port}", "ca": None, "username": "admin"},
@@ -146,14 +149,16 @@ class Stand:
     def result(self, number: int) -> Any:
         return json.loads((self.room / f"state{number}" / "result.json").read_text())["values"]
 
-    def ask(self, path: str, body: Any = None, *, method: str = "", password: str = "") -> tuple[int, str]:
+    def ask(
+        self, path: str, body: Any = None, *, method: str = "", password: str = "", seconds: float = 20
+    ) -> tuple[int, str]:
         headers = {"Content-Type": "application/json"}
         if password:
             headers["Authorization"] = "Basic " + base64.b64encode(f"admin:{password}".encode()).decode()
         content = None if body is None else json.dumps(body).encode()
         asking = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", content, headers, method=method or None)
         try:
-            with urllib.request.urlopen(asking, timeout=20) as answer:
+            with urllib.request.urlopen(asking, timeout=seconds) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, ""
@@ -294,6 +299,15 @@ def test_packed_zeros_without_a_key_are_refused_and_cost_no_memory(stand: Stand)
     (answer,) = stand.client(0, ["packed_zeros", 20])
     assert answer == (200, '{"error": "an update has at most 1000000 bytes, unpacked"}')
     assert peak() - before < 100_000  # kB; the packed update itself is there twice
+
+
+def test_it_takes_as_many_connections_as_it_is_told(stand: Stand) -> None:
+    """gunicorn's own bound is 1,000, whatever the open files; here the one that there may be is held by a poll."""
+    stand.start("server", stand.config(connections=1))
+    stand.worker(0, [1.0, 2.0])
+    eventually(lambda: stand.polls() >= 1)
+    time.sleep(1)
+    assert stand.ask("/", seconds=2) == (0, "")
 
 
 def test_one_process_whatever_the_environment_says(stand: Stand) -> None:

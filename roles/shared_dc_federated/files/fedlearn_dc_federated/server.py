@@ -109,11 +109,12 @@ def serve(config: Mapping[str, Any]) -> None:
     launching.check_library(config["double"])
     settle_keys(config)
     _, server = build(config)
-    from gunicorn.config import GracefulTimeout
+    from gunicorn.config import GracefulTimeout, WorkerConnections
 
     from .guard import Guard
 
     GracefulTimeout.default = STOP_SECONDS
+    WorkerConnections.default = config["connections"]  # its own are 1,000: further workers would wait for ever
 
     Guard(server, config["max_update_size"]).install()
     server.start_server()
