@@ -77,10 +77,11 @@ def test_hardened(servers: RoleHost, unit: str) -> None:
 def test_a_key_is_for_root_alone_and_only_its_public_half_travels(workers: RoleHost) -> None:
     key = "/var/lib/fedlearn/safe/keys/safe-worker/worker.key"
     assert workers.sh(f"stat -c '%a %U' {key} $(dirname {key})").split("\n")[:2] == ["600 root", "700 root"]
-    private, public = workers.sh(f"cat {key}"), workers.sh(f"cat {key}.pub")
-    assert (len(private), len(public)) == (64, 64)
+    public = workers.sh(f"cat {key}.pub")
+    assert [len(workers.sh(f"cat {key}")), len(public)] == [64, 64]
     assert public == workers.sh("cat /etc/fedlearn/safe/safe-server/workers.pub").strip()
-    assert workers.try_sh(f"grep -rl {private} /etc /var/log /run/systemd")[1] == ""
+    assert workers.try_sh(f"grep -rlFf {key} /etc /var/log /run/systemd")[1] == ""
+    assert workers.sh(f"grep -rlFf {key} {key.rpartition('/')[0]}").strip() == key  # it would be found
 
 
 def test_no_password_is_where_others_can_read_it(servers: RoleHost) -> None:
@@ -184,7 +185,7 @@ def test_removal_leaves_data_only(servers: RoleHost, workers: RoleHost) -> None:
         ).strip()
         == "0"
     )
-    assert servers.try_sh("pgrep -f fedlearn_dc_federated")[0] == 1
+    assert servers.try_sh("pgrep -f '[f]edlearn_dc_federated'")[0] == 1
     assert servers.sh("ls -d /var/lib/private/fedlearn-* /var/lib/fedlearn/safe/keys").split() == [
         "/var/lib/fedlearn/safe/keys",
         *(f"/var/lib/private/fedlearn-{name}" for name in ("open-server", "open-worker", "safe-server", "safe-worker")),
