@@ -11,7 +11,8 @@ short_description: What of a host would stop a deploy
 description:
   - Looks whether addresses are the host's own, whether ports are free, and whether disks have room, and fails with one
     line for each that isn't so.
-  - A port held by the unit that is to have it is free.
+  - A port held by the unit that is to have it is free. Sites of nginx share ports, so of them it looks whether another
+    file of nginx's has one for the same names.
   - A port within the host's range for outgoing connections is warned of, unless the host reserves it. It is no mistake,
     since some systems' own ports lie there.
   - What several things need of one file system is added up; what is there already needs none.
@@ -46,6 +47,33 @@ options:
       unit:
         description: The unit that may hold it already.
         type: str
+        required: true
+  sites:
+    description: Places that sites of nginx are to listen at.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The site, for the message.
+        type: str
+        required: true
+      address:
+        description: Numeric address.
+        type: str
+        required: true
+      port:
+        description: Port.
+        type: int
+        required: true
+      server_names:
+        description: The names it is for; empty for any.
+        type: list
+        elements: str
+        required: true
+      file:
+        description: The site's own file.
+        type: path
         required: true
   space:
     description: Room that is needed on disks.
@@ -112,6 +140,9 @@ from ansible.module_utils.basic import AnsibleModule
 ANY = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not listened on
 UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
 SYSTEM = "/proc/sys/net/ipv4"
+NGINX_FILES = ("/etc/nginx/conf.d/*.conf", "/etc/nginx/sites-enabled/*")
+LISTEN = re.compile(r"^\s*listen\s+([^;]+);", re.MULTILINE)
+SERVER_NAME = re.compile(r"^\s*server_name\s+([^;]+);", re.MULTILINE)
 PROCESS = re.compile(r'\("([^"]*)",pid=(\d+)')
 
 
@@ -172,6 +203,31 @@ def problem(wanted: dict, rows: list[tuple[str, int, str]]) -> str | None:
             who = holder(owners, wanted["unit"])
             if who is not None:
                 return f"{place}: held by {who}"
+    return None
+
+
+def site_files() -> dict[str, str]:
+    """What nginx reads, by path; nothing where there is no nginx."""
+    found = {}
+    for path in (path for pattern in NGINX_FILES for path in glob.glob(pattern)):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                found[path] = stream.read()
+        except OSError:
+            continue
+    return found
+
+
+def site_problem(wanted: dict, files: dict[str, str]) -> str | None:
+    """What keeps a site from being the one that answers for its names at a place."""
+    place = f"[{wanted['address']}]" if ":" in wanted["address"] else wanted["address"]
+    names = set(wanted["server_names"]) or {"_"}
+    for path, text in files.items():
+        listens = {words.split()[0] for words in LISTEN.findall(text)}
+        theirs = {name for words in SERVER_NAME.findall(text) for name in words.split()} or {"_"}
+        if path != wanted["file"] and f"{place}:{wanted['port']}" in listens and names & theirs:
+            told = f"{wanted['name']}: {wanted['address']} port {wanted['port']}"
+            return f"{told}: another site is there for the same names ({path}): choose another port"
     return None
 
 
@@ -237,6 +293,13 @@ def main() -> None:
         "protocol": {"type": "str", "choices": ["tcp", "udp"], "default": "tcp"},
         "unit": {"type": "str", "required": True},
     }
+    site = {
+        "name": {"type": "str", "required": True},
+        "address": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+        "server_names": {"type": "list", "elements": "str", "required": True},
+        "file": {"type": "path", "required": True},
+    }
     room = {
         "name": {"type": "str", "required": True},
         "path": {"type": "str", "required": True},
@@ -246,12 +309,14 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "ports": {"type": "list", "elements": "dict", "options": port, "default": []},
+            "sites": {"type": "list", "elements": "dict", "options": site, "default": []},
             "space": {"type": "list", "elements": "dict", "options": room, "default": []},
         },
         supports_check_mode=True,
     )
     rows = {protocol: listeners(module, protocol) for protocol in {one["protocol"] for one in module.params["ports"]}}
     problems = [found for found in (problem(one, rows[one["protocol"]]) for one in module.params["ports"]) if found]
+    problems += [found for found in (site_problem(one, site_files()) for one in module.params["sites"]) if found]
     problems += lacking(module.params["space"])
     for doubt in doubts(module.params["ports"]):
         module.warn(doubt)

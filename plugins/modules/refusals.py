@@ -7,12 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: refusals
-short_description: Try whether an nginx refuses whom it is to refuse
+short_description: Try whether an nginx refuses whom it is to refuse, and answers as itself
 description:
   - Asks each listener as a client that must not be served, from the host itself, and says whether it was refused.
   - Tried are TLS below 1.2, where the listener speaks TLS; a client without a certificate, where it asks for one;
     an unknown Host, with TLS as SNI name too, where it has names and asks for no certificate (else the missing
     certificate is refused first).
+  - Also looks whether a listener shows the certificate that is its own. Where it doesn't, another site answers there,
+    or nginx hasn't loaded what lies on the disk.
   - Sends one C(GET) for each trial, which nginx answers itself; a listener that doesn't refuse passes it on.
 version_added: 0.1.0
 author:
@@ -48,6 +50,10 @@ options:
         description: One of the names it is for; empty where it is for any.
         type: str
         required: true
+      certificate:
+        description: The file on the host that holds its own certificate; empty where it is not to be compared.
+        type: path
+        default: ''
       guarded_path:
         description: Where only some paths need a certificate, one of these.
         type: str
@@ -82,21 +88,23 @@ checks:
   type: list
   elements: dict
   contains:
-    name: {description: "The site, where, and whom it is to refuse.", type: str}
+    name: {description: "The site, where, and what it is to do.", type: str}
     passed: {description: Whether it did., type: bool}
     detail: {description: How it answered., type: str}
 ill:
-  description: Site by site, whom it did not refuse. What couldn't be tried is not in it.
+  description: Site by site, whom it did not refuse, or that another one answers. What couldn't be tried is not in it.
   returned: always
   type: dict
 """
 
+import re
 import socket
 import ssl
 
 from ansible.module_utils.basic import AnsibleModule
 
 SECONDS = 5.0
+FIRST_CERTIFICATE = "-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----"
 UNKNOWN = "unknown.invalid"  # no name can end in that, RFC 2606
 NO_CERTIFICATE = "No required SSL certificate was sent"  # in nginx's own 400
 FORBIDDEN = "<center><h1>403 Forbidden</h1></center>"  # in nginx's own 403, where others of its paths need none
@@ -180,14 +188,31 @@ def unknown_name(listener: dict) -> tuple:
     return not answer or answer.split(" ")[1:2] == ["421"], answered(answer)
 
 
+def own_certificate(listener: dict) -> tuple:
+    try:
+        with open(listener["certificate"], encoding="ascii") as stream:
+            own = ssl.PEM_cert_to_DER_cert(re.search(FIRST_CERTIFICATE, stream.read(), re.DOTALL)[0])
+    except (OSError, ValueError, TypeError) as error:
+        raise UntriedError(f"{listener['certificate']}: {error}") from None
+    name = listener["server_name"] or None
+    with connect(listener) as plain, context().wrap_socket(plain, server_hostname=name) as stream:
+        shown = stream.getpeercert(binary_form=True)
+    return shown == own, "its own" if shown == own else f"it isn't {listener['certificate']}"
+
+
 def trials(listener: dict) -> list:
-    """Whom this listener is to refuse, and how to try it."""
-    found = [("TLS below 1.2", old_tls)] if listener["tls"] else []
+    """What this listener is to do, what it does where it doesn't, and how to try it."""
+    found = []
+    if listener["tls"] and listener["certificate"]:
+        found.append(
+            ("shows its own certificate", "shows another certificate, so another site answers", own_certificate)
+        )
+    refusing = [("TLS below 1.2", old_tls)] if listener["tls"] else []
     if listener["tls"] and listener["certificates"]:
-        found.append(("clients without a certificate", no_certificate))
+        refusing.append(("clients without a certificate", no_certificate))
     elif listener["server_name"]:
-        found.append(("unknown names", unknown_name))
-    return found
+        refusing.append(("unknown names", unknown_name))
+    return found + [(f"refuses {whom}", f"does not refuse {whom}", trial) for whom, trial in refusing]
 
 
 def try_all(listeners: list) -> dict:
@@ -195,16 +220,15 @@ def try_all(listeners: list) -> dict:
     ill: dict = {}
     for listener in listeners:
         place = f"{listener['address']} port {listener['port']}"
-        for whom, trial in trials(listener):
+        for what, otherwise, trial in trials(listener):
             try:
-                refused, detail = trial(listener)
+                passed, detail = trial(listener)
             except (UntriedError, OSError) as error:
-                refused, detail = False, f"could not be tried: {error}"
+                passed, detail = False, f"could not be tried: {error}"
             else:
-                if not refused:
-                    ill.setdefault(listener["name"], []).append(f"{place} does not refuse {whom}: {detail}")
-            name = f"{listener['name']} at {place} refuses {whom}"
-            checks.append({"name": name, "passed": refused, "detail": detail})
+                if not passed:
+                    ill.setdefault(listener["name"], []).append(f"{place} {otherwise}: {detail}")
+            checks.append({"name": f"{listener['name']} at {place} {what}", "passed": passed, "detail": detail})
     return {"changed": False, "checks": checks, "ill": ill}
 
 
@@ -214,6 +238,7 @@ def main() -> None:
         name: {"type": kind, "required": True} for name, kind in {**required, "server_name": "str"}.items()
     }
     listener["guarded_path"] = {"type": "str", "default": ""}
+    listener["certificate"] = {"type": "path", "default": ""}
     module = AnsibleModule(
         argument_spec={"listeners": {"type": "list", "elements": "dict", "required": True, "options": listener}},
         supports_check_mode=True,

@@ -336,6 +336,38 @@ def test_a_site_of_somebody_else_stays(role: RoleHost) -> None:
     assert role.play().changed == 1
 
 
+def test_another_federations_place_is_not_taken(role: RoleHost) -> None:
+    """nginx itself would only warn, and give it to the site whose file comes first."""
+    (proxy,) = [site for site in VARIABLES["nginx_sites"] if site["name"] == "nginx-proxy"]
+    late = [{**proxy, "name": "a-late-one", "federation": "nginx-two"}]
+    before = role.state(units=UNITS)
+    taken = f"{role.address} port 6666: another site is there for the same names"
+    assert (
+        f"a-late-one: {taken} (/etc/nginx/conf.d/fedlearn-nginx-proxy.conf)"
+        in role.play(entry="precheck", nginx_sites=late).words
+    )
+    run = role.play(nginx_sites=late)
+    assert run.failed == 1
+    told = f"{role.address} port 6666 is another site's for the same names: /etc/nginx/conf.d/fedlearn-nginx-proxy.conf"
+    assert told in run.words, run.text
+    assert role.state(units=UNITS) == before
+
+
+def test_a_site_that_another_one_stands_before_is_ill(role: RoleHost) -> None:
+    by_hand = "/etc/nginx/conf.d/a-first.conf"
+    files = "ssl_certificate /etc/role-test/client.pem; ssl_certificate_key /etc/role-test/client.key"
+    role.sh(
+        f"echo 'server {{ listen {role.address}:6666 ssl; server_name _; {files}; return 200; }}' > {by_hand}"
+        " && systemctl reload nginx && sleep 1"
+    )
+    try:
+        words = role.play(entry="check").words
+    finally:
+        role.sh(f"rm {by_hand} && systemctl reload nginx && sleep 1")
+    assert f"nginx-proxy: ill: {role.address} port 6666 shows another certificate, so another site answers" in words
+    assert role.play(entry="check").failed == 0
+
+
 @pytest.mark.usefixtures("upstreams")
 def test_a_site_that_does_not_refuse_is_told(role: RoleHost) -> None:
     """By hand each site is made to serve whom it is to refuse."""

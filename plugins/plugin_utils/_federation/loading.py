@@ -82,6 +82,7 @@ class _Loader:
         self.viewpoint: Node | None = None
         self.sources = [self.file]
         self.doubtful: dict[str, Stack] = {}
+        self.wrong: dict[str, Expansion] = {}
 
     def load(self) -> Federation | None:
         """All steps; None when there is nothing to go on with."""
@@ -108,7 +109,7 @@ class _Loader:
         self._look_at_firewalls(federation)
         self._look_at_permitted(federation, expansions)
         self._names_meet(federation, expansions)
-        self._components_meet(expansions)
+        self._components_meet({**expansions, **self.wrong})
         return dataclasses.replace(federation, expansions=expansions)
 
     def _look_at_firewalls(self, federation: Federation) -> None:
@@ -281,27 +282,35 @@ class _Loader:
     def _expand(self, federation: Federation) -> Iterator[tuple[Stack, Expansion]]:
         """What each stack becomes, by its kind."""
         components = 0
-        for stack in federation.stacks.values():
+        for stack in (*federation.stacks.values(), *self.doubtful.values()):
             before = len(self.report)
             expansion = self._expand_stack(stack, federation)
             components += len(expansion.components)
             if components > MAX_COMPONENTS:
                 self.report.mistake(stack.path, f"with it the document makes more than {MAX_COMPONENTS} components")
                 return
-            if len(self.report) == before:
+            if len(self.report) == before and stack.name not in self.doubtful:
                 yield stack, expansion
-        for name, stack in self.doubtful.items():
-            with contextlib.suppress(UnknownValueError, TypeError):  # TypeError: of what takes text or numbers only
-                self._expand_stack(stack, dataclasses.replace(federation, stacks={**federation.stacks, name: stack}))
+            else:
+                self.wrong[stack.name] = expansion
 
     def _expand_stack(self, stack: Stack, federation: Federation) -> Expansion:
-        """What one becomes, and note what is wrong across its keys."""
+        """What one becomes, and note what is wrong across its keys; of one with mistakes what can be derived."""
+        before = len(self.report)
         self._check_name(stack)
         attempt(lambda: self._check_urls(stack))
-        expansion = kinds()[stack.kind].expand(stack, federation, self.report)
-        self._check_room(stack, expansion)
-        self._check_ports(expansion)
-        return expansion
+        with_it = dataclasses.replace(federation, stacks={**federation.stacks, stack.name: stack})
+        try:
+            expansion = kinds()[stack.kind].expand(stack, with_it, self.report)
+            self._check_room(stack, expansion)
+            self._check_ports(expansion)
+            places = attempt(lambda: f"{[(part.name, part.host, part.endpoints) for part in expansion.components]}")
+        except Exception:
+            # a kind has only to bear what is right
+            if len(self.report) == before and stack.name not in self.doubtful:
+                raise
+            return Expansion()
+        return Expansion() if places is UNKNOWN else expansion
 
     def _check_name(self, stack: Stack) -> None:
         """Note a name that would meet a verify round's."""

@@ -237,11 +237,10 @@ def check_values(type_: Type, value: Any, *, where: str = "") -> tuple[Any, list
 def complete(section: Section, values: Mapping[str, Any], path: Path, report: Report) -> dict[str, Any]:
     """Settings merged from several places, checked as a whole: with defaults, required keys and rules across keys.
 
-    Mistakes stand at what the document has at ``path``, or nearest above. Empty when there are any.
+    Mistakes stand at what the document has at ``path``, or nearest above; where one is the value is UNKNOWN.
     """
-    checker = Checker(report)
-    result: dict[str, Any] = checker.check(section, node_of(values), path)
-    return {} if checker.faults else result
+    result: dict[str, Any] = Checker(report).check(section, node_of(values), path)
+    return result
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

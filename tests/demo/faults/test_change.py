@@ -121,13 +121,14 @@ def test_a_model_of_another_sum_is_refused_before_anything_starts(demo: Demo, do
     assert demo.processes() == processes
 
 
-def test_a_model_that_is_none_is_rolled_back(demo: Demo, document: Changed) -> None:
-    before = demo.files()
+def test_a_model_that_is_none_is_refused_while_the_servers_run_on(demo: Demo, document: Changed) -> None:
+    before, processes = demo.files(), demo.processes()
     failed = demo.playbook("site.yml", inventory=with_no_model(document, sum_of=NO_MODEL))
     assert failed.returncode == 2, failed.output[-3000:]
-    assert "rolled back, the former service is running" in failed.output
+    assert "refused the new" in failed.output
+    assert "nothing was changed" in failed.output
     assert demo.files() == before
-    demo.becomes_healthy()
+    assert demo.processes() == processes
 
 
 def test_an_orphan_is_reported_and_pruned_and_its_data_stay(demo: Demo, tmp_path: Path) -> None:

@@ -106,3 +106,35 @@ def test_a_port_is_held_in_its_own_protocol(monkeypatch: pytest.MonkeyPatch) -> 
     )
     own = {**port, "protocol": "udp", "unit": "ntpsec.service"}
     assert preflight.problem(own, preflight.listeners(module, "udp")) is None
+
+
+@pytest.mark.parametrize(
+    ("port", "names", "told"),
+    [
+        (6666, [], True),
+        (6667, [], False),
+        (6666, ["a.test"], False),
+        (7777, ["a.test", "b.test"], True),
+        (666, [], False),
+    ],
+)
+def test_another_site_for_the_same_names_is_a_problem(port: int, names: list[str], told: bool) -> None:
+    files = {
+        "/etc/nginx/conf.d/own.conf": "    listen 10.0.0.1:6666 ssl;\n    server_name _;\n",
+        "/etc/nginx/conf.d/any.conf": "    listen 10.0.0.1:6666 ssl so_keepalive=on;\n    server_name _;\n",
+        "/etc/nginx/sites-enabled/b": "listen [fd00::1]:80;\n  listen 10.0.0.1:7777;\n  server_name b.test c.test;\n",
+    }
+    site = {
+        "name": "x",
+        "address": "10.0.0.1",
+        "port": port,
+        "server_names": names,
+        "file": "/etc/nginx/conf.d/own.conf",
+    }
+    found = preflight.site_problem(site, files)
+    assert (found is not None) is told
+    if found:
+        path = "/etc/nginx/conf.d/any.conf" if port == 6666 else "/etc/nginx/sites-enabled/b"
+        assert (
+            found == f"x: 10.0.0.1 port {port}: another site is there for the same names ({path}): choose another port"
+        )

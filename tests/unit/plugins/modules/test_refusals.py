@@ -72,7 +72,15 @@ def listen(pair: Path) -> Iterator[Listen]:
         open_sockets.append(listening)
         threading.Thread(target=serve, args=(listening, context, answer), daemon=True).start()
         place = {"name": "site", "address": "127.0.0.1", "port": listening.getsockname()[1]}
-        return {**place, "tls": tls, "certificates": False, "server_name": "", "guarded_path": "", **told}
+        return {
+            **place,
+            "tls": tls,
+            "certificates": False,
+            "server_name": "",
+            "guarded_path": "",
+            "certificate": "",
+            **told,
+        }
 
     yield start
     for one in open_sockets:
@@ -115,6 +123,25 @@ def test_clients_without_a_certificate_where_some_paths_need_none(listen: Listen
 @pytest.mark.parametrize(("answer", "refused"), [(MISDIRECTED, True), (SERVED, False)])
 def test_unknown_names(listen: Listen, answer: str, refused: bool, tls: bool) -> None:
     assert tried(listen(answer, tls=tls, server_name="a.test"), "unknown names")[0] is refused
+
+
+def test_its_own_certificate(listen: Listen, pair: Path, tmp_path: Path) -> None:
+    def shown(certificate: Path) -> tuple[dict[str, Any], list[str]]:
+        result = refusals.try_all([listen(SERVED, certificate=str(certificate))])
+        (row,) = [row for row in result["checks"] if row["name"].endswith(" shows its own certificate")]
+        return row, result["ill"].get("site", [])
+
+    row, ill = shown(pair)
+    assert (row["passed"], ill) == (True, [])
+    other = tmp_path / "other.pem"
+    new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=test", "-days", "1"]
+    subprocess.run([*new, "-keyout", "/dev/null", "-out", str(other)], check=True, capture_output=True)
+    row, (reason,) = shown(other)
+    assert row["passed"] is False
+    assert reason.endswith(f"shows another certificate, so another site answers: it isn't {other}")
+    row, ill = shown(tmp_path / "nowhere.pem")
+    assert (row["passed"], ill) == (False, [])
+    assert "could not be tried" in row["detail"]
 
 
 def test_only_what_is_to_be_refused_is_tried(listen: Listen) -> None:

@@ -54,7 +54,7 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
         return removal(topology) if len(report) == before else Expansion()
     topology.check_placements()
     settings = complete_settings(topology, report)
-    return Expansion() if len(report) > before else _expansion(Instances(topology, settings))
+    return _expansion(Instances(topology, settings))
 
 
 def _expansion(parts: Instances) -> Expansion:

@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -330,17 +331,16 @@ def complete_settings(topology: Topology, report: Report) -> dict[str, Any]:
     elif workers:
         derived |= {"server_mode": "CLOUD_TRAINING", "round": {"start_fl_job_threshold": workers}}
     settings = complete(SETTINGS, merge(derived, stack.settings), path, report)
-    if not settings:
-        return settings
-    attempt(lambda: _note(_version_breaches(settings, stack), path, report))
-    attempt(lambda: _note(_worker_breaches(settings, topology, workers), path, report))
+
+    def look(breaches: Callable[[], Breaches]) -> None:
+        for where, message in attempt(breaches) or []:
+            report.mistake((*path, *where), message)
+
+    look(lambda: _version_breaches(settings, stack))
+    for rule in _WORKER_RULES if attempt(lambda: workers > 0) is True else ():
+        look(functools.partial(rule, settings, topology))
     attempt(lambda: _check_shared_redis(topology, settings, path))
     return settings
-
-
-def _note(breaches: Breaches, path: Path, report: Report) -> None:
-    for where, message in breaches:
-        report.mistake((*path, *where), message)
 
 
 def _version_breaches(settings: Mapping[str, Any], stack: Stack) -> Breaches:
@@ -359,37 +359,51 @@ def _version_breaches(settings: Mapping[str, Any], stack: Stack) -> Breaches:
     return breaches
 
 
-def _worker_breaches(settings: Mapping[str, Any], topology: Topology, workers: int) -> Breaches:
-    """What the stack's own workers can't do."""
-    if not workers:
+# What the stack's own workers can't do.
+
+
+def _no_devices(settings: Mapping[str, Any], _topology: Topology) -> Breaches:
+    if settings["server_mode"] != "FEDERATED_LEARNING":
         return []
-    breaches: Breaches = []
-    if settings["server_mode"] == "FEDERATED_LEARNING":
-        breaches.append(
-            (("server_mode",), "the stack has workers, who take part in CLOUD_TRAINING and HYBRID_TRAINING only")
-        )
-    runtime = topology.stack.options["runtime"]
-    possible = ("NOT_ENCRYPT",) if release(runtime["version"]) < (0, 2) else ("NOT_ENCRYPT", "STABLE_PW_ENCRYPT")
+    return [(("server_mode",), "the stack has workers, who take part in CLOUD_TRAINING and HYBRID_TRAINING only")]
+
+
+def _encryption_of_workers(settings: Mapping[str, Any], topology: Topology) -> Breaches:
+    version = topology.stack.options["runtime"]["version"]
+    possible = ("NOT_ENCRYPT",) if release(version) < (0, 2) else ("NOT_ENCRYPT", "STABLE_PW_ENCRYPT")
     encryption = settings["encrypt"]["encrypt_train_type"]
-    if encryption not in possible:
-        message = f"workers of version {runtime['version']} can do {' and '.join(possible)} only, not {encryption}"
-        breaches.append((("encrypt", "encrypt_train_type"), message))
-    if settings["aggregation"]["aggregation_type"] == "Scaffold" and runtime["flavour"] == "light":
-        breaches.append(
-            (("aggregation", "aggregation_type"), "light workers cannot do Scaffold: set runtime.flavour to full")
-        )
-    if settings["client"]["http_url_prefix"]:
-        breaches.append(
-            (("client", "http_url_prefix"), "workers call the paths without a prefix: leave it out, or the workers")
-        )
-    threshold = settings["round"]["start_fl_job_threshold"]
-    public = topology.proxy.public_url or topology.servers.public_url
-    if threshold > workers and settings["server_mode"] == "CLOUD_TRAINING" and not public:
-        message = (
-            f"{threshold} participants would never come: the stack has {workers} workers (and no public_url for others)"
-        )
-        breaches.append((("round", "start_fl_job_threshold"), message))
-    return breaches
+    if encryption in possible:
+        return []
+    message = f"workers of version {version} can do {' and '.join(possible)} only, not {encryption}"
+    return [(("encrypt", "encrypt_train_type"), message)]
+
+
+def _scaffold_of_workers(settings: Mapping[str, Any], topology: Topology) -> Breaches:
+    flavour = topology.stack.options["runtime"]["flavour"]
+    if settings["aggregation"]["aggregation_type"] != "Scaffold" or flavour != "light":
+        return []
+    return [(("aggregation", "aggregation_type"), "light workers cannot do Scaffold: set runtime.flavour to full")]
+
+
+def _prefix_of_workers(settings: Mapping[str, Any], _topology: Topology) -> Breaches:
+    if not settings["client"]["http_url_prefix"]:
+        return []
+    return [(("client", "http_url_prefix"), "workers call the paths without a prefix: leave it out, or the workers")]
+
+
+def _enough_workers(settings: Mapping[str, Any], topology: Topology) -> Breaches:
+    threshold, workers = settings["round"]["start_fl_job_threshold"], topology.worker_count
+    if threshold <= workers or settings["server_mode"] != "CLOUD_TRAINING":
+        return []
+    if topology.proxy.public_url or topology.servers.public_url:
+        return []
+    message = (
+        f"{threshold} participants would never come: the stack has {workers} workers (and no public_url for others)"
+    )
+    return [(("round", "start_fl_job_threshold"), message)]
+
+
+_WORKER_RULES = (_no_devices, _encryption_of_workers, _scaffold_of_workers, _prefix_of_workers, _enough_workers)
 
 
 def _check_shared_redis(topology: Topology, settings: Mapping[str, Any], path: Path) -> None:

@@ -385,8 +385,6 @@ ALONE = {
     "misspelt key of all hosts": "no host is known",
     "key of a section below": "it has settings of its own",
     "an alias of a key that a rule is about": "it has settings of its own",
-    "two placements on one port": "ports meet in whole stacks only",
-    "two stacks on one port": "ports meet in whole stacks only",
 }
 """Mistakes with which, or because of which, a rule across a stack's keys isn't looked at."""
 
@@ -406,6 +404,14 @@ def test_a_rule_that_reads_a_wrong_value_says_nothing(mistakes: Mistakes) -> Non
     wrong = "    settings: {round: {start_fl_job_time_window: 70000, global_iteration_time_window: 1m}}\n"
     (found,) = mistakes(DOCUMENT + wrong)
     assert "global_iteration_time_window: expected a whole number" in found
+
+
+def test_ports_that_meet_are_told_beside_other_mistakes(mistakes: Mistakes) -> None:
+    second = DOCUMENT[DOCUMENT.index("  lenet:") :].replace("lenet", "second")
+    found = mistakes(DOCUMENT + "    settings: {fl_iterations: 3}\n" + second)
+    (misspelt,) = [line for line in found if "is taken by" not in line]
+    assert "unknown key 'fl_iterations'" in misspelt
+    assert any("stacks.lenet.redis.port" in line for line in found)
 
 
 def test_another_inventory_is_no_document(mistakes: Mistakes) -> None:
