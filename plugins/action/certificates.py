@@ -18,6 +18,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
@@ -51,6 +52,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "expected": {"type": "list", "elements": "str"},
     "group": {"type": "str"},
     "withdraw_only": {"type": "bool", "default": False},
+    "authorities_only": {"type": "bool", "default": False},
     "change": {"type": "str", "choices": list(STEPS)},
 }
 _OWN = ("requests", "usable")
@@ -71,6 +73,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             if options["sources_only"]:
                 return self._look(options, variables)
+            if options["authorities_only"]:
+                return self._make_authorities(options, variables)
             if options["withdraw_only"]:
                 descriptions = describe_all(options["certificates"])
                 authorities = self._authorities(options, variables)
@@ -80,6 +84,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return self._converge(options, variables)
         except (DescriptionError, AuthorityError, RegisterError, FileTroubleError) as error:
             raise AnsibleActionFail(str(error)) from None
+
+    def _make_authorities(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Own CAs that are missing, so that partners can have their certificates before anything is deployed."""
+        own = [each for each in self._authorities(options, variables).values() if not each.description.elsewhere]
+        missing = [each for each in own if not each.exists()]
+        for authority in missing if not self._task.check_mode else ():
+            authority.make()
+        return {
+            "changed": bool(missing),
+            "certificates": {},
+            "made": [each.description.name for each in missing],
+            "published": {each.certificate_path: _fingerprint(each) for each in own if each.exists()},
+        }
 
     def _look(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Fail with all that the control node lacks; touches no host."""
@@ -245,6 +262,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except AnsibleError as error:
             raise AuthorityError(error.message) from None
         return [str(value) for value in values]
+
+
+def _fingerprint(authority: Authority) -> str:
+    """What people compare of a CA's certificate, as `openssl x509 -fingerprint -sha256` writes it."""
+    certificate = x509.load_pem_x509_certificate(authority.trust().issuer_pem.encode())
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
 def _named(item: Description) -> list[str]:

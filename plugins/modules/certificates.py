@@ -247,6 +247,10 @@ options:
       - The inventory group of all hosts that have certificates of O(authorities). What any other host was issued is
         withdrawn. Left out, no other host is looked at.
     type: str
+  authorities_only:
+    description: Make CAs of one's own that are missing, on the control node, and nothing else.
+    type: bool
+    default: false
   withdraw_only:
     description: Only withdraw. No execution on the host.
     type: bool
@@ -341,6 +345,17 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+made:
+  description: The CAs that were or would be made.
+  returned: with O(authorities_only)
+  type: list
+  elements: str
+published:
+  description: Of each CA of one's own that is there, the file of its certificate and that certificate's SHA-256
+    fingerprint.
+  returned: with O(authorities_only)
+  type: dict
+  sample: {/srv/lab/public/lab/lab.pem: "3B:0C:..."}
 certificates:
   description: By name, what was done, or would be in check mode.
   returned: always

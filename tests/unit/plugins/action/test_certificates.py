@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ansible_collections.fedlearn.infra.plugins.action.certificates import (
     ActionModule,
     _anchors,
     _exchange,
+    _fingerprint,
     _revoked,
     _sign,
     _told,
@@ -51,6 +53,17 @@ def authorities(tmp_path: Path) -> dict[str, Authority]:
     made = Authority(AuthorityDescription("lab", "lab", "ownca", "demo lab CA"), str(tmp_path), lambda: "p" * 64)
     made.make()
     return {"lab": made}
+
+
+def test_what_partners_compare_is_what_openssl_tells(authorities: dict[str, Authority]) -> None:
+    path = authorities["lab"].certificate_path
+    told = subprocess.run(
+        ["openssl", "x509", "-in", path, "-noout", "-fingerprint", "-sha256"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout.strip().partition("=")[2] == _fingerprint(authorities["lab"])
 
 
 def test_what_is_described_is_signed(authorities: dict[str, Authority]) -> None:

@@ -1,0 +1,174 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Two parties with a control node each: inventories/dpsa and its viewpoints, laid into build/dpsa/ and deployed on the
+host set `dpsa`. Nothing but ``public/`` goes from one folder to the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+SET = os.environ.get("FEDLEARN_DPSA_SET", "dpsa")
+SSH = CHECKOUT / "build" / "hosts" / SET / "ssh_config"
+ROOM = CHECKOUT / "build" / "dpsa"
+BIN = Path(sys.executable).parent
+PROGRAMS = CHECKOUT / "tests" / "doubles" / "dpsa" / "pack.py"
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a playbook ended."""
+
+    code: int
+    text: str
+
+    @property
+    def changed(self) -> int:
+        """How many tasks changed something on hosts."""
+        return sum(
+            int(found) for found in re.findall(r"^(?!localhost )\S+ +: .*changed=(\d+)", self.text, re.MULTILINE)
+        )
+
+    @property
+    def words(self) -> str:
+        """The output with its line breaks folded."""
+        return re.sub(r"\s+", " ", self.text)
+
+
+class Party:
+    """One of the two: its folder, its host, and the playbooks it runs."""
+
+    def __init__(self, side: str, name: str, host: str) -> None:
+        self.side, self.name, self.host = side, name, host
+        self.home = ROOM / f"dpsa-{side}"
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")} | {
+            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(CHECKOUT / "build" / "ansible-home"),
+            "ANSIBLE_INJECT_FACT_VARS": "false",
+            "ANSIBLE_VAULT_PASSWORD_FILE": str(self.home / "vault-pass"),
+            "NO_COLOR": "1",
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+        }
+
+    def begin(self) -> None:
+        """A folder with the viewpoint and a vault password of its own."""
+        (self.home / "group_vars").mkdir(parents=True)
+        shutil.copy(CHECKOUT / "inventories" / f"dpsa-{self.side}" / "federation.yml", self.home)
+        (self.home / "group_vars" / "all.yml").write_text(f"ansible_ssh_common_args: -F {SSH}\n")
+        (self.home / "vault-pass").write_text(secrets.token_urlsafe(32))
+
+    def playbook(self, name: str, *arguments: str, most: int | None = None) -> Run:
+        """A playbook on this party's viewpoint; ``most`` fails where a host sees more remote executions."""
+        given = json.dumps({"fedlearn_build": str(self.home / "build")})
+        command = ["ansible-playbook", "-i", str(self.home / "federation.yml"), f"fedlearn.infra.{name}", "-e", given]
+        if most is not None:
+            counting = [sys.executable, str(CHECKOUT / "tests/support/counting.py"), "--most", str(most), "--"]
+            command = [*counting, str(BIN / command[0]), *command[1:]]
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=CHECKOUT,
+            env=self.environment,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        (self.home / f"{name}.log").write_text(done.stdout)
+        return Run(done.returncode, done.stdout)
+
+    def report(self, name: str) -> dict[str, Any]:
+        """A report of the last run."""
+        (path,) = (self.home / "build").glob(f"*/{name}")
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+
+    def sh(self, command: str) -> str:
+        """What a shell command prints on the party's host, as root; it must succeed."""
+        ssh = ["ssh", "-F", str(SSH), self.host, "sudo bash -s"]
+        done = subprocess.run(ssh, input=command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.strip()
+
+    def publish(self, other: Party) -> None:
+        """Hand ``public/`` over, as it would go by mail or a repository."""
+        shutil.copytree(self.home / "public" / self.name, other.home / "public" / self.name, dirs_exist_ok=True)
+
+
+LEADER, HELPER = Party("leader", "clinic-a", "a1"), Party("helper", "clinic-b", "b1")
+PARTIES = (LEADER, HELPER)
+
+
+def packed() -> dict[str, Any]:
+    """The archives of the programs beside the document, and how it names them."""
+    ran = subprocess.run([sys.executable, str(PROGRAMS), str(ROOM / "dpsa" / "files")], check=True, capture_output=True)
+    archives: dict[str, Mapping[str, Any]] = json.loads(ran.stdout)
+    named = {
+        word: {"archive": f"files/{Path(archives[name]['archive']).name}", "sha256": archives[name]["sha256"]}
+        for word, name in (("janus", "janus-B"), ("manager", "manager-B"))
+    }
+    return {**named, "doubles": any(archives[name]["doubles"] for name in ("janus-B", "manager-B"))}
+
+
+def begin() -> None:
+    """Both parties with nothing but the document that they agreed on."""
+    shutil.rmtree(ROOM, ignore_errors=True)
+    (ROOM / "dpsa").mkdir(parents=True)
+    document = yaml.safe_load((CHECKOUT / "inventories" / "dpsa" / "federation.yml").read_text())
+    document["stacks"]["survey"]["programs"] = packed()
+    (ROOM / "dpsa" / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+    for party in PARTIES:
+        party.begin()
+        party.sh("apt-get install -qq -y python3-yaml python3-asyncpg >/dev/null")  # what doubles are written in
+
+
+ASK = """
+import http.client, json, ssl, sys
+case = json.loads(sys.argv[1])
+if case["tls"]:
+    context = ssl.create_default_context(cafile=case["tls"] + "/ca.pem")
+    context.check_hostname = False
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if case["shows"]:
+        context.load_cert_chain(case["shows"] + "/chain.pem", case["shows"] + "/key.pem")
+    connection = http.client.HTTPSConnection(case["host"], case["port"], timeout=20, context=context)
+else:
+    connection = http.client.HTTPConnection(case["host"], case["port"], timeout=20)
+connection.request(case["method"], case["path"], headers={"Host": case["name"]})
+answer = connection.getresponse()
+print(json.dumps([answer.status, answer.read().decode(errors="replace")]))
+"""
+
+
+def ask(
+    party: Party, place: tuple[str, int], request: str, *, name: str, trusts: str = "", shows: str = ""
+) -> tuple[int, str]:
+    """Status and body of an answer, asked for on a party's host; ``shows`` is one of the certificates there."""
+    method, path = request.split()
+    pki = "/etc/fedlearn/dpsa/pki/dpsa-survey-"
+    case = {
+        "host": place[0],
+        "port": place[1],
+        "method": method,
+        "path": path,
+        "name": name,
+        "tls": trusts and pki + trusts,
+        "shows": shows and pki + shows,
+    }
+    told = party.sh(f"python3 - {json.dumps(json.dumps(case))} <<'PYTHON'\n{ASK}\nPYTHON")
+    status, body = json.loads(told)
+    return int(status), str(body)
