@@ -325,6 +325,7 @@ async def latest(**given: Any) -> Any:
 
 # -- what it serves ---------------------------------------------------------------------------------------------------
 
+EMPTY = object()
 SESSIONS: dict[int, dict[str, Any]] = {}
 TASKS: dict[str, dict[str, Any]] = {}
 AGGREGATOR = (
@@ -344,7 +345,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         status, content = self.answer(self.command, self.path, self.rfile.read(length))
-        body = b"" if content is None else json.dumps(content).encode()
+        body = b"" if content is EMPTY else json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -365,7 +366,7 @@ class Health(Handler):
     """/healthz of this process."""
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
-        return (200, None) if path == "/healthz" and method in ("GET", "HEAD") else (404, None)
+        return (200 if path == "/healthz" and method in ("GET", "HEAD") else 404), EMPTY
 
 
 class Aggregator(Handler):
@@ -375,11 +376,11 @@ class Aggregator(Handler):
         for methods, pattern in AGGREGATOR:
             if re.fullmatch(pattern, path):
                 if method not in methods.split("|"):
-                    return 405, None
+                    return 405, EMPTY
                 task = path.split("/")[2] if path.startswith("/tasks/") else None
                 problem = "urn:ietf:params:ppm:dap:error:" + ("unrecognizedTask" if task else "missingTaskID")
                 return 400, {"type": problem, "status": 400, "taskid": task}
-        return 404, None
+        return 404, EMPTY
 
 
 class Manager(Handler):
@@ -391,7 +392,7 @@ class Manager(Handler):
         if (method, path) == ("GET", "/get_main_locations"):
             return 200, self.locations
         if method != "POST":
-            return 405, None
+            return 405, EMPTY
         try:
             request = json.loads(body)
             return 200, {
