@@ -5,6 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 hosts=(.venv/bin/python molecule/shared/hosts.py)
 [ -n "${KEEP:-}" ] || trap '"${hosts[@]}" down readme' EXIT
-# the one Debian that all roles run on as it is
-"${hosts[@]}" up --suite bullseye --fuse --subnet 10.98.25.0/24 readme r1=10.98.25.11
+# the one Debian that all roles run on as it is, and a newer one for those whose libraries want a newer Python
+"${hosts[@]}" up --suite bullseye --fuse --subnet 10.98.25.0/24 readme r1=10.98.25.11 r2=10.98.25.12@bookworm
 .venv/bin/python -m pytest --quiet tests/readme "$@"

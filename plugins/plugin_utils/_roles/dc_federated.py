@@ -11,6 +11,7 @@ paths: a document names files beside it, a role files anywhere on the control no
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from .._federation.kinds.dc_federated import placements
@@ -110,9 +111,13 @@ SERVER = Section(
 
 
 def _whole_key(values: Mapping[str, Any]) -> Breaches:
-    if ("public_key_file" in values) and "key" not in values:
-        return [(("public_key_file",), "needs 'key': the key that it is the public half of")]
-    return []
+    if "key" not in values:
+        message = "needs 'key': the key that it is the public half of"
+        return [(("public_key_file",), message)] if "public_key_file" in values else []
+    if values["transient"] or PurePosixPath(values["key"]).parent.name == values["name"]:
+        return []
+    wanted = f".../{values['name']}/worker.key"
+    return [(("key",), f"lies in a folder of the worker's own, which goes with it: {wanted}")]
 
 
 WORKER = Section(
@@ -134,7 +139,8 @@ WORKER = Section(
         ),
         "ca": Key(FILE, "CA of the server's certificate; without it those that the host trusts."),
         "key": Key(
-            FILE, "Its key, made here where it is missing; beside it the public half, `.pub`. Without it unsafe mode."
+            FILE,
+            "Its key, made where it is missing, in a folder of the name; beside it its `.pub`. Without it unsafe mode.",
         ),
         "public_key_file": Key(_CONTROL_FILE, "Where the public half is laid on the control node."),
     },

@@ -1367,6 +1367,11 @@ WRONG: list[tuple[str, Any, str]] = [
         [{"key": "worker.key"}],
         "[0]: key: this is no absolute path: it begins with '/' and has no '..'",
     ),
+    (
+        "dc_federated_worker_instances",
+        [{"key": "/var/lib/keys/worker.key"}],
+        "[0]: key: lies in a folder of the worker's own, which goes with it: .../worker/worker.key",
+    ),
     ("dc_federated_worker_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("dc_federated_worker_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
     ("dc_federated_worker_memory_max", "-1", ": '-1' is not bytes such as 4G, or infinity"),
