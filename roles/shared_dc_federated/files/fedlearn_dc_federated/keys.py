@@ -42,12 +42,12 @@ def make(path: Path) -> tuple[str, bool]:
 
 
 def read_list(path: Path) -> list[str]:
-    """The keys of a list, one a line; none where there is no file."""
+    """The keys of a list, one a line, `#` before comments; none where there is no file."""
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
         return []
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
 def write_list(path: Path, keys: Iterable[str]) -> None:
@@ -58,7 +58,7 @@ def write_list(path: Path, keys: Iterable[str]) -> None:
 def mistakes(keys: Sequence[str], former: Sequence[str], empty_allowed: bool = False) -> list[str]:
     """What is wrong with a list of public keys. No message shows a key: it could be a private one."""
     found = [
-        f"line {number} is no public key: 64 digits, 0-9 and a-f"
+        f"key {number} is no public key: 64 digits, 0-9 and a-f"
         for number, key in enumerate(keys, start=1)
         if not _HEX.fullmatch(key)
     ]
@@ -70,7 +70,7 @@ def mistakes(keys: Sequence[str], former: Sequence[str], empty_allowed: bool = F
         seed = bytes.fromhex(key)
         own = SigningKey(seed).verify_key.encode().hex()
         if own in known or not crypto_core_ed25519_is_valid_point(seed):
-            found.append(f"line {number} is no public key, and may be a private one: replace that key pair")
+            found.append(f"key {number} is no public key, and may be a private one: replace that key pair")
     if former and not keys and not empty_allowed:
         found.append(
             f"the list is empty, which locks out all {len(former)} workers: "

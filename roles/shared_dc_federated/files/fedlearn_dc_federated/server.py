@@ -108,6 +108,9 @@ def serve(config: Mapping[str, Any]) -> None:
     prepare_environment(config)
     launching.check_library(config["double"])
     settle_keys(config)
+    if config["arguments"]["server_mode_safe"]:
+        # the library takes every line for a key, so it is given what was settled, without comments
+        config = {**config, "arguments": {**config["arguments"], "key_list_file": config["applied"]}}
     _, server = build(config)
     from gunicorn.config import GracefulTimeout, WorkerConnections
 
