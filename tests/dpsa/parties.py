@@ -114,8 +114,10 @@ PARTIES = (LEADER, HELPER)
 
 
 def packed() -> dict[str, Any]:
-    """The archives of the programs beside the document, and how it names them."""
-    ran = subprocess.run([sys.executable, str(PROGRAMS), str(ROOM / "dpsa" / "files")], check=True, capture_output=True)
+    """The archives of the programs beside both viewpoints, and how the document names them."""
+    for party in PARTIES:
+        laid = [sys.executable, str(PROGRAMS), str(party.home / "files")]
+        ran = subprocess.run(laid, check=True, capture_output=True)
     archives: dict[str, Mapping[str, Any]] = json.loads(ran.stdout)
     named = {
         word: {"archive": f"files/{Path(archives[name]['archive']).name}", "sha256": archives[name]["sha256"]}

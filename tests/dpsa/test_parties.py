@@ -98,7 +98,7 @@ def test_a_certificate_of_the_helper_s_own_ca_is_worth_nothing_there() -> None:
     ],
 )
 def test_what_is_everybody_s_and_what_isn_t(place: tuple[str, int], name: str, request_: str, status: int) -> None:
-    assert ask(LEADER, place, request_, name=name, trusts="leader")[0] == status
+    assert ask(LEADER, place, request_, name=name, trusts="controller")[0] == status
 
 
 def test_both_tell_clients_the_same() -> None:
