@@ -19,7 +19,7 @@ MOST_EXECUTIONS = 10
 def test_a_round_ends_with_the_known_numbers(polls: Polls) -> None:
     """A double's round never counts as passed, however right its numbers are."""
     done = polls.playbook("fedlearn.infra.verify", "-e", "verify=round")
-    assert (done.returncode == 0) is REAL, done.output[-6000:]
+    assert done.returncode == 0, done.output[-6000:]
     stacks = json.loads((CHECKOUT / "build" / "polls" / "verify.json").read_text())["stacks"]
     assert {name: stack["observed"] for name, stack in stacks.items()} == EXPECTED
     assert {stack["max_error"] <= 1e-9 for stack in stacks.values()} == {True}
@@ -32,5 +32,6 @@ def test_a_second_run_changes_nothing_in_few_executions(polls: Polls) -> None:
     before = polls.files(), polls.processes()
     again = polls.site()
     assert (polls.files(), polls.processes()) == before
-    assert {host: numbers["changed"] for host, numbers in recap(again.output).items()} == dict.fromkeys(polls.hosts, 0)
+    found = recap(again.output)
+    assert {host: found[host]["changed"] for host in polls.hosts} == dict.fromkeys(polls.hosts, 0)
     assert max(again.per_host().values()) <= MOST_EXECUTIONS, again.per_host()
