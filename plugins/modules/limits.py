@@ -142,7 +142,8 @@ UNDO = "/run/fedlearn-limits"
 UNDO_UNIT = "fedlearn-limits-undo"
 CONFIRM_SECONDS = 30
 PORTS = "net.ipv4.ip_local_port_range"
-PER_WORKER, RESERVE = 5, 512  # as the filter nofile_limit counts
+PER_WORKER = 5  # as the filter nofile_limit counts
+RESERVE = 512
 HEAD = "# Managed by the fedlearn.infra.limits role: changes made here are put back.\n"
 USERS = ("nobody", "root")
 

@@ -413,7 +413,7 @@ class Manager(Handler):
             raise ConfigError(f"There already exists a training session with id {known}.")
         number_ = random.randrange(65536) if known is None else known
         for key in ("role", "verifyKeyEncoded", "collectorHpkeConfig", "vdafParameter"):
-            _ = request[key]
+            request[key]  # KeyError where it is missing
         SESSIONS[number_] = request
         print(f"creating training session with id {number_}", flush=True)
         return {"trainingSessionId": number_}

@@ -85,9 +85,9 @@ def pack(target: Path, contents: Iterator[tuple[str, bytes, int]]) -> str:
     return hashlib.sha256(target.read_bytes()).hexdigest()
 
 
-def pack_all(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, dict[str, object]]:
+def pack_all(folder: Path, environment: Mapping[str, str] | None = None) -> dict[str, dict[str, object]]:
     """Each archive with its sum, and whether doubles are in it."""
-    upstream = environment.get("FEDLEARN_UPSTREAM_DIR", "")
+    upstream = (os.environ if environment is None else environment).get("FEDLEARN_UPSTREAM_DIR", "")
     folder.mkdir(parents=True, exist_ok=True)
     packed: dict[str, dict[str, object]] = {}
     for name in BINARIES:

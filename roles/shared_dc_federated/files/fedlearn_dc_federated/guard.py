@@ -103,7 +103,7 @@ class Guard:
         poll = self._poll(body)
         if poll is not None:
             watch = gevent.spawn(self._end_with, connection.fileno(), body)
-            poll.link(lambda _: watch.kill(block=False))
+            poll.link(lambda _poll: watch.kill(block=False))
         return body
 
     def _poll(self, body: Any) -> Any:
@@ -121,7 +121,7 @@ class Guard:
         looking.register(descriptor, _GONE)
         while True:
             hub.wait(hub.loop.io(descriptor, 1))
-            if any(events & _GONE for _, events in looking.poll(0)):
+            if any(events & _GONE for _descriptor, events in looking.poll(0)):
                 break
             gevent.sleep(_LOOK_AGAIN)
         for polls in self.server.model_version_req_dict.values():

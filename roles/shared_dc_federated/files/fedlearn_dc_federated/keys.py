@@ -91,8 +91,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     if given.verb == "make":
         made = {str(path): make(path) for path in given.files}
-        changed = any(new for _, new in made.values())
-        sys.stdout.write(json.dumps({"keys": {path: key for path, (key, _) in made.items()}, "changed": changed}))
+        changed = any(new for _key, new in made.values())
+        sys.stdout.write(json.dumps({"keys": {path: key for path, (key, _new) in made.items()}, "changed": changed}))
         return 0
     former = read_list(given.former) if given.former else []
     wrong = mistakes(read_list(given.list), former, given.allow_empty)

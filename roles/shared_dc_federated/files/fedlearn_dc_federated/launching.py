@@ -48,7 +48,7 @@ def check_library(double: bool) -> None:
 
 def application(callable_: str) -> Callable[..., Any]:
     """The user's callable, ``package.module:callable``."""
-    module_name, _, name = callable_.partition(":")
+    module_name, _colon, name = callable_.partition(":")
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever the user's module raises

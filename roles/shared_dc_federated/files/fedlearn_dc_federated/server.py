@@ -111,7 +111,7 @@ def serve(config: Mapping[str, Any]) -> None:
     if config["arguments"]["server_mode_safe"]:
         # the library takes every line for a key, so it is given what was settled, without comments
         config = {**config, "arguments": {**config["arguments"], "key_list_file": config["applied"]}}
-    _, server = build(config)
+    _module, server = build(config)
     from gunicorn.config import GracefulTimeout, WorkerConnections
 
     from .guard import Guard

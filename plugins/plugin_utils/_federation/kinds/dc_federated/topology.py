@@ -186,7 +186,7 @@ class Topology:
                 message = f"'{LOOPBACK}' cannot be reached from '{others[0]}'"
                 self.report.mistake((*self.server.path, "bind"), message)
         if self.proxy.hosts:
-            _ = self.proxy_address
+            _told_if_wrong = self.proxy_address
 
     def _check_parties(self) -> None:
         if not self.server.hosts or not self.proxy.hosts:

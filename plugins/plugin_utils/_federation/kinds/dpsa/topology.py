@@ -269,7 +269,7 @@ class Topology:
                 message = f"'{side.placement.bind}' is every address of the host: name the one that others reach"
                 self.mistake((*side.placement.path, "bind"), message)
             elif side.ours:
-                _ = side.address
+                _told_if_wrong = side.address
 
     def _check_urls(self) -> None:
         told: dict[str, Path] = {}
@@ -320,7 +320,7 @@ class Topology:
                 )
                 self.mistake(path, message)
             else:
-                _ = own_address(place, self.federation.host(place.hosts[0]), self.report)
+                own_address(place, self.federation.host(place.hosts[0]), self.report)
 
     def _check_local_ports(self) -> None:
         seen: dict[int, str] = {}

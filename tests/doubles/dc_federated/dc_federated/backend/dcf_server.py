@@ -81,7 +81,7 @@ class DCFServer:
         mistake = self._mistake(data, public_key_str=str)
         if mistake:
             return mistake
-        worker, _ = self.worker_manager.authenticate_and_add_worker(
+        worker, _is_new = self.worker_manager.authenticate_and_add_worker(
             data["public_key_str"], data.get("signed_phrase", "")
         )
         if worker != INVALID and not self.worker_manager.is_worker_registered(worker):
