@@ -351,6 +351,9 @@ def test_another_federations_place_is_not_taken(role: RoleHost) -> None:
     told = f"{role.address} port 6666 is another site's for the same names: /etc/nginx/conf.d/fedlearn-nginx-proxy.conf"
     assert told in run.words, run.text
     assert role.state(units=UNITS) == before
+    # nginx made its logs when it looked at the refused site
+    gone = [{"name": "a-late-one", "federation": "nginx-two", "state": "absent"}]
+    assert role.play(nginx_sites=gone, nginx_remove_data=True).code == 0
 
 
 def test_a_site_that_another_one_stands_before_is_ill(role: RoleHost) -> None:
