@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._federation.kinds.dpsa.placements import PLACEMENTS
+from .._federation.kinds.dpsa.placements import SOURCE
 from .._federation.kinds.dpsa.settings import JANUS_PROGRAMS, generations_of, program_section
 from .._federation.model import Path
 from .._federation.schema import (
@@ -39,12 +39,8 @@ _CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="a URL, or the p
 
 def _sources() -> Section:
     """Where programs come from, its paths being the control node's."""
-    programs = PLACEMENTS["programs"].type
-    assert isinstance(programs, Section)
-    source = programs.keys["janus"].type
-    assert isinstance(source, Section)
     archive = Key(_CONTROL_FILE, "URL, or file on the control node, of the same folder packed.")
-    return Section({**source.keys, "archive": archive}, rules=source.rules)
+    return Section({**SOURCE.keys, "archive": archive}, rules=SOURCE.rules)
 
 
 def _on_loopback(values: Mapping[str, Any]) -> Breaches:

@@ -47,9 +47,8 @@ class Instances:
                 if self.topology.generation == "B":
                     self._manager(side)
             else:
-                assert side.placement.party is not None
                 there = [public_endpoint(side.placement, "http")]
-                self.roster.theirs("janus", side.word, side.name("aggregator"), side.placement.party, there)
+                self.roster.theirs("janus", side.word, side.name("aggregator"), side.party.name, there)
         if self.topology.leader.ours:
             self._leader_egress()
         for host, what in self.topology.egress_hosts:

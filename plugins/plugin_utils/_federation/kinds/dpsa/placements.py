@@ -24,7 +24,7 @@ def _one_source(values: Mapping[str, Any]) -> Breaches:
     return []
 
 
-_SOURCE = Section(
+SOURCE = Section(
     {
         "path": Key(Text(format="absolute_path"), "A folder on the hosts that has them already."),
         "archive": Key(
@@ -39,11 +39,11 @@ _SOURCE = Section(
 _PROGRAMS = Section(
     {
         "janus": Key(
-            _SOURCE,
+            SOURCE,
             "Janus: `bin/` with the generation's programs, `db/` with its migrations.",
             default={"path": "/opt/janus"},
         ),
-        "manager": Key(_SOURCE, "`bin/dpsa4fl-janus-manager`.", default={"path": "/opt/dpsa4fl"}),
+        "manager": Key(SOURCE, "`bin/dpsa4fl-janus-manager`.", default={"path": "/opt/dpsa4fl"}),
         "doubles": Key(
             Boolean(),
             "They stand in for the programs, for tests of the deployment: they aggregate nothing, and are refused "
