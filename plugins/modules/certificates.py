@@ -450,6 +450,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "expected": {"type": "list", "elements": "str"},
     "group": {"type": "str"},
     "withdraw_only": {"type": "bool", "default": False},
+    "authorities_only": {"type": "bool", "default": False},
     "change": {"type": "str", "choices": ["begin", "switch", "end", "finish"]},
     "step": {"type": "str", "default": "inspect", "choices": ["inspect", "install"]},
     "nonce": {"type": "str", "default": "", "no_log": False},

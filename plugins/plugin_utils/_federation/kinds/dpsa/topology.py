@@ -84,9 +84,13 @@ class Side:
     @property
     def address(self) -> str:
         """The address that nginx listens on; empty once it is noted that there is none."""
+        self.look_for_address()
+        return self._address or ""
+
+    def look_for_address(self) -> None:
+        """Note, once, where there is none."""
         if self._address is None:
             self._address = own_address(self.placement, self.host, self.topology.report) or ""
-        return self._address
 
     def option(self, key: str) -> Any:
         """One of the placement's own keys."""
@@ -269,7 +273,7 @@ class Topology:
                 message = f"'{side.placement.bind}' is every address of the host: name the one that others reach"
                 self.mistake((*side.placement.path, "bind"), message)
             elif side.ours:
-                _told_if_wrong = side.address
+                side.look_for_address()
 
     def _check_urls(self) -> None:
         told: dict[str, Path] = {}
