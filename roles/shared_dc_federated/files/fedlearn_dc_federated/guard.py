@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import gevent
 from bottle import request
+from gevent import monkey
 
 CHUNK = 1 << 20
 UPDATE, SIGNATURE = "worker_model_update", "signed_phrase"  # parts of an update's form
@@ -117,7 +118,8 @@ class Guard:
     def _end_with(self, descriptor: int, body: Any) -> None:
         """Waits until the connection has ended, then ends the poll."""
         hub = gevent.get_hub()
-        looking = select.poll()
+        # gevent's own knows nothing of POLLRDHUP
+        looking = monkey.get_original("select", "poll")()
         looking.register(descriptor, _GONE)
         while True:
             hub.wait(hub.loop.io(descriptor, 1))
