@@ -52,11 +52,11 @@ class Hosts:
             command = self._command("converge.yml", *arguments)
             return subprocess.Popen(command, env=self._environment, cwd=CHECKOUT, stdout=output, stderr=output)
 
-    def become_well(self) -> None:
+    def become_well(self, *arguments: str) -> None:
         """Each role's check is content before long, without a run that changes anything."""
 
         def check() -> str:
-            done = self.play("check.yml")
+            done = self.play("check.yml", *arguments)
             return "" if done.returncode == 0 else done.output[-3000:]
 
         assert until(120, check, lambda found: found == "") == ""

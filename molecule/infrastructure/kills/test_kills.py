@@ -46,4 +46,4 @@ def test_a_run_killed_at_a_seeded_moment_is_finished_by_the_next(
     assert process.returncode == -9, "the run was over before it was killed"
     hosts.converge(*change)
     assert hosts.files() == files
-    hosts.become_well()
+    hosts.become_well(*change)
