@@ -18,7 +18,7 @@ CHECKOUT = HERE.parents[1]
 sys.path.insert(0, str(CHECKOUT / "tests" / "support"))
 
 import counting  # noqa: E402 - found by the line above
-from standing_demo import FILES, until  # noqa: E402
+from standing_demo import FILES, until  # noqa: E402 - so is this
 
 NAMES = ("store", "front")
 

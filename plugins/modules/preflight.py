@@ -316,7 +316,8 @@ def main() -> None:
     )
     rows = {protocol: listeners(module, protocol) for protocol in {one["protocol"] for one in module.params["ports"]}}
     problems = [found for found in (problem(one, rows[one["protocol"]]) for one in module.params["ports"]) if found]
-    problems += [found for found in (site_problem(one, site_files()) for one in module.params["sites"]) if found]
+    sites = site_files()
+    problems += [found for found in (site_problem(one, sites) for one in module.params["sites"]) if found]
     problems += lacking(module.params["space"])
     for doubt in doubts(module.params["ports"]):
         module.warn(doubt)

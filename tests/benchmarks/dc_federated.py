@@ -27,7 +27,7 @@ from deployment import REAL, ROOM, Polls  # noqa: E402 - it is found by the path
 
 WORKERS, MOST, FILES_EACH = 1000, 10_000, 6
 PROGRAM = Path(__file__).with_name("dc_federated_hosts") / "load.py"
-PYTHON = "$(ls -d /opt/fedlearn/dc_federated-python/*/bin/python | tail -n1) -B /root/load.py"
+PYTHON = "$(ls -d /opt/fedlearn/dc_federated-python/*/bin/python | tail -n1) -B /var/tmp/load.py"
 SERVER, CLIENTS, ADDRESS = "p1", "p3", "10.98.54.11"
 PATIENCE_SECONDS = 300
 
@@ -59,8 +59,8 @@ def measure() -> dict[str, Any]:
 
 def polled(polls: Polls, count: int) -> dict[str, Any]:
     """So many workers with keys of their own, known to the server without a restart, and a new model."""
-    polls.run(CLIENTS, f"cat >/root/load.py <<'END-OF-FILE'\n{PROGRAM.read_text()}\nEND-OF-FILE")
-    public = polls.run(CLIENTS, f"{PYTHON} keys {count} /root/load.keys")
+    polls.run(CLIENTS, f"cat >/var/tmp/load.py <<'END-OF-FILE'\n{PROGRAM.read_text()}\nEND-OF-FILE")
+    public = polls.run(CLIENTS, f"{PYTHON} keys {count} /var/tmp/load.keys")
     (ROOM / "load.keys").write_text(public)
 
     def expect(document: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ def polled(polls: Polls, count: int) -> dict[str, Any]:
     polls.site("-e", "stack=near")
     authority = "/etc/fedlearn/polls/pki/polls-near-worker/ca.pem"
     ended: dict[str, Any] = {}
-    run = f"ulimit -n $(ulimit -Hn); {PYTHON} run {ADDRESS} {authority} /root/load.keys"
+    run = f"ulimit -n $(ulimit -Hn); {PYTHON} run {ADDRESS} {authority} /var/tmp/load.keys"
     clients = threading.Thread(target=lambda: ended.update(json.loads(polls.run(CLIENTS, run))))
     clients.start()
     waiting = "ss -Htn state established '( sport = :5000 )' | wc -l"

@@ -153,7 +153,7 @@ def test_the_hosts_own_ports_are_only_widened(role: RoleHost) -> None:
 def test_limits_with_which_nobody_comes_in_are_put_back_by_the_host(role: RoleHost, service: str) -> None:
     """Sessions of `su` are well; who comes as users come is refused as long as the new file is there."""
     refuses, pam = "/usr/local/bin/refuses", f"/etc/pam.d/{service}"
-    role.sh(f"rm {LIMITS}; cp -p {pam} /root/kept")
+    role.sh(f"rm {LIMITS}; cp -p {pam} /run/kept-pam")
     role.sh(f"printf '#!/bin/sh\\n[ ! -e {LIMITS} ]\\n' >{refuses}; chmod 755 {refuses}")
     role.sh(f"echo 'session required pam_exec.so type=open_session {refuses}' >>{pam}")
     run = role.play()
@@ -161,7 +161,7 @@ def test_limits_with_which_nobody_comes_in_are_put_back_by_the_host(role: RoleHo
     assert "with these limits nobody comes in and becomes root any more" in run.words
     until_somebody_comes_in(role)
     assert role.try_sh(f"ls {LIMITS} /run/fedlearn-limits")[1].count("No such file") == 2
-    role.sh(f"mv /root/kept /etc/pam.d/{service}; rm {refuses}")
+    role.sh(f"mv /run/kept-pam /etc/pam.d/{service}; rm {refuses}")
     assert role.play().changed == 1
     assert role.try_sh("ls /run/fedlearn-limits; systemctl is-active fedlearn-limits-undo.timer")[0] != 0
 

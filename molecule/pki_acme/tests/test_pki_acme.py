@@ -52,6 +52,7 @@ def test_each_has_the_names_and_key_that_are_described_and_leads_to_the_ca(role:
         found = certificate(role, name)
         said = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert sorted(said.get_values_for_type(x509.DNSName)) == sorted(names)
+        # each is an elliptic one
         assert found.public_key().curve.key_size == curve  # type: ignore[union-attr]
         folder = f"{PKI}/{name}"
         role.sh(f"openssl verify -CAfile {folder}/ca.pem -untrusted {folder}/chain.pem {folder}/cert.pem")

@@ -249,6 +249,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """The answer to a challenge."""
         match = _TOKEN.fullmatch(self.path)
+        # http.server knows only its own base class
         content = _content(os.path.join(self.server.folder, match.group(1))) if match else None  # type: ignore[attr-defined]
         self.send_response(404 if content is None else 200)
         self.send_header("Content-Length", str(len(content or b"")))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import network
-from .model import Component, Endpoint, Federation, Flow, Host, Path, Placement, Stack, State
+from .model import Component, Endpoint, Expansion, Federation, Flow, Host, Path, Placement, Stack, State
 from .nodes import Report
 
 VERIFY = "verify-"
@@ -46,6 +46,12 @@ class Roster:
     variables: dict[str, dict[str, list[dict[str, Any]]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
+
+    def take(self, removed: Expansion) -> None:
+        """Also the instances of what is to be removed."""
+        for host, variables in removed.variables.items():
+            for variable, instances in variables.items():
+                self.variables[host][variable].extend(instances)
 
     def present(
         self,

@@ -304,6 +304,7 @@ class _Loader:
             expansion = kinds()[stack.kind].expand(stack, with_it, self.report)
             self._check_room(stack, expansion)
             self._check_ports(expansion)
+            # what can't be told meets nothing
             places = attempt(lambda: f"{[(part.name, part.host, part.endpoints) for part in expansion.components]}")
         except Exception:
             # a kind has only to bear what is right

@@ -30,6 +30,7 @@ def make(
     now: datetime,
 ) -> x509.CertificateRevocationList:
     """The list of ``revoked`` that the certificate ``issuer`` with its ``key`` signs."""
+    # a CA's key is one that signs
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.public_key())  # type: ignore[arg-type]
     builder = (
         x509.CertificateRevocationListBuilder()
@@ -64,6 +65,7 @@ def of_issuer(
     """Of several the one that a certificate's own key signed."""
     for each in lists:
         try:
+            # a CA's key is one that signs
             if each.is_signature_valid(issuer.public_key()):  # type: ignore[arg-type]
                 return each
         except (InvalidSignature, TypeError, UnsupportedAlgorithm):

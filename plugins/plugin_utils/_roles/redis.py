@@ -62,26 +62,21 @@ def _reserved(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 def _open(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     if (values.get("tls") or {}).get("client_ca") or values["users"] or values["allow_unauthenticated"]:
         return []
-    return [
-        (
-            ("addresses", index),
-            f"'{address}' is reached by others, and nobody is asked who they are: give tls.client_ca or users, "
-            "listen on 127.0.0.1, or say allow_unauthenticated: true",
-        )
-        for index, address in enumerate(values["addresses"])
-        if not is_loopback(address)
-    ]
+    way_out = "give tls.client_ca or users, listen on 127.0.0.1, or say allow_unauthenticated: true"
+    return _reached(values, f"nobody is asked who they are: {way_out}")
 
 
 def _unencrypted(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     if values.get("tls") or not values["users"] or values["allow_unencrypted"]:
         return []
+    way_out = "give tls, listen on 127.0.0.1, or say allow_unencrypted: true"
+    return _reached(values, f"without tls passwords can be read on the way: {way_out}")
+
+
+def _reached(values: Mapping[str, Any], so: str) -> list[tuple[Path, str]]:
+    """A breach at each address that others reach."""
     return [
-        (
-            ("addresses", index),
-            f"'{address}' is reached by others, and without tls passwords can be read on the way: give tls, "
-            "listen on 127.0.0.1, or say allow_unencrypted: true",
-        )
+        (("addresses", index), f"'{address}' is reached by others, and {so}")
         for index, address in enumerate(values["addresses"])
         if not is_loopback(address)
     ]

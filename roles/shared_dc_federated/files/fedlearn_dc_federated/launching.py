@@ -56,6 +56,7 @@ def application(callable_: str) -> Callable[..., Any]:
     found = getattr(module, name, None)
     if not callable(found):
         raise LaunchError(f"application {callable_}: {module_name} has no callable '{name}'")
+    # of a user's module nothing is known but that it can be called
     return found  # type: ignore[no-any-return]
 
 

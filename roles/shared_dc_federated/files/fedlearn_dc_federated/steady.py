@@ -44,6 +44,7 @@ def _registered(worker: Any, answer: object) -> bool:
 
 def steady(worker_class: type) -> None:
     """Makes every worker of this class register and poll until it is answered or refused."""
+    # the library has no types; its methods are replaced by name
     register, get = worker_class.register_worker, worker_class.get_global_model  # type: ignore[attr-defined]
 
     def once(worker: Any) -> bool:

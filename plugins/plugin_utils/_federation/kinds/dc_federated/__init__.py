@@ -53,9 +53,7 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
 def _expansion(topology: Topology) -> Expansion:
     deployed = parts.Copy(topology, 0, transient=False)
     roster, removed = deployed.roster(), parts.removal(topology)
-    for host, variables in removed.variables.items():
-        for variable, instances in variables.items():
-            roster.variables[host][variable].extend(instances)
+    roster.take(removed)
     verify, transient = parts.verify_round(topology)
     return Expansion(
         components=(*roster.components, *removed.components),

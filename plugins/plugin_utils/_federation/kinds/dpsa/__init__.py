@@ -51,9 +51,7 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
         return Expansion()
     parts = Instances(topology, settings)
     built, removed = parts.build(), removal(topology)
-    for host, variables in removed.variables.items():
-        for variable, instances in variables.items():
-            built.variables[host][variable].extend(instances)
+    built.take(removed)
     return Expansion(
         components=(*built.components, *removed.components),
         authorities=tuple(needed_certificates.authorities(parts)),

@@ -62,9 +62,7 @@ def _expansion(parts: Instances) -> Expansion:
     deployed, verify = rounds.deployed_copy(parts), rounds.verify_copy(parts)
     built, transient = parts.copy(deployed), parts.copy(verify)
     removed = removal(parts.topology)
-    for host, variables in removed.variables.items():
-        for variable, instances in variables.items():
-            built.variables[host][variable].extend(instances)
+    built.take(removed)
     return Expansion(
         components=(*built.components, *removed.components),
         authorities=tuple(needed_certificates.authorities(parts)),
