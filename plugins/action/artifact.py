@@ -52,6 +52,7 @@ ITEM: dict[str, dict[str, Any]] = {
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "artifacts": {"type": "list", "elements": "dict", "required": True, "options": ITEM},
     "packages": {"type": "list", "elements": "str", "default": []},
+    "lock_timeout": {"type": "int", "default": 300},
     "root": {"type": "path", "default": "/opt/fedlearn"},
     "sources_only": {"type": "bool", "default": False},
     "also": {"type": "dict", "default": {}},
@@ -125,7 +126,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         answer = self._module(MODULE, arguments)
         installed = bool(answer.get("missing_packages"))
         if installed:
-            self._install(answer["missing_packages"])
+            self._install(answer["missing_packages"], options["lock_timeout"])
             answer = self._module(MODULE, arguments)
         if answer.get("needed"):
             uploads = {key: self._upload(key, self._file(sources[key])) for key in sorted(set(answer["needed"]))}
@@ -136,13 +137,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             answer["artifacts"] = {**options["also"], **answer["artifacts"]}
         return answer
 
-    def _install(self, packages: list[str]) -> None:
-        result = self._module("fedlearn.infra.packages", {"names": packages})
+    def _install(self, packages: list[str], lock_timeout: int) -> None:
+        result = self._module("fedlearn.infra.packages", {"names": packages, "lock_timeout": lock_timeout})
         if result.get("failed"):
-            raise AnsibleActionFail(
-                f"{', '.join(packages)} can't be installed here (Debian 12 and later have no Python 3.9: "
-                f"bring one in an archive, or name its path): {result.get('msg', '')}"
-            )
+            hint = " (Debian 12 and later have no Python 3.9: bring one in an archive, or name its path)"
+            old = any(name.startswith("python3.9") for name in packages)
+            raise AnsibleActionFail(f"{result.get('msg', '')}{hint if old else ''}")
 
     def _module(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = self._execute_module(

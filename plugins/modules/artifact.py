@@ -124,11 +124,15 @@ options:
         type: int
         default: 2
   packages:
-    description: Packages of the distribution the artifacts need; missing ones are installed with
-      M(fedlearn.infra.packages).
+    description: Packages of the distribution the artifacts need, as V(NAME) or V(NAME=VERSION); missing ones are
+      installed with M(fedlearn.infra.packages).
     type: list
     elements: str
     default: []
+  lock_timeout:
+    description: Seconds to wait for another run of apt or dpkg, where packages are missing.
+    type: int
+    default: 300
   root:
     description: Folder that holds the programs.
     type: path
@@ -214,16 +218,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._artifact import builders
 from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.store import ArtifactError, Store, fingerprint
-
-
-def missing_packages(module: AnsibleModule, packages: list) -> list:
-    """Those that dpkg doesn't know as installed."""
-    if not packages:
-        return []
-    query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *packages]
-    shown = module.run_command(query, expand_user_and_vars=False)[1]
-    installed = {line.split()[0] for line in shown.splitlines() if line.endswith(" installed")}
-    return [name for name in packages if name.split("=")[0] not in installed]
+from ansible_collections.fedlearn.infra.plugins.module_utils._packages import missing as missing_packages
 
 
 class Converger:

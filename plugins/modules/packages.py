@@ -148,6 +148,7 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._packages import QUIET, missing
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
 
 MARK = "# laid by fedlearn.infra.packages while it installs\n"
@@ -157,7 +158,6 @@ MINIMUM = {
     "value": {"type": "int", "required": True},
     "needed_by": {"type": "path"},
 }
-QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
 
 
 class During:
@@ -194,28 +194,6 @@ class During:
 
 
 NO_DAEMONS = During("/usr/sbin/policy-rc.d", f"#!/bin/sh\n{MARK}exit 101\n", 0o755)
-
-
-def installed(module: AnsibleModule, names: list[str]) -> dict[str, tuple[str, str]]:
-    """State and version of each package dpkg knows."""
-    query = ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status} ${Version}\\n", *names]
-    _code, output, _errors = module.run_command(query, environ_update=QUIET)
-    rows = [line.split(" ") for line in output.splitlines() if line.count(" ") == 2]
-    return {name: (state, version) for name, state, version in rows}
-
-
-def missing(module: AnsibleModule, wanted: list[str]) -> list[str]:
-    """Of the wanted packages those that aren't installed, or not in the version given."""
-    if not wanted:
-        return []
-    known = installed(module, [one.partition("=")[0] for one in wanted])
-    result = []
-    for one in wanted:
-        name, _equals, version = one.partition("=")
-        state, present = known.get(name, ("", ""))
-        if state != "installed" or (version and present != version):
-            result.append(one)
-    return result
 
 
 def install(module: AnsibleModule, names: list[str]) -> None:

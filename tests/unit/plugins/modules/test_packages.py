@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.fedlearn.infra.plugins.modules import packages
+from ansible_collections.fedlearn.infra.plugins.modules import artifact, packages
 
 SIMULATED = """\
 NOTE: This is only a simulation!
@@ -65,6 +68,41 @@ def test_nothing_is_installed_once_something_would_go(
     assert "apt would remove ntpsec, systemd-timesyncd for it" in json.loads(capsys.readouterr().out)["msg"]
     assert [argv[1] for argv in asked] == ["--simulate"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lacking"),
+    [
+        (["age", "nowhere"], ["nowhere"]),
+        (["age=1.1"], []),
+        (["age=1.2"], ["age=1.2"]),
+        (["half"], ["half"]),
+    ],
+)
+def test_another_version_than_the_one_that_is_pinned_is_missing_to_artifacts_too(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    wanted: list[str],
+    lacking: list[str],
+) -> None:
+    there = {"age": ("installed", "1.1"), "half": ("half-configured", "3")}
+
+    def query(_module: Any, argv: list[str], **_options: Any) -> tuple[int, str, str]:
+        form = next(one for one in argv if "${Package}" in one).rpartition("--showformat=")[2].replace("\\n", "\n")
+        rows = [
+            form.replace("${Package}", name).replace("${db:Status-Status}", state).replace("${Version}", version)
+            for name, (state, version) in there.items()
+            if name in argv
+        ]
+        return 0, "".join(rows), ""
+
+    monkeypatch.setattr(AnsibleModule, "run_command", query)
+    payload = base64.b64encode(zlib.compress(json.dumps({"artifacts": [], "absent": [], "spared": []}).encode()))
+    given = {"payload": payload.decode(), "packages": wanted, "root": str(tmp_path)}
+    with patch_module_args(given), pytest.raises(SystemExit):
+        artifact.main()
+    assert json.loads(capsys.readouterr().out).get("missing_packages", []) == lacking
 
 
 @pytest.mark.parametrize("before", [None, "the administrator's\n"])
