@@ -70,7 +70,7 @@ def _unfit(facts: Facts, anchors: Anchors, now: float) -> Iterator[str]:
     if facts.serial in anchors.revoked:
         yield f"it was withdrawn (serial number {facts.serial})"
     if now >= facts.not_after:
-        yield f"it has ended on {moment(facts.not_after)}"
+        yield f"it has ended on {moment(facts.not_after)}, and this host's clock says {moment(now)}"
     elif now < facts.not_before:
         yield f"it begins on {moment(facts.not_before)}, and this host's clock says {moment(now)}: set the clock"
 

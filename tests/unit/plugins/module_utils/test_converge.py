@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -74,8 +75,8 @@ class Host:
         key = proven_key(request, openssl.challenge("nonce", "store"), wanted)
         return self.authority.sign(wanted, key, datetime.now(UTC).replace(microsecond=0)).public_bytes(Encoding.PEM)
 
-    def install(self, certificate: bytes, wanted: Description = STORE) -> Outcome:
-        return converge.install(self.layout, wanted, self.anchors, certificate, time.time())
+    def install(self, certificate: bytes, wanted: Description = STORE, later: float = 0.0) -> Outcome:
+        return converge.install(self.layout, wanted, self.anchors, certificate, time.time() + later)
 
     def modes(self) -> dict[str, int]:
         return {path.name: stat.S_IMODE(path.stat().st_mode) for path in self.pki.iterdir()}
@@ -171,6 +172,17 @@ def test_one_that_was_withdrawn_is_renewed_and_another_ones_number_is_nothing(ho
     assert (asked.request is not None, asked.usable) == (True, False)
     host.install(host.sign(asked.request))
     assert not host.inspect().changed
+
+
+@pytest.mark.parametrize(("days", "told"), [(-1, "begins on"), (4000, "has ended on")])
+def test_a_clock_that_is_off_takes_none_and_says_what_it_reads(host: Host, days: int, told: str) -> None:
+    before = {path.name: path.read_bytes() for path in host.pki.iterdir()}
+    asked = host.inspect(later=days * 86400)
+    clock = rf"it {told} \S+, and this host's clock says \S+"
+    assert re.match(clock, asked.reasons[0])
+    with pytest.raises(RefusedError, match=rf"so nothing was put in place: {clock}"):
+        host.install(host.sign(asked.request), later=days * 86400)
+    assert {path.name: path.read_bytes() for path in host.pki.iterdir()} == before
 
 
 def test_one_that_is_to_be_kept_stays_whatever_is_described_while_it_is_valid(host: Host) -> None:
