@@ -107,9 +107,27 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         used = {name for item in present for name in _named(item)}
         looked_at = [each for name, each in authorities.items() if name in used or each.description.elsewhere]
         found = problems(looked_at, options["secrets"], lambda *wanted: self._secrets(*wanted, options, variables))
+        found = found or list(self._answers(present, authorities, options, variables))
+        found += _servers(authorities[item.authority] for item in present if item.authority)
         if found:
             raise AnsibleActionFail("\n".join(found))
         return {"changed": False, "certificates": {}}
+
+    def _answers(
+        self,
+        present: list[Description],
+        authorities: dict[str, Authority],
+        options: dict[str, Any],
+        variables: dict[str, Any],
+    ) -> Iterator[str]:
+        """What is wrong with answers to this host's requests that lie here."""
+        now = datetime.now(UTC)
+        for item in present:
+            if item.authority and authorities[item.authority].description.mode == "csr":
+                try:
+                    self._desk(item, authorities, options, variables).prove(item, authorities[item.authority], now)
+                except AuthorityError as error:
+                    yield str(error)
 
     def _converge(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         descriptions = list(describe_all(options["certificates"]))
@@ -333,6 +351,18 @@ def _asked(authority: AuthorityDescription) -> dict[str, Any]:
             )
         asked["server_ca"] = found.content.decode("ascii", "replace")
     return asked
+
+
+def _servers(authorities: Iterable[Authority]) -> list[str]:
+    """What is missing here that hosts need to ask ACME servers."""
+    found = []
+    asked = {each.description.name: each.description for each in authorities if each.description.mode == "acme"}
+    for authority in asked.values():
+        try:
+            _asked(authority)
+        except (AuthorityError, FileTroubleError) as error:
+            found.append(str(error))
+    return found
 
 
 def _revoked(

@@ -147,6 +147,12 @@ options:
           - Unless I(authorities[].mode=ownca), the file on the control node that holds its certificates.
           - The default is C(<state_directory>/public/<party>/<name>.pem).
         type: path
+      crl:
+        description:
+          - With an authority that signs elsewhere, the file on the control node with what it has withdrawn, in PEM. It
+            needs a list for each certificate of I(authorities[].ca), signed by that, and valid now.
+          - Hosts get it as C(crl.pem), where each CA that they trust there has a list.
+        type: path
       published:
         description:
           - With I(authorities[].mode=ownca), other files on the control node that may hold this CA's certificate.
@@ -205,6 +211,10 @@ options:
             description: The port to answer on. The server asks port 80; another one is for what leads there.
             type: int
             default: 80
+          inner_port:
+            description: On loopback, a port to answer on too. Then a proxy may have I(authorities[].acme.port), and
+              lead what is asked for below C(/.well-known/acme-challenge/) there.
+            type: int
           contact:
             description: Address of mail that the server may write to.
             type: str

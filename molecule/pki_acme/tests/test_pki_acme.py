@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ import pytest
 import yaml
 from cryptography import x509
 from role_host import RoleHost
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 PKI, ACME = "/etc/fedlearn/acme-one/pki", "/var/lib/fedlearn/acme-one/acme"
@@ -117,6 +122,84 @@ def test_the_timer_renews_what_is_due_and_nginx_loads_it_without_a_run(healed: R
         assert (role.play().changed, nginx.play().changed) == (0, 0)
     finally:
         nginx.play(nginx_sites=[{"name": "web", "federation": "acme-one", "state": "absent"}], nginx_remove_data=True)
+
+
+DOCUMENT = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: acme-one
+parties:
+  lab:
+    pki:
+      mode: acme
+      ca: pebble-root.pem
+      acme: {directory: 'https://acme.test:14000/dir', server_ca: pebble-server.pem}
+    hosts: {h1: {address: ADDRESS, public_name: front.lab.example}}
+stacks:
+  vision:
+    kind: dc_federated
+    server: {host: h1}
+    proxy: {host: h1, port: 8444}
+    workers: {hosts: [h1]}
+"""
+PROXY = "acme-one-vision-proxy"
+
+
+@pytest.fixture
+def told(healed: RoleHost, host: Any) -> Iterator[tuple[RoleHost, RoleHost]]:
+    """The roles pki and nginx, with what a document makes of them, on a host that has its name in the DNS."""
+    state = Path(os.environ["FEDLEARN_ROLE_STATE"])
+    (state / "federation.yml").write_text(DOCUMENT.replace("ADDRESS", healed.address))
+    given = variables.inventory(loading.load(str(state / "federation.yml"))).hosts["h1"]
+    record = json.dumps({"host": "front.lab.example.", "addresses": [healed.address]})
+    healed.sh(f"python3 -c {shlex.quote(ADD_RECORD)} {shlex.quote(record)}")
+    healed.secrets("ca_lab")
+    common = {"pki_state_directory": str(state)}
+    pki = RoleHost(host, "pki", {**common, **{name: given[name] for name in ("pki_certificates", "pki_authorities")}})
+    nginx = RoleHost(host, "nginx", {"nginx_sites": given["nginx_sites"]})
+    yield pki, nginx
+    gone = [{"name": one["name"], "federation": "acme-one", "state": "absent"} for one in given["nginx_sites"]]
+    assert nginx.play(nginx_sites=gone, nginx_remove_data=True).code == 0
+    gone = [{"name": one["name"], "federation": "acme-one", "state": "absent"} for one in given["pki_certificates"]]
+    assert pki.play(pki_certificates=gone).code == 0
+
+
+ADD_RECORD = """\
+import sys, urllib.request
+urllib.request.urlopen("http://127.0.0.1:8055/add-a", sys.argv[1].encode(), timeout=5)
+"""
+
+
+def shown(role: RoleHost) -> str:
+    """The serial number of what the proxy shows to who knows it by its name and trusts that server's CA."""
+    asked = f"-connect {role.address}:8444 -servername front.lab.example -verify_hostname front.lab.example"
+    trusted = "/etc/fedlearn/acme-one/pki/acme-one-vision-worker/ca.pem"
+    said = role.sh(f"openssl s_client {asked} -CAfile {trusted} -verify_return_error </dev/null 2>/dev/null")
+    return role.sh(f"openssl x509 -noout -serial <<'END'\n{said}\nEND\n").strip()
+
+
+def test_a_document_s_proxy_is_certified_by_names_and_nginx_leads_the_server_to_the_answer(
+    told: tuple[RoleHost, RoleHost],
+) -> None:
+    pki, nginx = told
+    first = pki.play()  # nobody has port 80 yet
+    assert (first.code, first.changed) == (0, 1), first.text
+    assert nginx.play().code == 0
+    before, process = shown(pki), nginx.sh("systemctl show -p MainPID nginx")
+    assert pki.play("--check").changed == 0
+    # from now on nginx has it
+    renewed = pki.play(pki_renew=True)
+    assert (renewed.code, renewed.changed) == (0, 1), renewed.text
+    log = nginx.sh("grep acme-challenge /var/log/nginx/fedlearn-acme-one-acme.access.log")
+    assert '"status":200' in log
+    assert nginx.play().changed == 1
+    after = shown(pki)
+    assert after != before
+    # as it would be in three months, without Ansible
+    pki.sh(f"echo RENEW_DAYS=91 >>{ACME}/{PROXY}/config; systemctl start {RENEWAL}.service")
+    assert shown(pki) not in (before, after)
+    assert nginx.sh("systemctl show -p MainPID nginx") == process
+    assert nginx.sh("ss -Hltn 'sport = :9080'") == ""  # nothing answers while nobody asks
 
 
 def test_names_with_a_star_are_proven_by_dns(healed: RoleHost) -> None:

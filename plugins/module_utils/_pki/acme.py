@@ -11,6 +11,7 @@ it keeps, and, for challenge http-01, what a server of ours shows while it asks.
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
 import json
 import os
@@ -45,7 +46,10 @@ _TURNS = 3  # servers forget what they gave out, and say so; some versions of de
 
 @dataclass(frozen=True)
 class Server:
-    """Whom to ask, and how to prove that a name is ours. ``server_ca`` (PEM) is whom its own certificate is of."""
+    """Whom to ask, and how to prove that a name is ours. ``server_ca`` (PEM) is whom its own certificate is of.
+
+    With ``inner_port`` a proxy may have ``port`` that leads there, to loopback.
+    """
 
     directory: str
     server_ca: str = ""
@@ -53,6 +57,7 @@ class Server:
     hook: str = ""
     address: str = ""
     port: int = 80
+    inner_port: int = 0
     contact: str = ""
 
 
@@ -135,7 +140,10 @@ def _configuration(place: str, description: Description, server: Server) -> dict
     }
     config = "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items() if value)
     names = " ".join(description.dns_names)
-    http = {"address": server.address, "port": server.port} if server.challenge == "http-01" else {}
+    http: dict[str, str | int] = {}
+    if server.challenge == "http-01":
+        inner = {"inner_port": server.inner_port} if server.inner_port else {}
+        http = {"address": server.address, "port": server.port, **inner}
     return {
         "config": config.encode(),
         "domains.txt": f"{names} > {description.name}\n".encode("ascii"),
@@ -211,11 +219,25 @@ def _answering(place: str) -> Iterator[None]:
         yield
         return
     everywhere = "::" if socket.has_dualstack_ipv6() else ""
-    where = (settings["address"] or everywhere, settings["port"])
+    inner = settings.get("inner_port")
+    with contextlib.ExitStack() as answering:
+        if inner:
+            answering.enter_context(_showing(place, "127.0.0.1", inner))
+        try:
+            answering.enter_context(_showing(place, settings["address"] or everywhere, settings["port"]))
+        except OSError as error:
+            if not inner or error.errno != errno.EADDRINUSE:  # else a proxy has it, which leads to the other
+                raise
+        yield
+
+
+@contextlib.contextmanager
+def _showing(place: str, address: str, port: int) -> Iterator[None]:
+    """Answer on one address and port."""
     try:
-        server = _Answers(where, os.path.join(place, "challenges"))
+        server = _Answers((address, port), os.path.join(place, "challenges"))
     except OSError as error:
-        raise OSError(error.errno, error.strerror, f"port {settings['port']}") from None
+        raise OSError(error.errno, error.strerror, f"port {port}") from None
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

@@ -20,7 +20,7 @@ DNS_NAME = re.compile(
 COMMON_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._@:-]{0,62}[A-Za-z0-9])?")
 KEY_TYPE = re.compile(r"ec-p256|ec-p384|rsa-([0-9]{3,5})")
 RSA_BITS = (3072, 8192)
-HOST_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._@+-]+){2,}")
+HOST_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._@+-]+){2,}")
 SERIAL = re.compile(r"[0-9A-Fa-f]{1,40}")
 USAGES = ("server", "client")
 FORMATS = ("pem", "pkcs12")
@@ -41,6 +41,7 @@ ACME_OPTIONS: dict[str, dict[str, Any]] = {
     "hook": {"type": "path"},
     "address": {"type": "str"},
     "port": {"type": "int", "default": 80},
+    "inner_port": {"type": "int"},
     "contact": {"type": "str"},
 }
 AUTHORITY_OPTIONS: dict[str, dict[str, Any]] = {
@@ -50,6 +51,7 @@ AUTHORITY_OPTIONS: dict[str, dict[str, Any]] = {
     "common_name": {"type": "str"},
     "lifetime_days": {"type": "int", "default": 3650},
     "ca": {"type": "path"},
+    "crl": {"type": "path"},
     "published": {"type": "list", "elements": "path", "default": []},
     "permitted_names": {"type": "list", "elements": "str", "default": []},
     "permitted_networks": {"type": "list", "elements": "str", "default": []},
@@ -108,7 +110,8 @@ class Description:
 class AuthorityDescription:
     """One CA.
 
-    ``ca`` is a file on the control node that holds the certificates of one whose key lies elsewhere. ``published`` are
+    ``ca`` is a file on the control node that holds the certificates of one whose key lies elsewhere, ``crl`` one that
+    holds what these have withdrawn. ``published`` are
     other files there that may hold this CA's own: where one does, it was made already. ``permitted_names`` and
     ``permitted_networks`` are all that its certificate lets it certify; without any of a kind it may certify all.
     ``revoked`` are serial numbers of what it is to withdraw whatever else is known of that. ``acme`` is how one of mode
@@ -121,6 +124,7 @@ class AuthorityDescription:
     common_name: str
     lifetime_days: int = 3650
     ca: str | None = field(default=None)
+    crl: str | None = field(default=None)
     published: tuple[str, ...] = ()
     permitted_names: tuple[str, ...] = ()
     permitted_networks: tuple[str, ...] = ()
@@ -205,6 +209,10 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
         common_name = _common_name(common_name, where)
     elif options.get("ca") and not options["ca"].startswith("/"):
         raise DescriptionError("{}: ca {!r} has to be an absolute path".format(where, shorten(options["ca"])))
+    if options.get("crl") and mode not in ("external", "csr", "provided"):
+        raise DescriptionError(
+            f"{where}: crl is of who has its own key elsewhere and lets clients in, not of mode {mode}"
+        )
     return AuthorityDescription(
         name=name,
         party=party,
@@ -212,6 +220,7 @@ def describe_authority(options: Mapping[str, Any]) -> AuthorityDescription:
         common_name=common_name,
         lifetime_days=_days(options["lifetime_days"], where),
         ca=options.get("ca"),
+        crl=options.get("crl"),
         published=tuple(options.get("published") or ()),
         permitted_names=tuple(_dns_name(each, where) for each in options.get("permitted_names") or ()),
         permitted_networks=tuple(_network(each, where) for each in options.get("permitted_networks") or ()),

@@ -66,13 +66,27 @@ def serving_names(
 
 
 def party_authority(federation: Federation, party: Party) -> Authority:
-    """The party's own CA; of an external party the one it gave us the certificate of."""
-    return _authority(federation, party, party.name, "external" if party.external else party.pki_mode)
+    """The party's own CA; of an external party the one it gave us the certificate of.
+
+    Where it has an ACME server, that one certifies no more than what ``front_authority`` is for.
+    """
+    mode = "ownca" if party.pki_mode == "acme" else party.pki_mode
+    return _authority(federation, party, party.name, "external" if party.external else mode)
+
+
+def front_authority(federation: Federation, party: Party) -> Authority:
+    """Whose certificates everybody is shown: the ACME server's where the party has one, else the party's own CA.
+
+    No party is called so, since names have no underscore.
+    """
+    if party.pki_mode != "acme":
+        return party_authority(federation, party)
+    return _authority(federation, party, f"{party.name}_public", "acme")
 
 
 def has_list(*authorities: Authority) -> bool:
     """Whether what trusts just these gets a list of what they withdrew; each has to have one."""
-    return all(authority.mode == "ownca" for authority in authorities)
+    return all(authority.mode == "ownca" or authority.crl is not None for authority in authorities)
 
 
 def store_authority(federation: Federation, party: Party, stack: str) -> Authority:
@@ -84,8 +98,9 @@ def store_authority(federation: Federation, party: Party, stack: str) -> Authori
 
 
 def _authority(federation: Federation, party: Party, name: str, mode: str) -> Authority:
-    ca = party.pki.get("ca") if mode in ("csr", "provided") else party.ca
-    return Authority(name, party.name, mode, _title(f"{federation.name} {name} CA"), ca)
+    ca = party.pki.get("ca") if mode in ("csr", "provided", "acme") else party.ca
+    crl = party.pki.get("crl") if mode in ("csr", "provided") else None
+    return Authority(name, party.name, mode, _title(f"{federation.name} {name} CA"), ca, crl)
 
 
 def _title(text: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import network
+from . import acme, network
 from .model import Component, Endpoint, Federation, Flow, Host
 
 EVERYBODY = ("0.0.0.0/0", "::/0")
@@ -34,6 +34,8 @@ class Guard:
                 if component.state == "present":
                     self._listening[component.host] += [(component, each) for each in component.endpoints]
             self._add(expansion.flows)
+        for component, _site in acme.sites(self.federation, self.federation.expansions.values()):
+            self._listening[component.host] += [(component, each) for each in component.endpoints]
 
     def _add(self, flows: Iterable[Flow]) -> None:
         for flow in flows:

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...module_utils._pki.description import SERIAL
+from . import acme
 from .certificates import LIFETIME_DAYS
 from .kinds import Kind, kinds
 from .model import Path
@@ -97,12 +98,27 @@ _HOST_FILE = Text(
     pattern_name="an absolute path on the host of letters, digits and ._@+/-, with {name} and {host} where they differ",
 )
 _PKI_KEYS = {
-    "ca": ("csr", "provided"),
+    "ca": ("csr", "provided", "acme"),
+    "crl": ("csr", "provided"),
     "certificate_file": ("provided",),
     "key_file": ("provided",),
-    "permitted": ("ownca",),
-    "revoked": ("ownca",),
+    "acme": ("acme",),
+    "permitted": ("ownca", "acme"),
+    "revoked": ("ownca", "acme"),
 }
+_NEEDED = {
+    "provided": {"certificate_file": "where they lie on the hosts", "key_file": "where they lie on the hosts"},
+    "acme": {"acme": "which server is asked, acme: {directory: URL}"},
+}
+_ACME = Section(
+    {
+        **acme.keys(Text(format="path")),
+        "inner_port": Key(
+            PORT, "On loopback, where hosts answer for http-01 while nginx has port 80 and leads there.", default=9080
+        ),
+    },
+    rules=(acme.HOOK,),
+)
 _PERMITTED = Section(
     {
         "names": Key(
@@ -122,28 +138,29 @@ _PERMITTED = Section(
 )
 
 
+def _words(modes: Sequence[str]) -> str:
+    return " and ".join(part for part in (", ".join(modes[:-1]), modes[-1]) if part)
+
+
 def _as_its_mode_says(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """Who signs elsewhere is known by a CA; where certificates are provided, by paths."""
+    """Who signs elsewhere is known by a CA; where certificates are provided, by paths; an ACME server by its URL."""
     mode = values["mode"]
-    if mode == "acme":
-        message = (
-            "is for the role pki alone, since components are known by addresses too; there are ownca, csr and provided"
-        )
-        return [(("mode",), message)]
     wrong: list[tuple[Path, str]] = [
-        ((key,), f"is for mode {' and '.join(modes)}, not {mode}")
+        ((key,), f"is for mode {_words(modes)}, not {mode}")
         for key, modes in _PKI_KEYS.items()
         if key in values and mode not in modes
     ]
-    missing = [key for key in ("certificate_file", "key_file") if mode == "provided" and key not in values]
-    return wrong + [(("mode",), f"the key '{key}' is missing: where they lie on the hosts") for key in missing]
+    needed = _NEEDED.get(mode, {}).items()
+    return wrong + [(("mode",), f"the key '{key}' is missing: {why}") for key, why in needed if key not in values]
 
 
 PKI = Section(
     {
         "mode": Key(
             Choice(("ownca", "csr", "provided", "acme")),
-            "Who signs: a CA of our own, whoever gets the requests, nobody (they are provided), or an ACME server.",
+            "Who signs: a CA of our own, whoever gets the requests, or nobody (they are provided). With acme a server "
+            "does for what nginx shows to everybody (dc_federated's proxy; DPSA's two sides with "
+            "`certificates: public`), and a CA of our own for all else, since no such server certifies addresses.",
             default="ownca",
         ),
         "lifetime_days": Key(
@@ -151,9 +168,16 @@ PKI = Section(
         ),
         "ca": Key(
             Text(format="path"),
-            "Where others sign (csr, provided): the file beside the document with their CA's certificates; without it "
-            "public/<party>/<party>.pem of the state folder.",
+            "Where others sign (csr, provided, acme): the file beside the document with their CA's certificates; "
+            "without it public/<party>/<party>.pem of the state folder, with acme public/<party>/<party>_public.pem.",
             example="files/lab-ca.pem",
+        ),
+        "crl": Key(
+            Text(format="path"),
+            "The file beside the document with what that CA has withdrawn, a list (CRL) for each of its certificates, "
+            "laid there anew before the former one ends. Then nginx and PostgreSQL refuse who is on it, and everybody "
+            "once it has ended: `status` tells its days.",
+            example="files/lab-ca.crl.pem",
         ),
         "certificate_file": Key(
             _HOST_FILE,
@@ -162,6 +186,11 @@ PKI = Section(
             example="/etc/ssl/fedlearn/{name}.pem",
         ),
         "key_file": Key(_HOST_FILE, "With provided: where their keys lie.", example="/etc/ssl/fedlearn/{name}.key"),
+        "acme": Key(
+            _ACME,
+            "How the server is asked; to name one is to accept its terms.",
+            example={"directory": "https://acme-v02.api.letsencrypt.org/directory", "contact": "ops@lab.example"},
+        ),
         "permitted": Key(
             _PERMITTED,
             "All that the CA may certify, by its own certificate: who got hold of its key could pass for nobody else. "

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .._roles.catalogue import SHARED
-from . import certificates, document, formats, network, stages
+from . import acme, certificates, document, formats, network, stages
 from .grammar import VIEWPOINT, document_section
 from .hosts import Hosts, known_names
 from .kinds import kinds
@@ -109,12 +109,13 @@ class _Loader:
         self._look_at_firewalls(federation)
         self._look_at_permitted(federation, expansions)
         self._names_meet(federation, expansions)
-        self._components_meet({**expansions, **self.wrong})
+        proofs = [component for component, _site in acme.sites(federation, expansions.values())]
+        self._components_meet({**expansions, **self.wrong, "": Expansion(components=tuple(proofs))})
         return dataclasses.replace(federation, expansions=expansions)
 
     def _look_at_firewalls(self, federation: Federation) -> None:
         """Note who is said to come from somewhere and is nobody."""
-        known = {"clients", *federation.parties}
+        known = {"clients", acme.SERVER, *federation.parties}
         known |= {host for party in federation.parties.values() for host in party.hosts}
         for party in federation.parties.values():
             for name in party.firewall.get("sources", {}):

@@ -254,7 +254,8 @@ class Component:
 class Authority:
     """A CA of a party. Beside the party's own there is one for each service that trusts every certificate of its CA.
 
-    Of a CA that others run (mode ``external``) ``ca`` is the file beside the document with its certificate.
+    Of a CA that others run ``ca`` is the file beside the document with its certificate, ``crl`` the one with what it
+    has withdrawn.
     """
 
     name: str
@@ -262,6 +263,7 @@ class Authority:
     mode: str
     common_name: str
     ca: str | None = None
+    crl: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +310,15 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """Names that a host proves to an ACME server to be its own, and the address that they lead to."""
+
+    host: str
+    address: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Flow:
     """A connection the federation needs. ``port`` None is the destination's ephemeral range.
 
@@ -350,14 +361,16 @@ class Expansion:
     round, whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end
     with. ``flows``: whom firewalls of its hosts let in; ``fetched``: what hosts and the control node get from outside.
     ``open_files``: host name -> how many a process there must be allowed, 0 where nothing of the stack needs them
-    any more. ``max_skew_ms``: how far the clocks of its hosts may be off, where the system minds. ``real`` is False
-    where doubles stand in for the system's programs: a round of theirs never counts as passed.
+    any more. ``proofs``: of hosts whose certificates an ACME server signs. ``max_skew_ms``: how far the clocks of its
+    hosts may be off, where the system minds. ``real`` is False where doubles stand in for the system's programs: a
+    round of theirs never counts as passed.
     """
 
     components: tuple[Component, ...] = ()
     authorities: tuple[Authority, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    proofs: tuple[Proof, ...] = ()
     flows: tuple[Flow, ...] = ()
     fetched: tuple[Flow, ...] = ()
     variables: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)

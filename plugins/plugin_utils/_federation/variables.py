@@ -20,7 +20,7 @@ from typing import Any
 
 from .._pki.names import public_path, secret_name
 from .._roles.catalogue import INFRASTRUCTURE, SHARED
-from . import certificates, network
+from . import acme, certificates, network
 from .firewall import Guard
 from .kinds import kinds
 from .loading import group_name
@@ -122,6 +122,8 @@ class _Inventory:
             self._gather(self.federation.stacks[name], expansion)
         for host in self.federation.own_hosts():
             self._gather_clock(host)
+        for component, site in acme.sites(self.federation, self.federation.expansions.values()):
+            self._gather_site(component, site)
         self._gather_firewalls()
         self.entries = {name: self._authority(authority) for name, authority in self.authorities.items()}
         self._everybody()
@@ -204,6 +206,14 @@ class _Inventory:
         else:
             instance["state"] = "absent"
         part.instances["time_sync_instances"].append(instance)
+
+    def _gather_site(self, component: Component, site: dict[str, Any]) -> None:
+        """A site that is no stack's."""
+        part = self.parts.get(component.host)
+        if part is not None:
+            part.roles.add(component.role)
+            part.sites.append(component.name)
+            part.instances["nginx_sites"].append(site)
 
     def _gather_firewalls(self) -> None:
         """What the party says of its hosts' firewalls, and what the flows are to them."""
@@ -326,7 +336,14 @@ class _Inventory:
             entry["mode"] = "external"
         if authority.ca:
             entry["ca"] = posixpath.join(self.federation.directory, authority.ca)
+        if authority.crl:
+            entry["crl"] = posixpath.join(self.federation.directory, authority.crl)
         party = self.federation.parties[authority.party]
+        if entry["mode"] == "acme":
+            asked = dict(party.pki["acme"])
+            if "server_ca" in asked:
+                asked["server_ca"] = posixpath.join(self.federation.directory, asked["server_ca"])
+            entry["acme"] = asked
         if entry["mode"] == "ownca" and authority.name == party.name and "permitted" in party.pki:
             entry |= {f"permitted_{kind}": list(values) for kind, values in party.pki["permitted"].items()}
         if entry["mode"] == "ownca":  # made already, where its certificate lies beside a document and its key elsewhere

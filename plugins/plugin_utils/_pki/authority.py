@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -163,7 +163,8 @@ class Authority:
         certificates = self._certificates(self._content())
         bundle = "".join(pem(item) for item in certificates)
         if self.description.elsewhere:
-            return Trust(None, bundle, max(int(each.not_valid_after_utc.timestamp()) for each in certificates))
+            last = max(int(each.not_valid_after_utc.timestamp()) for each in certificates)
+            return Trust(None, bundle, last, self._their_lists(certificates) if self.description.crl else "")
         crl = self._crl(certificates)
         self._check_permitted(certificates[-1])
         if len(certificates) == 1:
@@ -202,6 +203,10 @@ class Authority:
                 key = self._open_key()
                 certificates = self._certificates(self._content())
                 certificate = self._certificate_of(key, certificates)
+                if _has_ended(certificate) and os.path.lexists(self.next_key_path):
+                    # its change has begun, and there is nothing that it could sign meanwhile
+                    key = self._open_key(self.next_key_path)
+                    certificate = self._certificate_of(key, certificates)
             self._check_permitted(certificates[-1])
             self._signer = key, certificate
         return self._signer
@@ -280,6 +285,40 @@ class Authority:
             found += pem(its)
         return found
 
+    def prove_lists(self) -> None:
+        """AuthorityError unless the file of what an authority elsewhere withdraws is fit to be relied on now."""
+        if self.description.elsewhere and self.description.crl:
+            self._their_lists(self._certificates(self._content()))
+
+    def _their_lists(self, certificates: Iterable[x509.Certificate]) -> str:
+        """Their lists, one of each of these, as others than we signed them."""
+        path, now = self.description.crl or "", datetime.now(UTC)
+        where, way_out = f"{self.where}: {path}", "ask the party for one that is right"
+        found = files.read(path, 1 << 24)
+        if found is None:
+            raise AuthorityError(f"{where} is missing: ask the party for its list of withdrawn certificates")
+        lists = revocation.read(found.content)
+        if not lists:
+            raise AuthorityError(f"{where} holds no list of withdrawn certificates in PEM form: {way_out}")
+        foreign = [each for each in lists if not any(revocation.of_issuer([each], one) for one in certificates)]
+        if foreign:
+            said = foreign[0].issuer.rfc4514_string() or "nobody"
+            raise AuthorityError(
+                f"{where}: the list of {said} is signed by none of the certificates in "
+                f"{self.certificate_path}: {way_out}"
+            )
+        for certificate in certificates:
+            its = revocation.of_issuer(lists, certificate)
+            subject = certificate.subject.rfc4514_string()
+            if its is None:
+                raise AuthorityError(
+                    f"{where} has no list of {subject}, and who reads lists refuses all of a CA without one: {way_out}"
+                )
+            wrong = revocation.trouble(its, now)
+            if wrong:
+                raise AuthorityError(f"{where}: the list of {subject} {wrong}")
+        return "".join(pem(each) for each in lists)
+
     def _lists(self) -> list[x509.CertificateRevocationList]:
         found = files.read(self.crl_path, 1 << 24)
         return revocation.read(found.content) if found else []
@@ -288,9 +327,10 @@ class Authority:
         """Whether its certificates don't have a list each, that says the same as the register."""
         revoked, lists = self.register.revoked(), self._lists()
         certificates = self._certificates(self._content())
-        if len(lists) != len(certificates):
+        current = [each for each in certificates if not _has_ended(each)]
+        if len(lists) < len(current) or len(lists) > len(certificates):
             return True
-        return not all(revocation.says(revocation.of_issuer(lists, each), revoked) for each in certificates)
+        return not all(revocation.says(revocation.of_issuer(lists, each), revoked) for each in current)
 
     def _settle_lists(self, now: datetime) -> None:
         """Sign a list for each of its certificates that it has the key of; with the lock held."""
@@ -302,7 +342,7 @@ class Authority:
         for certificate in self._certificates(self._content()):
             key = keys.get(encoded(certificate.public_key()))
             kept = revocation.of_issuer(former, certificate)
-            if key is not None:
+            if key is not None and not _has_ended(certificate):
                 made.append(revocation.make(key, certificate, revoked, now))
             elif kept is not None:
                 made.append(kept)
@@ -322,6 +362,18 @@ class Authority:
                 f"{self.where}: its certificate in {self.certificate_path} says otherwise than permitted_names and "
                 "permitted_networks what it may certify, and keeps what it was made with: change the CA"
             )
+
+    def signs(self, certificate: x509.Certificate, between: Iterable[x509.Certificate]) -> bool:
+        """Whether a chain leads from a certificate, by some of those between, to one of the authority's."""
+        waiting, left = [certificate], list(between)
+        roots = self._certificates(self._content())
+        while waiting:
+            found = waiting.pop()
+            if any(_signed(found, root) for root in roots):
+                return True
+            waiting += [each for each in left if _signed(found, each)]
+            left = [each for each in left if each not in waiting]
+        return False
 
     def prove(self) -> None:
         """AuthorityError unless it could sign now, or be made now; changes nothing."""
@@ -424,3 +476,15 @@ class Authority:
             f"{self.where}: {self.key_path} belongs to none of the certificates in "
             f"{self.certificate_path}: restore the one that fits"
         )
+
+
+def _has_ended(certificate: x509.Certificate) -> bool:
+    return certificate.not_valid_after_utc <= datetime.now(UTC)
+
+
+def _signed(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True

@@ -56,6 +56,13 @@ class ChangingAuthority(Authority):
         before = STEPS[STEPS.index(step) - 1]
         return self.phase == before
 
+    def prove(self) -> None:
+        """AuthorityError unless its key opens: one that has ended is changed for that very reason."""
+        if self.exists():
+            self.signer()
+        else:
+            self._passphrase()
+
     def _check_permitted(self, certificate: x509.Certificate) -> None:
         """What it was made with doesn't bind who is to follow it."""
 

@@ -11,16 +11,18 @@ after it what leads to its CA. What a host sends is believed only as far as it s
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import Description
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import (
     REQUEST_LIMIT,
     UNREADABLE_REQUEST,
@@ -72,6 +74,26 @@ class Desk:
             return Waiting(path, answer, laid, due=True)
         return found.content
 
+    def prove(self, description: Description, authority: Authority, now: datetime) -> None:
+        """AuthorityError when an answer lies there that no host could take: told before any is touched."""
+        path, answer = self._paths(description)
+        there, found = files.read(path), files.read(answer)
+        if there is None or found is None:
+            return
+        try:
+            request = read_request(description, there.content.decode("ascii", "replace"))
+        except AuthorityError:
+            return  # what is described has changed since: the host asks for another one
+        certificate = self._answered(description, request, found.content, answer)
+        where = f"certificate {description.name}: {answer}"
+        for wrong in _wrong(description, certificate, now):
+            raise AuthorityError(f"{where}: {wrong}: have the request beside it signed again")
+        if not authority.signs(certificate, x509.load_pem_x509_certificates(found.content)[1:]):
+            raise AuthorityError(
+                f"{where} doesn't lead to the CA in {authority.certificate_path}: put what leads there after it, or "
+                "have the request beside it signed again"
+            )
+
     def told(self, description: Description) -> str:
         """What a run without a request can say: what waits here to be signed; nothing when an answer is there."""
         path, answer = self._paths(description)
@@ -112,6 +134,37 @@ class Desk:
         if not fits:
             raise AuthorityError(f"{where} was signed for another key than that of the request beside it")
         return certificate
+
+
+def _wrong(description: Description, certificate: x509.Certificate, now: datetime) -> Iterator[str]:
+    """What of an answer isn't as described; one may say more, and a wildcard covers."""
+    if certificate.not_valid_after_utc <= now:
+        yield f"it has ended on {certificate.not_valid_after_utc:%Y-%m-%d}"
+    names, usages = _certified(certificate)
+    lacking = [
+        each for each in description.dns_names if each not in names and f"*.{each.partition('.')[2]}" not in names
+    ]
+    lacking += [each for each in description.addresses if each not in names]
+    if lacking:
+        yield f"it lacks {', '.join(lacking)} (has {', '.join(names) or 'none'})"
+    missing = [usage for usage in description.usages if _USAGES[usage] not in usages]
+    if missing:
+        yield f"it isn't for the usage {' and '.join(missing)}"
+    known = [str(each.value) for each in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if "client" in description.usages and known != [description.common_name]:
+        yield f"its common name is {', '.join(known) or 'none'}, to be {description.common_name}"
+
+
+def _certified(certificate: x509.Certificate) -> tuple[list[str], list[x509.ObjectIdentifier]]:
+    """Names and addresses of a certificate, and its usages."""
+    names: list[str] = []
+    usages: list[x509.ObjectIdentifier] = []
+    for extension in certificate.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            names = [str(each.value) for each in extension.value if isinstance(each, (x509.DNSName, x509.IPAddress))]
+        elif isinstance(extension.value, x509.ExtendedKeyUsage):
+            usages = list(extension.value)
+    return names, usages
 
 
 def read_request(description: Description, pem: object) -> x509.CertificateSigningRequest:

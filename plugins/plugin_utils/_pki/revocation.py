@@ -73,6 +73,16 @@ def of_issuer(
     return None
 
 
+def trouble(found: x509.CertificateRevocationList, now: datetime) -> str:
+    """In words, why nobody relies on a list now; empty when that is wrong with none of it."""
+    begins, ends = found.last_update_utc, found.next_update_utc
+    if ends is not None and ends <= now:
+        return f"has ended on {ends:%Y-%m-%d}, and who reads it lets nobody in any more: ask the party for the next one"
+    if now < begins:
+        return f"begins on {begins:%Y-%m-%d %H:%M} UTC, and this control node's clock says {now:%Y-%m-%d %H:%M}"
+    return ""
+
+
 def says(found: x509.CertificateRevocationList | None, revoked: Iterable[Issued]) -> bool:
     """Whether a list names these, and no others."""
     return found is not None and {each.serial_number for each in found} == {int(each.serial, 16) for each in revoked}

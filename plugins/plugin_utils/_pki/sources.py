@@ -27,6 +27,7 @@ def problems(authorities: Iterable[Authority], secrets: Mapping[str, Iterable[st
     for authority in authorities:
         external = authority.description.elsewhere
         told = _trouble(authority.prove_trust if external else authority.exists, authority.where)
+        told = told or _trouble(authority.prove_lists, authority.where)
         found += told
         if not (told or external):
             own.append(authority)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...module_utils._pki import description
+from .._federation import acme
 from .._federation.model import MAX_CERTIFICATE_NAME, Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Text
 from .checking import check_value, without_nulls
@@ -29,7 +30,6 @@ _KEY_TYPE = Text(
     pattern=description.KEY_TYPE.pattern,
     pattern_name="a type of key: ec-p256, ec-p384, rsa-3072, rsa-4096",
 )
-_HOST_PATH = Text(pattern=description.HOST_PATH.pattern, pattern_name="an absolute path of letters, digits and ._@+/-")
 _SERIAL = Text(
     pattern=description.SERIAL.pattern, pattern_name="a serial number as `openssl x509 -noout -serial` prints it"
 )
@@ -89,53 +89,26 @@ CERTIFICATE = Section(
             Items(_NAME), "Authorities whose certificates make up C(ca.pem); empty: the signing one.", default=[]
         ),
         "certificate_file": Key(
-            _HOST_PATH,
+            acme.HOST_PATH,
             "Of a V(provided) authority: the file on the host that holds it, and after it what leads to its CA.",
         ),
-        "key_file": Key(_HOST_PATH, "The file on the host that holds its key, not encrypted."),
+        "key_file": Key(acme.HOST_PATH, "The file on the host that holds its key, not encrypted."),
     },
     rules=(Rule("A present certificate is described whole.", _complete),),
 )
 
 _ACME = Section(
     {
-        "directory": Key(
-            Text(pattern=description.URL.pattern, pattern_name="a URL of https"),
-            "The server's directory.",
-            required=True,
-            example="https://acme.lab.example/directory",
-        ),
-        "server_ca": Key(
-            Text(),
-            "File on the control node, as absolute path, with the CA of the server's own certificate, where hosts "
-            "don't trust that anyway.",
-        ),
-        "challenge": Key(
-            Choice(description.CHALLENGES),
-            "How the host proves that a name is its: it answers by HTTP, or O(hook) changes the DNS.",
-            default="http-01",
-        ),
-        "hook": Key(
-            _HOST_PATH,
-            "Program on the host that dehydrated calls with C(deploy_challenge) and C(clean_challenge), the name, a "
-            "token, and the TXT record's value.",
-        ),
+        **acme.keys(Text()),
         "address": Key(Text(format="address"), "Where the host answers; default: on all addresses."),
         "port": Key(PORT, "The port it answers on while it asks; the server comes to 80.", default=80),
-        "contact": Key(
-            Text(pattern=description.CONTACT.pattern, pattern_name="an address of mail"), "Whom the server writes to."
+        "inner_port": Key(
+            PORT,
+            "On loopback, a port to answer on too: then a proxy may have O(port), and lead what is asked for below "
+            "C(/.well-known/acme-challenge/) there.",
         ),
     },
-    rules=(
-        Rule(
-            "A hook is for dns-01.",
-            lambda values: (
-                [(("hook",), "is the program that changes the DNS for challenge dns-01: they are given together")]
-                if (values["challenge"] == "dns-01") != ("hook" in values)
-                else []
-            ),
-        ),
-    ),
+    rules=(acme.HOOK,),
 )
 
 
@@ -162,6 +135,11 @@ AUTHORITY = Section(
             Text(),
             "Unless V(ownca), the file on the control node that holds its certificates, as absolute path; otherwise "
             "C(public/<party>/<name>.pem).",
+        ),
+        "crl": Key(
+            Text(),
+            "With V(csr), V(provided) and V(external), the file on the control node, as absolute path, with what it "
+            "has withdrawn: a list (CRL) for each certificate of O(ca), which hosts get as C(crl.pem).",
         ),
         "published": Key(
             Items(Text()),

@@ -241,6 +241,30 @@ def test_a_port_that_is_taken_is_named(host: Host) -> None:
     assert host.calls == []
 
 
+def test_with_a_port_inside_another_program_may_have_the_one_outside_and_lead_there(host: Host) -> None:
+    inner, host.port = host.port, host.port + 1  # the fake asks inside, where a proxy would lead it
+    host.server = replace(host.server, port=host.port, inner_port=inner)
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", host.port))
+        proxy.listen()
+        assert host.obtain().action == "issued"
+    assert not host.obtain().changed
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", inner))
+        other.listen()
+        with pytest.raises(RefusedError, match=rf"Address already in use .*\(port {inner}\)"):
+            host.obtain(renew=True)
+
+
+def test_with_a_port_inside_it_answers_outside_too_while_nobody_has_that(host: Host) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        inner = free.getsockname()[1]
+    host.server = replace(host.server, inner_port=inner)
+    assert host.obtain().action == "issued"  # the fake asks outside
+
+
 @pytest.mark.parametrize(
     "path", ["/", "/.well-known/acme-challenge/", "/.well-known/acme-challenge/../config", "/config", "/x?y"]
 )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ... import network
+from ... import acme, network
 from ...model import Expansion, Federation, Stack
 from ...nodes import Report
 from . import parts
@@ -55,12 +55,15 @@ def _expansion(topology: Topology) -> Expansion:
     roster, removed = deployed.roster(), parts.removal(topology)
     roster.take(removed)
     verify, transient = parts.verify_round(topology)
+    proofs = (topology.proof,) if topology.by_acme else ()
     return Expansion(
         components=(*roster.components, *removed.components),
         authorities=tuple(parts.authorities(topology)),
         certificates=(*parts.certificates_of(topology), *removed.certificates),
         secrets=(topology.administrator(),),
-        flows=tuple(parts.flows(topology)),
+        proofs=proofs,
+        flows=(*parts.flows(topology), *acme.flows(topology.federation, proofs)),
+        fetched=tuple(acme.requests(topology.federation, proofs)),
         variables=roster.variables,
         verify=verify,
         transient=transient,

@@ -200,9 +200,11 @@ def verify_round(topology: Topology) -> tuple[dict[str, RoundPart], tuple[Compon
 
 
 def authorities(topology: Topology) -> Iterator[Authority]:
-    """The CA of the server's party; workers trust it, and show no certificate."""
+    """The CA of the server's party, and who else signs what workers are shown; they show no certificate."""
     if topology.stack.tls:
         yield topology.authority
+    if topology.by_acme:
+        yield topology.entrance_authority
 
 
 def certificates_of(topology: Topology) -> Iterator[Certificate]:
@@ -216,10 +218,16 @@ def certificates_of(topology: Topology) -> Iterator[Certificate]:
         name, host = topology.certificate(role), topology.federation.host(placement.hosts[0])
         names, addresses = certificates.serving_names(placement, host, address, name)
         names = tuple(dict.fromkeys((*names, *placement.options.get("server_names", ()))))
-        common = certificates.common_name(name, host.name)
-        yield Certificate(name, host.name, topology.authority.name, common, names, addresses)
+        common, signer, trust = (
+            certificates.common_name(name, host.name),
+            topology.authority.name,
+            topology.authority.name,
+        )
+        if role == "proxy" and topology.by_acme:
+            names, addresses, signer = topology.proof.names, (), topology.entrance_authority.name
+        yield Certificate(name, host.name, signer, common, names, addresses, trust=(trust,))
     for host_name in topology.workers.hosts:
-        yield certificates.trusted(topology.certificate("worker"), host_name, topology.authority.name)
+        yield certificates.trusted(topology.certificate("worker"), host_name, topology.entrance_authority.name)
 
 
 def flows(topology: Topology) -> Iterator[Flow]:

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from ... import certificates, network
+from ... import acme, certificates, network
 from ...expanding import endpoint, instance_name, own_address
-from ...model import Authority, Endpoint, Federation, Party, Placement, Secret, Stack
+from ...model import Authority, Endpoint, Federation, Party, Placement, Proof, Secret, Stack
 from ...nodes import Report
 from ...schema import complete
 from ...unknown import UNKNOWN, attempt
@@ -97,7 +97,7 @@ class Topology:
         """Where a host's workers connect: another party's to what is public."""
         found = self.proxy_endpoint(shift) if self.proxy.hosts else self.server_endpoint(shift)
         ours = self.federation.host(worker).party == self.party.name
-        return network.parse_url(found.internal if ours else found.public)
+        return network.parse_url(found.internal if ours and not self.by_acme else found.public)
 
     # ... names
 
@@ -110,6 +110,23 @@ class Topology:
     @cached_property
     def authority(self) -> Authority:
         return certificates.party_authority(self.federation, self.party)
+
+    @cached_property
+    def by_acme(self) -> bool:
+        """Whether an ACME server signs what nginx shows: everybody then connects by names, all that it certifies."""
+        return bool(self.stack.tls and self.proxy.hosts and self.party.pki_mode == "acme")
+
+    @cached_property
+    def entrance_authority(self) -> Authority:
+        """Who signs what workers are shown."""
+        return certificates.front_authority(self.federation, self.party) if self.by_acme else self.authority
+
+    @cached_property
+    def proof(self) -> Proof:
+        """The names that an ACME server certifies."""
+        host = self.federation.host(self.proxy.hosts[0])
+        names = acme.names(self.proxy, host.public_name, *self.proxy.options["server_names"])
+        return Proof(host.name, self.proxy_address, names)
 
     def administrator(self) -> Secret:
         """The password of the library's own interface for administrators."""
@@ -171,7 +188,7 @@ class Topology:
 
     def check(self) -> None:
         """Notes all mistakes."""
-        for look in (self._check_places, self._check_parties, self._check_ports, self._check_keys):
+        for look in (self._check_places, self._check_parties, self._check_ports, self._check_keys, self._check_names):
             attempt(look)
         attempt(lambda: self.settings)
 
@@ -203,6 +220,19 @@ class Topology:
                 beyond = f"{placement.port} and the verify round's {placement.port + self.shift}"
                 message = f"{beyond} must not be above {network.MAX_PORT}: see verify_port_shift"
                 self.report.mistake((*self.stack.path, role, "port"), message)
+
+    def _check_names(self) -> None:
+        """Workers, those of the round too, connect to what the ACME server certified."""
+        if not (self.server.hosts and self.by_acme):
+            return
+        host, url = self.federation.host(self.proxy.hosts[0]), self.proxy.public_url
+        if not host.public_name or network.is_numeric(host.public_name):
+            message = (
+                f"an ACME server certifies names only, and '{host.name}' has none: public_name: NAME under parties"
+            )
+            self.report.mistake((*self.proxy.path, self.proxy.where), message)
+        if url and network.is_numeric(network.parse_url(url).host):
+            self.report.mistake((*self.proxy.path, "public_url"), "an ACME server certifies names only: write one")
 
     def _check_keys(self) -> None:
         if self.stack.settings.get("server_mode_safe", True) is False and self.workers.options.get("keys"):

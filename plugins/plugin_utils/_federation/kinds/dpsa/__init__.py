@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ... import acme
 from ...model import Expansion, Federation, Secret, Stack
 from ...nodes import Report
 from ...unknown import UNKNOWN
@@ -52,6 +53,7 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
     parts = Instances(topology, settings)
     built, removed = parts.build(), removal(topology)
     built.take(removed)
+    proofs = tuple(side.proof for side in topology.sides if side.by_acme)
     return Expansion(
         components=(*built.components, *removed.components),
         authorities=tuple(needed_certificates.authorities(parts)),
@@ -61,7 +63,9 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
             for side in topology.sides
             if side.ours
         ),
-        flows=tuple(dict.fromkeys(flows.needed(parts))),
+        proofs=proofs,
+        flows=tuple(dict.fromkeys((*flows.needed(parts), *acme.flows(federation, proofs)))),
+        fetched=tuple(acme.requests(federation, proofs)),
         variables=built.variables,
         max_skew_ms=MAX_SKEW_MS,
         real=not stack.options["programs"]["doubles"],

@@ -21,6 +21,7 @@ def authorities(parts: Instances) -> Iterator[Authority]:
     for party in {party.name: party for party in parties}.values():
         if party.ca is not None or not party.external:
             yield certificates.party_authority(topology.federation, party)
+    yield from {side.authority.name: side.authority for side in topology.sides if side.by_acme}.values()
 
 
 def needed(parts: Instances) -> Iterator[Certificate]:
@@ -63,8 +64,10 @@ def _front(side: Side) -> Certificate:
             dns_names = tuple(dict.fromkeys((*dns_names, host)))
     if side.topology.public:  # no public CA signs what is nobody's name
         dns_names = tuple(each for each in dns_names if each != name)
-    common_name = certificates.common_name(name, side.host.name)
-    return Certificate(name, side.host.name, side.party.name, common_name, dns_names, addresses)
+    if side.by_acme:
+        dns_names, addresses = side.proof.names, ()
+    common_name, trust = certificates.common_name(name, side.host.name), (side.party.name,)
+    return Certificate(name, side.host.name, side.authority.name, common_name, dns_names, addresses, trust=trust)
 
 
 def _database(side: Side) -> Certificate:

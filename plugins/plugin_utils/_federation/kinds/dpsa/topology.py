@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ... import certificates, network
+from ... import acme, certificates, network
 from ...expanding import instance_name, own_address
-from ...model import Federation, Host, Party, Path, Placement, Stack
+from ...model import Authority, Federation, Host, Party, Path, Placement, Proof, Stack
 from ...nodes import Report
 from ...schema import complete, merge
 from ...unknown import attempt
@@ -165,6 +165,24 @@ class Side:
         return Site(told or str(url), server, port, (*own, *named, "")[0], (*own, *named))
 
     @property
+    def by_acme(self) -> bool:
+        """Whether an ACME server signs what nginx shows."""
+        return self.ours and self.topology.public and self.party.pki_mode == "acme"
+
+    @property
+    def authority(self) -> Authority:
+        """Who signs what nginx shows."""
+        federation, party = self.topology.federation, self.party
+        return (certificates.front_authority if self.by_acme else certificates.party_authority)(federation, party)
+
+    @property
+    def proof(self) -> Proof:
+        """The names that an ACME server certifies: those by which others connect."""
+        sites = [self.aggregator_site(), *([self.manager_site()] if self.topology.generation == "B" else [])]
+        names = acme.names(self.placement, *(network.parse_url(site.url).host for site in sites))
+        return Proof(self.host.name, self.address, names)
+
+    @property
     def certified(self) -> str:
         """The DNS name in its certificate that is its own, which nginx compares."""
         return certificates.service_name(self.party, self.instance("front"))
@@ -227,6 +245,7 @@ class Topology:
             self._check_parties,
             self._check_binds,
             self._check_urls,
+            self._check_names,
             self._check_database,
             self._check_local_ports,
             self._check_authorities,
@@ -289,6 +308,19 @@ class Topology:
             if side.placement.internal_url is not None:
                 message = "what is another party's is reached in public, and all else on loopback: leave it out"
                 self.mistake((*side.placement.path, "internal_url"), message)
+
+    def _check_names(self) -> None:
+        """An ACME server certifies names only, so both programs are reached by one."""
+        for side in self.sides:
+            sites: list[tuple[Path, Site]] = []
+            if side.by_acme:
+                sites.append((("public_url",), side.aggregator_site()))
+            if side.by_acme and self.generation == "B":
+                sites.append((("manager", "public_url"), side.manager_site()))
+            for key, site in sites:
+                if network.is_numeric(network.parse_url(site.url).host):
+                    message = "an ACME server certifies names only: write https://NAME:PORT, or the host's public_name"
+                    self.mistake((*side.placement.path, *key), message)
 
     def _check_url(self, side: Side, text: str, path: Path) -> None:
         url = network.parse_url(text)

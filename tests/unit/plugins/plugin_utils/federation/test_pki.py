@@ -66,16 +66,12 @@ def test_where_others_sign_no_key_of_a_ca_is_looked_for_but_a_store_s(load: Load
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (
-            "{mode: acme}",
-            "parties.lab.pki.mode: is for the role pki alone, since components are known by addresses too",
-        ),
-        ("{mode: csr, revoked: [ab]}", "parties.lab.pki.revoked: is for mode ownca, not csr"),
+        ("{mode: csr, revoked: [ab]}", "parties.lab.pki.revoked: is for mode ownca and acme, not csr"),
         (
             "{revoked: [xy]}",
             "parties.lab.pki.revoked[0]: 'xy' is not a serial number, as `openssl x509 -noout -serial`",
         ),
-        ("{ca: files/ca.pem}", "parties.lab.pki.ca: is for mode csr and provided, not ownca"),
+        ("{ca: files/ca.pem}", "parties.lab.pki.ca: is for mode csr, provided and acme, not ownca"),
         ("{mode: csr, key_file: /etc/k/k}", "parties.lab.pki.key_file: is for mode provided, not csr"),
         (
             "{mode: provided}",
