@@ -49,6 +49,7 @@ ENTRY_POINTS = {
     "backup": "Bring a copy of the data to the control node; changes nothing on the host",
     "restore": "Put the data of a backup in the place of those that are there",
     "change": "Take a step of a change of CAs, between which hosts converge; touches no host",
+    "proof": "Prove what others keep on the host; changes nothing",
     "revoke": "Withdraw the certificates of whom the document doesn't name any more; touches no host",
     "withdraw": "Withdraw logins whose password was replaced, once no session of them is left",
     "remove": "Take away what main brought",

@@ -507,33 +507,43 @@ class Organisation:
         self.key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "organisation")])
         self.builder = x509.CertificateBuilder(issuer_name=name).not_valid_before(
-            datetime.now(UTC) - timedelta(hours=1)
+            datetime.now(UTC) - timedelta(days=10)
         )
         root = self._signed(name, self.key.public_key(), x509.BasicConstraints(True, None))
         Path(ORGANISATION[0]["ca"]).write_text(root)
 
-    def _signed(self, subject: x509.Name, key: Any, *extensions: x509.ExtensionType) -> str:
+    def _signed(
+        self, subject: x509.Name, key: Any, *extensions: x509.ExtensionType, days: float = 90, by: Any = None
+    ) -> str:
         builder = self.builder.subject_name(subject).public_key(key)
         builder = builder.serial_number(x509.random_serial_number()).not_valid_after(
-            datetime.now(UTC) + timedelta(days=90)
+            datetime.now(UTC) + timedelta(days=days)
         )
         for extension in extensions:
             builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
-        return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+        return builder.sign(by or self.key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
 
-    def sign(self, key: Any, name: str) -> str:
+    def sign(self, key: Any, name: str, days: float = 90, by: Any = None) -> str:
         """A server's certificate for a public key."""
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "from the organisation")])
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         names = x509.SubjectAlternativeName([x509.DNSName(name)])
-        return self._signed(subject, key, x509.BasicConstraints(False, None), names, usage)
+        return self._signed(subject, key, x509.BasicConstraints(False, None), names, usage, days=days, by=by)
 
-    def renew(self, name: str = "given.example") -> int:
+    def renew(
+        self,
+        name: str = "given.example",
+        days: float = 90,
+        another_key: bool = False,
+        stranger: bool = False,
+        whole: bool = True,
+    ) -> int:
         """Lay a new key and certificate on the host, one after the other; the certificate's serial number."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key, other = (ec.generate_private_key(ec.SECP256R1()) for _turn in range(2))
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-        certificate = self.sign(key.public_key(), name)
-        for file, content in {"given.key": pem, "given.pem": certificate}.items():
+        certified = (other if another_key else key).public_key()
+        certificate = self.sign(certified, name, days, other if stranger else None)
+        for file, content in {"given.key": pem, "given.pem": certificate if whole else "none"}.items():
             self.role.sh(f"umask 077; mkdir -p {THEIRS}; printf '%s' '{content}' > {THEIRS}/{file}.new")
             self.role.sh(f"mv {THEIRS}/{file}.new {THEIRS}/{file}")
         return x509.load_pem_x509_certificate(certificate.encode()).serial_number
@@ -613,6 +623,37 @@ def test_a_provided_certificate_is_taken_over_and_its_renewal_reaches_nginx_with
         assert given(role).changed == 1
     finally:
         nginx.play(nginx_sites=[{"name": "given", "federation": "pki-one", "state": "absent"}], nginx_remove_data=True)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "reason"),
+    [
+        ({"days": -1}, "it has ended on "),
+        ({"name": "other.example"}, "dns_names: lacks given.example (has other.example)"),
+        ({"another_key": True}, "the key and the certificate don't belong together"),
+        ({"stranger": True}, "its chain doesn't end at the CA that signs now"),
+        ({"whole": False}, "there is no certificate in PEM form"),
+    ],
+    ids=["ended", "name", "key", "CA", "no certificate"],
+)
+def test_one_that_will_not_do_is_told_with_the_reason_and_nothing_is_changed(
+    organisation: Organisation, spoilt: dict[str, Any], reason: str
+) -> None:
+    role = organisation.role
+    before = role.state(*FILES)
+    organisation.renew(**spoilt)
+    for entry in ("proof", "precheck", "main"):
+        refused = given(role, entry=entry)
+        assert (refused.code, refused.failed) == (2, 1), refused.text
+        assert f"certificate given: what lies in {THEIRS}/given.pem won't do" in refused.words or not spoilt.get(
+            "whole", True
+        )
+        assert reason in refused.words, refused.text
+        assert role.try_sh("ls /etc/fedlearn/pki-one/pki/given/cert.pem")[0] != 0
+        assert role.state(*FILES) == before
+    organisation.renew()
+    assert given(role, entry="proof").code == 0
+    assert given(role).changed == 1
 
 
 def test_a_request_waits_for_its_signature_and_the_answer_is_picked_up(organisation: Organisation) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +72,7 @@ def test_where_others_sign_no_key_of_a_ca_is_looked_for_but_a_store_s(load: Load
             "{revoked: [xy]}",
             "parties.lab.pki.revoked[0]: 'xy' is not a serial number, as `openssl x509 -noout -serial`",
         ),
+        ("{crl: files/crl.pem}", "parties.lab.pki.crl: is for mode csr and provided, not ownca"),
         ("{ca: files/ca.pem}", "parties.lab.pki.ca: is for mode csr, provided and acme, not ownca"),
         ("{mode: csr, key_file: /etc/k/k}", "parties.lab.pki.key_file: is for mode provided, not csr"),
         (
@@ -88,7 +90,22 @@ def test_what_does_not_fit_the_mode_is_a_mistake_of_the_document(mistakes: Mista
     assert message in mistakes(DOCUMENT.replace("SAID", said))[0]
 
 
-@pytest.mark.parametrize(("said", "has"), [("{}", True), ("{mode: csr}", False), (PROVIDED, False)])
+@pytest.mark.parametrize("mode", ["csr", "provided"])
+def test_a_ca_elsewhere_says_who_is_withdrawn_by_a_file_beside_the_document(
+    load: Load, tmp_path: Path, mode: str
+) -> None:
+    said = PROVIDED if mode == "provided" else "{mode: csr}"
+    host = told(load, said.replace(f"mode: {mode}", f"mode: {mode}, crl: files/lab.crl.pem"))
+    authorities = {each["name"]: each for each in host["pki_authorities"]}
+    assert authorities["lab"]["crl"] == str(tmp_path / "files/lab.crl.pem")
+    assert "crl" not in authorities["lab-one-store"]
+    assert catalogue.mistakes("pki", host) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "has"),
+    [("{}", True), ("{mode: csr}", False), (PROVIDED, False), ("{mode: csr, crl: files/lab.crl.pem}", True)],
+)
 def test_a_site_reads_what_is_withdrawn_where_the_ca_is_our_own(load: Load, said: str, has: bool) -> None:
     [site] = told(load, said)["nginx_sites"]
     assert site["tls"]["client_ca"] == "/etc/fedlearn/demo/pki/demo-one-scheduler/ca.pem"

@@ -10,12 +10,13 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -195,6 +196,38 @@ def test_the_new_ca_may_certify_what_the_document_permits_now(authority: Make) -
     names = issuer.extensions.get_extension_for_class(x509.NameConstraints).value.permitted_subtrees
     assert names
     assert [each.value for each in names] == ["lab.example"]
+
+
+def ended(authority: ChangingAuthority) -> x509.Certificate:
+    """Have the CA end a year ago, with the key that it has."""
+    key, certificate = authority.signer()
+    over = NOW - timedelta(days=365)
+    builder = x509.CertificateBuilder(certificate.subject, certificate.subject, key.public_key(), 7)
+    builder = builder.not_valid_before(over - timedelta(days=365)).not_valid_after(over)
+    for extension in certificate.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    former = builder.sign(key, hashes.SHA256())
+    Path(authority.certificate_path).write_bytes(former.public_bytes(Encoding.PEM))
+    Path(authority.crl_path).unlink()
+    return former
+
+
+def test_one_that_has_ended_signs_nothing_and_can_be_changed(authority: Make, verifier: Verifier) -> None:
+    former = ended(authority())
+    with pytest.raises(AuthorityError, match=r"has ended on \d{4}-\d\d-\d\d: change the CA"):
+        Authority(LAB, authority()._state, lambda: "p" * 64).prove()
+    authority().prove()
+    assert authority().take("begin")
+    assert not authority().take("begin")
+    certificate = issue(authority())  # by the one that follows: there is nothing to overlap
+    assert authority().trust().issuer != former
+    for step in ("switch", "end", "finish"):
+        assert authority().take(step)
+    verifier.learn(authority())
+    assert verifier.takes(certificate)
+    authority().withdraw(Leaving("ms1", {("demo", "web")}, None, None), NOW)
+    verifier.learn(authority())
+    assert not verifier.takes(certificate)
 
 
 def test_what_was_never_made_is_not_changed(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -18,9 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import openssl
-from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import Description
+from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription, Description
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting, read_request
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError
+from tests.unit.plugins.module_utils.test_provided import Organisation
 
 WEB = Description("web", "demo", "present", "lab", "web.h1", ("web", "*.lab.example"), ("10.2.0.1", "fd00::7"))
 NAMES = ["web", "*.lab.example"]
@@ -153,6 +156,71 @@ def test_a_new_key_is_a_new_request_and_sets_the_former_answer_aside(tmp_path: P
     assert isinstance(again, Waiting)
     assert again.laid
     assert sorted(path.name for path in Path(waiting.request).parent.iterdir()) == ["web.csr", "web.pem.former"]
+
+
+def signed(
+    names: list[str] | None = None, usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.SERVER_AUTH, **changed: Any
+) -> tuple[bytes, bytes]:
+    """A whole answer and its CA's certificate; ``by`` another CA, ``over`` days ago."""
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    begin, over = NOW - timedelta(days=400), changed.get("over")
+    root = x509.CertificateBuilder(_subject("CA"), _subject("CA"), ca_key.public_key(), 1)
+    root = root.not_valid_before(begin).not_valid_after(NOW + timedelta(days=400))
+    ca = root.add_extension(x509.BasicConstraints(True, None), True).sign(ca_key, hashes.SHA256())
+    ends = NOW - timedelta(days=over) if over else NOW + timedelta(days=90)
+    builder = x509.CertificateBuilder(_subject("CA"), _subject("web.h1"), KEY.public_key(), 7)
+    builder = builder.not_valid_before(begin).not_valid_after(ends)
+    found: list[x509.GeneralName] = [x509.DNSName(each) for each in (NAMES if names is None else names)]
+    found += [x509.IPAddress(ipaddress.ip_address(each)) for each in ADDRESSES]
+    builder = builder.add_extension(x509.SubjectAlternativeName(found), False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), False)
+    signer = ec.generate_private_key(ec.SECP256R1()) if changed.get("by_another") else ca_key
+    return builder.sign(signer, hashes.SHA256()).public_bytes(Encoding.PEM), ca.public_bytes(Encoding.PEM)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (signed(), ""),
+        (signed(names=["web", "x.lab.example", "*.lab.example", "more.example"]), ""),
+        (
+            signed(over=10),
+            f"it has ended on {NOW - timedelta(days=10):%Y-%m-%d}: have the request beside it signed again",
+        ),
+        (signed(names=["web"]), r"it lacks \*.lab.example \(has web, 10.2.0.1, fd00::7\)"),
+        (signed(usage=ExtendedKeyUsageOID.CLIENT_AUTH), "it isn't for the usage server"),
+        (signed(by_another=True), "doesn't lead to the CA in "),
+    ],
+    ids=["right", "more names", "ended", "a name less", "another usage", "another CA"],
+)
+def test_an_answer_is_proven_before_any_host_is_touched(
+    tmp_path: Path, given: tuple[bytes, bytes], reason: str
+) -> None:
+    content, ca = given
+    (tmp_path / "ca.pem").write_bytes(ca)
+    description = AuthorityDescription("lab", "lab", "csr", "", ca=str(tmp_path / "ca.pem"))
+    authority, desk = Authority(description, str(tmp_path), str), Desk(str(tmp_path), "lab", "h1")
+    desk.prove(WEB, authority, NOW)  # nobody has asked yet
+    waiting = desk.exchange(WEB, request(), NOW)
+    assert isinstance(waiting, Waiting)
+    desk.prove(WEB, authority, NOW)  # nobody has answered yet
+    Path(waiting.answer).write_bytes(content)
+    if not reason:
+        desk.prove(WEB, authority, NOW)
+        return
+    with pytest.raises(AuthorityError, match=f"certificate web: {waiting.answer}:? {reason}"):
+        desk.prove(WEB, authority, NOW)
+
+
+def test_an_answer_may_bring_what_leads_to_the_ca(tmp_path: Path) -> None:
+    organisation = Organisation()
+    (tmp_path / "ca.pem").write_bytes(organisation.root)
+    description = AuthorityDescription("lab", "lab", "csr", "", ca=str(tmp_path / "ca.pem"))
+    authority = Authority(description, str(tmp_path), str)
+    leaf, between = x509.load_pem_x509_certificates(organisation.issue(KEY))
+    assert authority.signs(leaf, [between])
+    assert authority.signs(leaf, [between, between, leaf])
+    assert not authority.signs(leaf, [])
 
 
 PRIVATE = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
