@@ -104,8 +104,7 @@ _ACME = Section(
         "port": Key(PORT, "The port it answers on while it asks; the server comes to 80.", default=80),
         "inner_port": Key(
             PORT,
-            "On loopback, a port to answer on too: then a proxy may have O(port), and lead what is asked for below "
-            "C(/.well-known/acme-challenge/) there.",
+            "On loopback, a port to answer on too: then a proxy may have O(port) and lead the questions there.",
         ),
     },
     rules=(acme.HOOK,),
@@ -138,8 +137,8 @@ AUTHORITY = Section(
         ),
         "crl": Key(
             Text(),
-            "With V(csr), V(provided) and V(external), the file on the control node, as absolute path, with what it "
-            "has withdrawn: a list (CRL) for each certificate of O(ca), which hosts get as C(crl.pem).",
+            "With V(csr), V(provided) and V(external), the file on the control node with what it withdrew: a list "
+            "(CRL) for each certificate of O(ca).",
         ),
         "published": Key(
             Items(Text()),

@@ -159,7 +159,8 @@ def test_site_takes_a_certificate_away_only_when_what_reads_it_has_gone() -> Non
     assert prepares["vars"]["pki_remove_absent"] is False
     stages = [index for index, play in enumerate(site) if "fedlearn_stage" in play.get("vars", {})]
     roles = [index for index, play in enumerate(site) if "fedlearn.infra.pki" in str(play.get("tasks"))]
-    removes = [index for index in roles if "revoke" not in str(site[index]["tasks"])]
+    others = ("revoke", "proof")
+    removes = [index for index in roles if not any(entry in str(site[index]["tasks"]) for entry in others)]
     orphans = [index for index, play in enumerate(site) if "fedlearn.infra.orphans" in str(play.get("tasks"))]
     assert max(stages) < removes[0] < orphans[0]
 
