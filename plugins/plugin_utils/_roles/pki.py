@@ -205,17 +205,27 @@ VARIABLES: Mapping[str, Key] = {
     ),
     "pki_packages": Key(
         Items(Text(), min_items=1),
-        "Installed only where openssl is missing; C(NAME=VERSION) pins.",
+        "What makes keys and requests; C(NAME=VERSION) pins.",
         default=["openssl"],
     ),
     "pki_acme_packages": Key(
         Items(Text(), min_items=1),
-        "The same for dehydrated, with an authority of mode C(acme).",
+        "What asks an ACME server, with an authority of mode C(acme); C(NAME=VERSION) pins.",
         default=["dehydrated"],
     ),
 }
 """All variables of the role."""
 
+
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Nothing where no certificate is wanted: what is absent is removed without any program."""
+    if all(one["state"] == "absent" for one in check(values["pki_certificates"])):
+        return {}
+    asks = any(one["mode"] == "acme" for one in check_authorities(values["pki_authorities"]))
+    return {"names": values["pki_packages"] + (values["pki_acme_packages"] if asks else [])}
+
+
 ROLES = {"pki": VARIABLES}
+PACKAGES = {"pki": _packages}
 INFRASTRUCTURE = {"pki": "base"}
 INSTANCES = {"pki_authorities": check_authorities, "pki_certificates": check}

@@ -207,7 +207,16 @@ VARIABLES: Mapping[str, Key] = {
 }
 """All variables of the role."""
 
+
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Nothing where the host's clock is only looked at."""
+    if all(one["state"] == "absent" for one in check(values["time_sync_instances"])):
+        return {}
+    return {"names": values["time_sync_packages"], "replaces": values["time_sync_replaces"]}
+
+
 ROLES = {"time_sync": VARIABLES}
+PACKAGES = {"time_sync": _packages}
 INFRASTRUCTURE = {"time_sync": "base"}
 BEFORE = {"time_sync": ["pki"]}
 SHARED = {"time_sync": UNIT}

@@ -1555,6 +1555,21 @@ def test_packages_are_asked_for_once_and_by_what_is_present() -> None:
     assert asked(["shared_mindspore"], {}) == {}
 
 
+def test_foundations_need_programs_only_for_what_is_present() -> None:
+    certificate = {"name": "c", "federation": "f", "authority": "own", "common_name": "c", "usages": ["client"]}
+    own = {"name": "own", "party": "p"}
+    public = {**own, "name": "public", "mode": "acme", "acme": {"directory": "https://acme.example/directory"}}
+    clock = {"name": "clock", "sources": [{"address": "10.0.0.1"}]}
+    values = {"pki_certificates": [certificate], "pki_authorities": [own], "time_sync_instances": [clock]}
+    assert asked(["pki", "time_sync"], values) == {"names": ["openssl", "chrony"], "replaces": ["systemd-timesyncd"]}
+    assert asked(["pki"], {**values, "pki_authorities": [own, public]}) == {"names": ["openssl", "dehydrated"]}
+    gone = {
+        "pki_certificates": [{"name": "c", "federation": "f", "state": "absent"}],
+        "time_sync_instances": [{**clock, "state": "absent"}],
+    }
+    assert asked(["pki", "time_sync"], gone) == asked(["pki", "time_sync"], {}) == {}
+
+
 @pytest.mark.parametrize("disable", [True, False])
 def test_nginx_comes_without_the_welcome_page(disable: bool) -> None:
     needed = packages(["nginx"], {"nginx_sites": [{"name": "front"}], "nginx_disable_default_site": disable})
