@@ -142,6 +142,9 @@ services:
       type: str
     deferred: {description: Whether it was left for a later call., type: bool}
     healthy: {description: Whether it runs and its checks passed; null where that was not asked., type: bool}
+    pause:
+      description: Seconds from the beginning of its restart until it was healthy again; 0 where it wasn't restarted.
+      type: float
     rolled_back: {description: Whether the former state was put back., type: bool}
     reason: {description: Why it failed., type: str}
     journal:
@@ -152,7 +155,9 @@ services:
     inside:
       description:
         - What its own command C(inside) says of what it holds, such as logins that aren't as they were made; empty
-          where all is. Nothing is judged by it here, so that a role asks further only where there is reason to.
+          where all is. By its C(inside_change), what is otherwise counts as drift, and the service is reloaded or
+          restarted; with V(none) nothing is judged by it here, so that a role asks further only where there is reason
+          to.
       type: str
     files: {description: Files that were or would be written or removed., type: list, elements: str}
 told:

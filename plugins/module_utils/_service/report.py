@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, health, units
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, health
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.redact import Mask
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import PAST, Present, Service
 
@@ -98,12 +98,11 @@ def foresee(services: Sequence[Service]) -> None:
 
 
 def look_inside(services: Sequence[Service]) -> None:
-    """Asks those that run by their own command whether what is in them is as it was made; silence says that it is."""
+    """Asks those that are well what they hold; who acts on the answer was asked when it was compared."""
     for service in services:
-        argv = service.wanted.get("inside")
-        if argv and service.outcome.healthy and not service.outcome.deferred:
-            code, output = units.run(argv, units.VALIDATE_SECONDS)
-            service.outcome.inside = units.ending(output) or ("" if code == 0 else f"exit status {code}")
+        well = service.outcome.healthy and not service.outcome.deferred
+        if isinstance(service, Present) and well and service.wanted["inside_change"] == "none":
+            service.look_inside()
 
 
 def _ended_well(service: Present) -> bool:

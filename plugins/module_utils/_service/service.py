@@ -35,6 +35,7 @@ class Outcome:
     action: str = "none"
     deferred: bool = False
     healthy: bool | None = None
+    pause: float = 0.0
     rolled_back: bool = False
     reason: str = ""
     journal: list[str] = field(default_factory=list)
@@ -206,6 +207,8 @@ class Present(Service):
         self.items = {file.path: [file.change, file.digest()] for file in self.files}
         for watch in self.wanted["watch"]:
             self.items[watch["path"]] = [watch["change"], files.digest_tree(watch["path"])]
+        if self.wanted["inside_change"] != "none" and not self.changes and shown[self.main].running:
+            self.look_inside()
         self.action = self._needed_action(found)
         record = self.record.content or {}
         self.differs = bool(
@@ -220,6 +223,13 @@ class Present(Service):
             or self.record.stale
             or record.get("items") != self.items
         )
+
+    def look_inside(self) -> None:
+        """Asks it by its own command whether what it holds is as it was made; silence says that it is."""
+        if not self.wanted["inside"]:
+            return
+        code, output = units.run(self.wanted["inside"], units.VALIDATE_SECONDS)
+        self.outcome.inside = units.ending(output) or ("" if code == 0 else f"exit status {code}")
 
     def _refuse_foreign_units(self) -> None:
         for path in self.unit_paths:
@@ -255,6 +265,8 @@ class Present(Service):
         classes += [change for path, (change, digest) in self.items.items() if before.get(path, [""])[-1] != digest]
         classes += [change for path, (change, _digest) in before.items() if path not in self.items]
         classes.append(record.get("pending") or "none")
+        if self.outcome.inside:
+            classes.append(self.wanted["inside_change"])
         if not self.distribution and "items" not in record:
             classes.append("restart")  # who started that process, and with what, isn't known
         if unit.invocation != record.get("invocation"):
@@ -290,6 +302,8 @@ class Present(Service):
         paths += [path for path in {**self.items, **before} if self.items.get(path) != before.get(path)]
         told = list(dict.fromkeys(paths)) + [f"unit {name}" for name in self.obsolete_units]
         told += [f"enablement of {name}" for name in self.to_enable]
+        if self.wanted["inside_change"] != "none" and self.outcome.inside:
+            told.append(self.outcome.inside)
         if self.idle:
             return ", ".join(told)
         if self.reload_manager and not told:

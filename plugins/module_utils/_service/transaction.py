@@ -182,6 +182,8 @@ class Transaction(Present):
         if self.wanted["state"] == "started":
             self._await_health()
             self.outcome.healthy = True
+            if self.acted and self.action == "restart":
+                self.outcome.pause = round(time.time() - self._since, 1)
         if not self.differs:
             return
         state.point("healthy", self.name)

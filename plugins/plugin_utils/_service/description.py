@@ -318,6 +318,7 @@ def describe(value: Any, where: str) -> dict[str, Any]:
             "watch": (_list_of(_watch), []),
             "health": (_health, _health({}, where)),
             "inside": (_argv, []),
+            "inside_change": (_one_of("none", "reload", "restart"), "none"),
             "finished": (_optional(path), None),
             "ports": (_list_of(_listening), []),
             "data": (_list_of(path), []),

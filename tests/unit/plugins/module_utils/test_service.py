@@ -33,6 +33,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service import (
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.removal import Removal
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import Options, Present
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.transaction import Transaction
 
 SECRET = 'pass/wörd"+1 of mine'
 
@@ -257,6 +258,7 @@ class Host:
         file.update(owner=str(os.getuid()), group=str(os.getgid()), content=b"text")
         told = {"name": "a", "federation": "f", "unit": "a.service", "units": [], "type": "service", "files": [file]}
         told.update(state="started", finished=None, watch=[], ports=[], data=[], validate=[])
+        told.update(inside=[], inside_change="none")
         return {**told, "health": self.health(self.port), **values}
 
     @staticmethod
@@ -423,6 +425,29 @@ def test_what_a_service_holds_is_looked_at_by_its_own_command(host: Host, says: 
     service.outcome.healthy = True
     report.look_inside([service])
     assert report.result([service], None, False)["services"]["a"]["inside"] == told
+
+
+@pytest.mark.parametrize("action", ["restart", "reload", "start"])
+def test_a_restart_says_how_long_the_service_was_away(host: Host, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+    service = Transaction(host.wanted(), state.Owned("f"), Options(False, False, {}))
+    service.compare({"a.service": UP})
+    service.action = action
+    service.begin_acting()
+    service._since -= 2.5
+    monkeypatch.setattr(health, "wait", lambda *_arguments: "")
+    service.settle()
+    assert (service.outcome.pause >= 2.5) == (action == "restart")
+
+
+@pytest.mark.parametrize(("can", "done"), [(True, "reloaded"), (False, "restarted")])
+def test_what_was_changed_inside_is_drift_where_the_service_can_put_it_back(host: Host, can: bool, done: str) -> None:
+    says = {"inside": ["/bin/sh", "-c", "echo one user is another"]}
+    unit = dataclasses.replace(UP, can_reload=can)
+    found = host.unwell(unit, **says, inside_change="reload")
+    assert found == {"differing": f"one user is another; would be {done}"}
+    assert host.unwell(unit, **says) == {}
+    assert host.unwell(unit, inside=["/bin/true"], inside_change="reload") == {}
+    assert "differing" not in host.unwell(DOWN, **says, inside_change="reload")
 
 
 @pytest.mark.parametrize("state", [{"healthy": None}, {"healthy": False}, {"healthy": True, "deferred": True}])
