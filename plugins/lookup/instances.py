@@ -33,6 +33,13 @@ options:
     type: str
     choices: ['', present, absent]
     default: ''
+  without:
+    description:
+      - Names of CAs that aren't there yet. Certificates that trust one of them, and instances that read these, are left
+        out; C(pki_authorities) is without the CAs, and C(fedlearn_set_aside) has the names of what was left out.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -48,7 +55,7 @@ _raw:
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleLookupError
@@ -74,6 +81,35 @@ def new_round(given: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, list[di
     return {name: [{**instance, "round": identity} for instance in instances] for name, instances in given.items()}
 
 
+def set_aside(given: Mapping[str, list[Mapping[str, Any]]], missing: Collection[str]) -> dict[str, list[Any]]:
+    """What is left when everything goes that reads a certificate's files which need one of the missing CAs."""
+    waiting = [each for each in given.get("pki_certificates", ()) if _names(each) & set(missing)]
+    folders = tuple(f"/etc/fedlearn/{each['federation']}/pki/{each['name']}/" for each in waiting)
+    left: dict[str, list[Any]] = {}
+    aside: dict[str, None] = {}
+    for variable, instances in given.items():
+        gone = [each for each in instances if each in waiting or (folders and _reads(each, folders))]
+        left[variable] = [each for each in instances if each not in gone]
+        aside.update(dict.fromkeys(each["name"] for each in gone))
+    return {**left, "fedlearn_set_aside": list(aside)}
+
+
+def _names(certificate: Mapping[str, Any]) -> set[str]:
+    """The CAs that a certificate which is to be there needs."""
+    if certificate.get("state", "present") == "absent":
+        return set()
+    return {*certificate.get("trust", ()), certificate.get("authority", "")}
+
+
+def _reads(value: Any, folders: tuple[str, ...]) -> bool:
+    """Whether something in a value is a path below one of the folders."""
+    if isinstance(value, Mapping):
+        return any(_reads(each, folders) for each in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_reads(each, folders) for each in value)
+    return isinstance(value, str) and value.startswith(folders)
+
+
 class LookupModule(LookupBase):
     """Ansible's door to :func:`choose`."""
 
@@ -95,7 +131,12 @@ class LookupModule(LookupBase):
             if self.get_option("source") == "verify"
             else self._deployed(variables, names)
         )
-        return [choose(given, self.get_option("stack"), self.get_option("state"))]
+        missing = self.get_option("without")
+        if missing:
+            authorities = self._templar.template(variables.get("pki_authorities", []))
+            here = [each for each in authorities if each["name"] not in missing]
+            given = {**set_aside(given, missing), "pki_authorities": here}
+        return [choose(given, self.get_option("stack"), self.get_option("state"))] if not missing else [given]
 
     def _deployed(self, variables: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
         return {name: self._templar.template(variables[name]) for name in names}

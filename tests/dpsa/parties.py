@@ -8,6 +8,7 @@ host set `dpsa`. Nothing but ``public/`` goes from one folder to the other.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -24,8 +25,11 @@ import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SET = os.environ.get("FEDLEARN_DPSA_SET", "dpsa")
+NETWORK = os.environ.get("FEDLEARN_DPSA_NETWORK", "10.98.55")
 SSH = CHECKOUT / "build" / "hosts" / SET / "ssh_config"
+USER = "ops"
 ROOM = CHECKOUT / "build" / "dpsa"
+DOCUMENT = ROOM / "dpsa" / "federation.yml"
 BIN = Path(sys.executable).parent
 PROGRAMS = CHECKOUT / "tests" / "doubles" / "dpsa" / "pack.py"
 
@@ -69,8 +73,38 @@ class Party:
         """A folder with the viewpoint and a vault password of its own."""
         (self.home / "group_vars").mkdir(parents=True)
         shutil.copy(CHECKOUT / "inventories" / f"dpsa-{self.side}" / "federation.yml", self.home)
-        (self.home / "group_vars" / "all.yml").write_text(f"ansible_ssh_common_args: -F {SSH}\n")
+        (self.home / "group_vars" / "all.yml").write_text(f"ansible_ssh_common_args: -F {self.ssh}\n")
         (self.home / "vault-pass").write_text(secrets.token_urlsafe(32))
+        self.own_key()
+
+    @property
+    def ssh(self) -> Path:
+        """How ssh reaches the party's host."""
+        return self.home / "ssh_config"
+
+    def own_key(self) -> None:
+        """Let nobody in at the party's host but by a key of its own."""
+        key = self.home / "id_ed25519"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        self.on_engine(f"cat > /home/{USER}/.ssh/authorized_keys", key.with_suffix(".pub").read_text())
+        text = re.sub(r"(?m)^(\s*IdentityFile\s+).*$", rf"\g<1>{key}", SSH.read_text())
+        self.ssh.write_text(text)
+
+    def on_engine(self, command: str, given: str = "") -> None:
+        """A shell command on the party's host by the container engine: what no party could do."""
+        entered = ["docker", "exec", "-i", f"{SET}-{self.host}", "bash", "-c", command]
+        subprocess.run(entered, input=given, text=True, check=True, capture_output=True)
+
+    def signers(self, *parties: Party) -> None:
+        """Pin whose signatures this party believes, as its operator was told them by another way."""
+        viewpoint = yaml.safe_load((self.home / "federation.yml").read_text())
+        viewpoint["signers"] = {party.name: [party.signer()] for party in parties}
+        (self.home / "federation.yml").write_text(yaml.safe_dump(viewpoint, sort_keys=False))
+
+    def signer(self) -> str:
+        """What this party's operator tells others: the fingerprint that `exchange` printed."""
+        (found,) = re.findall(r"signed by (SHA256:\S+)", (self.home / "exchange.log").read_text())
+        return str(found)
 
     def playbook(self, name: str, *arguments: str, most: int | None = None) -> Run:
         """A playbook on this party's viewpoint; ``most`` fails where a host sees more remote executions."""
@@ -99,14 +133,16 @@ class Party:
 
     def sh(self, command: str) -> str:
         """What a shell command prints on the party's host, as root; it must succeed."""
-        ssh = ["ssh", "-F", str(SSH), self.host, "sudo bash -s"]
+        ssh = ["ssh", "-F", str(self.ssh), self.host, "sudo bash -s"]
         done = subprocess.run(ssh, input=command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
     def publish(self, other: Party) -> None:
         """Hand ``public/`` over, as it would go by mail or a repository."""
-        shutil.copytree(self.home / "public" / self.name, other.home / "public" / self.name, dirs_exist_ok=True)
+        there = other.home / "public" / self.name
+        shutil.rmtree(there, ignore_errors=True)
+        shutil.copytree(self.home / "public" / self.name, there)
 
 
 LEADER, HELPER = Party("leader", "clinic-a", "a1"), Party("helper", "clinic-b", "b1")
@@ -130,12 +166,18 @@ def begin() -> None:
     """Both parties with nothing but the document that they agreed on."""
     shutil.rmtree(ROOM, ignore_errors=True)
     (ROOM / "dpsa").mkdir(parents=True)
-    document = yaml.safe_load((CHECKOUT / "inventories" / "dpsa" / "federation.yml").read_text())
+    text = (CHECKOUT / "inventories" / "dpsa" / "federation.yml").read_text()
+    document = yaml.safe_load(text.replace("10.98.55.", f"{NETWORK}."))
     document["stacks"]["survey"]["programs"] = packed()
-    (ROOM / "dpsa" / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+    DOCUMENT.write_text(yaml.safe_dump(document, sort_keys=False))
     for party in PARTIES:
         party.begin()
         party.sh("apt-get install -qq -y python3-yaml python3-asyncpg >/dev/null")  # what doubles are written in
+
+
+def digest() -> str:
+    """Of the shared document, as sha256sum tells it."""
+    return hashlib.sha256(DOCUMENT.read_bytes()).hexdigest()
 
 
 ASK = """

@@ -10,31 +10,52 @@ import json
 
 import parties
 import pytest
-from parties import HELPER, LEADER, PARTIES, Party, ask
+from parties import HELPER, LEADER, NETWORK, PARTIES, Party, ask, digest
 
-HELPER_FRONT, LEADER_FRONT = ("10.98.55.22", 9992), ("10.98.55.21", 9991)
+HELPER_FRONT, LEADER_FRONT = (f"{NETWORK}.22", 9992), (f"{NETWORK}.21", 9991)
+HELPER_MANAGER = (f"{NETWORK}.22", 9982)
 INNER = ("PUT /tasks/AA/aggregation_jobs/BB", "POST /tasks/AA/aggregate_shares")
 UNKNOWN_TASK = "urn:ietf:params:ppm:dap:error:unrecognizedTask"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def deployed() -> None:
-    """By the steps of docs/systems/dpsa.md."""
+    """By the steps of docs/systems/dpsa.md; the helper begins, when nothing of the leader is there yet."""
     parties.begin()
     for party in PARTIES:
-        for name in ("secrets", "exchange"):
-            made = party.playbook(name)
-            assert made.code == 0, made.text
+        assert party.playbook("secrets").code == 0
+        refused = party.playbook("site", most=0)
+        assert refused.code != 0
+        assert f"the shared document is {digest()}, and nobody accepted one here yet" in refused.words
+        shown = party.playbook("accept")
+        assert (shown.code, "this is the first document that is accepted here" in shown.words) == (0, True)
+        assert party.playbook("accept", "-e", f"digest={digest()}").code == 0
+        signed = party.playbook("exchange")
+        assert signed.code == 0, signed.text
     early = HELPER.playbook("site")
-    assert early.code != 0
-    assert (
-        "public/clinic-a/clinic-a.pem is missing: ask the party for its CA certificate and put it there" in early.words
-    )
-    LEADER.publish(HELPER)
-    HELPER.publish(LEADER)
+    assert early.code == 0, early.text
+    assert "party clinic-a: public/clinic-a isn't there" in early.words
+    assert "this host waits with" in early.words
+    assert running(HELPER) >= {"helper-aggregator", "helper-database", "helper-manager"}
+    assert front(HELPER) == ""
+    for party, other in ((LEADER, HELPER), (HELPER, LEADER)):
+        other.publish(party)
+        party.signers(other)
     for party in (HELPER, LEADER):
         ended = party.playbook("site")
         assert ended.code == 0, ended.text
+        assert "waits with" not in ended.text
+
+
+def running(party: Party) -> set[str]:
+    """The components that run on a party's host."""
+    units = party.sh("systemctl list-units --plain --no-legend --state=active 'fedlearn-dpsa-survey-*.service'")
+    return {line.split(".service")[0].replace("fedlearn-dpsa-survey-", "") for line in units.splitlines()}
+
+
+def front(party: Party) -> str:
+    """What listens for the other party and for clients."""
+    return party.sh("ss -Hltnp | grep nginx | grep -v '127\\.' || true")
 
 
 @pytest.mark.parametrize("party", PARTIES, ids=lambda party: party.side)
@@ -92,9 +113,9 @@ def test_a_certificate_of_the_helper_s_own_ca_is_worth_nothing_there() -> None:
         (LEADER_FRONT, "dpsa-survey-leader-front", "PUT /tasks/AA/collection_jobs/BB", 403),
         (LEADER_FRONT, "dpsa-survey-leader-front", "PUT /tasks/AA/aggregation_jobs/BB", 404),
         (LEADER_FRONT, "dpsa-survey-leader-front", "GET /healthz", 404),
-        (("10.98.55.22", 9982), "dpsa-survey-helper-front", "GET /get_main_locations", 200),
-        (("10.98.55.22", 9982), "dpsa-survey-helper-front", "POST /create_session", 403),
-        (("10.98.55.22", 9982), "dpsa-survey-helper-front", "GET /sessions", 404),
+        (HELPER_MANAGER, "dpsa-survey-helper-front", "GET /get_main_locations", 200),
+        (HELPER_MANAGER, "dpsa-survey-helper-front", "POST /create_session", 403),
+        (HELPER_MANAGER, "dpsa-survey-helper-front", "GET /sessions", 404),
     ],
 )
 def test_what_is_everybody_s_and_what_isn_t(place: tuple[str, int], name: str, request_: str, status: int) -> None:

@@ -6,5 +6,6 @@ cd "$(dirname "$0")/../.."
 set=${FEDLEARN_DPSA_SET:-dpsa}
 hosts=(.venv/bin/python molecule/shared/hosts.py)
 [ -n "${KEEP:-}" ] || trap '"${hosts[@]}" down "$set"; rm -rf build/dpsa' EXIT
-"${hosts[@]}" up --suite bookworm --subnet 10.98.55.0/24 "$set" a1=10.98.55.21 b1=10.98.55.22
+network=${FEDLEARN_DPSA_NETWORK:-10.98.55}
+"${hosts[@]}" up --suite bookworm --subnet "$network.0/24" "$set" "a1=$network.21" "b1=$network.22"
 .venv/bin/python -m pytest --quiet tests/dpsa "$@"

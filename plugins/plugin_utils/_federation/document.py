@@ -10,6 +10,7 @@ and 1.2 read differently. Events are read one by one, so a hostile file is refus
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -64,7 +65,9 @@ class _UnreadableError(Exception):
 def read(file: str, label: str, report: Report) -> Node | None:
     """The file's root node; None when it can't be read at all. ``label`` is what mistakes call the file."""
     try:
-        return parse(_text(file), label, report)
+        data = _data(file)
+        report.digests[file] = hashlib.sha256(data).hexdigest()
+        return parse(_text(data), label, report)
     except _UnreadableError as error:
         report.mistake(error.path, error.message, Position(label, error.line, error.column))
         return None
@@ -112,8 +115,8 @@ def _no_yaml(error: yaml.MarkedYAMLError, text: str, label: str) -> tuple[str, P
     return f"is no YAML: {shorten(said, 200)}{where}", Position(label, line, column)
 
 
-def _text(file: str) -> str:
-    """The file's text, UTF-8, regular and not too big."""
+def _data(file: str) -> bytes:
+    """What is in the file, regular and not too big."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -125,6 +128,11 @@ def _text(file: str) -> str:
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise _UnreadableError(f"is bigger than {MAX_BYTES // 2**20} MiB", 0, 0)
+    return data
+
+
+def _text(data: bytes) -> str:
+    """The text of a file, UTF-8."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -48,12 +48,15 @@ _VIEWPOINT = """\
 plugin: fedlearn.infra.federation
 document: ../../federation.yml
 party: lab
+# signers: {partner: [SHA256:...]}       of another party that deploys its own side: whose signatures are believed
 # overlay: files/production.yml          merged over the document: lists replaced, null deletes
 """
 
 _IGNORE = """\
-# Made by playbooks, and not for everybody: the CAs' keys (encrypted) and the vaults. Back them up.
+# Made by playbooks, and not for everybody: the CAs' keys (encrypted), the vaults, and what was seen of partners.
+# Back them up.
 .ca/
+.exchange/
 .secrets/
 .vault-pass
 build/

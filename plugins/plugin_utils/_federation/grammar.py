@@ -298,6 +298,21 @@ VIEWPOINT = Section(
         "plugin": Key(Choice((PLUGIN,)), "Says whose inventory source this is.", required=True),
         "document": Key(Text(), "The document, from here.", required=True, example="../federation.yml"),
         "party": Key(_NAME, "Emit this party's hosts only.", example="clinic-a"),
+        "signers": Key(
+            Table(
+                _NAME,
+                Items(
+                    Text(
+                        pattern=r"SHA256:[A-Za-z0-9+/]{43}", pattern_name="a fingerprint, as `ssh-keygen -l` writes it"
+                    ),
+                    min_items=1,
+                ),
+            ),
+            "Whose signatures are believed of what each other party hands over: the fingerprints that its "
+            "`fedlearn.infra.exchange` prints, told by another way than the folder comes.",
+            default={},
+            example={"clinic-b": ["SHA256:uL8Vw0iPpBwJ9Dvl3qyTJ1cZ1hGZb3mTDPzmnsLcnWQ"]},
+        ),
         "overlay": Key(
             Text(format="path"),
             "A file merged over the document: mappings key by key, lists replaced, null deletes.",

@@ -29,6 +29,7 @@ from .model import (
     Party,
     Path,
     Placement,
+    Position,
     Stack,
     gone,
 )
@@ -81,6 +82,8 @@ class _Loader:
         self.report = report
         self.viewpoint: Node | None = None
         self.sources = [self.file]
+        self.signers: Mapping[str, list[str]] = {}
+        self._seen_by: str | None = None
         self.doubtful: dict[str, Stack] = {}
         self.wrong: dict[str, Expansion] = {}
 
@@ -153,6 +156,7 @@ class _Loader:
         values = Checker(self.report).check(VIEWPOINT, root, ())
         if len(self.report):
             return None
+        self.signers, self._seen_by = values["signers"], values.get("party")
         source = self._named_file(root, "document")
         if source is None:
             return None
@@ -234,6 +238,8 @@ class _Loader:
             stacks=self._stacks(values.get("stacks", {}), hosts.by_name),
             viewpoint=self._seen_from(parties),
             sources=tuple(self.sources),
+            signers=self._signers(parties),
+            digest=self.report.digests.get(self.sources[1 if self.viewpoint else 0], ""),
         )
 
     def _party(self, name: str, values: Mapping[str, Any], hosts: Hosts) -> Party:
@@ -266,6 +272,28 @@ class _Loader:
         elif party.external:
             self.report.mistake(("party",), f"'{party.name}' is an external party: it has no hosts here", node.position)
         return node.value
+
+    def _signers(self, parties: Mapping[str, Party]) -> dict[str, tuple[str, ...]]:
+        """The keys by which other parties sign what they hand over."""
+        for name in self.signers:
+            position = self._signer_position(name)
+            if name not in parties:
+                hint = did_you_mean(name, parties)
+                self.report.mistake(("signers",), f"there is no party named '{shorten(name)}'{hint}", position)
+            elif parties[name].external:
+                message = f"'{name}' is an external party: its CA's file is what `ca` says, and nobody signs it"
+                self.report.mistake(("signers",), message, position)
+            elif self._seen_by in (None, name):
+                message = "a viewpoint believes signatures of other parties only, and says by `party` which is its own"
+                self.report.mistake(("signers",), message, position)
+        return {name: tuple(found) for name, found in self.signers.items()}
+
+    def _signer_position(self, name: str) -> Position | None:
+        """Where the viewpoint pins keys of that party."""
+        if self.viewpoint is None or not isinstance(self.viewpoint.value, dict):
+            return None
+        pinned = self.viewpoint.value.get("signers")
+        return pinned.keys.get(name) if pinned is not None else None
 
     def _stacks(self, values: Mapping[str, Any], hosts: Mapping[str, Host]) -> dict[str, Stack]:
         """The stacks without a mistake that are placed on hosts without one; those with one are `doubtful`."""

@@ -69,6 +69,8 @@ class Report:
         self._compared = 0
         self.aliases: dict[Path, str] = {}
         """Keys by the name they are known by, and what the document calls them instead."""
+        self.digests: dict[str, str] = {}
+        """The sha256 of each file, as it was when it was read."""
 
     def __len__(self) -> int:
         return len(self._mistakes)

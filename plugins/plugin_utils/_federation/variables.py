@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from .._pki.names import public_path, secret_name
+from .._pki.names import public_path, secret_name, taken_path
 from .._roles.catalogue import INFRASTRUCTURE, SHARED
 from . import acme, certificates, network
 from .firewall import Guard
@@ -28,6 +28,9 @@ from .model import Authority, Cluster, Component, Endpoint, Expansion, Federatio
 from .stages import STAGES, stage_groups, stage_of
 
 HOST_PYTHON = "/usr/bin/python3"
+
+SIGNER_SECRET = "exchange_signer"  # noqa: S105 - its name
+"""The secret that encrypts the key by which a party signs what it hands to partners."""
 
 
 @dataclass(slots=True)
@@ -265,6 +268,7 @@ class _Inventory:
             "fedlearn_authorities": list(self.entries.values()),
             "fedlearn_secrets": list(self._secrets()),
             "fedlearn_partners": list(self._partners()),
+            "fedlearn_exchange": self._exchange(),
         }
         machines = {"ansible_python_interpreter": HOST_PYTHON, "ansible_pipelining": True}
         self._group("federation_hosts").variables = machines | common
@@ -313,6 +317,9 @@ class _Inventory:
             if authority.mode == "ownca" and self.federation.viewpoint in (None, authority.party):
                 purpose = f"encrypts the key of the CA '{authority.name}'"
                 yield _secret(Secret(secret_name(authority.name), authority.party, purpose, "passphrase"))
+        if self._exchange():
+            purpose = "encrypts the key that signs what partners get"
+            yield _secret(Secret(SIGNER_SECRET, self.federation.viewpoint or "", purpose, "passphrase"))
         for stack, expansion in self.federation.expansions.items():
             for secret in expansion.secrets:
                 if self.federation.viewpoint in (None, secret.party):
@@ -324,6 +331,32 @@ class _Inventory:
             if party.external and party.ca:
                 yield self._authority(certificates.party_authority(self.federation, party))
 
+    def _exchange(self) -> dict[str, Any]:
+        """Under a viewpoint: whose folders are taken by whose signatures, and which CAs are to be in them.
+
+        Partners are those whose CAs something here trusts; empty where there are none, or this is no viewpoint.
+        """
+        partners: dict[str, dict[str, list[str]]] = {}
+        needed = dict.fromkeys(name for part in self.parts.values() for name in part.authorities)
+        for authority in (self.authorities[name] for name in needed):
+            if self._by_exchange(authority):
+                signers = list(self.federation.signers.get(authority.party, ()))
+                told = partners.setdefault(authority.party, {"signers": signers, "authorities": []})
+                told["authorities"].append(authority.name)
+        if not partners:
+            return {}
+        return {
+            "party": self.federation.viewpoint,
+            "document": self.federation.sources[1],
+            "digest": self.federation.digest,
+            "partners": partners,
+        }
+
+    def _by_exchange(self, authority: Authority) -> bool:
+        """Whether its certificates come with what its party signs, which deploys its side of this document itself."""
+        viewpoint = self.federation.viewpoint
+        return viewpoint not in (None, authority.party) and not self.federation.parties[authority.party].external
+
     def _authority(self, authority: Authority) -> dict[str, Any]:
         """An entry of ``pki_authorities``; a CA whose key is elsewhere is ``external``."""
         entry: dict[str, Any] = {
@@ -334,7 +367,9 @@ class _Inventory:
         }
         if self.federation.viewpoint not in (None, authority.party):
             entry["mode"] = "external"
-        if authority.ca:
+        if self._by_exchange(authority):
+            entry["ca"] = taken_path(self.federation.state_directory, authority.party, f"{authority.name}.pem")
+        elif authority.ca:
             entry["ca"] = posixpath.join(self.federation.directory, authority.ca)
         if authority.crl:
             entry["crl"] = posixpath.join(self.federation.directory, authority.crl)

@@ -36,6 +36,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import (
     permits,
     public_path,
     secret_name,
+    taken_path,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued, Leaving, Register, written
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import (
@@ -175,17 +176,21 @@ class Authority:
         """The file of the certificates to trust."""
         found = files.read(self.certificate_path)
         if found is None:
-            hint = (
-                "ask the party for its CA certificate and put it there"
-                if self.description.elsewhere
-                else "it has not been made yet"
-            )
-            raise AuthorityError(f"{self.where}: {self.certificate_path} is missing: {hint}")
+            raise AuthorityError(f"{self.where}: {self.certificate_path} is missing: {self._way_to_it()}")
         return found.content
 
-    def prove_trust(self) -> None:
-        """AuthorityError unless the file of an external authority is fit to be trusted now."""
-        content, now = self._content(), datetime.now(UTC)
+    def _way_to_it(self) -> str:
+        """How its certificate comes here."""
+        party, name = self.description.party, self.description.name
+        if self.certificate_path == taken_path(self._state, party, f"{name}.pem"):
+            return f"it comes with what the party signs and hands over: lay that into public/{party}, and run site"
+        if self.description.elsewhere:
+            return "ask the party for its CA certificate and put it there"
+        return "it has not been made yet"
+
+    def prove_trust(self, content: bytes | None = None) -> None:
+        """AuthorityError unless an external authority's certificates, by default those there, can be trusted now."""
+        content, now = self._content() if content is None else content, datetime.now(UTC)
         if b"PRIVATE KEY-----" in content:
             raise AuthorityError(
                 f"{self.where}: {self.certificate_path} holds a private key, which nobody but the party may have: "

@@ -46,6 +46,16 @@ def crl_path(state_directory: str, party: str, authority: str) -> str:
     return os.path.join(state_directory, "public", party, f"{authority}.crl.pem")
 
 
+def signer_path(state_directory: str, party: str) -> str:
+    """The key by which a party signs what it hands to partners."""
+    return os.path.join(state_directory, ".exchange", party, "signer.key")
+
+
+def taken_path(state_directory: str, party: str, name: str) -> str:
+    """A file of another party that was proven to be signed by it, and taken over."""
+    return os.path.join(state_directory, ".exchange", party, name)
+
+
 def issued_path(state_directory: str, party: str, authority: str) -> str:
     """The folder of what an authority has issued, a file a host."""
     return os.path.join(state_directory, ".ca", party, f"{authority}.issued")

@@ -24,15 +24,18 @@ from tests.unit.conftest import CHECKOUT, DOCUMENT, run
 
 PLAYBOOKS = CHECKOUT / "playbooks"
 INNER = {
+    "agreed.yml",
     "change_ca.yml",
     "choose.yml",
     "federation.yml",
     "move_over.yml",
+    "partners.yml",
     "prepare.yml",
     "round.yml",
     "round_stage.yml",
     "sources.yml",
     "stage.yml",
+    "waits.yml",
 }
 """Parts of the others."""
 OUTER = sorted({path.name for path in PLAYBOOKS.glob("*.yml")} - INNER - {"init.yml"})

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.fedlearn.infra.plugins.lookup.instances import choose, new_round
+from ansible_collections.fedlearn.infra.plugins.lookup.instances import choose, new_round, set_aside
 
 GIVEN = {
     "redis_instances": [
@@ -41,3 +41,30 @@ def test_each_round_is_a_new_one():
     first, second = new_round(GIVEN), new_round(GIVEN)
     assert first["nginx_sites"][0]["round"] != second["nginx_sites"][0]["round"]
     assert len({each["round"] for each in first["redis_instances"]}) == 1
+
+
+PKI = "/etc/fedlearn/demo/pki"
+WITH_CERTIFICATES = {
+    "pki_certificates": [
+        {"name": "front", "federation": "demo", "authority": "own", "trust": ["own"]},
+        {"name": "peers", "federation": "demo", "trust": ["theirs"]},
+        {"name": "gone", "federation": "demo", "state": "absent"},
+    ],
+    "nginx_sites": [
+        {"name": "for-peers", "tls": {"key": f"{PKI}/front/key.pem", "ca": [f"{PKI}/peers/ca.pem"]}},
+        {"name": "for-all", "tls": {"key": f"{PKI}/front/key.pem"}},
+        {"name": "alike", "ca": f"{PKI}/peers-too/ca.pem"},
+    ],
+}
+
+
+def test_what_waits_for_a_ca_is_set_aside_with_all_that_reads_it():
+    left = set_aside(WITH_CERTIFICATES, ["theirs"])
+    assert [each["name"] for each in left["pki_certificates"]] == ["front", "gone"]
+    assert [each["name"] for each in left["nginx_sites"]] == ["for-all", "alike"]
+    assert left["fedlearn_set_aside"] == ["peers", "for-peers"]
+
+
+def test_nothing_waits_for_a_ca_that_nothing_needs():
+    left = set_aside(WITH_CERTIFICATES, ["another"])
+    assert left == {**WITH_CERTIFICATES, "fedlearn_set_aside": []}

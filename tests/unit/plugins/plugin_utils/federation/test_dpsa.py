@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from typing import Any
 
@@ -19,6 +20,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.d
     generations_of,
     program_section,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.loading import WrongDocumentError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.reference import flat
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import check_values
@@ -192,8 +194,53 @@ def test_a_viewpoint_has_nothing_of_the_other_side(load: Load) -> None:
     inventory = variables.inventory(federation)
     assert list(inventory.hosts) == ["b1"]
     common = inventory.groups["federation_hosts"].variables
-    assert {secret["name"] for secret in common["fedlearn_secrets"]} == {"ca_clinic-b", "survey_helper_database"}
+    assert {secret["name"] for secret in common["fedlearn_secrets"]} == {
+        "ca_clinic-b",
+        "exchange_signer",
+        "survey_helper_database",
+    }
     assert "survey_leader_database" not in str(inventory.hosts)
+
+
+VIEW = "plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: clinic-b\n"
+PRINT = "SHA256:" + "a" * 43
+
+
+def test_a_viewpoint_says_whose_signatures_it_believes(load: Load) -> None:
+    federation = load(document(), source="view.yml", view=f"{VIEW}signers: {{clinic-a: ['{PRINT}']}}\n")
+    shared = variables.inventory(federation).groups["federation_hosts"].variables["fedlearn_exchange"]
+    assert shared["partners"] == {"clinic-a": {"signers": [PRINT], "authorities": ["clinic-a"]}}
+    assert (shared["party"], shared["document"]) == ("clinic-b", federation.sources[1])
+    with open(shared["document"], "rb") as stream:  # noqa: PTH123
+        assert shared["digest"] == hashlib.sha256(stream.read()).hexdigest()
+    everybody = variables.inventory(load(document())).groups["federation_hosts"].variables
+    assert everybody["fedlearn_exchange"] == {}
+
+
+def test_what_another_party_signed_is_read_where_it_was_taken_to(load: Load) -> None:
+    federation = load(document(), source="view.yml", view=VIEW)
+    entries = variables.inventory(federation).groups["federation_hosts"].variables["fedlearn_authorities"]
+    (theirs,) = [each for each in entries if each["party"] == "clinic-a"]
+    assert (theirs["mode"], theirs["ca"]) == (
+        "external",
+        f"{federation.state_directory}/.exchange/clinic-a/clinic-a.pem",
+    )
+
+
+@pytest.mark.parametrize(
+    ("signers", "message"),
+    [
+        (f"{{clinic-x: ['{PRINT}']}}", "there is no party named 'clinic-x'"),
+        (f"{{clinic-b: ['{PRINT}']}}", "a viewpoint believes signatures of other parties only"),
+        (f"{{clinic-d: ['{PRINT}']}}", "'clinic-d' is an external party"),
+        ("{clinic-a: []}", "signers.clinic-a"),
+        ("{clinic-a: ['MD5:aa']}", "a fingerprint, as `ssh-keygen -l` writes it"),
+    ],
+)
+def test_signers_that_can_t_be(load: Load, signers: str, message: str) -> None:
+    with pytest.raises(WrongDocumentError) as wrong:
+        load(document(), source="view.yml", view=f"{VIEW}signers: {signers}\n")
+    assert any(message in str(mistake) and str(mistake).startswith("view.yml:4") for mistake in wrong.value.mistakes)
 
 
 def test_flows_go_from_the_leader_to_the_helper_and_never_back(load: Load) -> None:
