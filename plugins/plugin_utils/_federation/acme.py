@@ -69,10 +69,9 @@ HOOK = Rule("A hook is for dns-01.", _hooked)
 
 
 def names(placement: Placement, *more: str | None) -> tuple[str, ...]:
-    """The DNS names that everybody reaches a placement by: of its public URL, and ``more``."""
+    """The names that everybody reaches a placement by, of its public URL and ``more``; kinds refuse addresses there."""
     url = network.parse_url(placement.public_url).host if placement.public_url else None
-    every = dict.fromkeys(each.lower() for each in (url, *more) if each)
-    return tuple(each for each in every if not network.is_numeric(each))
+    return tuple(dict.fromkeys(each.lower() for each in (url, *more) if each))
 
 
 def sites(federation: Federation, expansions: Iterable[Expansion]) -> Iterator[tuple[Component, dict[str, Any]]]:
