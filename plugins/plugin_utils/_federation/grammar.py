@@ -250,8 +250,8 @@ FIREWALL = Section(
         ),
         "sources": Key(
             Table(Text(), Items(Text(format="network"))),
-            "From which networks those come whom flows name: a party, a host, or clients. Where it isn't said, hosts "
-            "come from their addresses, and everybody else from anywhere.",
+            "From which networks those come whom flows name: a party, a host, clients, or acme-server. Where it isn't "
+            "said, hosts come from their addresses, and everybody else from anywhere.",
             default={},
             example={"clinic-b": ["203.0.113.0/24"]},
         ),
