@@ -66,21 +66,6 @@ def is_present(instance: Mapping[str, Any]) -> bool:
     return instance.get("state") != "absent"
 
 
-def listening_services(instances: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Where present instances listen that each have a unit and one port, as the preflight module takes it."""
-    return [
-        {
-            "name": instance["name"],
-            "address": address,
-            "port": instance["port"],
-            "unit": f"fedlearn-{instance['name']}.service",
-        }
-        for instance in instances
-        if instance["state"] == "present"
-        for address in instance["addresses"]
-    ]
-
-
 def check_instances(
     variable: str, instances: Any, section: Section, rules: tuple[Rule, ...] = ()
 ) -> list[dict[str, Any]]:
@@ -156,6 +141,9 @@ def _twice(instances: Iterable[Mapping[str, Any]]) -> list[tuple[Path, str]]:
 
 
 _UNIQUE_NAMES = Rule("Names are unique on a host.", lambda values: _twice(values["instances"]))
+
+
+LOOPBACK = "127.0.0.1"
 
 
 def is_loopback(address: str) -> bool:

@@ -19,6 +19,7 @@ from .._federation.kinds.dc_federated.settings import SETTINGS
 from .._federation.model import Path
 from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
 from .checking import FILE, IDENTITY, check_instances, is_present
+from .listening import Place, one_owner, services
 
 Breaches = list[tuple[Path, str]]
 Instance = dict[str, Any]
@@ -148,22 +149,13 @@ WORKER = Section(
 )
 
 
-def _collisions(values: Mapping[str, Any]) -> Breaches:
-    seen: dict[tuple[str, int], str] = {}
-    breaches: Breaches = []
-    for instance in values["instances"]:
-        place = (instance["listen"]["address"], instance["listen"]["port"])
-        first = seen.setdefault(place, instance["name"])
-        if first != instance["name"]:
-            breaches.append(
-                ((instance["index"], "listen", "port"), f"{place[0]} port {place[1]} is taken by '{first}'")
-            )
-    return breaches
+def _places(instance: Mapping[str, Any]) -> list[Place]:
+    return [Place(instance["listen"]["address"], instance["listen"]["port"], key=("listen", "port"))]
 
 
 def check_servers(instances: Any) -> list[Instance]:
     """``dc_federated_server_instances`` with defaults. Raises RoleValueError."""
-    rules = (Rule("A port has one owner.", _collisions),)
+    rules = (one_owner(_places),)
     return check_instances("dc_federated_server_instances", instances, SERVER, rules)
 
 
@@ -174,11 +166,7 @@ def check_workers(instances: Any) -> list[Instance]:
 
 def server_listening(instances: Any) -> list[Instance]:
     """The ports that present servers are to have, as the preflight module takes them. Raises RoleValueError."""
-    return [
-        {"name": one["name"], **one["listen"], "unit": f"fedlearn-{one['name']}.service"}
-        for one in check_servers(instances)
-        if one["state"] == "present"
-    ]
+    return services(check_servers(instances), _places)
 
 
 _SECONDS = Integer(1, 3600)

@@ -10,7 +10,7 @@ a document names files beside it, a role files anywhere on the control node.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .._federation.kinds.dpsa.placements import SOURCE
@@ -30,7 +30,8 @@ from .._federation.schema import (
     Text,
     check_values,
 )
-from .checking import FILE, IDENTITY, NAME, check_instances, is_loopback, is_present
+from .checking import FILE, IDENTITY, LOOPBACK, NAME, check_instances, is_loopback, is_present
+from .listening import Place, one_owner, services
 
 Breaches = list[tuple[Path, str]]
 
@@ -181,24 +182,18 @@ MANAGER = Section(
 )
 
 
-def _places(instance: Mapping[str, Any]) -> list[tuple[str, int]]:
+def _places(instance: Mapping[str, Any]) -> list[Place]:
     """Where an instance's processes listen."""
-    listens = [instance[key] for key in ("listen", "gate") if key in instance]
-    return [("127.0.0.1", instance["health_port"]), *((one["address"], one["port"]) for one in listens)]
-
-
-def _collisions(values: Mapping[str, Any]) -> Breaches:
-    seen: dict[tuple[str, int], str] = {}
-    breaches: Breaches = []
-    for instance in values["instances"]:
-        for address, port in _places(instance):
-            first = seen.get((address, port))
-            if first is not None:
-                breaches.append(
-                    ((instance["index"],), f"{address} port {port} is taken by '{first}': one process, one port")
-                )
-            seen[address, port] = instance["name"]
-    return breaches
+    health = Place(LOOPBACK, instance["health_port"], key=("health_port",))
+    parts = {"listen": "", "gate": "-gate"}
+    return [
+        health,
+        *(
+            Place(instance[key]["address"], instance[key]["port"], (key, "port"), part)
+            for key, part in parts.items()
+            if key in instance
+        ),
+    ]
 
 
 def _complete(instance: dict[str, Any], program: str) -> dict[str, Any]:
@@ -209,7 +204,7 @@ def _complete(instance: dict[str, Any], program: str) -> dict[str, Any]:
     return {**instance, "settings": settings}
 
 
-_RULES = (Rule("A port has one owner.", _collisions),)
+_RULES = (one_owner(_places),)
 
 
 def check_janus(instances: Any) -> list[dict[str, Any]]:
@@ -222,18 +217,6 @@ def check_managers(instances: Any) -> list[dict[str, Any]]:
     """``dpsa_manager_instances`` with defaults. Raises RoleValueError."""
     checked = check_instances("dpsa_manager_instances", instances, MANAGER, _RULES)
     return [_complete(instance, "manager") for instance in checked]
-
-
-def _listening(instances: Iterable[Mapping[str, Any]], units: Mapping[int, str] | None = None) -> list[dict[str, Any]]:
-    found = []
-    for instance in instances:
-        if instance["state"] != "present":
-            continue
-        gate = instance.get("gate", {}).get("port")
-        for address, port in _places(instance):
-            name = f"{instance['name']}-gate" if port == gate else instance["name"]
-            found.append({"name": name, "address": address, "port": port, "unit": f"fedlearn-{name}.service"})
-    return found
 
 
 VARIABLES: Mapping[str, Key] = {
@@ -288,12 +271,12 @@ def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 def listening_janus(instances: Any) -> list[dict[str, Any]]:
     """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
-    return _listening(check_janus(instances))
+    return services(check_janus(instances), _places)
 
 
 def listening_managers(instances: Any) -> list[dict[str, Any]]:
     """The same, of managers and gates."""
-    return _listening(check_managers(instances))
+    return services(check_managers(instances), _places)
 
 
 ROLES = {"janus": VARIABLES, "dpsa_manager": MANAGER_VARIABLES}

@@ -10,7 +10,7 @@ names files beside it, a role files anywhere on the control node.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._federation.kinds.mindspore.placements import DEFAULT_APPLICATION, PLACEMENTS
@@ -32,6 +32,7 @@ from .._federation.schema import (
     Text,
 )
 from .checking import FILE, IDENTITY, check_instances, is_present
+from .listening import Place, one_owner, services
 
 Breaches = list[tuple[Path, str]]
 Instance = dict[str, Any]
@@ -243,33 +244,16 @@ WORKER = Section(
 )
 
 
-def _scheduler_places(instance: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, Path]]:
-    yield instance["listen"], "", ("listen",)
+def _scheduler_places(instance: Mapping[str, Any]) -> list[Place]:
+    return [_place(instance, "listen")]
 
 
-def _server_places(instance: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str, Path]]:
-    yield instance["http"], "", ("http",)
-    yield instance["checkpoints"], EXCHANGE, ("checkpoints",)
+def _server_places(instance: Mapping[str, Any]) -> list[Place]:
+    return [_place(instance, "http"), _place(instance, "checkpoints", EXCHANGE)]
 
 
-Places = Callable[[Mapping[str, Any]], Iterator[tuple[Mapping[str, Any], str, Path]]]
-"""Where an instance listens, what its unit's name has after its own, and the key that says so."""
-
-
-def _one_owner(places: Places) -> Rule:
-    def collisions(values: Mapping[str, Any]) -> Breaches:
-        seen: dict[tuple[str, int], str] = {}
-        breaches: Breaches = []
-        for instance in values["instances"]:
-            for place, suffix, path in places(instance):
-                owner = instance["name"] + suffix
-                first = seen.setdefault((place["address"], place["port"]), owner)
-                if first != owner:
-                    message = f"{place['address']} port {place['port']} is taken by '{first}'"
-                    breaches.append(((instance["index"], *path, "port"), message))
-        return breaches
-
-    return Rule("A port has one owner.", collisions)
+def _place(instance: Mapping[str, Any], key: str, part: str = "") -> Place:
+    return Place(instance[key]["address"], instance[key]["port"], (key, "port"), part)
 
 
 def _check(variable: str, instances: Any, section: Section, rules: tuple[Rule, ...] = ()) -> list[Instance]:
@@ -282,12 +266,12 @@ def _check(variable: str, instances: Any, section: Section, rules: tuple[Rule, .
 
 def check_schedulers(instances: Any) -> list[Instance]:
     """``mindspore_scheduler_instances`` with defaults. Raises RoleValueError."""
-    return _check("mindspore_scheduler_instances", instances, SCHEDULER, (_one_owner(_scheduler_places),))
+    return _check("mindspore_scheduler_instances", instances, SCHEDULER, (one_owner(_scheduler_places),))
 
 
 def check_servers(instances: Any) -> list[Instance]:
     """``mindspore_server_instances`` with defaults, each with its ``exchange``'s name. Raises RoleValueError."""
-    checked = _check("mindspore_server_instances", instances, SERVER, (_one_owner(_server_places),))
+    checked = _check("mindspore_server_instances", instances, SERVER, (one_owner(_server_places),))
     return [{**one, "exchange": one["name"] + EXCHANGE} for one in checked]
 
 
@@ -296,28 +280,14 @@ def check_workers(instances: Any) -> list[Instance]:
     return _check("mindspore_worker_instances", instances, WORKER)
 
 
-def _listening(instances: Sequence[Instance], places: Places) -> list[Instance]:
-    return [
-        {
-            "name": instance["name"],
-            "address": place["address"],
-            "port": place["port"],
-            "unit": f"fedlearn-{instance['name']}{suffix}.service",
-        }
-        for instance in instances
-        if instance["state"] == "present"
-        for place, suffix, _path in places(instance)
-    ]
-
-
 def scheduler_listening(instances: Any) -> list[Instance]:
     """The ports that present schedulers are to have, as the preflight module takes them. Raises RoleValueError."""
-    return _listening(check_schedulers(instances), _scheduler_places)
+    return services(check_schedulers(instances), _scheduler_places)
 
 
 def server_listening(instances: Any) -> list[Instance]:
     """The ports that present servers and their exchanges are to have. Raises RoleValueError."""
-    return _listening(check_servers(instances), _server_places)
+    return services(check_servers(instances), _server_places)
 
 
 _SECONDS = Integer(1, 3600)

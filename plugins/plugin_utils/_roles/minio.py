@@ -12,17 +12,19 @@ from typing import Any
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Table, Text
 from .backups import backup_variables
+from .building import built_variables
 from .checking import (
-    CONTROL_FOLDER,
     FILE,
     IDENTITY,
     IN_TURN,
+    LOOPBACK,
     check_instances,
     is_loopback,
     is_present,
-    listening_services,
     logins_of,
 )
+from .listening import Place, one_owner, services
+from .packages import of_present
 
 ADMINISTRATOR = "administrator"
 BUCKET = Text(
@@ -195,15 +197,9 @@ INSTANCE = Section(
 )
 
 
-def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    """Whatever their addresses: each listens on loopback, too."""
-    seen: dict[int, str] = {}
-    breaches: list[tuple[Path, str]] = []
-    for instance in values["instances"]:
-        first = seen.setdefault(instance["port"], instance["name"])
-        if first != instance["name"]:
-            breaches.append(((instance["index"], "port"), f"127.0.0.1 port {instance['port']} is taken by '{first}'"))
-    return breaches
+def _places(instance: Mapping[str, Any]) -> list[Place]:
+    """Whatever its address, each listens on loopback, too."""
+    return [Place(address, instance["port"]) for address in dict.fromkeys((LOOPBACK, instance["address"]))]
 
 
 def _complete(instance: dict[str, Any]) -> dict[str, Any]:
@@ -215,17 +211,13 @@ def _complete(instance: dict[str, Any]) -> dict[str, Any]:
 
 def check(instances: Any) -> list[dict[str, Any]]:
     """``minio_instances`` with defaults and every login of its clients. Raises RoleValueError."""
-    rules = (Rule("A port has one owner.", _collisions),)
+    rules = (one_owner(_places),)
     return [_complete(instance) for instance in check_instances("minio_instances", instances, INSTANCE, rules)]
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:
     """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
-    present = [
-        {**instance, "addresses": list(dict.fromkeys((instance.get("address"), "127.0.0.1")))}
-        for instance in check(instances)
-    ]
-    return listening_services(present)
+    return services(check(instances), _places)
 
 
 VARIABLES: Mapping[str, Key] = {
@@ -238,22 +230,7 @@ VARIABLES: Mapping[str, Key] = {
         "What is built: the version by which Go's module proxy knows a commit of MinIO.",
         default="v0.0.0-20260212201848-7aac2a2c5b7c",
     ),
-    "minio_go": Key(Text(), "Go's program on the control node, 1.24 or later.", default="go"),
-    "minio_go_toolchain": Key(
-        Text(pattern=r"local|go1\.[0-9]+(?:\.[0-9]+)?", pattern_name="local, or a version such as go1.26.8"),
-        "Which Go builds it: V(local) is C(minio_go) itself, another one is fetched by it and makes another version.",
-        default="local",
-    ),
-    "minio_build_directory": Key(
-        CONTROL_FOLDER,
-        "Folder on the control node in which the built program is kept.",
-        default="{{ fedlearn_state | default(inventory_dir) }}/.builds",
-    ),
-    "minio_program": Key(
-        Text(min_length=0, pattern=r"(?:/[^\x00-\x1f\x7f/]+)*", pattern_name="an absolute path on the host, or empty"),
-        "A MinIO that is on the host already; then none is built.",
-        default="",
-    ),
+    **built_variables("minio", program="MinIO", go="1.24"),
     "minio_packages": Key(
         Items(Text(), min_items=1),
         "What encrypts passwords on their way into the server, and backups; C(NAME=VERSION) pins.",
@@ -274,14 +251,8 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 
-def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What present instances need of the distribution."""
-    needed = any(is_present(instance) for instance in values["minio_instances"])
-    return {"names": values["minio_packages"] if needed else []}
-
-
 ROLES = {"minio": VARIABLES}
-PACKAGES = {"minio": _packages}
+PACKAGES = {"minio": of_present("minio")}
 BUILT = {"minio": "MinIO"}
 INFRASTRUCTURE = {"minio": "data"}
 INSTANCES = {"minio_instances": check}

@@ -13,19 +13,20 @@ from .._federation.model import Path
 from .._federation.network import is_numeric
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Text
 from .backups import backup_variables
+from .building import built_variables
 from .checking import (
-    CONTROL_FOLDER,
     FILE,
     IDENTITY,
     IN_TURN,
+    LOOPBACK,
     check_instances,
     is_loopback,
     is_present,
-    listening_services,
     logins_of,
 )
+from .listening import Place, one_owner, services
+from .packages import of_present
 
-LOOPBACK = "127.0.0.1"
 LONGEST_LOGIN = 63
 LOGIN = Text(
     max_length=LONGEST_LOGIN,
@@ -217,56 +218,30 @@ def _reachable(instance: dict[str, Any]) -> dict[str, Any]:
     return {"debug_port": port, "certified": {"name": name, "is_address": is_numeric(name)}, **instance}
 
 
-def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    seen: dict[tuple[str, int], str] = {}
-    breaches: list[tuple[Path, str]] = []
-    for instance in filter(is_served, values["instances"]):
-        for key, address, port in _places(_reachable(dict(instance))):
-            if (address, port) in seen:
-                told = f"{address} port {port} is taken by '{seen[address, port]}'"
-                breaches.append(((instance["index"], key), told))
-            seen.setdefault((address, port), instance["name"])
-    return breaches
-
-
-def _places(instance: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """The key, address and port of all that an instance listens on."""
-    return [("port", instance["address"], instance["port"]), ("debug_port", LOOPBACK, instance["debug_port"])]
+def _places(instance: Mapping[str, Any]) -> list[Place]:
+    if not is_served(instance):
+        return []
+    reached = _reachable(dict(instance))
+    return [
+        Place(reached["address"], reached["port"]),
+        Place(LOOPBACK, reached["debug_port"], key=("debug_port",)),
+    ]
 
 
 def check(instances: Any) -> list[dict[str, Any]]:
     """``mongodb_instances`` with defaults. Raises RoleValueError."""
-    rules = (Rule("A port has one owner.", _collisions),)
+    rules = (one_owner(_places),)
     return [_completed(instance) for instance in check_instances("mongodb_instances", instances, INSTANCE, rules)]
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:
     """The ports that servers of this host are to have, as the preflight module takes them. Raises RoleValueError."""
-    services: list[dict[str, Any]] = []
-    for instance in filter(is_served, check(instances)):
-        for _key, address, port in _places(instance):
-            services += listening_services([{**instance, "addresses": [address], "port": port}])
-    return services
+    return services(check(instances), _places)
 
 
 VARIABLES: Mapping[str, Key] = {
     "mongodb_instances": Key(Items(INSTANCE), "The servers of this host, and external ones it uses.", default=[]),
-    "mongodb_go": Key(Text(), "Go's program on the control node, 1.22 or later.", default="go"),
-    "mongodb_go_toolchain": Key(
-        Text(pattern=r"local|go1\.[0-9]+(?:\.[0-9]+)?", pattern_name="local, or a version such as go1.26.8"),
-        "Which Go builds FerretDB: V(local) is C(mongodb_go) itself, another one is fetched by it.",
-        default="local",
-    ),
-    "mongodb_build_directory": Key(
-        CONTROL_FOLDER,
-        "Folder on the control node in which the built program is kept.",
-        default="{{ fedlearn_state | default(inventory_dir) }}/.builds",
-    ),
-    "mongodb_program": Key(
-        Text(min_length=0, pattern=r"(?:/[^\x00-\x1f\x7f/]+)*", pattern_name="an absolute path on the host, or empty"),
-        "A FerretDB 1.24 that is on the host already; then none is built.",
-        default="",
-    ),
+    **built_variables("mongodb", program="FerretDB 1.24", go="1.22"),
     "mongodb_packages": Key(
         Items(Text(), min_items=1),
         "What logins are made and tried with, and what encrypts backups; C(NAME=VERSION) pins.",
@@ -287,14 +262,8 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 
-def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What present instances need of the distribution."""
-    needed = any(is_present(instance) for instance in values["mongodb_instances"])
-    return {"names": values["mongodb_packages"] if needed else []}
-
-
 ROLES = {"mongodb": VARIABLES}
-PACKAGES = {"mongodb": _packages}
+PACKAGES = {"mongodb": of_present("mongodb")}
 BUILT = {"mongodb": "FerretDB"}
 # behind the database its data may lie in
 INFRASTRUCTURE = {"mongodb": "data"}

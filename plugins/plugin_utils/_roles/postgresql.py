@@ -20,9 +20,10 @@ from .checking import (
     IN_TURN,
     check_instances,
     is_present,
-    listening_services,
     logins_of,
 )
+from .listening import each_address, one_owner, services
+from .packages import of_present
 
 MB_PER_CONNECTION = 8
 """What a connection's process takes of ``memory_mb``, of which half is for connections."""
@@ -330,19 +331,6 @@ INSTANCE = Section(
 )
 
 
-def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    seen: dict[tuple[str, int], str] = {}
-    breaches: list[tuple[Path, str]] = []
-    for instance in values["instances"]:
-        for address in instance["addresses"]:
-            first = seen.setdefault((address, instance["port"]), instance["name"])
-            if first != instance["name"]:
-                breaches.append(
-                    ((instance["index"], "port"), f"{address} port {instance['port']} is taken by '{first}'")
-                )
-    return breaches
-
-
 def _derived(instance: dict[str, Any]) -> dict[str, Any]:
     """The instance with every login, and the settings that follow from its memory, below those it was given."""
     if not is_present(instance):
@@ -364,13 +352,13 @@ def _derived(instance: dict[str, Any]) -> dict[str, Any]:
 
 def check(instances: Any) -> list[dict[str, Any]]:
     """``postgresql_instances`` with defaults, sizes and every login of its clients. Raises RoleValueError."""
-    rules = (Rule("A port has one owner.", _collisions),)
+    rules = (one_owner(each_address),)
     return [_derived(instance) for instance in check_instances("postgresql_instances", instances, INSTANCE, rules)]
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:
     """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
-    return listening_services(check(instances))
+    return services(check(instances), each_address)
 
 
 VARIABLES: Mapping[str, Key] = {
@@ -415,15 +403,8 @@ VARIABLES: Mapping[str, Key] = {
 _MEANWHILE = {"path": "/etc/postgresql-common/createcluster.d/fedlearn.conf", "content": "create_main_cluster = off\n"}
 
 
-def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What present instances need of the distribution."""
-    if not any(is_present(instance) for instance in values["postgresql_instances"]):
-        return {"names": []}
-    return {"names": values["postgresql_packages"], "during": [_MEANWHILE]}
-
-
 ROLES = {"postgresql": VARIABLES}
-PACKAGES = {"postgresql": _packages}
+PACKAGES = {"postgresql": of_present("postgresql", during=[_MEANWHILE])}
 INFRASTRUCTURE = {"postgresql": "data"}
 INSTANCES = {"postgresql_instances": check}
 LISTENING = {"postgresql_instances": listening}

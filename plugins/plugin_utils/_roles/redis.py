@@ -11,7 +11,9 @@ from typing import Any
 
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
-from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_loopback, is_present, listening_services
+from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_loopback
+from .listening import each_address, one_owner, services
+from .packages import of_present
 
 _WORD = Text(min_length=0, pattern=r"[^\x00-\x1f\x7f]*", pattern_name="a text without control characters")
 _VALUE = OneOf((Boolean(), Integer(), Number(), _WORD, Items(OneOf((Boolean(), Integer(), Number(), _WORD)))))
@@ -195,27 +197,14 @@ INSTANCE = Section(
 )
 
 
-def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    seen: dict[tuple[str, int], str] = {}
-    breaches: list[tuple[Path, str]] = []
-    for instance in values["instances"]:
-        for address in instance["addresses"]:
-            first = seen.setdefault((address, instance["port"]), instance["name"])
-            if first != instance["name"]:
-                breaches.append(
-                    ((instance["index"], "port"), f"{address} port {instance['port']} is taken by '{first}'")
-                )
-    return breaches
-
-
 def check(instances: Any) -> list[dict[str, Any]]:
     """``redis_instances`` with defaults. Raises RoleValueError."""
-    return check_instances("redis_instances", instances, INSTANCE, (Rule("A port has one owner.", _collisions),))
+    return check_instances("redis_instances", instances, INSTANCE, (one_owner(each_address),))
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:
     """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
-    return listening_services(check(instances))
+    return services(check(instances), each_address)
 
 
 VARIABLES: Mapping[str, Key] = {
@@ -239,14 +228,8 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 
-def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What present instances need of the distribution."""
-    needed = any(is_present(instance) for instance in values["redis_instances"])
-    return {"names": values["redis_packages"] if needed else []}
-
-
 ROLES = {"redis": VARIABLES}
-PACKAGES = {"redis": _packages}
+PACKAGES = {"redis": of_present("redis")}
 INFRASTRUCTURE = {"redis": "data"}
 INSTANCES = {"redis_instances": check}
 LISTENING = {"redis_instances": listening}

@@ -17,14 +17,15 @@ from .checking import (
     FILE,
     IDENTITY,
     IN_TURN,
+    LOOPBACK,
     check_instances,
     is_loopback,
     is_present,
-    listening_services,
     logins_of,
 )
+from .listening import Place, one_owner, services
+from .packages import of_present
 
-LOOPBACK = "127.0.0.1"
 USER = Text(
     max_length=64, pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*", pattern_name="a login: letters, digits, '.', '_', '-'"
 )
@@ -129,22 +130,12 @@ INSTANCE = Section(
 )
 
 
-def _places(instance: Mapping[str, Any]) -> list[tuple[str, str, int]]:
-    """The key, address and port of all that an instance listens on."""
-    places = [("port", instance["address"], instance["port"])]
-    return places + ([("metrics_port", LOOPBACK, instance["metrics_port"])] if "metrics_port" in instance else [])
-
-
-def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    seen: dict[tuple[str, int], str] = {}
-    breaches: list[tuple[Path, str]] = []
-    for instance in values["instances"]:
-        for key, address, port in _places(instance):
-            if (address, port) in seen:
-                told = f"{address} port {port} is taken by '{seen[address, port]}'"
-                breaches.append(((instance["index"], key), told))
-            seen.setdefault((address, port), instance["name"])
-    return breaches
+def _places(instance: Mapping[str, Any]) -> list[Place]:
+    metrics = [instance["metrics_port"]] if "metrics_port" in instance else []
+    return [
+        Place(instance["address"], instance["port"]),
+        *(Place(LOOPBACK, port, key=("metrics_port",)) for port in metrics),
+    ]
 
 
 def _reached(instance: dict[str, Any]) -> dict[str, Any]:
@@ -160,17 +151,13 @@ def _reached(instance: dict[str, Any]) -> dict[str, Any]:
 
 def check(instances: Any) -> list[dict[str, Any]]:
     """``registry_instances`` with defaults, and where each is reached. Raises RoleValueError."""
-    rules = (Rule("A port has one owner.", _collisions),)
+    rules = (one_owner(_places),)
     return [_reached(instance) for instance in check_instances("registry_instances", instances, INSTANCE, rules)]
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:
     """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
-    services: list[dict[str, Any]] = []
-    for instance in filter(is_present, check(instances)):
-        for _key, address, port in _places(instance):
-            services += listening_services([{**instance, "addresses": [address], "port": port}])
-    return services
+    return services(check(instances), _places)
 
 
 VARIABLES: Mapping[str, Key] = {
@@ -198,15 +185,8 @@ VARIABLES: Mapping[str, Key] = {
 _MEANWHILE = {"path": "/etc/systemd/system/docker-registry.service", "content": ""}
 
 
-def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What present instances need of the distribution."""
-    if not any(is_present(instance) for instance in values["registry_instances"]):
-        return {"names": []}
-    return {"names": values["registry_packages"], "during": [_MEANWHILE]}
-
-
 ROLES = {"registry": VARIABLES}
-PACKAGES = {"registry": _packages}
+PACKAGES = {"registry": of_present("registry", during=[_MEANWHILE])}
 INFRASTRUCTURE = {"registry": "data"}
 INSTANCES = {"registry_instances": check}
 LISTENING = {"registry_instances": listening}

@@ -12,6 +12,8 @@ from typing import Any
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Text
 from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present
+from .listening import Place, one_owner, services
+from .packages import of_present
 
 
 def _on_loopback(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
@@ -68,15 +70,8 @@ INSTANCE = Section(
 )
 
 
-def _collisions(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    seen: dict[tuple[str, int], str] = {}
-    breaches: list[tuple[Path, str]] = []
-    for instance in values["instances"]:
-        place = (instance["listen"]["address"], instance["listen"]["port"])
-        first = seen.setdefault(place, instance["name"])
-        if first != instance["name"]:
-            breaches.append(((instance["index"], "listen"), f"{place[0]} port {place[1]} is taken by '{first}'"))
-    return breaches
+def _places(instance: Mapping[str, Any]) -> list[Place]:
+    return [Place(instance["listen"]["address"], instance["listen"]["port"], key=("listen",))]
 
 
 def _named(instance: dict[str, Any]) -> dict[str, Any]:
@@ -88,17 +83,13 @@ def _named(instance: dict[str, Any]) -> dict[str, Any]:
 
 def check(instances: Any) -> list[dict[str, Any]]:
     """``tunnel_instances`` with defaults. Raises RoleValueError."""
-    rules = (Rule("A port has one owner.", _collisions),)
+    rules = (one_owner(_places),)
     return [_named(instance) for instance in check_instances("tunnel_instances", instances, INSTANCE, rules)]
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:
     """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
-    return [
-        {"name": one["name"], "unit": f"fedlearn-{one['name']}.service", **one["listen"]}
-        for one in check(instances)
-        if one["state"] == "present"
-    ]
+    return services(check(instances), _places)
 
 
 VARIABLES: Mapping[str, Key] = {
@@ -115,14 +106,8 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 
-def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What present instances need of the distribution."""
-    needed = any(is_present(instance) for instance in values["tunnel_instances"])
-    return {"names": values["tunnel_packages"] if needed else []}
-
-
 ROLES = {"tunnel": VARIABLES}
-PACKAGES = {"tunnel": _packages}
+PACKAGES = {"tunnel": of_present("tunnel")}
 INFRASTRUCTURE = {"tunnel": "front"}
 INSTANCES = {"tunnel_instances": check}
 LISTENING = {"tunnel_instances": listening}

@@ -196,7 +196,7 @@ WRONG: list[tuple[str, Any, str]] = [
     (
         "janus_instances",
         [{}, {"name": "two", "listen": {"port": 9972}}],
-        "[1]: 127.0.0.1 port 9001 is taken by 'one': one process, one port",
+        "[1]: health_port: 127.0.0.1 port 9001 is taken by 'one'",
     ),
     (
         "janus_instances",
@@ -218,7 +218,7 @@ WRONG: list[tuple[str, Any, str]] = [
     (
         "dpsa_manager_instances",
         [{"gate": {"port": 9961}}],
-        "[0]: 127.0.0.1 port 9961 is taken by 'one': one process, one port",
+        "[0]: gate.port: 127.0.0.1 port 9961 is taken by 'one'",
     ),
     (
         "dpsa_manager_instances",
