@@ -17,6 +17,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.folders import LeadsOutError, files_of
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.go_build import GoBuildError, GoProgram
 
 MODULE = "fedlearn.infra.artifact"
@@ -72,8 +73,6 @@ GO_MAKING = ("package", "version", "ldflags", "toolchain")
 GO_COPY = ("module", "add")
 """What a Go program is made of; the latter where it is built in a copy of its module."""
 PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9,._-]+\])?==[A-Za-z0-9.+!_-]+(\s*;[^\\]*)?")
-LEFT_OUT = ("__pycache__", ".pyc", ".mypy_cache", ".ruff_cache", ".git", ".secrets", ".ca", ".vault-pass")
-"""What no host gets of a folder: caches, and the control node's own keys and secrets."""
 
 
 class MistakeError(Exception):
@@ -290,11 +289,12 @@ def _files(item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict
     found: dict[str, Any] = {}
     for relative, given in sorted(item["files"].items()):
         source = find(str(given))
-        for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
-            if path.is_file() and not path.name.endswith(LEFT_OUT) and not set(path.parts) & set(LEFT_OUT):
-                name = f"{relative}/{path.relative_to(source).as_posix()}" if source.is_dir() else relative
-                _refuse_link(path, source, item)
+        try:
+            for inside, path in files_of(source):
+                name = f"{relative}/{inside}" if inside else relative
                 found[_relative(name, item)] = _file(path, ready, sources)
+        except LeadsOutError as error:
+            raise MistakeError(f"'{item['name']}': {error}") from None
     if not found:
         raise MistakeError(f"'{item['name']}': there is no file in {', '.join(map(str, item['files'].values()))}")
     if item["sha256"] and [file["sha256"] for file in found.values()] != [item["sha256"]]:
@@ -304,12 +304,6 @@ def _files(item: dict[str, Any], ready: dict[str, Any], find: Any, sources: dict
             f"{actual}, not {item['sha256']}"
         )
     return found
-
-
-def _refuse_link(path: Path, source: Path, item: dict[str, Any]) -> None:
-    """A folder may come from a partner: a link in it would send a host any file that the control node can read."""
-    if path != source and not path.resolve().is_relative_to(source.resolve()):
-        raise MistakeError(f"'{item['name']}': {path} is a link that leads out of {source}: copy what it names")
 
 
 def _relative(name: str, item: dict[str, Any]) -> str:

@@ -9,8 +9,8 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: What of a host would stop a deploy
 description:
-  - Looks whether addresses are the host's own, whether ports are free, and whether disks have room, and fails with one
-    line for each that isn't so.
+  - Looks whether addresses are the host's own, whether ports are free, whether disks have room, and whether processes
+    may have as many files open as they need, and fails with one line for each that isn't so.
   - A port held by the unit that is to have it is free. Sites of nginx share ports, so of them it looks whether another
     file of nginx's has one for the same names.
   - A port within the host's range for outgoing connections is warned of, unless the host reserves it. It is no mistake,
@@ -96,6 +96,24 @@ options:
       unless:
         description: A file or folder, or a pattern of them, that is there when the room is taken already.
         type: str
+  open_files:
+    description: How many files one process of an instance has to be allowed to have open.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The instance, for the message.
+        type: str
+        required: true
+      number:
+        description: How many.
+        type: int
+        required: true
+      reason:
+        description: What for.
+        type: str
+        required: true
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -133,6 +151,7 @@ import errno
 import glob
 import os
 import re
+import resource
 import socket
 
 from ansible.module_utils.basic import AnsibleModule
@@ -284,6 +303,26 @@ def too_little(needs: list[dict]) -> str | None:
     return f"{paths}: {free} MB are free and {total} MB are needed ({told}): make room, or mount a bigger disk there"
 
 
+def may_open(number: int) -> bool:
+    """Whether a process here may have so many files open, as root would have it of the system."""
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, number))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def too_few(wanted: list[dict]) -> list[str]:
+    """Who needs more open files than the machine allows: one line for each."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return [
+        f"{one['name']}: {one['number']} open files are needed ({one['reason']}), and this machine allows {most}: set "
+        f"fs.nr_open to {one['number']} at least, of a container its own limit (--ulimit nofile={one['number']})"
+        for one in sorted(wanted, key=lambda one: one["number"])
+        if one["number"] > most and not may_open(one["number"])
+    ]
+
+
 def main() -> None:
     """Looks at each port and at the disks."""
     port = {
@@ -306,11 +345,17 @@ def main() -> None:
         "megabytes": {"type": "int", "required": True},
         "unless": {"type": "str"},
     }
+    files = {
+        "name": {"type": "str", "required": True},
+        "number": {"type": "int", "required": True},
+        "reason": {"type": "str", "required": True},
+    }
     module = AnsibleModule(
         argument_spec={
             "ports": {"type": "list", "elements": "dict", "options": port, "default": []},
             "sites": {"type": "list", "elements": "dict", "options": site, "default": []},
             "space": {"type": "list", "elements": "dict", "options": room, "default": []},
+            "open_files": {"type": "list", "elements": "dict", "options": files, "default": []},
         },
         supports_check_mode=True,
     )
@@ -318,7 +363,7 @@ def main() -> None:
     problems = [found for found in (problem(one, rows[one["protocol"]]) for one in module.params["ports"]) if found]
     sites = site_files()
     problems += [found for found in (site_problem(one, sites) for one in module.params["sites"]) if found]
-    problems += lacking(module.params["space"])
+    problems += lacking(module.params["space"]) + too_few(module.params["open_files"])
     for doubt in doubts(module.params["ports"]):
         module.warn(doubt)
     if problems:

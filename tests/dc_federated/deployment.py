@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""federation.yml of this folder with a library, laid into build/dc_federated/ and deployed on the host set `dcf`."""
+"""federation.yml of this folder with a library, laid into build/dc_federated/ and deployed on hosts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ import yaml
 from standing_demo import CHECKOUT, Demo
 
 ROOM = CHECKOUT / "build" / "dc_federated"
+HOST_SET = os.environ.get("FEDLEARN_DCF_SET", "dcf")
+NET = os.environ.get("FEDLEARN_DCF_NET", "10.98.54")
 HOSTS = ("p1", "p2", "p3")
+STRANGER = "p4"
+"""A machine that no document names."""
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
 DOUBLE = CHECKOUT / "tests" / "doubles" / "dc_federated"
 REAL = bool(UPSTREAM)
@@ -29,7 +33,7 @@ class Polls(Demo):
     """The three hosts, and how they are changed."""
 
     def __init__(self) -> None:
-        super().__init__(ROOM, HOSTS, "dcf", ROOM / "vault-pass")
+        super().__init__(ROOM, HOSTS, HOST_SET, ROOM / "vault-pass")
 
     def begin(self) -> None:
         """Lay the document down and deploy it; what stands already is brought up to date."""
@@ -51,7 +55,8 @@ class Polls(Demo):
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with a change."""
-        document = yaml.safe_load((CHECKOUT / "tests" / "dc_federated" / "federation.yml").read_text())
+        text = (CHECKOUT / "tests" / "dc_federated" / "federation.yml").read_text()
+        document = yaml.safe_load(text.replace("10.98.54.", f"{NET}."))
         library = {"source": "library"} if REAL else {"source": "library", "double": True}
         for stack in document["stacks"].values():
             stack["library"] = library
@@ -60,7 +65,7 @@ class Polls(Demo):
 
     def client(self, host: str, key: str, *calls: list[Any], stack: str = "near") -> list[Any]:
         """What a worker of others with this private key is answered through the stack's nginx, call by call."""
-        url = {"near": "https://10.98.54.11", "far": "https://10.98.54.12"}[stack]
+        url = {"near": f"https://{NET}.11", "far": f"https://{NET}.12"}[stack]
         asked = json.dumps({"url": url, "ca": "/tmp/client-ca.pem", "key": key, "calls": calls})
         authority = (ROOM / "public" / "lab" / "lab.pem").read_text()
         program = (Path(__file__).parent / "client.py").read_text()

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from deployment import Polls
+from deployment import NET, ROOM, Polls
 from standing_demo import until
 
-NEAR, FAR = "10.98.54.11", "10.98.54.12"
+NEAR, FAR = f"{NET}.11", f"{NET}.12"
 LOOK = """
 import json, socket, ssl
 context = ssl.create_default_context(cafile="/etc/fedlearn/polls/pki/polls-near-worker/ca.pem")
@@ -44,6 +46,56 @@ def test_the_workers_paths_reach_the_server(polls: Polls) -> None:
     assert statuses(polls, (NEAR, "GET", "/challenge_phrase/x", 0)) == [200]
 
 
+def test_port_80_sends_to_tls_who_asks_and_refuses_who_sends(polls: Polls) -> None:
+    script = (
+        "import http.client\n"
+        f"for method, body in (('GET', None), ('HEAD', None), ('POST', '{{}}'), ('DELETE', None)):\n"
+        f"    plain = http.client.HTTPConnection('{NEAR}', 80, timeout=10)\n"
+        "    plain.request(method, '/register_worker?x=1', body)\n"
+        "    answer = plain.getresponse()\n"
+        "    print(answer.status, answer.getheader('Location'))\n"
+    )
+    told = polls.run("p2", f"python3 - <<'END'\n{script}\nEND").splitlines()
+    assert told == [f"301 https://{NEAR}/register_worker?x=1"] * 2 + ["403 None"] * 2
+
+
+@pytest.fixture
+def operator(polls: Polls) -> Iterator[None]:
+    """A certificate that `far` asks its administrators for: on p1, from where they may come, and on p3."""
+    certificate = {"name": "operator", "authority": "lab", "common_name": "polls-operator", "usages": ["client"]}
+
+    def have(**more: Any) -> None:
+        variables = {"pki_certificates": [certificate | more], "fedlearn_party": "lab"}
+        play = {"hosts": "p1:p3", "gather_facts": False, "vars": variables, "roles": ["fedlearn.infra.pki"]}
+        (ROOM / "operator.yml").write_text(json.dumps([play]))
+        done = polls.playbook(str(ROOM / "operator.yml"))
+        assert done.returncode == 0, done.output[-3000:]
+
+    have()
+    yield
+    have(state="absent")
+
+
+def test_an_administrator_is_known_by_certificate_network_and_password(polls: Polls, operator: None) -> None:
+    script = (
+        "import base64, json, ssl, urllib.error, urllib.request\n"
+        "pki = '/etc/fedlearn/polls/pki/operator/'\n"
+        "context = ssl.create_default_context(cafile=pki + 'ca.pem')\n"
+        "context.load_cert_chain(pki + 'chain.pem', pki + 'key.pem')\n"
+        "for password in ({password!r}, 'wrong'):\n"
+        f"    request = urllib.request.Request('https://{FAR}/workers')\n"
+        "    word = base64.b64encode(b'admin:' + password.encode()).decode()\n"
+        "    request.add_header('Authorization', 'Basic ' + word)\n"
+        "    try:\n"
+        "        print(type(json.load(urllib.request.urlopen(request, context=context))).__name__)\n"
+        "    except urllib.error.HTTPError as error:\n"
+        "        print(error.code)\n"
+    )
+    asked = "python3 - <<'END'\n" + script.replace("{password!r}", repr(polls.secrets()["far_admin"])) + "\nEND"
+    assert polls.run("p1", asked).split() == ["list", "401"]
+    assert polls.run("p3", asked).split() == ["403", "403"]
+
+
 @pytest.mark.parametrize("path", ["/workers", "/workers/x"])
 def test_administrators_are_known_by_certificate(polls: Polls, path: str) -> None:
     assert statuses(polls, (FAR, "GET", path, 0), (FAR, "DELETE", path, 0)) == [403, 403]
@@ -56,12 +108,13 @@ def test_an_update_beyond_the_limit_is_told_so_and_other_requests_are_small(poll
 
 
 def test_each_listens_where_it_should(polls: Polls) -> None:
-    listening = {host: polls.run(host, "ss -Hltn '( sport = :443 or sport = :5000 )'") for host in polls.hosts}
+    ours = "ss -Hltn '( sport = :80 or sport = :443 or sport = :5000 )'"
+    listening = {host: polls.run(host, ours) for host in polls.hosts}
     places = {host: sorted(line.split()[3] for line in text.splitlines()) for host, text in listening.items()}
     assert places == {
-        "p1": ["10.98.54.11:443", "127.0.0.1:5000"],
-        "p2": ["10.98.54.12:443"],
-        "p3": ["10.98.54.13:5000"],
+        "p1": sorted([f"{NET}.11:443", f"{NET}.11:80", "127.0.0.1:5000"]),
+        "p2": [f"{NET}.12:443", f"{NET}.12:80"],
+        "p3": [f"{NET}.13:5000"],
     }
 
 

@@ -3,7 +3,10 @@
 # [pytest options]. The library itself where FEDLEARN_UPSTREAM_DIR has it as dc_federated/, its double elsewhere.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+export FEDLEARN_DCF_SET=${FEDLEARN_DCF_SET:-dcf} FEDLEARN_DCF_NET=${FEDLEARN_DCF_NET:-10.98.54}
 hosts=(.venv/bin/python molecule/shared/hosts.py)
-[ -n "${KEEP:-}" ] || trap '"${hosts[@]}" down dcf; rm -rf build/dc_federated build/polls' EXIT
-"${hosts[@]}" up --suite bookworm --subnet 10.98.54.0/24 dcf p1=10.98.54.11 p2=10.98.54.12 p3=10.98.54.13
+[ -n "${KEEP:-}" ] || trap '"${hosts[@]}" down "$FEDLEARN_DCF_SET"; rm -rf build/dc_federated build/polls' EXIT
+places=()
+for number in 1 2 3 4; do places+=("p$number=$FEDLEARN_DCF_NET.1$number"); done
+"${hosts[@]}" up --suite bookworm --subnet "$FEDLEARN_DCF_NET.0/24" "$FEDLEARN_DCF_SET" "${places[@]}"
 .venv/bin/python -m pytest --quiet "${@:-tests/dc_federated}"

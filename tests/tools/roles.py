@@ -48,6 +48,7 @@ ENTRY_POINTS = {
     "check": "Compare what is there with what was asked, and ask for health; changes nothing",
     "backup": "Bring a copy of the data to the control node; changes nothing on the host",
     "restore": "Put the data of a backup in the place of those that are there",
+    "kit": "Write a folder with which machines that nobody deploys to from here take part; touches no host",
     "change": "Take a step of a change of CAs, between which hosts converge; touches no host",
     "proof": "Prove what others keep on the host; changes nothing",
     "revoke": "Withdraw the certificates of whom the document doesn't name any more; touches no host",

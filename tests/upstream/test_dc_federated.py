@@ -81,9 +81,11 @@ class Stand:
         self.public: list[str] = list(json.loads(self.run("keys", "make", *files).stdout)["keys"].values())
         self.allow(self.public[:2])
 
-    def run(self, module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, module: str, *arguments: str, asked: str = "") -> subprocess.CompletedProcess[str]:
         command = [str(self.python), "-B", "-m", f"fedlearn_dc_federated.{module}", *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
+        return subprocess.run(
+            command, env=self.environment, input=asked, capture_output=True, text=True, check=False, timeout=60
+        )
 
     def start(self, module: str, config: Path) -> subprocess.Popen[bytes]:
         command = [str(self.python), "-B", "-m", f"fedlearn_dc_federated.{module}", "--config", str(config)]
@@ -242,6 +244,40 @@ def test_workers_come_and_go_while_the_server_runs_and_stay_gone_after_a_restart
     known = json.loads((stand.room / "keys_db.json").read_text())["_default"].values()
     assert [row["public_key_str"] for row in known] == stand.public[:1]
     assert (stand.room / "keys_db.json.bak").exists()
+
+
+def test_a_server_that_is_killed_in_a_round_ends_it_with_the_right_mean(stand: Stand) -> None:
+    """Its application's state is gone with it; workers register anew and send once more."""
+    stand.allow(stand.public)
+    server = stand.serve(workers=3)
+    workers = [stand.worker(0, [1.0, 2.0]), stand.worker(1, [3.0, 5.0])]
+    eventually(lambda: stand.polls() >= 2)
+    server.kill()
+    server.wait(30)
+    eventually(lambda: stand.polls() == 0)
+    stand.serve(workers=3)
+    workers.append(stand.worker(2, [11.0, 0.5]))
+    assert [worker.wait(90) for worker in workers] == [0, 0, 0]
+    assert [stand.result(number) for number in range(3)] == [[105.0, 2.75]] * 3
+
+
+def test_refusals_are_tried_and_who_lets_everybody_in_is_told(stand: Stand) -> None:
+    running = stand.serve()
+    known = str(stand.room / "workers.pub")
+    server = {"name": "safe", "url": f"http://127.0.0.1:{stand.port}", "ca": None, "keys": known}
+    told = json.loads(stand.run("refusing", asked=json.dumps([server])).stdout)
+    names = ["safe refuses an unknown key", "safe refuses a known key with another's signature"]
+    assert told == {"checks": [{"name": name, "passed": True, "detail": "refused"} for name in names], "ill": {}}
+    running.terminate()
+    assert running.wait(30) == 0
+    config = json.loads(stand.config().read_text())
+    config["arguments"] |= {"server_mode_safe": False, "key_list_file": None}
+    (stand.room / "server.json").write_text(json.dumps(config))
+    stand.start("server", stand.room / "server.json")
+    eventually(lambda: stand.ask("/")[0] == 404)
+    told = json.loads(stand.run("refusing", asked=json.dumps([server])).stdout)
+    assert [row["passed"] for row in told["checks"]] == [False, False]
+    assert len(told["ill"]["safe"]) == 2
 
 
 def test_only_its_administrator_lets_workers_in(stand: Stand) -> None:

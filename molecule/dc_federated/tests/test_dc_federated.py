@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import shlex
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,11 @@ OF_NEITHER = {key: value for key, value in VARIABLES.items() if not key.startswi
 SAFE, OPEN = "fedlearn-safe-server.service", "fedlearn-open-server.service"
 SERVERS = (SAFE, OPEN)
 WORKER = "fedlearn-open-worker.service"
+STATE = os.environ["FEDLEARN_ROLE_STATE"]
+KEYS = (
+    "PYTHONPATH=$(ls -d /opt/fedlearn/dc_federated-launcher/*/ | tail -n1) "
+    "$(ls -d /opt/fedlearn/dc_federated-python/*/bin/python | tail -n1) -B -m fedlearn_dc_federated.keys"
+)
 CANARIES = (VARIABLES["canary_safe_admin"], VARIABLES["canary_open_admin"])
 
 
@@ -167,6 +176,107 @@ def test_an_empty_list_of_keys_is_refused_unless_it_is_meant(servers: RoleHost) 
     assert servers.play(**meant).failed == 0
     assert servers.sh("grep -v '^#' /etc/fedlearn/safe/safe-server/workers.pub || true") == ""
     assert servers.play().failed == 0
+
+
+@pytest.fixture
+def others() -> Iterator[Path]:
+    """The list of others' keys, which isn't there otherwise."""
+    path = Path(VARIABLES["dc_federated_server_instances"][0]["key_files"][1].replace("{{ state }}", STATE))
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def known(servers: RoleHost) -> set[str]:
+    """The keys in the safe server's database."""
+    database = json.loads(servers.sh("cat /var/lib/fedlearn-safe-server/keys_db.json"))
+    return {row["public_key_str"] for row in database["_default"].values()}
+
+
+def administered(role: RoleHost, method: str, path: str, body: str = "") -> str:
+    """What the safe server answers its administrator."""
+    script = (
+        "import base64, ssl, sys, urllib.request\n"
+        "url, method, body, password = sys.argv[1:]\n"
+        "context = ssl.create_default_context(cafile='/etc/role-test/ca.pem')\n"
+        "request = urllib.request.Request(url, body.encode() or None, method=method)\n"
+        "request.add_header('Content-Type', 'application/json')\n"
+        "request.add_header('Authorization', 'Basic ' + base64.b64encode(b'admin:' + password.encode()).decode())\n"
+        "print(urllib.request.urlopen(request, context=context).read().decode())\n"
+    )
+    url = f"https://{role.address}:5000{path}"
+    return role.sh(f"python3 -c {shlex.quote(script)} {url} {method} {shlex.quote(body)} {shlex.quote(CANARIES[0])}")
+
+
+def test_state_comes_back_but_not_who_was_revoked_since(servers: RoleHost, others: Path, tmp_path: Path) -> None:
+    by_hand, revoked = (
+        servers.sh(f"{KEYS} make /root/key-{name}/worker.key >/dev/null; cat /root/key-{name}/worker.key.pub")
+        for name in ("by-hand", "revoked")
+    )
+    others.write_text(f"{revoked}\n")
+    assert servers.play().changed == 1
+    administered(servers, "POST", "/workers", json.dumps({"public_key_str": by_hand, "registered": False}))
+    servers.sh("echo model >/var/lib/fedlearn-safe-server/of-the-application")
+    ours = known(servers) - {by_hand, revoked}
+    assert len(ours) == 1
+    told = servers.sh("age-keygen 2>/dev/null").split()
+    public, private = (next(word for word in told if word.startswith(start)) for start in ("age1", "AGE-"))
+    before = servers.state(units=SERVERS)
+    to = {"dc_federated_server_backup_directory": str(tmp_path), "dc_federated_server_backup_recipient": public}
+    run = servers.play(entry="backup", **to)
+    assert run.code == 0, run.text
+    assert servers.state(units=SERVERS) == before
+    (file,) = tmp_path.glob("host/dc_federated_server-*.tar.age")
+    assert file.read_bytes().startswith(b"age-encryption.org/v1")
+
+    others.write_text("")
+    assert servers.play().changed == 1
+    administered(servers, "DELETE", f"/workers/{by_hand}")
+    servers.sh("rm /var/lib/fedlearn-safe-server/of-the-application")
+    assert known(servers) == ours
+    keys = {"dc_federated_server_backup_secret": "backup", "canary_backup": private}
+    run = servers.play("-vvv", entry="restore", dc_federated_server_restore_from=str(file), **keys)
+    assert run.code == 0, run.text
+    assert private not in run.text
+    assert known(servers) == {*ours, by_hand}
+    assert servers.sh("cat /var/lib/fedlearn-safe-server/of-the-application") == "model\n"
+    assert (
+        servers.sh("ls -A /var/tmp /var/lib/private /var/lib/fedlearn | grep -e former -e dc_federated || true") == ""
+    )
+    administered(servers, "DELETE", f"/workers/{by_hand}")
+    assert servers.play().changed == 0
+    assert servers.play(entry="check").code == 0
+
+
+@pytest.mark.parametrize("damage", ["cut off", "of others", "database"])
+def test_a_damaged_backup_is_not_restored(servers: RoleHost, tmp_path: Path, damage: str) -> None:
+    assert "which file of" in servers.play(entry="restore").words
+    for name in ("safe-server", "open-server")[: 1 if damage == "of others" else 2]:
+        (tmp_path / "room" / name).mkdir(parents=True)
+        (tmp_path / "room" / name / "keys_db.json").write_text("{" if damage == "database" else "{}")
+    with tarfile.open(tmp_path / "damaged.tar", "w") as archive:
+        archive.add(tmp_path / "room", ".")
+    if damage == "cut off":
+        (tmp_path / "damaged.tar").write_bytes((tmp_path / "damaged.tar").read_bytes()[:700])
+    before = servers.state(units=SERVERS)
+    run = servers.play(entry="restore", dc_federated_server_restore_from=str(tmp_path / "damaged.tar"))
+    assert run.code == 2
+    assert "nothing was restored" in run.words, run.text
+    assert servers.state(units=SERVERS) == before
+
+
+def test_what_no_server_runs_on_is_not_restored(servers: RoleHost, tmp_path: Path) -> None:
+    """The database is JSON, and none of the library's."""
+    for name in ("safe-server", "open-server"):
+        (tmp_path / "room" / name).mkdir(parents=True)
+        (tmp_path / "room" / name / "keys_db.json").write_text("[1]")
+    with tarfile.open(tmp_path / "strange.tar", "w") as archive:
+        archive.add(tmp_path / "room", ".")
+    before = known(servers)
+    quick = {"dc_federated_server_health_timeout_seconds": 8}
+    run = servers.play(entry="restore", dc_federated_server_restore_from=str(tmp_path / "strange.tar"), **quick)
+    assert run.code == 2
+    assert known(servers) == before
+    assert servers.play(entry="check").code == 0
 
 
 def test_a_killed_server_is_back_with_its_keys(servers: RoleHost) -> None:

@@ -357,6 +357,17 @@ class RoundPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Kit:
+    """With what machines that nobody deploys to from here take part: ``role`` writes it, by its entry point ``kit``.
+
+    ``variables`` are the role's: its list with the one instance, and what of the control node goes along.
+    """
+
+    role: str
+    variables: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Expansion:
     """What a kind makes of a stack.
 
@@ -365,8 +376,9 @@ class Expansion:
     with. ``flows``: whom firewalls of its hosts let in; ``fetched``: what hosts and the control node get from outside.
     ``open_files``: host name -> how many a process there must be allowed, 0 where nothing of the stack needs them
     any more. ``proofs``: of hosts whose certificates an ACME server signs. ``max_skew_ms``: how far the clocks of its
-    hosts may be off, where the system minds. ``real`` is False where doubles stand in for the system's programs: a
-    round of theirs never counts as passed.
+    hosts may be off, where the system minds. ``kit``: with what machines take part that nobody deploys to from here,
+    where any can. ``real`` is False where doubles stand in for the system's programs: a round of theirs never counts as
+    passed.
     """
 
     components: tuple[Component, ...] = ()
@@ -382,4 +394,5 @@ class Expansion:
     known: Mapping[str, RoundPart] = field(default_factory=dict)
     open_files: Mapping[str, int] = field(default_factory=dict)
     max_skew_ms: int | None = None
+    kit: Kit | None = None
     real: bool = True

@@ -269,10 +269,17 @@ class _Inventory:
             "fedlearn_secrets": list(self._secrets()),
             "fedlearn_partners": list(self._partners()),
             "fedlearn_exchange": self._exchange(),
+            "fedlearn_kits": dict(self._kits()),
         }
         machines = {"ansible_python_interpreter": HOST_PYTHON, "ansible_pipelining": True}
         self._group("federation_hosts").variables = machines | common
         self._group("federation_clusters").variables = common if self.clusters else {}
+
+    def _kits(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """By stack, the role that writes what machines of others take part with, and its variables."""
+        for stack, expansion in self.federation.expansions.items():
+            if expansion.kit:
+                yield stack, {"role": expansion.kit.role, "variables": dict(expansion.kit.variables)}
 
     def _from_here(self, cluster: Cluster) -> dict[str, Any]:
         """A cluster is reached from this control node, by its kubeconfig."""

@@ -18,7 +18,8 @@ from .._federation.kinds.dc_federated import placements
 from .._federation.kinds.dc_federated.settings import SETTINGS
 from .._federation.model import Path
 from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
-from .checking import FILE, IDENTITY, check_instances, is_present
+from .backups import backup_variables
+from .checking import CONTROL_FOLDER, FILE, IDENTITY, check_instances, is_present
 from .listening import Place, one_owner, services
 
 Breaches = list[tuple[Path, str]]
@@ -188,7 +189,9 @@ SERVER_VARIABLES: Mapping[str, Key] = {
     "dc_federated_server_allow_empty_key_list": Key(
         Boolean(), "Take an empty list of keys where there was a full one: it locks every worker out.", default=False
     ),
+    "dc_federated_server_packages": Key(Items(Text()), "What encrypts backups; C(NAME=VERSION) pins.", default=["age"]),
     "dc_federated_server_remove_data": Key(Boolean(), "Remove the state of absent instances.", default=False),
+    **backup_variables("dc_federated_server", holds=": the database of keys, and what applications keep"),
 }
 """All variables of the server's role."""
 
@@ -201,6 +204,17 @@ WORKER_VARIABLES: Mapping[str, Key] = {
     "dc_federated_worker_memory_max": Key(_MEMORY, "Memory of each worker.", default="16G"),
     "dc_federated_worker_remove_data": Key(
         Boolean(), "Remove results and keys of absent instances: a key is then lost.", default=False
+    ),
+    "dc_federated_worker_kit_directory": Key(
+        CONTROL_FOLDER,
+        "Folder on the control node that C(kit) writes, of the first instance: what machines that nobody deploys to "
+        "from here take part with.",
+        default="build/worker_kit",
+    ),
+    "dc_federated_worker_kit_ca": Key(
+        Text(min_length=0),
+        "File on the control node that is the kit's C(ca.pem), where the instance has a C(ca).",
+        default="",
     ),
 }
 """All variables of the worker's role."""
@@ -217,17 +231,21 @@ SHARED_VARIABLES: Mapping[str, Key] = {
         "What environments are made with; C(NAME=VERSION) pins.",
         default=["python3", "python3-venv"],
     ),
+    "shared_dc_federated_role": Key(
+        Text(), "The including role, where it needs more of the distribution.", default="shared_dc_federated"
+    ),
 }
 """All variables of what the two roles share."""
 
 
-def _packages(instances: str) -> Callable[[Mapping[str, Any]], dict[str, list[Any]]]:
-    """What the present instances of a list variable need of the distribution: none with a Python of their own."""
+def _packages(role: str) -> Callable[[Mapping[str, Any]], dict[str, list[Any]]]:
+    """What a role's present instances need of the distribution: no Python where they have one of their own."""
 
     def packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
-        runtimes = [one.get("runtime") or {} for one in values[instances] if is_present(one)]
+        runtimes = [one.get("runtime") or {} for one in values[f"{role}_instances"] if is_present(one)]
         ours = any(runtime.get("python", "/usr/bin/python3") == "/usr/bin/python3" for runtime in runtimes)
-        return {"names": values["shared_dc_federated_packages"] if ours else []}
+        beside = values["dc_federated_server_packages"] if runtimes and role == "dc_federated_server" else []
+        return {"names": [*(values["shared_dc_federated_packages"] if ours else []), *beside]}
 
     return packages
 
@@ -242,7 +260,4 @@ INSTANCES = {
     "dc_federated_worker_instances": check_workers,
 }
 LISTENING = {"dc_federated_server_instances": server_listening}
-PACKAGES = {
-    role: _packages(f"{role}_instances")
-    for role in ("dc_federated_server", "dc_federated_worker", "shared_dc_federated")
-}
+PACKAGES = {role: _packages(role) for role in ("dc_federated_server", "dc_federated_worker", "shared_dc_federated")}

@@ -34,6 +34,13 @@ _LISTEN = Section(
     }
 )
 
+_REDIRECT = Section(
+    {
+        "address": Key(Text(format="address"), "Exactly one address, an IPv6 one without brackets.", required=True),
+        "port": Key(PORT, "Port.", default=80),
+    }
+)
+
 _TLS = Section(
     {
         "certificate": Key(FILE, "Certificate, then intermediates.", required=True),
@@ -123,6 +130,11 @@ _PATH = Section(
         "allow": Key(Items(Text(format="network")), "Networks clients may come from; empty: as the site.", default=[]),
         "body_size_mb": Key(Integer(1, 1_048_576), "The largest request body; default: the site's.", unit="MiB"),
         "read_timeout_seconds": Key(Integer(1, 604_800), "How long a server may be silent; default: the site's."),
+        "stream_requests": Key(
+            Boolean(),
+            "Hand a request's body on as it comes in; without it nginx has all of it before the server gets any.",
+            default=False,
+        ),
     },
     rules=(
         Rule(
@@ -164,18 +176,29 @@ def _paths_fit(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 
 
 def _listens_once(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
-    places = [(listen["address"], listen["port"]) for listen in values["listen"]]
+    keyed = [(key, index, listen) for key in ("listen", "redirect") for index, listen in enumerate(values[key])]
+    places = [(listen["address"], listen["port"]) for _key, _index, listen in keyed]
     return [
-        (("listen", index), f"{address} port {port} stands there twice")
-        for index, (address, port) in enumerate(places)
-        if (address, port) in places[:index]
+        ((key, index), f"{listen['address']} port {listen['port']} stands there twice")
+        for number, (key, index, listen) in enumerate(keyed)
+        if places[number] in places[:number]
     ]
+
+
+def _redirects_to_tls(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    return [(("redirect",), "needs tls: it leads there")] if values["redirect"] and "tls" not in values else []
 
 
 SITE = Section(
     {
         **IDENTITY,
         "listen": Key(Items(_LISTEN, min_items=1), "Where the site listens.", required=True),
+        "redirect": Key(
+            Items(_REDIRECT),
+            "Where plain HTTP is told to come by TLS, to the port of the first O(listen). Who only asks (GET, HEAD) is "
+            "sent there; who sends is refused, so nobody gets used to sending in clear.",
+            default=[],
+        ),
         "server_names": Key(
             Items(Text(format="dns_name")),
             "Names clients ask for; another Host is refused (421). Empty: any.",
@@ -193,6 +216,7 @@ SITE = Section(
     },
     rules=(
         Rule("An address and port is listened on once.", _listens_once),
+        Rule("What is sent to TLS finds it.", _redirects_to_tls),
         Rule("Paths stand once, and ask for certificates where the site has a CA for them.", _paths_fit),
     ),
 )
@@ -203,14 +227,19 @@ def _shared_places(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     seen: dict[tuple[str, int], list[Mapping[str, Any]]] = {}
     breaches: list[tuple[Path, str]] = []
     for site in values["instances"]:
-        for place in [(listen["address"], listen["port"]) for listen in site["listen"]]:
+        for word, listen in [(key, listen) for key in ("listen", "redirect") for listen in site[key]]:
+            place = (listen["address"], listen["port"])
             for other in seen.setdefault(place, []):
                 reason = _clash(site, other, place)
                 if reason:
                     message = f"{place[0]} port {place[1]} is also listened on by '{other['name']}': {reason}"
-                    breaches.append(((site["index"], "listen"), message))
+                    breaches.append(((site["index"], word), message))
             seen[place].append(site)
     return breaches
+
+
+def _speaks_tls(site: Mapping[str, Any], place: tuple[str, int]) -> bool:
+    return "tls" in site and place not in [(one["address"], one["port"]) for one in site["redirect"]]
 
 
 def _finds_dead_peers(site: Mapping[str, Any], place: tuple[str, int]) -> bool:
@@ -218,7 +247,7 @@ def _finds_dead_peers(site: Mapping[str, Any], place: tuple[str, int]) -> bool:
 
 
 def _clash(site: Mapping[str, Any], other: Mapping[str, Any], place: tuple[str, int]) -> str | None:
-    if ("tls" in site) != ("tls" in other):
+    if _speaks_tls(site, place) != _speaks_tls(other, place):
         return "only one of them speaks TLS"
     if _finds_dead_peers(site, place) and _finds_dead_peers(other, place):
         return "only one of them may say find_dead_peers"
@@ -259,7 +288,7 @@ def listening(sites: Any) -> list[dict[str, Any]]:
         {"name": site["name"], "address": place["address"], "port": place["port"], "unit": UNIT}
         for site in check(sites)
         if site["state"] == "present"
-        for place in site["listen"]
+        for place in (*site["listen"], *site["redirect"])
     ]
 
 

@@ -7,25 +7,33 @@
 Each worker sends its vector; the model is the mean of all there are, plus the server's own vector, so that nobody could
 have known it alone. With ``workers``, how many there will be, as in a verify round, there is one model, when all have
 sent theirs, and workers return with it. Otherwise there is a new model with each vector, and workers go on polling.
+A server that was started anew has no vectors: the version of its model says so, and workers send theirs once more.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
 
 class Mean:
-    """The server's side: model 0 is empty."""
+    """The server's side. Versions are ``START.NUMBER``, of which model 0 is empty."""
 
     def __init__(self, own: list[float], workers: int | None) -> None:
         self.own = own
         self.workers = workers
         self.vectors: dict[str, list[float]] = {}
-        self.version = 0
+        self.start = secrets.token_hex(4)
+        self.number = 0
         self.model: list[float] = []
+
+    @property
+    def version(self) -> str:
+        """That of the model there is; no start has one of another's."""
+        return f"{self.start}.{self.number}"
 
     def joined(self, worker_id: str) -> None:
         """Nothing depends on who has joined."""
@@ -40,7 +48,7 @@ class Mean:
 
     def current(self) -> dict[str, Any]:
         """The model, as JSON in bytes."""
-        content = {"values": self.model, "final": self.workers is not None and self.version > 0}
+        content = {"values": self.model, "final": self.workers is not None and self.number > 0}
         return {"global_model": json.dumps(content).encode(), "global_model_version": self.version}
 
     def receive(self, worker_id: str, update: bytes) -> str:
@@ -49,11 +57,11 @@ class Mean:
         if len(vector) != len(self.own):
             return f"a vector has {len(self.own)} numbers"
         self.vectors[worker_id] = vector
-        if self.workers is None or (len(self.vectors) == self.workers and self.version == 0):
+        if self.workers is None or (len(self.vectors) == self.workers and self.number == 0):
             columns = zip(*self.vectors.values(), strict=True)
             means = [math.fsum(column) / len(self.vectors) for column in columns]
             self.model = [mean + own for mean, own in zip(means, self.own, strict=True)]
-            self.version += 1
+            self.number += 1
         return "received"
 
 
@@ -76,7 +84,7 @@ def run(arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, 
     """One worker: ``settings`` has its ``vector``."""
     from dc_federated.backend import DCFWorker
 
-    version: int | None = None
+    version = start = ""
     worker = DCFWorker(
         **arguments,
         global_model_version_changed_callback=lambda model: None,
@@ -85,12 +93,12 @@ def run(arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, 
     worker.register_worker()
     while True:
         model = worker.get_global_model()
-        begun = version is None or model["global_model_version"] < version  # the server may have been started anew
-        version = model["global_model_version"]
+        version, former = model["global_model_version"], start
+        start = version.partition(".")[0]
         content = json.loads(model["global_model"])
         if content["final"]:
             return {"values": content["values"], "own": settings["vector"], "samples": 1}
-        if begun:
+        if start != former:
             said = worker.send_model_update(json.dumps(settings["vector"]).encode())
             if said != b"received":
                 raise RuntimeError(f"the server refused the vector: {said!r:.200}")

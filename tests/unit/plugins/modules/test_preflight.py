@@ -138,3 +138,13 @@ def test_another_site_for_the_same_names_is_a_problem(port: int, names: list[str
         assert (
             found == f"x: 10.0.0.1 port {port}: another site is there for the same names ({path}): choose another port"
         )
+
+
+def test_too_few_open_files_are_told_with_the_number(monkeypatch):
+    monkeypatch.setattr(preflight.resource, "getrlimit", lambda what: (1024, 20_000))
+    monkeypatch.setattr(preflight, "may_open", lambda number: number <= 65_535)
+    wanted = [{"name": name, "number": number, "reason": "why"} for name, number in (("a", 70_000), ("b", 60_000))]
+    assert preflight.too_few(wanted) == [
+        "a: 70000 open files are needed (why), and this machine allows 20000: set fs.nr_open to 70000 at least, of a "
+        "container its own limit (--ulimit nofile=70000)"
+    ]

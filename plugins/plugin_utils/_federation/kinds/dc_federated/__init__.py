@@ -68,6 +68,7 @@ def _expansion(topology: Topology) -> Expansion:
         verify=verify,
         transient=transient,
         open_files={**removed.open_files, **_open_files(topology)},
+        kit=parts.kit(topology),
         real=not topology.library["double"],
     )
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from ... import certificates, network
 from ...expanding import Roster, instance_name
-from ...model import Authority, Certificate, Component, Expansion, Flow, RoundPart
+from ...model import Authority, Certificate, Component, Expansion, Flow, Kit, RoundPart
 from .placements import DEFAULT_SERVER, DEFAULT_WORKER
-from .topology import Topology
+from .topology import REDIRECT, Topology
 
 SITES = "nginx_sites"
 DAY = 86400
@@ -92,6 +92,7 @@ class Copy:
             port = topology.proxy.listening_port + self.shift
             values = {
                 "listen": [{"address": topology.proxy_address, "port": port, "find_dead_peers": True}],
+                "redirect": self._redirect(),
                 "server_names": list(topology.proxy.options["server_names"]),
                 "allow": list(topology.proxy.options["allow"]),
                 "body_size_mb": 1,
@@ -101,8 +102,17 @@ class Copy:
                 "paths": self._paths(),
                 "upstream": self._upstream(),
             }
-            own = topology.proxy_endpoint(self.shift)
-            roster.present("nginx", "proxy", "proxy", host, values, [own], variable=SITES)
+            listening = [topology.proxy_endpoint(self.shift)]
+            if values["redirect"]:
+                listening.append(topology.redirect_endpoint())
+            roster.present("nginx", "proxy", "proxy", host, values, listening, variable=SITES)
+
+    def _redirect(self) -> list[Part]:
+        """Where plain HTTP is sent to TLS, as long as there is nothing to be sent to but the deployed proxy."""
+        topology = self.topology
+        return (
+            [{"address": topology.proxy_address, "port": REDIRECT}] if topology.redirects and not self.transient else []
+        )
 
     def _admins(self) -> Mapping[str, Any] | None:
         admins: Mapping[str, Any] | None = self.topology.proxy.options.get("admins")
@@ -113,13 +123,17 @@ class Copy:
             return None
         files = self.topology.paths("proxy")
         shown: Part = {"certificate": files["chain"], "key": files["key"]}
-        return {**shown, "client_ca": files["ca"]} if self._admins() else shown
+        if self._admins():
+            shown["client_ca"] = files["ca"]
+            if certificates.has_list(self.topology.authority):
+                shown["client_crl"] = files["crl"]
+        return shown
 
     def _paths(self) -> list[Part]:
         """The workers' five, and for administrators with a certificate theirs; all else isn't found."""
         admins, size = self._admins(), self.topology.settings["max_model_size"]
         paths: list[Part] = [{"path": path, "prefix": prefix} for path, prefix in WORKER_PATHS]
-        paths[-1]["body_size_mb"] = size
+        paths[-1] |= {"body_size_mb": size, "stream_requests": True}
         if admins:
             paths = [{**path, "without_certificate": True} for path in paths]
             asked = {"client_names": admins["names"], "allow": admins["allow"]}
@@ -139,18 +153,10 @@ class Copy:
 
     def _add_worker(self, roster: Roster, index: int, host: str) -> None:
         topology = self.topology
-        url, safe = topology.entrance(host, self.shift), topology.settings["server_mode_safe"]
+        safe = topology.settings["server_mode_safe"]
         values = {
-            "library": topology.library,
-            "runtime": topology.runtime,
-            "application": self._worker_application(index),
-            "server": {
-                "protocol": url.scheme,
-                "host": url.host,
-                "port": url.port or network.DEFAULT_PORTS[url.scheme],
-            },
-            "ca": topology.paths("worker")["ca"] if topology.stack.tls else None,
-            "key": topology.key_of(host) if safe else None,
+            **worker_values(topology, topology.entrance(host, self.shift), self._worker_application(index)),
+            "key": topology.key_path if safe else None,
             "public_key_file": topology.public_key_of(host) if safe else None,
         }
         roster.present("dc_federated_worker", "workers", "worker", host, values)
@@ -160,6 +166,36 @@ class Copy:
         if self.transient:
             return {"callable": DEFAULT_WORKER, "settings": ours}
         return _completed(self.topology.application(self.topology.workers), DEFAULT_WORKER, ours)
+
+
+def worker_values(topology: Topology, url: network.Url, application: Part) -> Part:
+    """What workers have in common: what they run, and whom they connect to."""
+    return {
+        "library": topology.library,
+        "runtime": topology.runtime,
+        "application": application,
+        "server": {"protocol": url.scheme, "host": url.host, "port": url.port or network.DEFAULT_PORTS[url.scheme]},
+        "ca": topology.paths("worker")["ca"] if topology.stack.tls else None,
+    }
+
+
+def kit(topology: Topology) -> Kit:
+    """What machines of others take part with: the worker's instance, to which the public entrance is known."""
+    name = topology.certificate("worker")
+    application = _completed(
+        topology.application(topology.workers), DEFAULT_WORKER, {"vector": vector(len(topology.workers.hosts))}
+    )
+    ca = f"/etc/fedlearn/{topology.federation.name}/{name}/ca.pem" if topology.stack.tls else None
+    values = {
+        "name": name,
+        "federation": topology.federation.name,
+        "stack": topology.stack.name,
+        **worker_values(topology, network.parse_url(topology.front(0).public), application),
+        "ca": ca,
+        "key": topology.key_path if topology.settings["server_mode_safe"] else None,
+    }
+    files = {"dc_federated_worker_kit_ca": topology.authority_file} if ca else {}
+    return Kit("dc_federated_worker", {"dc_federated_worker_instances": [values], **files})
 
 
 def _completed(application: Part, default: str, settings: Part) -> Part:
@@ -238,6 +274,8 @@ def flows(topology: Topology) -> Iterator[Flow]:
     words = f"TLS, {known}" if topology.stack.tls else known
     if not topology.workers.hosts or topology.expected > len(topology.workers.hosts):
         yield Flow("clients", target, entrance.listening_port, "workers", words)
+        if topology.redirects:
+            yield Flow("clients", target, REDIRECT, "sent to TLS", "none")
     for label, shift in (("", 0), ("verify: ", topology.shift)):
         for worker in topology.workers.hosts:
             if worker != target:

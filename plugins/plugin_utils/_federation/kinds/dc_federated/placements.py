@@ -131,6 +131,11 @@ PLACEMENTS: Mapping[str, Key] = {
                 "admins": Key(
                     _ADMINS, "Who reaches `/workers` from outside, with the server's administrator's password."
                 ),
+                "redirect": Key(
+                    Boolean(),
+                    "Where `port` is 443, send to it who asks on port 80, and refuse who sends anything there.",
+                    default=True,
+                ),
                 "server_names": Key(
                     Items(Text(format="dns_name"), single=True),
                     "Names that workers ask for: several stacks then share an address and port.",

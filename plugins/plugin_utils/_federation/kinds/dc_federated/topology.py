@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from ...._pki.names import public_path
 from ... import acme, certificates, network
 from ...expanding import endpoint, instance_name, own_address
 from ...model import Authority, Endpoint, Federation, Party, Placement, Proof, Secret, Stack
@@ -21,6 +22,7 @@ from .placements import DEFAULT_LIBRARY, worker_application
 from .settings import SETTINGS
 
 LOOPBACK = "127.0.0.1"
+REDIRECT, TLS_PORT = network.DEFAULT_PORTS["http"], network.DEFAULT_PORTS["https"]
 
 
 class Topology:
@@ -93,9 +95,29 @@ class Topology:
         host, port = self.federation.host(self.proxy.hosts[0]), self.proxy.listening_port + shift
         return endpoint(self.proxy, host, "http", self.proxy_address, port, scheme=scheme, names=names)
 
+    @property
+    def redirects(self) -> bool:
+        """Whether the proxy also listens where browsers look first, and sends them to TLS."""
+        proxy = self.proxy
+        there = bool(proxy.hosts) and self.stack.tls and proxy.listening_port == TLS_PORT
+        return there and bool(proxy.options["redirect"])
+
+    def redirect_endpoint(self) -> Endpoint:
+        """nginx, where it only says where to go."""
+        names, path = tuple(self.proxy.options["server_names"]), (*self.proxy.path, "redirect")
+        host = self.federation.host(self.proxy.hosts[0])
+        address = self.proxy_address
+        return endpoint(
+            self.proxy, host, "redirect", address, REDIRECT, scheme="http", public=False, names=names, path=path
+        )
+
+    def front(self, shift: int) -> Endpoint:
+        """What workers connect to."""
+        return self.proxy_endpoint(shift) if self.proxy.hosts else self.server_endpoint(shift)
+
     def entrance(self, worker: str, shift: int) -> network.Url:
         """Where a host's workers connect: another party's to what is public."""
-        found = self.proxy_endpoint(shift) if self.proxy.hosts else self.server_endpoint(shift)
+        found = self.front(shift)
         ours = self.federation.host(worker).party == self.party.name
         return network.parse_url(found.internal if ours and not self.by_acme else found.public)
 
@@ -133,8 +155,17 @@ class Topology:
         purpose = f"the administrator of stack '{self.stack.name}', who lets workers in"
         return Secret(f"{self.stack.name}_admin", self.party.name, purpose)
 
-    def key_of(self, worker: str) -> str:
-        """Where a host's worker has its key; it is made there and stays there."""
+    @property
+    def authority_file(self) -> str:
+        """Where the CA's certificate lies on the control node."""
+        authority = self.authority
+        if authority.ca:
+            return self.beside(authority.ca)
+        return public_path(self.federation.state_directory, authority.party, authority.name)
+
+    @property
+    def key_path(self) -> str:
+        """Where a worker has its key; it is made on its machine and stays there."""
         return f"/var/lib/fedlearn/{self.federation.name}/keys/{self.certificate('worker')}/worker.key"
 
     def public_key_of(self, worker: str) -> str:

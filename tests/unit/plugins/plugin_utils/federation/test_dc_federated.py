@@ -90,12 +90,46 @@ def test_exactly_the_workers_paths_are_public(load: Load) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        (("", ""), [{"address": "10.20.0.11", "port": 80}]),
+        (("{host: h1}\n    workers", "{host: h1, redirect: false}\n    workers"), []),
+        (("{host: h1}\n    workers", "{host: h1, port: 8443}\n    workers"), []),
+        (("    workers", "    tls: false\n    workers"), []),
+    ],
+    ids=["443", "not wanted", "another port", "no tls"],
+)
+def test_port_80_leads_to_443(load: Load, change: tuple[str, str], wanted: list[dict[str, Any]]) -> None:
+    text = DOCUMENT.replace("[h2, k1]", "[h2, k1], expected: 9")
+    found = load(text.replace(*change) if change[0] else text)
+    assert site(found, "h1")["redirect"] == wanted
+    (copy,) = hosts(found)["h1"]["fedlearn_verify"]["vision"]["variables"]["nginx_sites"]
+    assert copy["redirect"] == []
+    leading = [flow for flow in flows.flows(found) if (flow.destination, flow.port) == ("h1", 80)]
+    assert [flow.source for flow in leading] == ["clients"] * len(wanted)
+
+
+def test_what_has_port_80_already_is_told(mistakes: Mistakes) -> None:
+    other = (
+        DOCUMENT[DOCUMENT.index("  vision:") :].replace("vision", "second").replace("host: h1", "host: h1, port: 80")
+    )
+    told = mistakes(DOCUMENT + other.replace("server: {host: h1, port: 80}", "server: {host: h1, port: 5001}"))
+    assert [line for line in told if "10.20.0.11" in line and "80" in line]
+
+
+def test_updates_are_handed_on_as_they_come(load: Load) -> None:
+    streamed = {path["path"] for path in site(load(DOCUMENT), "h1")["paths"] if path.get("stream_requests")}
+    assert streamed == {"/receive_worker_update/"}
+
+
 def test_administrators_alone_need_a_certificate(load: Load) -> None:
     admins = "{host: h1, admins: {names: [operator], allow: [10.20.0.0/16]}}"
     found = site(load(DOCUMENT.replace("{host: h1}\n    workers", f"{admins}\n    workers")), "h1")
     assert {path["path"] for path in found["paths"] if not path.get("without_certificate")} == {"/workers", "/workers/"}
     assert {tuple(path["client_names"]) for path in found["paths"] if "client_names" in path} == {("operator",)}
-    assert "client_ca" in found["tls"]
+    assert found["tls"]["client_ca"].endswith("/demo-vision-proxy/ca.pem")
+    assert found["tls"]["client_crl"].endswith("/demo-vision-proxy/crl.pem")  # who was withdrawn is an operator no more
 
 
 def test_another_partys_workers_connect_to_what_is_public(load: Load) -> None:
@@ -121,6 +155,27 @@ def test_limits_come_of_the_expected_workers(load: Load, expected: int, files: i
     assert hosts(found)["h1"]["limits_nofile"] == files
     assert server(found)["expected"] == expected
     assert site(found, "h1")["limits"] == {"clients": clients}
+
+
+def test_machines_of_others_take_part_by_what_is_public(load: Load) -> None:
+    found = load(DOCUMENT)
+    kit = variables.inventory(found).groups["federation_hosts"].variables["fedlearn_kits"]["vision"]
+    (instance,) = kit["variables"]["dc_federated_worker_instances"]
+    assert instance["server"] == {"protocol": "https", "host": "lab.example", "port": 443}
+    assert instance["application"]["settings"] == {"vector": vector(2)}  # none of our own workers'
+    assert kit["variables"]["dc_federated_worker_kit_ca"] == f"{found.state_directory}/public/lab/lab.pem"
+    signed = load(DOCUMENT.replace("  lab:\n", "  lab:\n    pki: {mode: csr, ca: public/lab/theirs.pem}\n"))
+    kit = variables.inventory(signed).groups["federation_hosts"].variables["fedlearn_kits"]["vision"]
+    assert kit["variables"]["dc_federated_worker_kit_ca"] == f"{signed.directory}/public/lab/theirs.pem"
+    plain = load(DOCUMENT + "    tls: false\n    settings: {server_mode_safe: false}\n")
+    kit = variables.inventory(plain).groups["federation_hosts"].variables["fedlearn_kits"]["vision"]
+    (instance,) = kit["variables"]["dc_federated_worker_instances"]
+    assert (instance["ca"], instance["key"]) == (None, None)
+
+
+def test_a_stack_that_goes_has_no_kit(load: Load) -> None:
+    found = load(DOCUMENT.replace("kind: dc_federated", "kind: dc_federated\n    state: absent"))
+    assert variables.inventory(found).groups["federation_hosts"].variables["fedlearn_kits"] == {}
 
 
 def test_unsafe_mode_has_no_keys(load: Load) -> None:

@@ -116,6 +116,7 @@ RIGHT: dict[str, dict[str, Any]] = {
 """The least that an instance needs."""
 
 TLS = {"certificate": "/c", "key": "/k"}
+HTTPS = {"address": "127.0.0.1", "port": 443}
 SUM = "0" * 64
 CLIENT_TLS = {**TLS, "ca": "/ca", "client_ca": "/ca"}
 TWICE = [{"name": "one"}, {"name": "one"}]
@@ -684,6 +685,17 @@ WRONG: list[tuple[str, Any, str]] = [
         "nginx_sites",
         [{"listen": [{"address": "127.0.0.1", "port": 80}, {"address": "127.0.0.1", "port": 80}]}],
         "[0]: listen[1]: 127.0.0.1 port 80 stands there twice",
+    ),
+    ("nginx_sites", [{"redirect": [{"address": "127.0.0.2"}]}], "[0]: redirect: needs tls: it leads there"),
+    (
+        "nginx_sites",
+        [{"tls": TLS, "redirect": [{"address": "127.0.0.1"}]}],
+        "[0]: redirect[0]: 127.0.0.1 port 80 stands there twice",
+    ),
+    (
+        "nginx_sites",
+        [{}, {"name": "other", "tls": TLS, "listen": [HTTPS], "redirect": [{"address": "127.0.0.1"}]}],
+        "[1]: redirect: 127.0.0.1 port 80 is also listened on by 'front': both need server_names to be told apart",
     ),
     ("nginx_sites", [{"server_names": ["a b"]}], "[0]: server_names[0]: 'a b' is no DNS name"),
     ("nginx_sites", [{"allow": ["10.0.0.1/8"]}], "[0]: allow[0]: '10.0.0.1/8' has host bits set: write 10.0.0.0/8"),
@@ -1351,6 +1363,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("dc_federated_server_memory_max", "4 GB", ": '4 GB' is not bytes such as 4G, or infinity"),
     ("dc_federated_server_allow_empty_key_list", "no", ": expected true or false, found the text 'no'"),
     ("dc_federated_server_remove_data", 1, ": expected true or false, found the number 1"),
+    ("dc_federated_server_packages", [""], ": [0]: is empty"),
+    ("dc_federated_server_backup_directory", "", ": is empty"),
+    ("dc_federated_server_backup_recipient", "ssh-ed25519", ": 'ssh-ed25519' is not a public key of age (age1...)"),
+    ("dc_federated_server_backup_secret", 1, ": expected text, found the number 1: write it in quotes"),
+    ("dc_federated_server_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
     # dc_federated_worker
     (
         "dc_federated_worker_instances",
@@ -1376,9 +1393,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("dc_federated_worker_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
     ("dc_federated_worker_memory_max", "-1", ": '-1' is not bytes such as 4G, or infinity"),
     ("dc_federated_worker_remove_data", 1, ": expected true or false, found the number 1"),
+    ("dc_federated_worker_kit_directory", "", ": is empty"),
+    ("dc_federated_worker_kit_ca", 1, ": expected text, found the number 1: write it in quotes"),
     # shared_dc_federated
     ("shared_dc_federated_instances", {}, ": expected a list, found a mapping"),
     ("shared_dc_federated_packages", [""], ": [0]: is empty"),
+    ("shared_dc_federated_role", "", ": is empty"),
 ]
 """A variable, a value, and what follows the variable's name in the message. Of instances only what differs."""
 
