@@ -4,8 +4,9 @@
 
 """A thousand workers of dc_federated poll through nginx and TLS: how soon all are told of a model, at what cost.
 
-The library is that of FEDLEARN_UPSTREAM_DIR, or its double: the result says which. Server and nginx share a host,
-the clients are on another.
+Then what happens to hosts happens while they poll, and updates go through nginx and past it, in turn. The library is
+that of FEDLEARN_UPSTREAM_DIR, or its double: the result says which. Server and nginx share a host, the clients are on
+another.
 """
 
 from __future__ import annotations
@@ -23,20 +24,25 @@ from tests.benchmarks.hosts import CHECKOUT, BenchError
 
 sys.path[:0] = [str(CHECKOUT / "tests" / "support"), str(CHECKOUT / "tests" / "dc_federated")]
 
-from deployment import REAL, ROOM, Polls  # noqa: E402 - it is found by the path above
+from deployment import HOST_SET, NET, REAL, ROOM, Polls  # noqa: E402 - it is found by the path above
 
 WORKERS, MOST, FILES_EACH = 1000, 10_000, 6
 PROGRAM = Path(__file__).with_name("dc_federated_hosts") / "load.py"
 PYTHON = "$(ls -d /opt/fedlearn/dc_federated-python/*/bin/python | tail -n1) -B /var/tmp/load.py"
-SERVER, CLIENTS, ADDRESS = "p1", "p3", "10.98.54.11"
+SERVER, CLIENTS, ADDRESS = "p1", "p3", f"{NET}.11"
+FAR_PROXY, FAR_SERVER, FAR_CLIENT = f"{NET}.12:443", f"{NET}.13:5000", "p1"
+AUTHORITY = "/etc/fedlearn/polls/pki/polls-near-worker/ca.pem"
 PATIENCE_SECONDS = 300
+LORISES, LORIS_SECONDS = 200, 40
+RATIO = 1.15
+"""What nginx may add to an update's time."""
 
 
 def measure() -> dict[str, Any]:
     """Told and dropped, and files and memory of the server meanwhile: of 1,000, and of as many as its files allow."""
     hosts = [sys.executable, str(CHECKOUT / "molecule" / "shared" / "hosts.py")]
-    places = [f"p{number}=10.98.54.1{number}" for number in (1, 2, 3)]
-    subprocess.run([*hosts, "up", "--suite", "bookworm", "--subnet", "10.98.54.0/24", "dcf", *places], check=True)
+    places = [f"p{number}={NET}.1{number}" for number in (1, 2, 3)]
+    subprocess.run([*hosts, "up", "--suite", "bookworm", "--subnet", f"{NET}.0/24", HOST_SET, *places], check=True)
     try:
         polls = Polls()
         polls.begin()
@@ -44,8 +50,15 @@ def measure() -> dict[str, Any]:
         files = int(polls.run(SERVER, f"awk '/open files/ {{print $4}}' /proc/{master}/limits"))
         most = min(MOST, (files - 200) // FILES_EACH)
         runs = {str(count): polled(polls, count) for count in dict.fromkeys((WORKERS, most))}
+        through = disturbed(polls)
+        sent = updates(polls)
     finally:
-        subprocess.run([*hosts, "down", "dcf"], check=True)
+        subprocess.run([*hosts, "down", HOST_SET], check=True)
+    return {"real": REAL, "runs": runs, "disturbed": through, "updates": sent, **judged(runs, through, sent, most)}
+
+
+def judged(runs: dict[str, Any], through: dict[str, Any], sent: dict[str, Any], most: int) -> dict[str, Any]:
+    """The figures that have goals."""
     first = runs[str(WORKERS)]
     figures = {
         "dropped of 1,000": float(first["dropped"]),
@@ -53,24 +66,42 @@ def measure() -> dict[str, Any]:
         "files a worker": first["files"] / WORKERS,
         f"dropped of {most}": float(runs[str(most)]["dropped"]),
     }
-    goals = {"dropped of 1,000": 0.0, "told, 99th percentile, s": 5.0, "files a worker": float(FILES_EACH)}
-    return {"real": REAL, "runs": runs, "figures": figures, "goals": {**goals, f"dropped of {most}": 0.0}}
+    goals = {
+        "dropped of 1,000": 0.0,
+        "told, 99th percentile, s": 5.0,
+        "files a worker": float(FILES_EACH),
+        f"dropped of {most}": 0.0,
+    }
+    for phase in UNBROKEN:
+        figures[f"broken by {phase}"] = float(through["phases"][phase]["broken"])
+        goals[f"broken by {phase}"] = 0.0
+    figures["not told after all of it"] = float(through["of"] - through["told"])
+    goals["not told after all of it"] = 0.0
+    for size in ("1", "20", "200"):
+        figures[f"{size} MB through nginx"] = (
+            sent["streamed"][size]["proxy"]["p50"] / sent["streamed"][size]["server"]["p50"]
+        )
+        goals[f"{size} MB through nginx"] = RATIO
+    return {"figures": figures, "goals": goals}
 
 
-def polled(polls: Polls, count: int) -> dict[str, Any]:
-    """So many workers with keys of their own, known to the server without a restart, and a new model."""
+def known(polls: Polls, count: int) -> None:
+    """So many keys on the clients' host, whose workers the server of `near` lets in without a restart."""
     polls.run(CLIENTS, f"cat >/var/tmp/load.py <<'END-OF-FILE'\n{PROGRAM.read_text()}\nEND-OF-FILE")
-    public = polls.run(CLIENTS, f"{PYTHON} keys {count} /var/tmp/load.keys")
-    (ROOM / "load.keys").write_text(public)
+    (ROOM / "load.keys").write_text(polls.run(CLIENTS, f"{PYTHON} keys {count} /var/tmp/load.keys"))
 
     def expect(document: dict[str, Any]) -> None:
         document["stacks"]["near"]["workers"] |= {"expected": count, "keys": "load.keys"}
 
     polls.write(expect)
     polls.site("-e", "stack=near")
-    authority = "/etc/fedlearn/polls/pki/polls-near-worker/ca.pem"
+
+
+def polled(polls: Polls, count: int) -> dict[str, Any]:
+    """So many workers with keys of their own, known to the server without a restart, and a new model."""
+    known(polls, count)
     ended: dict[str, Any] = {}
-    run = f"ulimit -n $(ulimit -Hn); {PYTHON} run {ADDRESS} {authority} /var/tmp/load.keys"
+    run = f"ulimit -n $(ulimit -Hn); {PYTHON} run {ADDRESS} {AUTHORITY} /var/tmp/load.keys"
     clients = threading.Thread(target=lambda: ended.update(json.loads(polls.run(CLIENTS, run))))
     clients.start()
     waiting = "ss -Htn state established '( sport = :5000 )' | wc -l"
@@ -97,3 +128,79 @@ def polled(polls: Polls, count: int) -> dict[str, Any]:
         "files": files,
         "server_megabytes": memory / 1024,
     }
+
+
+UNBROKEN = ("reload", "certificates", "kill 100", "slow-loris")
+"""What no other worker's poll may end by; a restart of the server ends all of them."""
+
+
+def disturbed(polls: Polls) -> dict[str, Any]:
+    """1,000 polls, while nginx is reloaded, certificates replaced, workers killed, connections dawdle, the server is
+    restarted; then a new model.
+    """
+    known(polls, WORKERS + 2)  # one sends the model, one measures
+    ended: dict[str, Any] = {}
+    run = f"ulimit -n $(ulimit -Hn); {PYTHON} hold {ADDRESS} {AUTHORITY} /var/tmp/load.keys"
+    clients = threading.Thread(target=lambda: ended.update(json.loads(polls.run(CLIENTS, run))))
+    clients.start()
+    whole(polls, "begin")
+    for phase, act in (
+        ("reload", lambda: polls.run(SERVER, "systemctl reload nginx; sleep 15")),
+        (
+            "certificates",
+            lambda: polls.playbook("fedlearn.infra.rotate", "-e", "what=certificates", "-e", "stack=near"),
+        ),
+        ("kill 100", lambda: time.sleep(15)),
+        ("slow-loris", lambda: dawdle(polls, ended)),
+        ("restart", lambda: polls.run(SERVER, "systemctl restart fedlearn-polls-near-server; sleep 5")),
+    ):
+        polls.run(CLIENTS, f"echo '{phase}' >/tmp/load.phase; sleep 1")
+        act()
+        whole(polls, phase)
+    polls.run(CLIENTS, "touch /tmp/release")
+    clients.join(PATIENCE_SECONDS)
+    if "phases" not in ended:
+        raise BenchError(f"the workers never came to an end: {ended}")
+    return ended
+
+
+def whole(polls: Polls, phase: str) -> None:
+    """Waits until all workers poll, in this phase."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        status = json.loads(polls.run(CLIENTS, "cat /tmp/load.status 2>/dev/null || echo '{}'"))
+        if status.get("polling") == WORKERS and status["phase"] == phase:
+            return
+        if time.monotonic() > deadline:
+            raise BenchError(f"{phase}: {status.get('polling')} of {WORKERS} workers poll")
+        time.sleep(1)
+
+
+def dawdle(polls: Polls, ended: dict[str, Any]) -> None:
+    """Connections from another host that never come to the end of a request."""
+    polls.run("p2", f"cat >/var/tmp/load.py <<'END-OF-FILE'\n{PROGRAM.read_text()}\nEND-OF-FILE")
+    ended["slow-loris"] = json.loads(polls.run("p2", f"{PYTHON} loris {ADDRESS} {LORISES} {LORIS_SECONDS}"))
+
+
+def updates(polls: Polls) -> dict[str, Any]:
+    """Milliseconds of requests to the server of `far`, through nginx and past it.
+
+    Then once more with nginx taking all of an update before it hands any of it on, as it does by itself.
+    """
+    polls.run(FAR_CLIENT, f"cat >/var/tmp/load.py <<'END-OF-FILE'\n{PROGRAM.read_text()}\nEND-OF-FILE")
+    (ROOM / "others.keys").write_text(polls.run(FAR_CLIENT, f"{PYTHON} keys 1 /var/tmp/far.keys"))
+    polls.site("-e", "stack=far")
+    ca = "/etc/fedlearn/polls/pki/polls-far-worker/ca.pem"
+    run = f"{PYTHON} compare {ca} /var/tmp/far.keys {FAR_PROXY} {FAR_SERVER}"
+    streamed = json.loads(polls.run(FAR_CLIENT, run))
+    site = "/etc/nginx/conf.d/fedlearn-polls-far-proxy.conf"
+    polls.run(
+        "p2", f"sed -i 's/proxy_request_buffering off/proxy_request_buffering on/' {site}; systemctl reload nginx"
+    )
+    buffered = json.loads(polls.run(FAR_CLIENT, run))
+    master = polls.pid("p3", "polls-far-server")
+    child = int(polls.run("p3", f"cat /proc/{master}/task/{master}/children"))
+    peak = int(polls.run("p3", f"awk '/VmHWM/ {{print $2}}' /proc/{child}/status"))
+    proxy = int(polls.run("p2", "ps -o rss= -C nginx | awk '{sum += $1} END {print sum}'"))
+    megabytes = {"server, at most": peak / 1024, "nginx": proxy / 1024}
+    return {"streamed": streamed, "buffered": buffered, "megabytes": megabytes}

@@ -21,6 +21,7 @@ ROOM = CHECKOUT / "build" / "dc_federated"
 HOST_SET = os.environ.get("FEDLEARN_DCF_SET", "dcf")
 NET = os.environ.get("FEDLEARN_DCF_NET", "10.98.54")
 HOSTS = ("p1", "p2", "p3")
+URLS = {"near": f"https://{NET}.11", "far": f"https://{NET}.12"}
 STRANGER = "p4"
 """A machine that no document names."""
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
@@ -65,7 +66,7 @@ class Polls(Demo):
 
     def client(self, host: str, key: str, *calls: list[Any], stack: str = "near") -> list[Any]:
         """What a worker of others with this private key is answered through the stack's nginx, call by call."""
-        url = {"near": f"https://{NET}.11", "far": f"https://{NET}.12"}[stack]
+        url = URLS[stack]
         asked = json.dumps({"url": url, "ca": "/tmp/client-ca.pem", "key": key, "calls": calls})
         authority = (ROOM / "public" / "lab" / "lab.pem").read_text()
         program = (Path(__file__).parent / "client.py").read_text()

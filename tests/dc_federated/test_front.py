@@ -62,7 +62,8 @@ def test_port_80_sends_to_tls_who_asks_and_refuses_who_sends(polls: Polls) -> No
 @pytest.fixture
 def operator(polls: Polls) -> Iterator[None]:
     """A certificate that `far` asks its administrators for: on p1, from where they may come, and on p3."""
-    certificate = {"name": "operator", "authority": "lab", "common_name": "polls-operator", "usages": ["client"]}
+    certificate = {"common_name": "polls-operator", "usages": ["client"]}
+    certificate |= {"name": "operator", "authority": "lab", "federation": "polls"}
 
     def have(**more: Any) -> None:
         variables = {"pki_certificates": [certificate | more], "fedlearn_party": "lab"}

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from deployment import REAL, Polls
+from deployment import NET, REAL, STRANGER, Polls
 from standing_demo import CHECKOUT, recap
 
 EXPECTED = {"near": [1025.5, 0.25, 2.25], "far": [1025.0, -0.25, 2.0]}
@@ -35,3 +36,26 @@ def test_a_second_run_changes_nothing_in_few_executions(polls: Polls) -> None:
     found = recap(again.output)
     assert {host: found[host]["changed"] for host in polls.hosts} == dict.fromkeys(polls.hosts, 0)
     assert max(again.per_host().values()) <= MOST_EXECUTIONS, again.per_host()
+
+
+def test_more_hosts_cost_a_host_nothing(polls: Polls) -> None:
+    """Executions on a host don't grow with the fleet: a worker more is one host more, and a line of the key list."""
+    before = polls.site().per_host()
+
+    def grown(document: dict[str, Any]) -> None:
+        document["parties"]["lab"]["hosts"][STRANGER] = {"address": f"{NET}.14", "vars": {"ansible_user": "ops"}}
+        for stack, names in (("near", ["p2", "p3", STRANGER]), ("far", ["p1", "p2", STRANGER])):
+            document["stacks"][stack]["workers"]["hosts"] = names
+
+    polls.write(grown)
+    polls.site("-e", "fedlearn_prune=true")
+    again = polls.site()
+    found = recap(again.output)
+    assert {found[host]["changed"] for host in (*polls.hosts, STRANGER)} == {0}
+    after = again.per_host()
+    assert max(after.values()) <= max(before.values()), (before, after)
+    assert (
+        polls.playbook("fedlearn.infra.remove", "--limit", STRANGER, "-e", "fedlearn_remove_data=true").returncode == 0
+    )
+    polls.write()
+    polls.site("-e", "fedlearn_prune=true")

@@ -280,6 +280,67 @@ def test_refusals_are_tried_and_who_lets_everybody_in_is_told(stand: Stand) -> N
     assert len(told["ill"]["safe"]) == 2
 
 
+def in_database(stand: Stand) -> set[str]:
+    rows = json.loads((stand.room / "keys_db.json").read_text())["_default"].values()
+    return {row["public_key_str"] for row in rows}
+
+
+def let_in_by_hand(stand: Stand, key: str) -> int:
+    return stand.ask("/workers", {"public_key_str": key, "registered": False}, password=PASSWORD)[0]
+
+
+@pytest.mark.parametrize("left", ["", "{", '{"_default": {"1": {"public_'])
+def test_a_database_that_was_torn_is_begun_anew(stand: Stand, left: str) -> None:
+    """The library by itself doesn't start with it."""
+    server = stand.serve()
+    server.kill()
+    server.wait(30)
+    eventually(lambda: stand.ask("/")[0] == 0)  # its process goes after it
+    (stand.room / "keys_db.json").write_text(left)
+    stand.serve()
+    assert in_database(stand) == set(stand.public[:2])
+    assert stand.client(0, ["register"]) == [(200, stand.public[0])]
+
+
+def test_a_start_that_is_cut_off_forgets_nobody(stand: Stand) -> None:
+    """The library empties its database when it starts, and puts key after key back."""
+    server = stand.serve()
+    assert let_in_by_hand(stand, stand.public[2]) == 200
+    whole = (stand.room / "keys_db.json").read_text()
+    server.terminate()
+    server.wait(30)
+    (stand.room / "keys_db.json.before").write_text(whole)
+    (stand.room / "keys_db.json").write_text('{"_default": {}}')
+    stand.serve()
+    assert stand.client(2, ["register"]) == [(200, stand.public[2])]
+    assert in_database(stand) == set(stand.public)
+    assert not (stand.room / "keys_db.json.before").exists()
+
+
+def test_a_disk_that_is_full_leaves_the_database_whole(stand: Stand) -> None:
+    """Here no file may become larger than the one there is, which is larger than the log: a write ends as on a full
+    disk.
+    """
+    more = [str(stand.room / "more" / f"{number}.key") for number in range(200)]
+    stand.public += json.loads(stand.run("keys", "make", *more).stdout)["keys"].values()
+    stand.allow([*stand.public[:2], *stand.public[3:]])
+    server = stand.serve()
+    before = (stand.room / "keys_db.json").read_text()
+    (child,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    subprocess.run(["prlimit", f"--pid={child}", f"--fsize={len(before) + 10}"], check=True)
+    assert let_in_by_hand(stand, stand.public[2]) == 500
+    assert (stand.room / "keys_db.json").read_text() == before
+    stand.allow(stand.public)
+    told = stand.run("reload", "--config", str(stand.config()))
+    assert told.returncode == 0, (
+        told.stderr
+    )  # it is let in, if not written down; the list of keys has it for the next start
+    server.terminate()
+    server.wait(30)
+    stand.serve()
+    assert in_database(stand) == set(stand.public)
+
+
 def test_only_its_administrator_lets_workers_in(stand: Stand) -> None:
     stand.serve()
     asked = {"public_key_str": stand.public[2], "registered": False}

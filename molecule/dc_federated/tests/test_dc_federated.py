@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
 import shlex
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,9 @@ OF_NEITHER = {key: value for key, value in VARIABLES.items() if not key.startswi
 SAFE, OPEN = "fedlearn-safe-server.service", "fedlearn-open-server.service"
 SERVERS = (SAFE, OPEN)
 WORKER = "fedlearn-open-worker.service"
+DOUBLE = Path(__file__).resolve().parents[3] / "tests" / "doubles" / "dc_federated"
+UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
+LIBRARY = Path(UPSTREAM) / "dc_federated" / "src" if UPSTREAM else DOUBLE
 STATE = os.environ["FEDLEARN_ROLE_STATE"]
 KEYS = (
     "PYTHONPATH=$(ls -d /opt/fedlearn/dc_federated-launcher/*/ | tail -n1) "
@@ -148,6 +153,56 @@ def test_what_can_not_be_imported_never_replaces_what_runs(
     run = servers.play(dc_federated_server_instances=instances(**changed))
     assert run.failed == 1
     assert reason in run.words, run.text
+    assert servers.state(units=SERVERS) == before
+
+
+def archived(folder: Path, name: str, inside: str, room: Path) -> dict[str, str]:
+    """A folder packed as releases are, below a folder of its own."""
+    file = room / f"{name}.tar.gz"
+    with tarfile.open(file, "w:gz") as tar:
+        tar.add(folder, f"{name}-1.0/{inside}", filter=lambda one: None if "__pycache__" in one.name else one)
+    return {"source": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+def wheel(room: Path) -> dict[str, str]:
+    """An application as pip would be given it."""
+    file = room / "ours-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr("ours/__init__.py", "")
+        packed.writestr("ours/server.py", "from fedlearn_dc_federated.mean import build\n")
+        packed.writestr("ours-1.0.dist-info/METADATA", "Name: ours\n")
+    return {"source": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+@pytest.mark.parametrize("way", ["archive", "preinstalled", "wheel"])
+def test_library_and_application_come_from_where_they_are(servers: RoleHost, tmp_path: Path, way: str) -> None:
+    double = {"double": True} if LIBRARY == DOUBLE else {}
+    archive = archived(LIBRARY / "dc_federated", "library", "dc_federated", tmp_path)
+    changed: dict[str, Any] = {"library": {"archive": archive, **double}}
+    if way == "preinstalled":
+        found = "$(ls -d /opt/fedlearn/dc_federated-library/*/ | tail -n1)"
+        servers.sh(f"rm -rf /opt/by-hand; cp -r {found} /opt/by-hand")
+        changed = {"library": {"preinstalled": "/opt/by-hand", **double}}
+    if way == "wheel":
+        settings = {"own": [1024.0, -0.5], "workers": 1}
+        changed = {"application": {"callable": "ours.server:build", "archive": wheel(tmp_path), "settings": settings}}
+    run = servers.play(dc_federated_server_instances=instances(**changed))
+    assert run.code == 0, run.text
+    assert asked(servers, "/") == "404"
+    unit = servers.sh(f"systemctl show -p Environment --value {SAFE}")
+    assert {"archive": "-library/", "preinstalled": "/opt/by-hand", "wheel": "-application/"}[way] in unit
+    assert servers.play(dc_federated_server_instances=instances(**changed)).changed == 0
+    assert servers.play().code == 0
+
+
+def test_an_archive_with_another_sum_changes_nothing(servers: RoleHost, tmp_path: Path) -> None:
+    before = servers.state(units=SERVERS)
+    wrong = {**wheel(tmp_path), "sha256": "0" * 64}
+    run = servers.play(
+        dc_federated_server_instances=instances(application={"callable": "ours.server:build", "archive": wrong})
+    )
+    assert run.failed == 1
+    assert "not 0000000000" in run.words
     assert servers.state(units=SERVERS) == before
 
 

@@ -7,6 +7,15 @@
 load.py run ADDRESS CA FILE: all of them register and poll; when /tmp/release is there the first one sends an update.
 Printed, as JSON, is how long after it each other one was told.
 
+load.py hold ADDRESS CA FILE: all of them poll on whatever happens, as our workers do. /tmp/load.phase names what
+happens meanwhile (`kill NUMBER` ends so many connections), /tmp/load.status says how many poll. When /tmp/release is
+there the first one sends; printed is, phase by phase, how many polls broke, in what time all polled again, and how long
+a small request took.
+
+load.py compare CA FILE PROXY SERVER: small requests and updates of the first, to one and the other in turn.
+
+load.py loris ADDRESS NUMBER SECONDS: connections that never come to the end of their request.
+
 Runs on a test host, in the workers' environment.
 """
 
@@ -15,11 +24,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import random
 import secrets
 import ssl
+import statistics
 import sys
 import time
 import zlib
+from collections import defaultdict
 from pathlib import Path
 
 import msgpack
@@ -27,21 +39,25 @@ from nacl.signing import SigningKey
 
 AT_ONCE = 50
 """Handshakes under way: as many more would only time each other out."""
-RELEASE = Path("/tmp/release")
+RELEASE, PHASE, STATUS = Path("/tmp/release"), Path("/tmp/load.phase"), Path("/tmp/load.status")
+MEGABYTE = 1_000_000
+SIZES = {1: 9, 20: 7, 200: 5}
+"""Updates by their size in MB, and how many are sent each way."""
+SMALL = 300
 TOLD = b"Global model has been updated"
 
 
 class Client:
     """One worker on one connection."""
 
-    def __init__(self, address: str, context: ssl.SSLContext, key: str) -> None:
-        self.address, self.context = address, context
+    def __init__(self, address: str, context: ssl.SSLContext, key: str, port: int = 443) -> None:
+        self.address, self.context, self.port = address, context, port
         self.key = SigningKey(bytes.fromhex(key))
         self.public = self.key.verify_key.encode().hex()
 
     async def connect(self) -> None:
         self.reader, self.writer = await asyncio.open_connection(
-            self.address, 443, ssl=self.context, ssl_handshake_timeout=120
+            self.address, self.port, ssl=self.context, ssl_handshake_timeout=120
         )
 
     async def ask(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> bytes:
@@ -79,11 +95,11 @@ class Client:
         asked = {**await self.proof(), "last_worker_model_version": version}
         return await self.ask("POST", "/notify_me_if_gm_version_updated", json.dumps(asked).encode())
 
-    async def send(self, content: bytes) -> bytes:
+    async def send(self, content: bytes, level: int = -1) -> bytes:
         """An update as the library sends it: a form of two files."""
         signed = self.key.sign(hashlib.sha256(content).digest()).hex().encode()
         body = b""
-        for name, part in (("worker_model_update", zlib.compress(content)), ("signed_phrase", signed)):
+        for name, part in (("worker_model_update", zlib.compress(content, level)), ("signed_phrase", signed)):
             body += b'--end\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n' % (
                 (name.encode(),) * 2
             )
@@ -135,6 +151,180 @@ async def run(address: str, ca: str, file: str) -> dict[str, object]:
     }
 
 
+class Crowd:
+    """Workers that poll on whatever happens, and what happened to them, phase by phase."""
+
+    def __init__(self, clients: list[Client]) -> None:
+        self.clients = clients
+        self.gate = asyncio.Semaphore(AT_ONCE)
+        self.polling: set[Client] = set()
+        self.killed: set[Client] = set()
+        self.told: dict[Client, float] = {}
+        self.phase = "begin"
+        self.broken: dict[str, int] = defaultdict(int)
+        self.recovered: dict[str, float] = {}
+        self.probes: dict[str, list[float]] = defaultdict(list)
+        self.parted = time.monotonic()
+        self.sent = 0.0
+
+    async def stay(self, client: Client) -> None:
+        """One worker: it comes back with what was broken, after a pause of its own."""
+        while client not in self.told:
+            try:
+                async with self.gate:
+                    await client.connect()
+                    await client.register()
+                version = await client.version()
+                self.joins(client)
+                if await client.poll(version) == TOLD and self.sent:
+                    self.told[client] = time.monotonic()
+            except (OSError, asyncio.IncompleteReadError, ValueError):
+                self.leaves(client)
+                await asyncio.sleep(random.uniform(0.2, 2))
+            finally:
+                self.polling.discard(client)
+
+    def joins(self, client: Client) -> None:
+        self.polling.add(client)
+        if len(self.polling) == len(self.clients):
+            self.recovered[self.phase] = time.monotonic() - self.parted
+
+    def leaves(self, client: Client) -> None:
+        if len(self.polling) == len(self.clients):
+            self.parted = time.monotonic()
+        if client in self.killed:
+            self.killed.discard(client)
+        elif client in self.polling:
+            self.broken[self.phase] += 1
+
+    def kill(self, count: int) -> None:
+        """So many are gone without a word, and come back as new processes would."""
+        for client in self.clients[:count]:
+            self.killed.add(client)
+            client.writer.transport.abort()
+
+    async def watch(self) -> None:
+        """Takes up the phases, and tells how many poll."""
+        while not RELEASE.exists():
+            named = PHASE.read_text().strip() if PHASE.exists() else ""
+            if named and named != self.phase:
+                self.phase = named
+                if named.startswith("kill "):
+                    self.kill(int(named.split()[1]))
+            STATUS.with_suffix(".new").write_text(json.dumps({"phase": self.phase, "polling": len(self.polling)}))
+            STATUS.with_suffix(".new").rename(STATUS)
+            await asyncio.sleep(0.2)
+
+    async def probe(self, client: Client) -> None:
+        """How long a small request takes meanwhile, on a connection that is kept."""
+        connected = False
+        while not RELEASE.exists():
+            began = time.monotonic()
+            try:
+                if not connected:
+                    await client.connect()
+                    connected, began = True, time.monotonic()
+                await client.proof()
+                self.probes[self.phase].append(1000 * (time.monotonic() - began))
+            except (OSError, asyncio.IncompleteReadError, ValueError):
+                connected = False
+            await asyncio.sleep(0.1)
+
+    def report(self) -> dict[str, object]:
+        phases = dict.fromkeys((*self.probes, *self.broken, *self.recovered))
+        return {
+            phase: {
+                "broken": self.broken[phase],
+                "whole_again_in": self.recovered.get(phase, 0.0),
+                "request_ms": spread(self.probes[phase]),
+            }
+            for phase in phases
+        }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """The middle and the end of what was measured."""
+    ordered = sorted(values) or [0.0]
+    return {"p50": statistics.median(ordered), "p99": ordered[max(0, int(len(ordered) * 0.99) - 1)]}
+
+
+async def hold(address: str, ca: str, file: str) -> dict[str, object]:
+    """Everybody polls on; then one sends."""
+    context = ssl.create_default_context(cafile=ca)
+    first, prober, *others = (Client(address, context, key) for key in Path(file).read_text().split())
+    crowd = Crowd(others)
+    staying = [asyncio.ensure_future(crowd.stay(client)) for client in others]
+    probing = asyncio.ensure_future(crowd.probe(prober))
+    await crowd.watch()
+    await probing
+    await first.connect()
+    await first.register()
+    crowd.sent = time.monotonic()
+    await first.send(json.dumps([1.0, 2.0, 3.0]).encode())
+    await asyncio.wait(staying, timeout=120)
+    seconds = sorted(moment - crowd.sent for moment in crowd.told.values())
+    return {"phases": crowd.report(), "told": len(seconds), "of": len(others), "seconds": spread(seconds)}
+
+
+async def compare(ca: str, file: str, proxy: str, server: str) -> dict[str, object]:
+    """Milliseconds of small requests and of updates: through the proxy, and to the server itself, in turn."""
+    context = ssl.create_default_context(cafile=ca)
+    key = Path(file).read_text().split()[0]
+    ways: dict[str, Client] = {}
+    for name, place in (("proxy", proxy), ("server", server)):
+        address, _colon, port = place.partition(":")
+        ways[name] = Client(address, context, key, int(port))
+    for client in ways.values():
+        await client.connect()
+        await client.register()
+
+    async def timed(client: Client, content: bytes) -> float:
+        began = time.monotonic()
+        if not content:
+            await client.proof()
+        elif await client.send(content, level=0) != b"received":
+            raise OSError("the update was refused")
+        return 1000 * (time.monotonic() - began)
+
+    found: dict[str, object] = {}
+    for size, turns in {0: SMALL, **SIZES}.items():
+        content = b"[1.0, 2.0, 3.0]".ljust(size * MEGABYTE) if size else b""
+        spent: dict[str, list[float]] = {name: [] for name in ways}
+        for _turn in range(turns + 1):
+            for name, client in ways.items():
+                spent[name].append(await timed(client, content))
+        found[str(size)] = {name: spread(values[1:]) for name, values in spent.items()}
+    return found
+
+
+async def loris(address: str, count: str, seconds: str) -> dict[str, object]:
+    """So many connections, of which each sends a byte now and then; how many were ended by the other side."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    ended = 0
+
+    async def dawdle() -> None:
+        nonlocal ended
+        reader, writer = await asyncio.open_connection(address, 443, ssl=context, ssl_handshake_timeout=120)
+        writer.write(b"POST /register_worker HTTP/1.1\r\nHost: x\r\nX: ")
+        until = time.monotonic() + float(seconds)
+        while time.monotonic() < until:
+            writer.write(b"a")
+            try:
+                await asyncio.wait_for(reader.read(1), 2)
+                ended += 1
+                return
+            except TimeoutError:
+                continue
+        writer.close()
+
+    done = await asyncio.gather(*(dawdle() for _one in range(int(count))), return_exceptions=True)
+    return {"opened": sum(one is None for one in done), "ended": ended}
+
+
+VERBS = {"run": run, "hold": hold, "compare": compare, "loris": loris}
+
+
 def main(what: str, *arguments: str) -> None:
     if what == "keys":
         count, file = arguments
@@ -142,8 +332,9 @@ def main(what: str, *arguments: str) -> None:
         Path(file).write_text("\n".join(keys))
         print("\n".join(SigningKey(bytes.fromhex(key)).verify_key.encode().hex() for key in keys))
     else:
-        RELEASE.unlink(missing_ok=True)
-        print(json.dumps(asyncio.run(run(*arguments))))
+        for path in (RELEASE, PHASE, STATUS) if what in ("run", "hold") else ():
+            path.unlink(missing_ok=True)
+        print(json.dumps(asyncio.run(VERBS[what](*arguments))))
 
 
 if __name__ == "__main__":

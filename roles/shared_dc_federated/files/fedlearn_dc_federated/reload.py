@@ -67,11 +67,13 @@ def apply(config: Mapping[str, Any], administrator: Administrator) -> tuple[int,
     applied = Path(config["applied"])
     wanted = keys.read_list(Path(config["arguments"]["key_list_file"]))
     come, gone = changes(keys.read_list(applied), wanted)
+    following = applied.with_name(f"{applied.name}.next")
+    keys.write_list(following, wanted)  # on a full disk nothing was told yet
     for key in gone:
         administrator.remove(key)
     for key in come:
         administrator.add(key)
-    keys.write_list(applied, wanted)
+    following.rename(applied)
     return len(come), len(gone)
 
 
@@ -83,7 +85,7 @@ def main() -> None:
     administrator = Administrator(**launching.read(str(Path(os.environ["RUNTIME_DIRECTORY"]) / HANDED_ON)))
     try:
         come, gone = apply(config, administrator)
-    except (RefusedError, requests.RequestException, json.JSONDecodeError) as error:
+    except (RefusedError, OSError, requests.RequestException, json.JSONDecodeError) as error:
         raise SystemExit(f"workers: {error}") from error
     sys.stdout.write(f"workers: {come} came, {gone} went\n")
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import files, keys, launching
+from . import database, files, keys, launching
 
 FED_AVG = (
     "key_list_file",
@@ -69,8 +69,6 @@ def settle_keys(config: Mapping[str, Any]) -> None:
     arguments = config["arguments"]
     if not arguments["server_mode_safe"]:
         return
-    from . import database
-
     applied, wanted = Path(config["applied"]), keys.read_list(Path(arguments["key_list_file"]))
     database.forget(Path(arguments["path_to_keys_db"]), set(keys.read_list(applied)) - set(wanted))
     keys.write_list(applied, wanted)
@@ -107,11 +105,14 @@ def serve(config: Mapping[str, Any]) -> None:
     """Runs until it is stopped."""
     prepare_environment(config)
     launching.check_library(config["double"])
+    database.keep_whole()
+    database.begin(Path(config["arguments"]["path_to_keys_db"]))
     settle_keys(config)
     if config["arguments"]["server_mode_safe"]:
         # the library takes every line for a key, so it is given what was settled, without comments
         config = {**config, "arguments": {**config["arguments"], "key_list_file": config["applied"]}}
     _module, server = build(config)
+    database.begun(Path(config["arguments"]["path_to_keys_db"]))
     from gunicorn.config import GracefulTimeout, WorkerConnections
 
     from .guard import Guard

@@ -91,7 +91,13 @@ class Copy:
         for host in topology.proxy.hosts:
             port = topology.proxy.listening_port + self.shift
             values = {
-                "listen": [{"address": topology.proxy_address, "port": port, "find_dead_peers": True}],
+                "listen": [
+                    {
+                        "address": topology.proxy_address,
+                        "port": port,
+                        "find_dead_peers": topology.asks_silent_clients,
+                    }
+                ],
                 "redirect": self._redirect(),
                 "server_names": list(topology.proxy.options["server_names"]),
                 "allow": list(topology.proxy.options["allow"]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -93,13 +94,38 @@ class Topology:
         """nginx, where workers connect."""
         scheme, names = "https" if self.stack.tls else "http", tuple(self.proxy.options["server_names"])
         host, port = self.federation.host(self.proxy.hosts[0]), self.proxy.listening_port + shift
-        return endpoint(self.proxy, host, "http", self.proxy_address, port, scheme=scheme, names=names)
+        found = endpoint(self.proxy, host, "http", self.proxy_address, port, scheme=scheme, names=names)
+        if not names:
+            return found
+        # nginx tells stacks apart by the name that it is asked for, so that is how they are reached
+        named = str(network.Url(scheme, names[0], port))
+        deployed = port == self.proxy.port
+        internal = (deployed and self.proxy.internal_url) or named
+        return replace(found, internal=internal, public=(deployed and self.proxy.public_url) or named)
+
+    @property
+    def asks_silent_clients(self) -> bool:
+        """Whether this stack's site says so of its address and port: the first of those that share it does."""
+        for stack in self.federation.stacks.values():
+            if stack.name == self.stack.name:
+                return True
+            other = stack.placements.get("proxy")
+            if stack.kind == self.stack.kind and isinstance(other, Placement) and self._beside(other):
+                return False
+        return True
+
+    def _beside(self, other: Placement) -> bool:
+        here = (self.proxy.hosts, self.proxy.bind, self.proxy.port)
+        return bool(other.hosts) and here == (other.hosts, other.bind, other.port)
 
     @property
     def redirects(self) -> bool:
-        """Whether the proxy also listens where browsers look first, and sends them to TLS."""
+        """Whether the proxy also listens where browsers look first, and sends them to TLS.
+
+        Where an ACME server looks for its answers there, the port is theirs.
+        """
         proxy = self.proxy
-        there = bool(proxy.hosts) and self.stack.tls and proxy.listening_port == TLS_PORT
+        there = bool(proxy.hosts) and self.stack.tls and proxy.listening_port == TLS_PORT and not self.by_acme
         return there and bool(proxy.options["redirect"])
 
     def redirect_endpoint(self) -> Endpoint:
@@ -157,8 +183,8 @@ class Topology:
 
     @property
     def authority_file(self) -> str:
-        """Where the CA's certificate lies on the control node."""
-        authority = self.authority
+        """Where the certificate of the CA lies on the control node that signs what workers are shown."""
+        authority = self.entrance_authority
         if authority.ca:
             return self.beside(authority.ca)
         return public_path(self.federation.state_directory, authority.party, authority.name)
@@ -219,7 +245,8 @@ class Topology:
 
     def check(self) -> None:
         """Notes all mistakes."""
-        for look in (self._check_places, self._check_parties, self._check_ports, self._check_keys, self._check_names):
+        looks = (self._check_places, self._check_parties, self._check_ports, self._check_keys)
+        for look in (*looks, self._check_names, self._check_asked_names):
             attempt(look)
         attempt(lambda: self.settings)
 
@@ -264,6 +291,14 @@ class Topology:
             self.report.mistake((*self.proxy.path, self.proxy.where), message)
         if url and network.is_numeric(network.parse_url(url).host):
             self.report.mistake((*self.proxy.path, "public_url"), "an ACME server certifies names only: write one")
+
+    def _check_asked_names(self) -> None:
+        """Who is told a URL asks nginx for a name that it knows."""
+        names = self.proxy.options.get("server_names", ())
+        for key, url in (("internal_url", self.proxy.internal_url), ("public_url", self.proxy.public_url)):
+            if names and url and network.parse_url(url).host not in names:
+                message = f"nginx refuses who asks for another name than its server_names: {', '.join(names)}"
+                self.report.mistake((*self.proxy.path, key), message)
 
     def _check_keys(self) -> None:
         if self.stack.settings.get("server_mode_safe", True) is False and self.workers.options.get("keys"):

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.dc_federated.parts import answer, vector
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import nginx
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
 DOCUMENT = """\
@@ -178,6 +179,31 @@ def test_a_stack_that_goes_has_no_kit(load: Load) -> None:
     assert variables.inventory(found).groups["federation_hosts"].variables["fedlearn_kits"] == {}
 
 
+TWO = """\
+    proxy: {host: h1, server_names: [vision.example]}
+    workers: {hosts: [h2]}
+  speech:
+    kind: dc_federated
+    server: {host: h1, port: 5001}
+    proxy: {host: h1, server_names: [speech.example]}
+    workers: {hosts: [h2]}
+"""
+
+
+def test_stacks_behind_one_front_are_told_apart_by_name(load: Load) -> None:
+    found = load(DOCUMENT[: DOCUMENT.index("    proxy:")] + TWO)
+    sites = hosts(found)["h1"]["nginx_sites"]
+    assert [one["listen"][0]["port"] for one in sites] == [443, 443]
+    # one address and port is one socket, of which nginx takes this only once
+    assert [one["listen"][0]["find_dead_peers"] for one in sites] == [True, False]
+    assert [one["redirect"][0]["port"] for one in sites] == [80, 80]
+    workers = hosts(found)["h2"]["dc_federated_worker_instances"]
+    assert [one["server"]["host"] for one in workers] == ["vision.example", "speech.example"]
+    names = {one["name"]: one["dns_names"] for one in hosts(found)["h1"]["pki_certificates"]}
+    assert "speech.example" in names["demo-speech-proxy"]
+    assert nginx.check(sites)
+
+
 def test_unsafe_mode_has_no_keys(load: Load) -> None:
     found = load(DOCUMENT + "    settings: {server_mode_safe: false}\n")
     assert server(found)["key_files"] == []
@@ -259,6 +285,10 @@ def test_the_administrators_password_is_a_secret_by_name(load: Load) -> None:
         (
             ("server: {host: h1}", "server: {host: h1}\n    settings: {server_port: 1}"),
             "stacks.vision.settings.server_port: can't be set: it follows from `server`: its port",
+        ),
+        (
+            ("proxy: {host: h1}", "proxy: {host: h1, server_names: [a.example], public_url: https://b.example}"),
+            "stacks.vision.proxy.public_url: nginx refuses who asks for another name than its server_names: a.example",
         ),
         (
             ("server: {host: h1}", "server: {host: h1, state: absent}"),
