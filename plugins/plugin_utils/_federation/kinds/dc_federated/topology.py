@@ -295,8 +295,9 @@ class Topology:
     def _check_asked_names(self) -> None:
         """Who is told a URL asks nginx for a name that it knows."""
         names = self.proxy.options.get("server_names", ())
+        known = {name.lower() for name in names}
         for key, url in (("internal_url", self.proxy.internal_url), ("public_url", self.proxy.public_url)):
-            if names and url and network.parse_url(url).host not in names:
+            if names and url and network.parse_url(url).host.lower() not in known:
                 message = f"nginx refuses who asks for another name than its server_names: {', '.join(names)}"
                 self.report.mistake((*self.proxy.path, key), message)
 

@@ -109,12 +109,12 @@ def test_who_comes_in_by_a_certificate_has_one_of_our_own_ca_as_before(load: Loa
 def test_workers_of_whatever_party_trust_the_server_s_ca_and_connect_by_a_name(load: Load, host: str) -> None:
     federation = load(document())
     [worker] = variables.inventory(federation).hosts[host]["dc_federated_worker_instances"]
-    assert worker["server"] == {"protocol": "https", "host": "lab.example", "port": 443}
+    assert worker["server"] == {"protocol": "https", "host": "vision.example", "port": 443}  # which nginx knows
     assert trusted(federation, host, "demo-vision-worker") == ["lab_public"]
     [copy] = variables.inventory(federation).hosts[host]["fedlearn_verify"]["vision"]["variables"][
         "dc_federated_worker_instances"
     ]
-    assert copy["server"]["host"] == "lab.example"
+    assert copy["server"]["host"] == "vision.example"
 
 
 def test_the_authority_says_how_it_is_asked_with_files_beside_the_document(load: Load, tmp_path: Path) -> None:
@@ -193,6 +193,7 @@ def test_who_has_port_80_otherwise_is_named(mistakes: Mistakes) -> None:
 
 
 NAMES_ONLY = "an ACME server certifies names only"
+ANOTHER_NAME = "nginx refuses who asks for another name than its server_names"
 
 
 @pytest.mark.parametrize(
@@ -288,7 +289,7 @@ def test_whatever_is_derived_can_be_certified_proven_and_reached_or_is_a_mistake
         file.write_text(text)
         federation, wrong = loaded(file)
     if federation is None:
-        assert any(NAMES_ONLY in line for line in wrong), text
+        assert any(NAMES_ONLY in line or ANOTHER_NAME in line for line in wrong), text
         return
     inventory = variables.inventory(federation)
     h1 = inventory.hosts["h1"]

@@ -111,6 +111,15 @@ def test_port_80_leads_to_443(load: Load, change: tuple[str, str], wanted: list[
     assert [flow.source for flow in leading] == ["clients"] * len(wanted)
 
 
+def test_port_80_is_left_to_an_acme_server_s_questions(load: Load) -> None:
+    acme = "    pki: {mode: acme, ca: files/root.pem, acme: {directory: https://acme.example/dir}}\n"
+    found = load(DOCUMENT.replace("  lab:\n", f"  lab:\n{acme}"))
+    (front,) = [one for one in hosts(found)["h1"]["nginx_sites"] if one["name"] == "demo-vision-proxy"]
+    assert front["redirect"] == []
+    kit = variables.inventory(found).groups["federation_hosts"].variables["fedlearn_kits"]["vision"]
+    assert kit["variables"]["dc_federated_worker_kit_ca"] == f"{found.directory}/files/root.pem"
+
+
 def test_what_has_port_80_already_is_told(mistakes: Mistakes) -> None:
     other = (
         DOCUMENT[DOCUMENT.index("  vision:") :].replace("vision", "second").replace("host: h1", "host: h1, port: 80")
