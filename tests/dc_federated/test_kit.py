@@ -74,7 +74,7 @@ def test_a_damaged_kit_changes_nothing(polls: Polls, kit: Path) -> None:
 
 def test_its_worker_is_refused_until_its_key_is_known_and_then_takes_part(polls: Polls, kit: Path) -> None:
     send(polls, kit)
-    missing = polls.run(STRANGER, "apt-get -qq purge python3-venv >/dev/null; /root/kit/install.sh 2>&1 || true")
+    missing = polls.run(STRANGER, "apt-get -qq purge '^python3.*-venv$' >/dev/null; /root/kit/install.sh 2>&1 || true")
     assert missing.startswith(
         "/usr/bin/python3 isn't Python 3.11 or newer with venv (Debian: apt install python3-venv)"
     )
