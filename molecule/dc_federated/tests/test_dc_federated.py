@@ -320,10 +320,9 @@ def test_a_damaged_backup_is_not_restored(servers: RoleHost, tmp_path: Path, dam
 
 
 def test_what_no_server_runs_on_is_not_restored(servers: RoleHost, tmp_path: Path) -> None:
-    """The database is JSON, and none of the library's."""
+    """A file that the launcher reads is a folder."""
     for name in ("safe-server", "open-server"):
-        (tmp_path / "room" / name).mkdir(parents=True)
-        (tmp_path / "room" / name / "keys_db.json").write_text("[1]")
+        (tmp_path / "room" / name / "applied.pub").mkdir(parents=True)
     with tarfile.open(tmp_path / "strange.tar", "w") as archive:
         archive.add(tmp_path / "room", ".")
     before = known(servers)
