@@ -57,7 +57,8 @@ def test_twenty_kills_are_healed(polls: Polls) -> None:
         assert until(120, lambda: waiting(polls), lambda count: count == 2) == 2, (turn, service)
     for host, unit in UNITS[:3]:
         assert polls.run(host, f"systemctl is-active fedlearn-{unit}").strip() == "active"
-    assert polls.playbook("fedlearn.infra.status").returncode == 0
+    status = polls.playbook("fedlearn.infra.status")
+    assert status.returncode == 0, status.output[-3000:]
 
 
 @pytest.fixture
