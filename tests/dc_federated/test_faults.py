@@ -183,5 +183,5 @@ def test_verify_has_a_row_for_each_whom_servers_refuse(polls: Polls) -> None:
     assert polls.playbook("fedlearn.infra.verify", "-e", "stack=far").returncode == 0
     report = json.loads((CHECKOUT / "build" / "polls" / "verify.json").read_text())
     rows = {row["name"]: row["passed"] for row in report["stacks"]["far"]["checks"]}
-    assert rows["polls-far-server refuses an unknown key"] is True
-    assert rows["polls-far-server refuses a known key with another's signature"] is True
+    assert rows["p3: polls-far-server refuses an unknown key"] is True
+    assert rows["p3: polls-far-server refuses a known key with another's signature"] is True

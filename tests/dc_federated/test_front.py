@@ -75,6 +75,7 @@ def operator(polls: Polls) -> Iterator[None]:
     have()
     yield
     have(state="absent")
+    polls.site()  # it was withdrawn, which all hosts get to know
 
 
 def test_an_administrator_is_known_by_certificate_network_and_password(polls: Polls, operator: None) -> None:
