@@ -102,6 +102,17 @@ def test_lists_are_given_where_each_of_those_trusted_has_one(authorities: dict[s
         assert _anchors(replace(WEB, trust=trust), trusts, authorities)["crl"] == crl
 
 
+def test_a_ca_elsewhere_has_the_lists_that_it_gave(authorities: dict[str, Authority], tmp_path: Path) -> None:
+    """Here it is our own, as its partner sees it."""
+    lab = authorities["lab"]
+    seen = AuthorityDescription("lab", "lab", "csr", "", ca=lab.certificate_path, crl=lab.crl_path)
+    authority = Authority(seen, str(tmp_path), str)
+    without = Authority(replace(seen, crl=None), str(tmp_path), str)
+    for each, crl in ((authority, lab.trust().crl), (without, "")):
+        given = _anchors(replace(WEB, trust=("lab",)), {"lab": each.trust()}, {"lab": each})
+        assert (given["crl"], given["foreign"]) == (crl, True)
+
+
 def test_a_host_is_told_which_numbers_its_certificates_must_not_have(authorities: dict[str, Authority]) -> None:
     lab, mail = authorities["lab"], replace(WEB, name="mail")
     rows = [("0A", "host1", "web"), ("0B", "host2", "web"), ("0C", "", ""), ("0D", "host1", "mail")]
