@@ -305,7 +305,7 @@ class Authority:
         lists = revocation.read(found.content)
         if not lists:
             raise AuthorityError(f"{where} holds no list of withdrawn certificates in PEM form: {way_out}")
-        foreign = [each for each in lists if not any(revocation.of_issuer([each], one) for one in certificates)]
+        foreign = [each for each in lists if all(revocation.of_issuer([each], one) is None for one in certificates)]
         if foreign:
             said = foreign[0].issuer.rfc4514_string() or "nobody"
             raise AuthorityError(

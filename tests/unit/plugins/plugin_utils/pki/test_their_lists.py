@@ -41,11 +41,10 @@ class TheirCA:
         made = builder.add_extension(x509.BasicConstraints(True, None), True).sign(self.key, hashes.SHA256())
         self.pem = made.public_bytes(Encoding.PEM)
 
-    def list(self, begins: datetime = NOW - DAY, ends: datetime = NOW + 30 * DAY) -> bytes:
+    def list(self, begins: datetime = NOW - DAY, ends: datetime = NOW + 30 * DAY, *, empty: bool = False) -> bytes:
         builder = x509.CertificateRevocationListBuilder(self.name, begins, ends)
-        builder = builder.add_revoked_certificate(
-            x509.RevokedCertificateBuilder(0xBAD, begins).build()  # an entry, which we only hand on
-        )
+        if not empty:
+            builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder(0xBAD, begins).build())
         return builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
@@ -68,6 +67,12 @@ def test_hosts_get_their_list_whole_and_are_told_when_it_ends(tmp_path: Path, mo
     [block] = der.blocks(crl, der.LIST)
     assert der.list_end(block) == int((NOW + 30 * DAY).timestamp())
     assert 0xBAD in {each.serial_number for each in x509.load_pem_x509_crl(crl)}
+
+
+def test_a_list_may_name_nobody(tmp_path: Path) -> None:
+    found = authority(tmp_path, THEIRS.pem, THEIRS.list(empty=True))
+    assert problems([found], {}, lambda *_asked: None) == []
+    assert len(x509.load_pem_x509_crl(found.trust().crl.encode())) == 0
 
 
 def test_of_several_certificates_each_has_a_list_in_whatever_order(tmp_path: Path) -> None:
