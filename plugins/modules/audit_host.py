@@ -1,0 +1,304 @@
+#!/usr/bin/python
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: audit_host
+short_description: What of a host shows that two parties are separate
+description:
+  - Reads by what a host, its login keys, addresses, database servers and package sources are known, looks for what only
+    another party may have, for tokens in logs, and whether programs are as their archives have them.
+  - Of another party it is told nothing but keyed hashes, commitments, public halves and sums. Changes nothing.
+version_added: 0.1.0
+author:
+  - fedlearn.infra contributors (@fedlearn)
+options:
+  sought:
+    description:
+      - What of another party is looked for, as C(key) and the mappings C(words), C(commitments), C(publics) and
+        C(files) from what it is known by to what it is called.
+    type: dict
+    required: true
+  own:
+    description: The party's own secrets, in the same form; none of them may be in a log.
+    type: dict
+    required: true
+  software:
+    description: Of each program the sums of what its archive has, by their paths there.
+    type: dict
+    default: {}
+  keyrings:
+    description: Names of Janus' keyrings that are to be here.
+    type: list
+    elements: str
+    default: []
+  certificates:
+    description: Folder with the keys of the host's certificates.
+    type: path
+    required: true
+extends_documentation_fragment:
+  - fedlearn.infra.attributes
+attributes:
+  check_mode:
+    support: full
+    details: Looks just the same.
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+    details: It never changes anything.
+notes:
+  - Needs root.
+"""
+
+EXAMPLES = r"""
+- name: Look at the host
+  fedlearn.infra.audit_host:
+    sought: {key: "{{ fedlearn_exchange.digest }}"}
+    own: {key: "{{ fedlearn_exchange.digest }}"}
+    certificates: /etc/fedlearn/demo/pki
+  become: true
+"""
+
+RETURN = r"""
+identity:
+  description: By what the host is known, lists by kind.
+  returned: always
+  type: dict
+publics:
+  description: Public halves of keys that are nobody's but this host's, by what they are called.
+  returned: always
+  type: dict
+commitments:
+  description: Commitments to datastore keys, by what they are called.
+  returned: always
+  type: dict
+found:
+  description: What of another party is here, a line each.
+  returned: always
+  type: list
+  elements: str
+searched:
+  description: How many files were looked at.
+  returned: always
+  type: int
+skipped:
+  description: Files that were too big, or couldn't be read.
+  returned: always
+  type: list
+  elements: str
+leaks:
+  description: Logs with tokens or secrets in clear, a line each.
+  returned: always
+  type: list
+  elements: str
+software:
+  description: What isn't as the archives have it, a line each.
+  returned: always
+  type: list
+  elements: str
+programs:
+  description: How many files of programs were compared.
+  returned: always
+  type: int
+"""
+
+import base64
+import glob
+import hashlib
+import json
+import os
+import re
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import (
+    COMMITTED,
+    Sought,
+    content_of,
+    files_below,
+    public_halves,
+    search,
+    tokens,
+)
+
+ROOTS = (
+    "/etc",
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/srv",
+    "/tmp",  # noqa: S108 - looked at
+    "/usr/local",
+    "/var/backups",
+    "/var/lib",
+    "/var/log",
+    "/var/mail",
+    "/var/spool",
+    "/var/tmp",  # noqa: S108 - looked at
+)
+WITHOUT = ("/var/lib/apt", "/var/lib/dpkg", "/var/log/journal", "/etc/ssl/certs")
+SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources")
+SERVERS = (
+    "/var/lib/*/*/global/pg_control",
+    "/var/lib/*/*/*/global/pg_control",
+)
+LOGINS = ("/root/.ssh/authorized_keys*", "/home/*/.ssh/authorized_keys*", "/etc/ssh/authorized_keys*/*")
+UNITS = "/etc/systemd/system/fedlearn-*.service"
+
+
+def text_of(path: str) -> str:
+    """A small file's text; empty where there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read(1 << 20)
+    except OSError:
+        return ""
+
+
+def fingerprints(text: str) -> list[str]:
+    """The fingerprints of ssh's public keys in a text."""
+    blobs = re.findall(r"(?:ssh-|ecdsa-|sk-)\S+ ([A-Za-z0-9+/]{40,}=*)", text)
+    return [hashlib.sha256(base64.b64decode(blob)).hexdigest() for blob in blobs]
+
+
+def addresses(module: AnsibleModule) -> list[str]:
+    """Those that others could reach the host by; not of bridges, which have the same on many machines."""
+    _code, output, _errors = module.run_command(["ip", "-j", "-d", "address"], check_rc=True)
+    found = []
+    for link in json.loads(output):
+        if link.get("linkinfo", {}).get("info_kind") == "bridge":
+            continue
+        found += [each["local"] for each in link.get("addr_info", ()) if each.get("scope") == "global"]
+    return sorted(set(found))
+
+
+def servers() -> list[str]:
+    """PostgreSQL's own numbers of its clusters, also of copies that don't run."""
+    found = set()
+    for path in (path for pattern in SERVERS for path in glob.glob(pattern)):
+        with open(path, "rb") as stream:
+            found.add(str(int.from_bytes(stream.read(8), "little")))
+    return sorted(found)
+
+
+def sources() -> list[str]:
+    """Where packages come from whose signature isn't the distribution's: by whoever has that key, or by anybody."""
+    found = set()
+    for path in (path for pattern in SOURCES for path in sorted(glob.glob(pattern))):
+        text = text_of(path)
+        if path.endswith(".sources"):
+            signed = " ".join(re.findall(r"(?mi)^(?:Signed-By|Trusted):.*$", text))
+            entries = [(signed, uri) for line in re.findall(r"(?mi)^URIs:(.*)$", text) for uri in line.split()]
+        else:
+            entries = re.findall(r"(?m)^\s*deb(?:-src)?\s+(?:\[([^\]]*)\]\s+)?(\S+)", text)
+        found.update(uri.rstrip("/") for options, uri in entries if not is_distribution(options))
+    return sorted(found)
+
+
+def is_distribution(options: str) -> bool:
+    """Whether what an apt source says of its signature leaves that to the distribution's keys."""
+    told = options.lower()
+    if re.search(r"trusted[:=]\s*yes", told):
+        return False
+    return "signed-by" not in told or "debian-archive" in told or "ubuntu-archive" in told
+
+
+def own_keys(folder: str) -> dict:
+    """Public halves of what this host alone has."""
+    found = {}
+    for path in [*glob.glob(os.path.join(folder, "*", "key.pem")), *glob.glob("/etc/ssh/ssh_host_*_key")]:
+        content = content_of(path) or b""
+        found.update(dict.fromkeys(public_halves(content), path))
+    return found
+
+
+def own_commitments(keyrings: list) -> dict:
+    """Commitments to the datastore keys that are here."""
+    found = {}
+    for name in keyrings:
+        path = f"/var/lib/fedlearn-{name}/datastore-keys"
+        for key in text_of(path).strip().split(","):
+            if re.fullmatch(r"[A-Za-z0-9_-]{22}", key):
+                found[hashlib.sha256(COMMITTED + base64.urlsafe_b64decode(key + "==")).hexdigest()] = f"a key of {path}"
+    return found
+
+
+def leaks(module: AnsibleModule, own: Sought) -> list:
+    """Logs that say what nobody is to read there."""
+    _code, journal, _errors = module.run_command(["journalctl", "--quiet", "--no-pager", "--output=cat"], encoding=None)
+    logs = [("the journal", journal)]
+    logs += [(path, content_of(path) or b"") for path in files_below(["/var/log"], WITHOUT)]
+    found = []
+    for where, content in logs:
+        count = tokens(content)
+        found += [f"{where}: {count} tokens in clear"] if count else []
+        found += [f"{where}: {name}" for name in sorted(own.inside(content))]
+    return found
+
+
+def compare(software: dict) -> tuple:
+    """What of the programs that units start isn't as their archives have it, and how many files were compared."""
+    text = "\n".join(text_of(path) for path in glob.glob(UNITS))
+    found, count = [], 0
+    for program, wanted in software.items():
+        folders = sorted(set(re.findall(rf"/opt/fedlearn/{re.escape(program)}/[A-Za-z0-9._+-]+", text)))
+        if not folders:
+            found.append(f"/opt/fedlearn/{program}: no unit starts anything of it")
+        for folder in folders:
+            for name, digest in wanted.items():
+                count += 1
+                there = content_of(os.path.join(folder, name))
+                if there is None or hashlib.sha256(there).hexdigest() != digest:
+                    found.append(
+                        f"{folder}/{name}: {'is missing' if there is None else 'is another than in the archive'}"
+                    )
+            present = {os.path.relpath(path, folder) for path in files_below([os.path.join(folder, "bin")])}
+            found += [f"{folder}/{name}: is in no archive" for name in sorted(present - set(wanted))]
+    return found, count
+
+
+def main() -> None:
+    """Looks, and tells."""
+    module = AnsibleModule(
+        argument_spec={
+            "sought": {"type": "dict", "required": True},
+            "own": {"type": "dict", "required": True, "no_log": False},
+            "software": {"type": "dict", "default": {}},
+            "keyrings": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "certificates": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    given = module.params
+    result = search(ROOTS, Sought(**given["sought"]), WITHOUT)
+    software, count = compare(given["software"])
+    identity = {
+        "machine-ids": [text_of("/etc/machine-id").strip()],
+        "hosts": fingerprints("".join(text_of(path) for path in glob.glob("/etc/ssh/ssh_host_*_key.pub"))),
+        "ssh keys": fingerprints("".join(text_of(path) for pattern in LOGINS for path in glob.glob(pattern))),
+        "addresses": addresses(module),
+        "database servers": servers(),
+        "package sources": sources(),
+    }
+    module.exit_json(
+        changed=False,
+        identity=identity,
+        publics=own_keys(given["certificates"]),
+        commitments=own_commitments(given["keyrings"]),
+        found=result.found,
+        searched=result.files,
+        skipped=result.skipped,
+        leaks=leaks(module, Sought(**given["own"])),
+        software=software,
+        programs=count,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tries every TCP port of a host, and asks whoever answers for the paths that only the leader may reach."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Iterable, Sequence
+
+PORTS = range(1, 65536)
+AT_ONCE = 500
+CONNECT_SECONDS = 2.0
+ANSWER_SECONDS = 5.0
+MOST = 65536
+INNER = ("PUT /tasks/AAAA/aggregation_jobs/AAAA", "POST /tasks/AAAA/aggregate_shares")
+_ANSWER = b"urn:ietf:params:ppm:dap"
+"""What only an aggregator says."""
+
+
+async def _is_open(address: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _reader, writer = await asyncio.open_connection(address, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
+
+
+async def _open_ports(address: str, ports: Iterable[int]) -> list[int]:
+    found: list[int] = []
+    waiting = iter(ports)
+
+    async def look() -> None:
+        for port in waiting:
+            if await _is_open(address, port):
+                found.append(port)
+
+    await asyncio.gather(*(look() for _each in range(AT_ONCE)))
+    return sorted(found)
+
+
+async def _answer(address: str, port: int, request: str, name: str, tls: bool) -> bytes:
+    """What is answered; empty where nothing is."""
+    context = None
+    if tls:  # whom it is doesn't matter here, only what it lets through
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    text = f"{request} HTTP/1.1\r\nHost: {name}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(
+                address, port, ssl=context, server_hostname=name if tls else None
+            )
+            try:
+                writer.write(text.encode())
+                await writer.drain()
+                return await reader.read(MOST)
+            finally:
+                writer.close()
+    return b""
+
+
+async def _let_through(address: str, ports: Iterable[int], names: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for port in ports:
+        for request in INNER:
+            tries = [(name, tls) for name in names for tls in (False, True)]
+            answers = [await _answer(address, port, request, name, tls) for name, tls in tries]
+            if any(_ANSWER in answer for answer in answers):
+                found.append(f"{address} port {port} answers {request.split()[1]} to who shows no certificate")
+    return found
+
+
+def scan(
+    address: str, known: Sequence[int], names: Sequence[str], ports: Iterable[int] = PORTS
+) -> tuple[list[int], list[str]]:
+    """The open ports, and what is wrong with them: one that nothing names, or that lets through.
+
+    ``names`` are those that sites there answer to.
+    """
+
+    async def look() -> tuple[list[int], list[str]]:
+        there = await _open_ports(address, ports)
+        strange = [
+            f"{address} port {port} is open, and the document has nothing there" for port in there if port not in known
+        ]
+        return there, strange + await _let_through(address, there, [address, *names])
+
+    return asyncio.run(look())
