@@ -180,6 +180,17 @@ def digest() -> str:
     return hashlib.sha256(DOCUMENT.read_bytes()).hexdigest()
 
 
+def running(party: Party) -> set[str]:
+    """The components that run on a party's host."""
+    units = party.sh("systemctl list-units --plain --no-legend --state=active 'fedlearn-dpsa-survey-*.service'")
+    return {line.split(".service")[0].replace("fedlearn-dpsa-survey-", "") for line in units.splitlines()}
+
+
+def front(party: Party) -> str:
+    """What listens for the other party and for clients."""
+    return party.sh("ss -Hltnp | grep nginx | grep -v '127\\.' || true")
+
+
 ASK = """
 import http.client, json, ssl, sys
 case = json.loads(sys.argv[1])

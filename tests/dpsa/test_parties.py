@@ -8,54 +8,13 @@ from __future__ import annotations
 
 import json
 
-import parties
 import pytest
-from parties import HELPER, LEADER, NETWORK, PARTIES, Party, ask, digest
+from parties import HELPER, LEADER, NETWORK, PARTIES, Party, ask
 
 HELPER_FRONT, LEADER_FRONT = (f"{NETWORK}.22", 9992), (f"{NETWORK}.21", 9991)
 HELPER_MANAGER = (f"{NETWORK}.22", 9982)
 INNER = ("PUT /tasks/AA/aggregation_jobs/BB", "POST /tasks/AA/aggregate_shares")
 UNKNOWN_TASK = "urn:ietf:params:ppm:dap:error:unrecognizedTask"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def deployed() -> None:
-    """By the steps of docs/systems/dpsa.md; the helper begins, when nothing of the leader is there yet."""
-    parties.begin()
-    for party in PARTIES:
-        assert party.playbook("secrets").code == 0
-        refused = party.playbook("site", most=0)
-        assert refused.code != 0
-        assert f"the shared document is {digest()}, and nobody accepted one here yet" in refused.words
-        shown = party.playbook("accept")
-        assert (shown.code, "this is the first document that is accepted here" in shown.words) == (0, True)
-        assert party.playbook("accept", "-e", f"digest={digest()}").code == 0
-        signed = party.playbook("exchange")
-        assert signed.code == 0, signed.text
-    early = HELPER.playbook("site")
-    assert early.code == 0, early.text
-    assert "party clinic-a: public/clinic-a isn't there" in early.words
-    assert "this host waits with" in early.words
-    assert running(HELPER) >= {"helper-aggregator", "helper-database", "helper-manager"}
-    assert front(HELPER) == ""
-    for party, other in ((LEADER, HELPER), (HELPER, LEADER)):
-        other.publish(party)
-        party.signers(other)
-    for party in (HELPER, LEADER):
-        ended = party.playbook("site")
-        assert ended.code == 0, ended.text
-        assert "waits with" not in ended.text
-
-
-def running(party: Party) -> set[str]:
-    """The components that run on a party's host."""
-    units = party.sh("systemctl list-units --plain --no-legend --state=active 'fedlearn-dpsa-survey-*.service'")
-    return {line.split(".service")[0].replace("fedlearn-dpsa-survey-", "") for line in units.splitlines()}
-
-
-def front(party: Party) -> str:
-    """What listens for the other party and for clients."""
-    return party.sh("ss -Hltnp | grep nginx | grep -v '127\\.' || true")
 
 
 @pytest.mark.parametrize("party", PARTIES, ids=lambda party: party.side)

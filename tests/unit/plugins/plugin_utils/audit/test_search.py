@@ -84,20 +84,6 @@ def test_the_public_half_of_a_pem_key_is_that_of_its_certificate(tmp_path: Path)
     certificate.parent.mkdir(parents=True)
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     made = ["openssl", "req", "-x509", *curve, "-days", "1", "-subj", "/CN=a", "-keyout"]
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "1",
-        "-subj",
-        "/CN=a",
-        "-keyout",
-    ]
     subprocess.run([*made, key, "-out", certificate], check=True, capture_output=True)
     assert control_node.authority_keys(str(tmp_path), "clinic-a") == {
         half(key.read_bytes()): "the key of the CA clinic-a"

@@ -1,0 +1,107 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rows of an audit that documents, and what was taken over, decide: where nobody looked at a host."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.fedlearn.infra.plugins.action.audit import Audit
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange import agreement
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.folders import Own, publish
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.manifest import digest
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.sshsig import Signer
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki import vaultfile
+
+CHECKOUT = Path(__file__).resolve().parents[4]
+
+
+class Home:
+    """The leader's control node, without hosts."""
+
+    def __init__(self, room: Path) -> None:
+        shutil.copytree(CHECKOUT / "inventories" / "dpsa", room / "dpsa")
+        shutil.copytree(CHECKOUT / "inventories" / "dpsa-leader", room / "leader")
+        self.home, self.document = room / "leader", room / "dpsa" / "federation.yml"
+        agreement.accept(str(self.home), self.document.read_bytes())
+
+    def rows(self, source: str = "federation.yml", groups: dict[str, list[str]] | None = None) -> dict[str, Any]:
+        path = self.home / source
+        federation = loading.load(str(path))
+        shared = variables.inventory(federation).groups["federation_hosts"].variables["fedlearn_exchange"]
+        options = {
+            "document": str(path),
+            "exchange": shared,
+            "state_directory": str(self.home),
+            "backup_directory": str(self.home / ".backups"),
+            "path": str(self.home / "build" / "audit.json"),
+            "max_skew_ms": 60000,
+        }
+        Audit(options, {"groups": groups or {}, "hostvars": {}}, None).report()
+        told: dict[str, Any] = json.loads((self.home / "build" / "audit.json").read_text())
+        return dict(told["rows"])
+
+    def came(self, document: str) -> None:
+        """The helper's folder was taken, of a party that accepted this document."""
+        folder = self.home / "public" / "clinic-b"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "clinic-b.pem").write_text("none")
+        signer = Signer(str(self.home / "b.key"), lambda: "known")
+        signer.make()
+        publish(Own(str(self.home), "dpsa", "clinic-b"), document, signer, datetime.now(UTC), 90)
+        shutil.copytree(folder, self.home / ".exchange" / "clinic-b", dirs_exist_ok=True)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    monkeypatch.setattr(vaultfile.VaultFile, "read", lambda _self: {"password": "p" * 32})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return Home(tmp_path)
+
+
+def test_nothing_is_violated_and_nothing_proved_where_nobody_looked(home: Home) -> None:
+    assert {row["status"] for row in home.rows().values()} == {"not checked"}
+
+
+def test_one_party_for_both_sides(home: Home) -> None:
+    shutil.copy(CHECKOUT / "inventories" / "dpsa-local" / "federation.yml", home.home / "local.yml")
+    rows = home.rows("local.yml")
+    assert rows["parties"] == {"status": "violated", "evidence": ["stack survey: leader and helper are both of lab"]}
+    assert rows["reach"]["status"] == "violated"
+
+
+def test_a_run_with_hosts_of_both(home: Home) -> None:
+    rows = home.rows(groups={"federation_hosts": [], "party_clinic_a": ["a1"], "party_clinic_b": ["b1"]})
+    evidence = ["hosts of the group party_clinic_b are in the inventory of this run"]
+    assert rows["reach"] == {"status": "violated", "evidence": evidence}
+    assert home.rows(groups={"party_clinic_a": ["a1"], "party_clinic_b": []})["reach"]["status"] == "not checked"
+
+
+def test_another_document_on_the_other_side(home: Home) -> None:
+    home.came(digest(home.document.read_bytes()))
+    assert home.rows()["document"]["status"] == "not checked"
+    home.came("e" * 64)
+    rows = home.rows()
+    assert rows["document"] == {"status": "violated", "evidence": [f"clinic-b accepted another document: {'e' * 64}"]}
+
+
+def test_a_document_that_nobody_accepted_here(home: Home) -> None:
+    home.document.write_text(home.document.read_text() + "\n")
+    assert "this document was not accepted here" in home.rows()["document"]["evidence"]
+
+
+def test_what_is_published_names_no_secret(home: Home) -> None:
+    home.rows()
+    text = (home.home / "public" / "clinic-a" / "audit.json").read_text()
+    assert "p" * 32 not in text
+    assert "the secret password" in text
+    assert json.loads(text)["party"] == "clinic-a"
