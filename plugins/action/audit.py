@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import Searched, Sought, keyed
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
@@ -114,9 +115,7 @@ class Audit:
             manifest = taken(own, party)
             read = files.read(taken_path(self.state, party, rows.REPORT)) if manifest else None
             if manifest is None or read is None:
-                found[party] = (
-                    f"there is no report of {party}: have it audit and publish, lay its folder here, run site"
-                )
+                found[party] = f"there is no report of {party}: have it audit and publish, and lay its folder here"
             elif digest(read.content) != manifest.files.get(rows.REPORT) or manifest.expires <= self.now:
                 found[party] = f"the report of {party} isn't what it signed, or that has ended"
             else:
@@ -163,13 +162,14 @@ class Audit:
         }
         text = rows.readable(self.federation.name, joined, self.now)
         _write(self.options["path"], told, text)
+        Display().display(text)
         if self.party:
             folder = files.directory(self.state, "public", self.party, create=True, foreign_write=0o002)
             files.write(str(Path(str(folder), rows.REPORT)), side.public(), 0o644)
         violated = [name for name, found in joined.items() if found.status == "violated"]
-        result: dict[str, Any] = {"changed": False, "report": told, "text": text.splitlines(), "violated": violated}
+        result: dict[str, Any] = {"changed": False, "report": told, "violated": violated}
         if violated:
-            result |= {"failed": True, "msg": text}
+            result |= {"failed": True, "msg": f"violated: {', '.join(violated)}; see {self.options['path']}"}
         return result
 
     def _side(self) -> Side:

@@ -98,11 +98,6 @@ report:
   description: The report.
   returned: with step report
   type: dict
-text:
-  description: The report for people, line by line.
-  returned: with step report
-  type: list
-  elements: str
 violated:
   description: Rows that are violated.
   returned: with step report

@@ -149,6 +149,7 @@ SERVERS = (
     "/var/lib/*/*/*/global/pg_control",
 )
 LOGINS = ("/root/.ssh/authorized_keys*", "/home/*/.ssh/authorized_keys*", "/etc/ssh/authorized_keys*/*")
+PROGRAMS = "/opt/fedlearn"
 UNITS = "/etc/systemd/system/fedlearn-*.service"
 
 
@@ -247,9 +248,9 @@ def compare(software: dict) -> tuple:
     text = "\n".join(text_of(path) for path in glob.glob(UNITS))
     found, count = [], 0
     for program, wanted in software.items():
-        folders = sorted(set(re.findall(rf"/opt/fedlearn/{re.escape(program)}/[A-Za-z0-9._+-]+", text)))
+        folders = sorted(set(re.findall(rf"{re.escape(PROGRAMS)}/{re.escape(program)}/[A-Za-z0-9._+-]+", text)))
         if not folders:
-            found.append(f"/opt/fedlearn/{program}: no unit starts anything of it")
+            found.append(f"{PROGRAMS}/{program}: no unit starts anything of it")
         for folder in folders:
             for name, digest in wanted.items():
                 count += 1

@@ -214,8 +214,13 @@ def _all(parts: Sequence[Row]) -> Row:
     for status in ("violated", "not checked"):
         there = [part for part in parts if part.status == status]
         if there:
-            return Row(status, tuple(each for part in there for each in part.evidence))
-    return Row("proved", tuple(each for part in parts for each in part.evidence))
+            return Row(status, _evidence(there))
+    return Row("proved", _evidence(parts))
+
+
+def _evidence(parts: Iterable[Row]) -> tuple[str, ...]:
+    """All of it, each once."""
+    return tuple(dict.fromkeys(each for part in parts for each in part.evidence))
 
 
 def readable(federation: str, rows: Mapping[str, Row], made: datetime) -> str:

@@ -218,3 +218,36 @@ def test_sums_of_an_archive_are_by_paths_as_they_are_on_hosts(tmp_path: Path) ->
                 entry.size = 1
                 tar.addfile(entry, io.BytesIO(b"x"))
         assert control_node.archive_sums(str(path)) == dict.fromkeys(names, hashlib.sha256(b"x").hexdigest())
+
+
+def test_programs_are_compared_with_their_archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = tmp_path / "fedlearn-x.service"
+    monkeypatch.setattr(audit_host, "UNITS", str(tmp_path / "fedlearn-*.service"))
+    monkeypatch.setattr(audit_host, "PROGRAMS", str(tmp_path / "opt"))
+    folder = tmp_path / "opt" / "janus" / "1-abc"
+    (folder / "bin").mkdir(parents=True)
+    unit.write_text(f"ExecStart={folder}/bin/aggregator --config-file x\n")
+    (folder / "bin" / "aggregator").write_text("right")
+    wanted = {"janus": {"bin/aggregator": hashlib.sha256(b"right").hexdigest()}}
+    assert audit_host.compare(wanted) == ([], 1)
+    (folder / "bin" / "more").write_text("more")
+    (folder / "bin" / "aggregator").write_text("wrong")
+    assert audit_host.compare(wanted)[0] == [
+        f"{folder}/bin/aggregator: is another than in the archive",
+        f"{folder}/bin/more: is in no archive",
+    ]
+    (folder / "bin" / "aggregator").unlink()
+    assert audit_host.compare(wanted)[0][0] == f"{folder}/bin/aggregator: is missing"
+    unit.unlink()
+    assert audit_host.compare(wanted)[0] == [f"{tmp_path}/opt/janus: no unit starts anything of it"]
+
+
+def test_login_keys_are_known_by_their_fingerprints_whatever_stands_before_them(tmp_path: Path) -> None:
+    line = (key_of(tmp_path, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f"), (tmp_path / "made.pub").read_text())[
+        1
+    ]
+    shown = subprocess.run(
+        ["ssh-keygen", "-lf", tmp_path / "made.pub"], check=True, capture_output=True, text=True
+    ).stdout
+    (found,) = audit_host.fingerprints(f'from="10.0.0.0/8",command="x" {line}# {line[:30]}\n')
+    assert base64.b64encode(bytes.fromhex(found)).decode().rstrip("=") == shown.split()[1].removeprefix("SHA256:")
