@@ -41,6 +41,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "max_skew_ms": {"type": "int", "default": 60000},
 }
 PROGRAMS = {"janus_instances": "janus", "dpsa_manager_instances": "dpsa-manager"}
+MOST_ADDRESSES = 16
+"""Of one host: it says itself which it has."""
 Hosts = Mapping[str, Mapping[str, Any]]
 
 
@@ -234,12 +236,12 @@ class Audit:
             sum(host.get("searched", 0) for host in looked.values()),
             [f"{name}: {path}" for name, host in looked.items() for path in host.get("skipped", ())],
         )
-        unseen = self._unseen(looked)
+        unseen, git = self._unseen(looked), control_node.no_git(places)
         return {
             "secrets on hosts": _searched(on_hosts, unknown or unseen),
             "secrets on the control node": _searched(control_node.search_files(places, sought), unknown),
             "secrets in backups": _searched(control_node.search_backups(places, sought), unknown),
-            "secrets in git": _searched(control_node.search_git(places, sought), unknown),
+            "secrets in git": _searched(control_node.search_git(places, sought), unknown or git),
         }
 
     @staticmethod
@@ -280,17 +282,22 @@ class Audit:
 
     def _inner_paths(self, looked: Hosts, unseen: str) -> Row:
         """Every TCP port of every address that the host has, from here."""
-        wrong, seen = [], []
+        wrong, seen, unknown = [], [], [unseen] if unseen else []
         for name, host in looked.items():
             known, names = self._endpoints(name)
-            addresses = host.get("identity", {}).get("addresses", [])
+            addresses = host.get("identity", {}).get("addresses", [])[:MOST_ADDRESSES]
             for address in addresses:
-                there, found = ports.scan(address, known, names)
+                try:
+                    there, found = ports.scan(address, known, names)
+                except OSError as error:
+                    unknown.append(f"{name}: {address} can't be tried from here: {error.strerror or error}")
+                    continue
                 wrong += [f"{name}: {line}" for line in found]
                 seen.append(f"{address}: all 65535 tried, {', '.join(map(str, there))} are open")
+                unknown += [] if there else [f"{name}: no port of {address} answers from here"]
             if not any(":" in address for address in addresses):
                 seen.append(f"{name} has no IPv6 address beyond its link")
-        return rows.row(wrong, "; ".join(seen), unseen)
+        return rows.row(wrong, "; ".join(seen), "; ".join(unknown))
 
     def _endpoints(self, host: str) -> tuple[list[int], list[str]]:
         """Ports that the document has on a host, that of ssh too, and names by which sites there are asked for."""
@@ -342,10 +349,9 @@ def _lines(looked: Hosts, key: str) -> list[str]:
 
 
 def _searched(result: Searched, unchecked: str) -> Row:
-    proof = f"{result.files} files were looked at"
-    if result.skipped:
-        proof += f"; too big, or not to be read: {', '.join(result.skipped[:20])}"
-    return rows.row(result.found, proof, unchecked)
+    skipped = [f"not looked at, too big or not to be read: {path}" for path in result.skipped]
+    proof = f"{result.files} files were looked at, {len(skipped)} were too big or couldn't be read"
+    return rows.row(result.found, proof, unchecked, skipped)
 
 
 def _write(path: str, told: Mapping[str, Any], text: str) -> None:

@@ -95,18 +95,28 @@ def search_backups(places: Places, sought: Sought) -> Searched:
 
 def _repositories(places: Places) -> list[str]:
     """The repositories that the searched folders lie in."""
-    found: dict[str, None] = {}
+    return list(dict.fromkeys(found for folder in places.searched() if (found := _repository(folder))))
+
+
+def _repository(folder: str) -> str:
+    """Where the repository of a folder is; empty where git knows of none."""
+    if not Path(folder).is_dir():
+        return ""
+    command = ["git", "-C", folder, "rev-parse", "--path-format=absolute", "--git-common-dir"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return told.stdout.strip() if told.returncode == 0 else ""
+
+
+def no_git(places: Places) -> str:
+    """Why git's history couldn't be read, where there is one; empty where it could."""
     for folder in places.searched():
-        if Path(folder).is_dir():
-            told = subprocess.run(
-                ["git", "-C", folder, "rev-parse", "--path-format=absolute", "--git-common-dir"],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if told.returncode == 0:
-                found[told.stdout.strip()] = None
-    return list(found)
+        there = [each for each in (Path(folder), *Path(folder).parents) if Path(each, ".git").exists()]
+        if there and not _repository(folder):
+            return f"git doesn't read {there[0]}: is it installed, and the folder your own?"
+    return ""
 
 
 def search_git(places: Places, sought: Sought) -> Searched:
@@ -126,7 +136,10 @@ def _objects(repository: str) -> Iterator[tuple[str, bytes]]:
         if running.stdout is None:
             raise AssertionError("it was asked for")
         for line in running.stdout:
-            name, kind, size = line.decode("ascii").split()
+            name, kind, *rest = line.decode("ascii").split()
+            if not rest:  # of a partial clone: it isn't here
+                continue
+            size = rest[0]
             content = running.stdout.read(int(size))
             running.stdout.read(1)
             if kind != "tree" and int(size) <= MAX_FILE:

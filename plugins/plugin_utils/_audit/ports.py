@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ssl
 from collections.abc import Iterable, Sequence
 
 PORTS = range(1, 65536)
-AT_ONCE = 500
+AT_ONCE = 400
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 MOST = 65536
@@ -21,12 +22,20 @@ _ANSWER = b"urn:ietf:params:ppm:dap"
 """What only an aggregator says."""
 
 
+_CLOSED = (errno.ECONNREFUSED, errno.ECONNRESET, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
+
+
 async def _is_open(address: str, port: int) -> bool:
+    """OSError where that can't be told, as without a free descriptor: a port that wasn't tried isn't closed."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             _reader, writer = await asyncio.open_connection(address, port)
-    except (OSError, TimeoutError):
+    except TimeoutError:
         return False
+    except OSError as error:
+        if error.errno in _CLOSED:
+            return False
+        raise
     writer.close()
     return True
 

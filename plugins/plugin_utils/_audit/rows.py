@@ -79,6 +79,13 @@ class Row:
         """As it is written."""
         return {"status": self.status, "evidence": list(self.evidence)}
 
+    def public(self) -> dict[str, Any]:
+        """As others get it: where and by what it is violated is the party's own to know.
+
+        Else what is looked for would be a question that others may ask of every file here.
+        """
+        return {"status": self.status, "evidence": list(self.evidence[:1]) if self.status == "proved" else []}
+
 
 @dataclass(frozen=True)
 class Side:
@@ -103,7 +110,7 @@ class Side:
             "party": self.party,
             "document": self.document,
             "made": self.made.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "rows": {name: row.told() for name, row in self.rows.items()},
+            "rows": {name: row.public() for name, row in self.rows.items()},
             "identity": {kind: sorted(found) for kind, found in self.identity.items()},
             "sought": {kind: dict(sorted(found.items())) for kind, found in self.sought.items()},
         }
@@ -115,12 +122,12 @@ def as_json(told: Mapping[str, Any]) -> str:
     return json.dumps(told, indent=1, sort_keys=True) + "\n"
 
 
-def row(wrong: Iterable[str], proof: str, unchecked: str = "") -> Row:
-    """Violated by what is wrong; else not checked where there is a reason, else proved."""
+def row(wrong: Iterable[str], proof: str, unchecked: str = "", more: Iterable[str] = ()) -> Row:
+    """Violated by what is wrong; else not checked where there is a reason, else proved. ``more`` stays here."""
     found = tuple(wrong)
     if found:
         return Row("violated", found)
-    return Row("not checked", (unchecked,)) if unchecked else Row("proved", (proof,))
+    return Row("not checked", (unchecked,)) if unchecked else Row("proved", (proof, *more))
 
 
 def parse(text: bytes) -> Side:
@@ -185,7 +192,8 @@ def join(own: Side, others: Mapping[str, Side | str]) -> dict[str, Row]:
                 parts.append(_differ(name, own, other))
             else:
                 theirs = other.rows.get(name, Row("not checked", ("it didn't look",)))
-                parts.append(Row(theirs.status, tuple(f"{party} says: {each}" for each in theirs.evidence)))
+                words = theirs.evidence or (f"{theirs.status}; its own report says by what",)
+                parts.append(Row(theirs.status, tuple(f"{party} says: {each}" for each in words)))
         if not others:
             parts.append(Row("not checked", ("there is no other party to compare with",)))
         found[name] = _all(parts)

@@ -76,7 +76,8 @@ def test_what_either_side_finds_violates_its_row_and_no_other(name: str, whose: 
     ours, theirs = (wrong, B) if whose is A else (A, wrong)
     found = rows.join(ours, {"clinic-b": published(theirs)})
     assert statuses(found) == {**dict.fromkeys(rows.ROWS, "proved"), name: "violated"}
-    assert found[name].evidence == ("planted" if whose is A else "clinic-b says: planted",)
+    told = "clinic-b says: violated; its own report says by what"
+    assert found[name].evidence == ("planted" if whose is A else told,)
 
 
 def test_nothing_is_proved_without_the_other_s_report() -> None:
@@ -163,14 +164,22 @@ def test_what_is_no_report_is_refused(text: bytes) -> None:
 
 
 def test_what_another_party_writes_can_t_pose_as_rows_of_ours() -> None:
-    planted = Row("violated", ("x\nlogs         proved", "\x1b[2J", "\u202eabc", "y" * 5000))
-    wrong = dataclasses.replace(B, rows={**B.rows, "logs": planted})
-    text = rows.readable("demo", rows.join(A, {"clinic-b": published(wrong)}), NOW)
+    planted = Row("proved", ("x\nparties         violated\x1b[2J\u202e" + "y" * 5000,))
+    theirs = published(dataclasses.replace(B, rows={**B.rows, "logs": planted}))
+    text = rows.readable("demo", rows.join(A, {"clinic-b": theirs}), NOW)
     assert text.isascii()
-    assert [line for line in text.splitlines() if line.startswith("logs")] == [
-        line for line in text.splitlines() if line.startswith("logs") and "violated" in line
-    ]
+    assert [line.split()[1] for line in text.splitlines() if line.startswith("parties")] == ["proved"]
     assert max(map(len, text.splitlines())) < 400
+
+
+def test_what_is_looked_for_is_no_question_about_our_files() -> None:
+    """A partner may look for what it likes: which file has it, or isn't read, is told here alone."""
+    found = rows.row(["/home/x/diary: clinic-b: the secret y"], "")
+    skipped = rows.row([], "5 files were looked at", "", ["not looked at: /home/x/film"])
+    assert "diary" in str(found.told())
+    assert "film" in str(skipped.told())
+    told = dataclasses.replace(A, rows={"secrets on hosts": found, "logs": skipped}).public().decode()
+    assert ("/home" in told, '"violated"' in told, "5 files" in told) == (False, True, True)
 
 
 def test_it_says_what_it_can_t_prove() -> None:

@@ -251,3 +251,15 @@ def test_login_keys_are_known_by_their_fingerprints_whatever_stands_before_them(
     ).stdout
     (found,) = audit_host.fingerprints(f'from="10.0.0.0/8",command="x" {line}# {line[:30]}\n')
     assert base64.b64encode(bytes.fromhex(found)).decode().rstrip("=") == shown.split()[1].removeprefix("SHA256:")
+
+
+def test_git_that_can_t_be_read_proves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    places = Places(str(tmp_path), (), str(tmp_path / ".backups"))
+    assert control_node.no_git(places) == ""
+    (tmp_path / ".git").mkdir()
+    assert control_node.no_git(places).startswith(f"git doesn't read {tmp_path}")
+
+
+def test_what_is_no_key_ends_no_audit() -> None:
+    assert audit_host.fingerprints("ssh-ed25519 " + "A" * 45 + " odd\nssh-rsa short\n") == []
