@@ -142,15 +142,14 @@ def take(own: Own, wanted: Wanted, now: datetime, prove: Prove, accepted: str = 
     told = f"public/{party}"
     folder = _folder(own.state, "public", party)
     if folder is None or not os.listdir(folder):
-        return _waiting(
-            own, party, f"{told} isn't there: have it run fedlearn.infra.exchange, and lay its folder there"
-        )
+        way_out = "have it run fedlearn.infra.exchange, and lay its folder there"
+        return _waiting(own, wanted, now, f"{told} isn't there: {way_out}")
     if not wanted.signers:
         way_out = (
             "have the party tell you, by another way than its folder came, the fingerprint that its "
             f"fedlearn.infra.exchange prints, and write it into the viewpoint: `signers: {{{party}: [SHA256:...]}}`"
         )
-        return _waiting(own, party, f"the viewpoint pins none of its signers: {way_out}")
+        return _waiting(own, wanted, now, f"the viewpoint pins none of its signers: {way_out}")
     text, manifest = _signed(own, wanted, folder)
     _check_time(manifest, now, told, party)
     seen = _seen(own, party)
@@ -158,7 +157,9 @@ def take(own: Own, wanted: Wanted, now: datetime, prove: Prove, accepted: str = 
     contents = _proven_contents(folder, manifest)
     missing = [name for name in wanted.names if name not in contents]
     if missing:
-        return _waiting(own, party, f"{told} has no {', '.join(missing)} yet: have it run fedlearn.infra.exchange")
+        return _waiting(
+            own, wanted, now, f"{told} has no {', '.join(missing)} yet: have it run fedlearn.infra.exchange"
+        )
     for name in wanted.names:
         prove(name, contents[name])
         _check_same_authority(own, party, name, contents[name], digest(text), accepted)
@@ -175,9 +176,21 @@ def taken(own: Own, party: str) -> Manifest | None:
     return seen[1] if seen else None
 
 
-def _waiting(own: Own, party: str, why: str) -> Taken:
-    """Nothing to take; where something was taken before, that stays in use."""
-    return Taken(party, waits=f"party {party}: {why}", manifest=taken(own, party))
+def _waiting(own: Own, wanted: Wanted, now: datetime, why: str) -> Taken:
+    """Nothing to take; what was taken before stays in use, as long as it could be taken today."""
+    party = wanted.party
+    folder = _folder(own.state, ".exchange", party)
+    seen = _seen(own, party)
+    if folder is not None and seen is not None:
+        told = f".exchange/{party}"
+        found = signer_of(seen[0], _read(folder, SIGNATURE, told))
+        if found not in wanted.signers:
+            raise ExchangeError(
+                f"{told} was taken of {found or 'somebody'}, whom the viewpoint pins no more, so nothing of it is "
+                f"used; and {why}"
+            )
+        _check_time(seen[1], now, told, party)
+    return Taken(party, waits=f"party {party}: {why}", manifest=seen[1] if seen else None)
 
 
 def _folder(state: str, kind: str, party: str, create: bool = False) -> str | None:

@@ -460,3 +460,21 @@ def test_what_nobody_signed_is_never_read(parties: Parties) -> None:
     (parties.came / "planted.pem").write_text("anything")
     parties.take()
     assert not (parties.taken_file().parent / "planted.pem").exists()
+
+
+def test_what_was_taken_stays_in_use_while_the_folder_is_away(parties: Parties) -> None:
+    parties.take()
+    shutil.rmtree(parties.came)
+    told = parties.take()
+    assert (told.changed, told.manifest is not None) == (False, True)
+    refused(parties, ".exchange/clinic-b has ended on 2027-02-26", now=NOW + timedelta(days=91))
+
+
+def test_nor_is_what_was_taken_used_of_whom_the_viewpoint_pins_no_more(parties: Parties) -> None:
+    parties.take()
+    parties.pinned = ()
+    refused(parties, "whom the viewpoint pins no more")
+    parties.pinned = (parties.new_signer("other.key").fingerprint,)
+    refused(parties, "is signed by")
+    shutil.rmtree(parties.came)
+    refused(parties, "whom the viewpoint pins no more")
