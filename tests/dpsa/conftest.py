@@ -37,6 +37,8 @@ def deployed() -> None:
     assert "this host waits with" in early.words
     assert running(HELPER) >= {"helper-aggregator", "helper-database", "helper-manager"}
     assert front(HELPER) == ""
+    proven = HELPER.playbook("verify")
+    assert (proven.code, "it comes with what the party signs and hands over" in proven.words) == (2, True)
     for party, other in ((LEADER, HELPER), (HELPER, LEADER)):
         other.publish(party)
         party.signers(other)
