@@ -150,6 +150,10 @@ SERVERS = (
 )
 LOGINS = ("/root/.ssh/authorized_keys*", "/home/*/.ssh/authorized_keys*", "/etc/ssh/authorized_keys*/*")
 PROGRAMS = "/opt/fedlearn"
+MACHINE = "/etc/machine-id"
+HOST_KEYS = "/etc/ssh/ssh_host_*_key"
+LOGS = "/var/log"
+KEYRING = "/var/lib/fedlearn-%s/datastore-keys"
 UNITS = "/etc/systemd/system/fedlearn-*.service"
 
 
@@ -218,7 +222,7 @@ def is_distribution(options: str) -> bool:
 def own_keys(folder: str) -> dict:
     """Public halves of what this host alone has."""
     found = {}
-    for path in [*glob.glob(os.path.join(folder, "*", "key.pem")), *glob.glob("/etc/ssh/ssh_host_*_key")]:
+    for path in [*glob.glob(os.path.join(folder, "*", "key.pem")), *glob.glob(HOST_KEYS)]:
         content = content_of(path) or b""
         found.update(dict.fromkeys(public_halves(content), path))
     return found
@@ -228,7 +232,7 @@ def own_commitments(keyrings: list) -> dict:
     """Commitments to the datastore keys that are here."""
     found = {}
     for name in keyrings:
-        path = f"/var/lib/fedlearn-{name}/datastore-keys"
+        path = KEYRING % name
         for key in text_of(path).strip().split(","):
             if re.fullmatch(r"[A-Za-z0-9_-]{22}", key):
                 found[hashlib.sha256(COMMITTED + base64.urlsafe_b64decode(key + "==")).hexdigest()] = f"a key of {path}"
@@ -239,7 +243,7 @@ def leaks(module: AnsibleModule, own: Sought) -> list:
     """Logs that say what nobody is to read there."""
     _code, journal, _errors = module.run_command(["journalctl", "--quiet", "--no-pager", "--output=cat"], encoding=None)
     logs = [("the journal", journal)]
-    logs += [(path, content_of(path) or b"") for path in files_below(["/var/log"], WITHOUT)]
+    logs += [(path, content_of(path) or b"") for path in files_below([LOGS], WITHOUT)]
     found = []
     for where, content in logs:
         count = tokens(content)
@@ -285,8 +289,8 @@ def main() -> None:
     result = search(ROOTS, Sought(**given["sought"]), WITHOUT)
     software, count = compare(given["software"])
     identity = {
-        "machine-ids": [text_of("/etc/machine-id").strip()],
-        "hosts": fingerprints("".join(text_of(path) for path in glob.glob("/etc/ssh/ssh_host_*_key.pub"))),
+        "machine-ids": [text_of(MACHINE).strip()],
+        "hosts": fingerprints("".join(text_of(path) for path in glob.glob(f"{HOST_KEYS}.pub"))),
         "ssh keys": fingerprints("".join(text_of(path) for pattern in LOGINS for path in glob.glob(pattern))),
         "addresses": addresses(module),
         "database servers": servers(),
