@@ -17,6 +17,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -30,9 +31,9 @@ INFRASTRUCTURE_HAS = (
     "tasks/check.yml",
     "tasks/remove.yml",
 )
-COMPONENT_HAS = (*INFRASTRUCTURE_HAS, "tasks/configure.yml", "templates/service.yml.j2")
-IN_CLUSTERS = "templates/manifests.yml.j2"
-"""What a role has instead of services where its components run in clusters."""
+SERVICES = "templates/service.yml.j2"
+"""What a role's instances are on a host; in a cluster they are what `_manifests/` has."""
+COMPONENT_HAS = (*INFRASTRUCTURE_HAS, "tasks/configure.yml", SERVICES)
 DOCUMENTS = [
     path
     for path in sorted(CHECKOUT.glob("inventories/*/federation.yml"))
@@ -57,7 +58,7 @@ def has_scenario(role: str) -> bool:
 def missing_of_role(role: str, files: Iterable[str]) -> list[str]:
     """What a role lacks, in words."""
     home = CHECKOUT / "roles" / role
-    wanted = [name for name in files if name != "templates/service.yml.j2" or not (home / IN_CLUSTERS).is_file()]
+    wanted = [name for name in files if name != SERVICES or role not in MANIFESTS]
     lacking = [f"roles/{role}/{name}" for name in wanted if not (home / name).is_file()]
     return lacking if has_scenario(role) else [*lacking, f"a scenario in molecule/ that converges {role}"]
 

@@ -27,13 +27,20 @@ SHA256 = "0123456789abcdef" * 4
 AGAIN = f".venv/bin/python -m {reference.__name__} docs writes it again"
 
 
+NOT_WHOLE = {
+    "imaging": ("storage", "storage.host", "database", "database.host", "nodes", "clients.c1", "clients.c1.host")
+}
+"""Stacks of the design's example whose kind lacks something yet, and the keys that it doesn't take."""
+
+
 def documents() -> dict[str, dict[str, Any]]:
     """Every document of the repository, of the unit example the stacks whose kind exists."""
     found = {str(path.relative_to(CHECKOUT)): yaml.safe_load(path.read_text()) for path in INVENTORIES}
     found = {name: values for name, values in found.items() if "document" not in values}
     found |= {f"first {kind}": yaml.safe_load(first_files(kind)["federation.yml"]) for kind in kinds()}
     example = yaml.safe_load(EXAMPLE.read_text())
-    example["stacks"] = {name: stack for name, stack in example["stacks"].items() if stack["kind"] in kinds()}
+    there = {name: stack for name, stack in example["stacks"].items() if stack["kind"] in kinds()}
+    example["stacks"] = {name: stack for name, stack in there.items() if name not in NOT_WHOLE}
     return found | {"the design's example": example}
 
 
@@ -79,8 +86,9 @@ def test_of_the_design_s_example_nothing_is_missing_but_kinds() -> None:
         assert list(loading.load(str(EXAMPLE)).expansions) == list(example["stacks"])
     except loading.WrongDocumentError as error:
         mistakes = error.mistakes
-    assert [mistake.path for mistake in mistakes] == [f"stacks.{name}.kind" for name in missing]
-    assert all(mistake.message.startswith("unknown kind ") for mistake in mistakes)
+    lacking = {f"stacks.{name}.{key}" for name, keys in NOT_WHOLE.items() for key in keys}
+    assert {mistake.path for mistake in mistakes} == lacking | {f"stacks.{name}.kind" for name in missing}
+    assert all(one.message.startswith("unknown kind ") for one in mistakes if one.path not in lacking)
 
 
 def test_every_inventory_has_its_document() -> None:

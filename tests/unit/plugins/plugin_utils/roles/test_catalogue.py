@@ -112,6 +112,19 @@ RIGHT: dict[str, dict[str, Any]] = {
         "application": {"callable": "myapp.worker:run"},
         "server": {"host": "127.0.0.1"},
     },
+    "neursafe_server_instances": {
+        "name": "demo-imaging-server",
+        "images": {"tag": "1.0"},
+        "storage": {"type": "posix"},
+        "database": {"address": "10.20.0.13:5432", "username": "neursafe", "secret": "database"},
+        "token": "token",
+    },
+    "neursafe_client_instances": {
+        "name": "demo-imaging-client-a",
+        "server": "10.20.0.12:30091",
+        "external_address": "10.30.0.12:30090",
+        "database": {"address": "10.20.0.13:5432", "username": "neursafe", "secret": "database"},
+    },
 }
 """The least that an instance needs."""
 
@@ -1395,6 +1408,58 @@ WRONG: list[tuple[str, Any, str]] = [
     ("dc_federated_worker_remove_data", 1, ": expected true or false, found the number 1"),
     ("dc_federated_worker_kit_directory", "", ": is empty"),
     ("dc_federated_worker_kit_ca", 1, ": expected text, found the number 1: write it in quotes"),
+    # neursafe_client
+    (
+        "neursafe_client_instances",
+        [{"name": "a"}, {"name": "b"}],
+        "[1]: settings.task_manager.port: 30090 of the nodes is that of 'a' already",
+    ),
+    (
+        "neursafe_client_instances",
+        [{"directory": "/srv/fl", "lmdb": {"node": "n", "path": "/srv/fl/lmdb"}}],
+        "[0]: lmdb.path: '/srv/fl/lmdb' is in the shared directory, and lmdb maps its file: a node's own disk",
+    ),
+    (
+        "neursafe_client_instances",
+        [{"server": "10.67.134.15.9001"}],
+        "[0]: server: '10.67.134.15.9001' is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666",
+    ),
+    ("neursafe_client_kubeconfig", "", ": is empty"),
+    ("neursafe_client_render", 1, ": expected text, found the number 1: write it in quotes"),
+    ("neursafe_client_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("neursafe_client_prune", "no", ": expected true or false, found the text 'no'"),
+    ("neursafe_client_remove_data", 1, ": expected true or false, found the number 1"),
+    # neursafe_server
+    (
+        "neursafe_server_instances",
+        [{"name": "n" * 64}],
+        "[0]: name: is longer than 63 characters",
+    ),
+    (
+        "neursafe_server_instances",
+        [{"database": {"address": "[fd00::1]:5432", "username": "a", "secret": "b"}}],
+        "[0]: database.address: the programs know no IPv6 address: write a name",
+    ),
+    (
+        "neursafe_server_instances",
+        [{"database": {"address": "h:1", "username": "a", "secret": "b", "ca": "/ca", "engine": "mongodb"}}],
+        "[0]: database.ca: the programs speak no TLS to MongoDB",
+    ),
+    (
+        "neursafe_server_instances",
+        [{"root_cert": "/roots.pem"}],
+        "[0]: root_cert: goes with settings: client_selector.root_cert, which a document says it by",
+    ),
+    (
+        "neursafe_server_instances",
+        [{"name": "a"}, {"name": "b"}],
+        "[1]: a cluster takes one server: jobs of several would run in one namespace, and be mixed up",
+    ),
+    ("neursafe_server_kubeconfig", "", ": is empty"),
+    ("neursafe_server_render", 1, ": expected text, found the number 1: write it in quotes"),
+    ("neursafe_server_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("neursafe_server_prune", "no", ": expected true or false, found the text 'no'"),
+    ("neursafe_server_remove_data", 1, ": expected true or false, found the number 1"),
     # shared_dc_federated
     ("shared_dc_federated_instances", {}, ": expected a list, found a mapping"),
     ("shared_dc_federated_packages", [""], ": [0]: is empty"),

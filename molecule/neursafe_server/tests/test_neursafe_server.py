@@ -1,0 +1,555 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The roles neursafe_server and neursafe_client against a real API server: what is applied, who may do what, refusals.
+
+The API server, its admission, controllers and scheduler are the programs; that pods run is simulated.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support import recorded_schemas
+from tests.support.control_plane import ControlPlane
+
+SCENARIO = Path(__file__).parents[1]
+CHECKOUT = SCENARIO.parents[1]
+VARIABLES: dict[str, Any] = yaml.safe_load((SCENARIO / "vars.yml").read_text())
+(INSTANCE,) = VARIABLES["neursafe_server_instances"]
+NAME = INSTANCE["name"]
+(CLIENT,) = VARIABLES["neursafe_client_instances"]
+CLUSTER = ControlPlane(Path(os.environ["FEDLEARN_ROLE_STATE"]) / "cluster")
+DEPLOYMENTS = ("nsfl-client-selector", "nsfl-job-scheduler", "nsfl-model-manager", "nsfl-proxy")
+CANARIES = [value for name, value in VARIABLES.items() if name.startswith("canary_")]
+SCHEDULER = f"system:serviceaccount:{NAME}:nsfl-job-scheduler"
+KINDS = (
+    "namespaces,serviceaccounts,secrets,configmaps,persistentvolumes,persistentvolumeclaims,roles,rolebindings,"
+    "clusterroles,clusterrolebindings,validatingadmissionpolicies,validatingadmissionpolicybindings,networkpolicies,services,deployments,ingresses"
+)
+OURS = "app.kubernetes.io/managed-by=fedlearn.infra"
+OF_SERVER = f"{OURS},fedlearn.infra/role=neursafe_server"
+_RECAP = re.compile(r"^cluster-test\s+: ok=\d+\s+changed=(\d+)\s+unreachable=\d+\s+failed=(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a playbook ended."""
+
+    text: str
+    changed: int
+    failed: int
+
+    @property
+    def words(self) -> str:
+        return re.sub(r"\s+", " ", self.text)
+
+
+def play(entry: str = "main", *options: str, role: str = "neursafe_server", **variables: Any) -> Run:
+    """Run an entry point of the role, with these variables instead of the scenario's."""
+    included = {"name": f"fedlearn.infra.{role}", "tasks_from": entry}
+    tasks = [{"name": "Run", "ansible.builtin.include_role": included}]
+    room = CLUSTER.folder.parent
+    (room / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
+    (room / "variables.yml").write_text(yaml.safe_dump(VARIABLES | variables))
+    command = ["ansible-playbook", "-i", str(SCENARIO / "hosts.ini"), "-e", f"@{room}/variables.yml", *options]
+    done = subprocess.run([*command, str(room / "play.yml")], capture_output=True, text=True, check=False)
+    text = done.stdout + done.stderr
+    found = _RECAP.search(text)
+    assert found, text
+    return Run(text, int(found[1]), int(found[2]))
+
+
+def instance(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instance, changed."""
+    return [copy.deepcopy(INSTANCE) | changed]
+
+
+def kubectl(*arguments: str, given: Any = None) -> str:
+    """What kubectl says; it has to succeed."""
+    done = CLUSTER.kubectl(*arguments, given=None if given is None else json.dumps(given))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def refused(*arguments: str, given: Any = None) -> str:
+    """Why kubectl failed, as it has to."""
+    done = CLUSTER.kubectl(*arguments, given=None if given is None else json.dumps(given))
+    assert done.returncode != 0, done.stdout
+    return done.stderr
+
+
+def ours(selector: str = OURS) -> dict[str, str]:
+    """The version of each object that is ours."""
+    found = json.loads(kubectl("get", KINDS, "-A", f"-l={selector}", "-o=json"))["items"]
+    return {
+        f"{one['kind']} {one['metadata'].get('namespace', '')}/{one['metadata']['name']}": one["metadata"][
+            "resourceVersion"
+        ]
+        for one in found
+    }
+
+
+def generations() -> dict[str, int]:
+    found = json.loads(kubectl("get", "deployments", "-n", NAME, "-o=json"))["items"]
+    return {one["metadata"]["name"]: one["metadata"]["generation"] for one in found}
+
+
+@pytest.fixture
+def afterwards() -> Iterator[None]:
+    """The scenario's own state is there again after the test."""
+    yield
+    assert play().failed == 0
+
+
+def test_every_component_is_ready() -> None:
+    found = json.loads(kubectl("get", "deployments", "-n", NAME, "-o=json"))["items"]
+    assert {one["metadata"]["name"]: one["status"].get("availableReplicas") for one in found} == dict.fromkeys(
+        DEPLOYMENTS, 1
+    )
+    assert kubectl("get", "pvc", "-n", NAME, "shared", "-o=jsonpath={.status.phase}") == "Bound"
+
+
+def test_the_recorded_shapes_are_what_this_api_declares() -> None:
+    declared = recorded_schemas.declared(lambda path: dict(json.loads(kubectl("get", "--raw", f"/openapi/v3/{path}"))))
+    if os.environ.get("FEDLEARN_RECORD"):
+        recorded_schemas.write(declared)
+    assert recorded_schemas.read() == declared
+
+
+def test_a_second_run_changes_nothing() -> None:
+    before = ours()
+    assert len(before) > 30
+    run = play()
+    assert (run.changed, run.failed) == (0, 0)
+    assert ours() == before
+
+
+def test_a_check_finds_nothing() -> None:
+    assert play("check").failed == 0
+    run = play("main", "--check")
+    assert (run.changed, run.failed) == (0, 0)
+
+
+def test_a_change_rolls_out_one_deployment(afterwards: None) -> None:
+    before = generations()
+    run = play(neursafe_server_instances=instance(settings={"job_scheduler": {"options": {"REPORT_PERIOD": 6}}}))
+    assert (run.changed, run.failed) == (1, 0)
+    assert {name for name, number in generations().items() if number != before[name]} == {"nsfl-job-scheduler"}
+
+
+def test_another_password_rolls_out_who_has_it(afterwards: None) -> None:
+    before = generations()
+    assert play(canary_storage="CANARY-SECOND").failed == 0
+    assert {name for name, number in generations().items() if number != before[name]} == {"nsfl-model-manager"}
+
+
+def test_what_is_wanted_no_more_goes(afterwards: None) -> None:
+    before = set(ours())
+    settings = {**INSTANCE["settings"], "api_server": {"external": False}, "proxy": {"external": False}}
+    assert play(neursafe_server_instances=instance(settings=settings)).failed == 0
+    assert before - set(ours()) == {
+        f"Ingress {NAME}/nsfl-job-scheduler",
+        f"Ingress {NAME}/nsfl-model-manager",
+        f"Service {NAME}/nsfl-proxy-nodes",
+    }
+
+
+def test_what_others_changed_of_ours_is_told_and_put_right(afterwards: None) -> None:
+    kubectl("-n", NAME, "set", "image", "deployment/nsfl-proxy", "nsfl-proxy=elsewhere.example/proxy:1")
+    kubectl("-n", NAME, "delete", "networkpolicy", "closed")
+    told = play("check")
+    assert told.failed == 1
+    assert f"Deployment {NAME}/nsfl-proxy differs" in told.words
+    assert f"NetworkPolicy {NAME}/closed is missing" in told.words
+    assert (play("main", "--check").changed, play().changed, play().changed) == (1, 1, 0)
+    image = kubectl("-n", NAME, "get", "deployment", "nsfl-proxy", "-o=jsonpath={..containers[0].image}")
+    assert image.startswith("registry.example:5000/nsfl-proxy:1.0@sha256:")
+
+
+def test_what_others_add_stays() -> None:
+    kubectl("-n", NAME, "annotate", "deployment/nsfl-proxy", "example.org/note=theirs")
+    assert play().changed == 0
+    note = kubectl(
+        "-n", NAME, "get", "deployment", "nsfl-proxy", r"-o=jsonpath={.metadata.annotations.example\.org/note}"
+    )
+    assert note == "theirs"
+
+
+# -- who may do what
+
+MAY = [(verb, kind, "default") for kind in ("pods", "services") for verb in ("create", "get", "delete")]
+MAY_NOT = [
+    ("list", "pods", "default"),
+    ("update", "pods", "default"),
+    ("create", "pods --subresource=exec", "default"),
+    ("get", "secrets", "default"),
+    ("create", "deployments.apps", "default"),
+    ("create", "pods", NAME),
+    ("get", "secrets", NAME),
+    ("create", "pods", "kube-system"),
+    ("list", "nodes", ""),
+]
+
+
+def may(account: str, verb: str, kind: str, namespace: str) -> str:
+    where = ["-n", namespace] if namespace else []
+    return CLUSTER.kubectl("auth", "can-i", verb, *kind.split(), f"--as={account}", *where).stdout.strip()
+
+
+@pytest.mark.parametrize(("verb", "kind", "namespace"), MAY)
+def test_the_job_scheduler_may_make_jobs(verb: str, kind: str, namespace: str) -> None:
+    assert may(SCHEDULER, verb, kind, namespace) == "yes"
+
+
+@pytest.mark.parametrize(("verb", "kind", "namespace"), MAY_NOT)
+def test_it_may_do_nothing_else(verb: str, kind: str, namespace: str) -> None:
+    assert may(SCHEDULER, verb, kind, namespace) == "no"
+
+
+@pytest.mark.parametrize("name", [name for name in DEPLOYMENTS if name != "nsfl-job-scheduler"])
+@pytest.mark.parametrize(("verb", "kind", "namespace"), [*MAY, ("get", "secrets", NAME), ("list", "nodes", "")])
+def test_the_others_may_do_nothing_at_all(name: str, verb: str, kind: str, namespace: str) -> None:
+    assert may(f"system:serviceaccount:{NAME}:{name}", verb, kind, namespace) == "no"
+
+
+def job(path: str, **spec: Any) -> dict[str, Any]:
+    """A pod as the programs make it."""
+    mounted = [{"name": "scripts", "mountPath": "/fl"}]
+    container = {"name": "job", "image": "nsfl-coordinator:1.0", "volumeMounts": mounted}
+    container |= spec.pop("container", {})
+    volumes = [{"name": "scripts", "hostPath": {"path": path}}]
+    metadata = {"name": "default-job", "namespace": "default"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata,
+        "spec": {"restartPolicy": "Never", "containers": [container], "volumes": volumes, **spec},
+    }
+
+
+MAKE = ("create", "--dry-run=server", f"--as={SCHEDULER}", "-f", "-")
+
+
+@pytest.mark.parametrize("path", ["/mnt/neursafe_fl", "/mnt/neursafe_fl/default/scripts"])
+def test_jobs_have_files_of_the_shared_directory(path: str) -> None:
+    kubectl(*MAKE, given=job(path))
+
+
+@pytest.mark.parametrize("path", ["/", "/etc", "/mnt", "/mnt/neursafe_fl2", "/var/lib/kubelet"])
+def test_jobs_have_no_other_files_of_a_node(path: str) -> None:
+    assert "pods have those below /mnt/neursafe_fl only" in refused(*MAKE, given=job(path))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"hostNetwork": True}, "no part of a node's network"),
+        ({"hostPID": True}, "no part of a node's network"),
+        ({"container": {"securityContext": {"privileged": True}}}, "no container is privileged"),
+        ({"serviceAccountName": "deployer"}, "no other account than default"),
+    ],
+)
+def test_jobs_have_no_privileges(spec: dict[str, Any], message: str) -> None:
+    if "serviceAccountName" in spec:
+        kubectl("-n", "default", "create", "serviceaccount", "deployer")
+    try:
+        assert message in refused(*MAKE, given=job("/mnt/neursafe_fl", **spec))
+    finally:
+        kubectl("-n", "default", "delete", "serviceaccount", "deployer", "--ignore-not-found")
+
+
+def test_others_pods_are_no_matter_of_ours() -> None:
+    kubectl("create", "--dry-run=server", "-f", "-", given=job("/etc"))
+
+
+def test_the_components_namespace_takes_restricted_pods_only() -> None:
+    made = job("/mnt/neursafe_fl")
+    made["metadata"]["namespace"] = NAME
+    assert 'violates PodSecurity "restricted:latest"' in refused("create", "--dry-run=server", "-f", "-", given=made)
+
+
+# -- clients
+
+MANAGER_NAME = "nsfl-task-manager"
+MANAGER = f"system:serviceaccount:{CLIENT['name']}:{MANAGER_NAME}"
+
+
+def test_a_client_is_ready_on_its_node() -> None:
+    found = json.loads(kubectl("get", "pods", "-n", CLIENT["name"], "-o=json"))["items"]
+    assert [(one["status"]["phase"], one["spec"]["nodeName"]) for one in found] == [("Running", "fake-1")]
+    phases = kubectl("get", "pvc", "-n", CLIENT["name"], "-o=jsonpath={.items[*].status.phase}")
+    assert phases == "Bound Bound"
+
+
+def test_a_second_run_changes_nothing_of_a_client() -> None:
+    before = ours()
+    run = play(role="neursafe_client")
+    assert (run.changed, run.failed) == (0, 0)
+    assert play("check", role="neursafe_client").failed == 0
+    assert ours() == before
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "namespace"), [*MAY, *((verb, "nodes", "") for verb in ("get", "list", "watch"))]
+)
+def test_a_client_may_make_tasks_and_look_at_nodes(verb: str, kind: str, namespace: str) -> None:
+    assert may(MANAGER, verb, kind, namespace) == "yes"
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "namespace"),
+    [*(one for one in MAY_NOT if one[1] != "nodes"), ("delete", "nodes", ""), ("get", "secrets", CLIENT["name"])],
+)
+def test_a_client_may_do_nothing_else(verb: str, kind: str, namespace: str) -> None:
+    assert may(MANAGER, verb, kind, namespace) == "no"
+
+
+def test_a_client_s_tasks_have_its_own_files_only() -> None:
+    make = ("create", "--dry-run=server", f"--as={MANAGER}", "-f", "-")
+    kubectl(*make, given=job("/mnt/neursafe_client/workspace"))
+    assert "those below /mnt/neursafe_client only" in refused(*make, given=job("/mnt/neursafe_fl/models"))
+
+
+def test_a_client_that_is_absent_leaves_the_server_alone() -> None:
+    before = ours()
+    gone = [{"name": CLIENT["name"], "state": "absent"}]
+    assert play(role="neursafe_client", neursafe_client_instances=gone).failed == 0
+    left = ours()
+    assert [name for name in left if CLIENT["name"] in name] == []
+    assert {name for name in before if NAME in name} == set(left)
+    assert play(role="neursafe_client").failed == 0
+    assert ours().keys() == before.keys()
+
+
+# -- what is refused
+
+
+def unchanged(run: Run, before: dict[str, str], *words: str) -> None:
+    assert run.failed == 1
+    for word in words:
+        assert word in run.words, run.text
+    assert ours() == before
+
+
+CHANGED = {"neursafe_server_instances": instance(settings={"others": {"log_level": "debug"}})}
+
+
+def test_who_lacks_rights_is_told_which(afterwards: None) -> None:
+    before = ours()
+    kubeconfig = CLUSTER.kubeconfig("nobody", "nobody")
+    unchanged(
+        play(fedlearn_kubeconfig=str(kubeconfig), **CHANGED),
+        before,
+        "lacks rights:",
+        f"create deployments.apps in namespace {NAME}",
+        "patch roles.rbac.authorization.k8s.io in namespace default",
+        "list secrets",
+    )
+
+
+def test_credentials_that_have_expired_are_told() -> None:
+    before = ours()
+    kubeconfig = CLUSTER.kubeconfig("expired", "admin", "system:masters", days=-1)
+    unchanged(
+        play(fedlearn_kubeconfig=str(kubeconfig), **CHANGED), before, "expired.kubeconfig are wrong or have expired"
+    )
+
+
+def test_a_cluster_that_isn_t_there_is_told() -> None:
+    kubeconfig = CLUSTER.kubeconfig("nowhere", "admin", server="https://127.0.0.1:9")
+    unchanged(play(fedlearn_kubeconfig=str(kubeconfig)), ours(), "127.0.0.1:9", "doesn't answer", "refused")
+
+
+def test_what_is_somebody_else_s_is_left_alone() -> None:
+    kubectl("create", "namespace", "theirs-server")
+    try:
+        before = ours()
+        gone = {"name": NAME, "state": "absent"}
+        unchanged(
+            play(neursafe_server_instances=[gone, *instance(name="theirs-server")]),
+            before,
+            "somebody else's, by our names: Namespace theirs-server",
+        )
+        assert kubectl("get", "all", "-n", "theirs-server") == ""
+    finally:
+        kubectl("delete", "namespace", "theirs-server")
+
+
+def test_what_the_api_would_refuse_changes_nothing() -> None:
+    taken = {**INSTANCE["settings"], "proxy": {"service_name": "nsfl-other", "grpc_port": 30091, "http_port": 30093}}
+    unchanged(
+        play(neursafe_server_instances=instance(settings=taken)),
+        ours(),
+        "nsfl-other-nodes",
+        "port is already allocated",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"images": {"registry": "r.example"}}, "images: say 'tag', or a digest for each image"),
+        ({"storage": {"type": "poisx"}}, "value of type must be one of: posix, s3, got: poisx"),
+        ({"name": "Trial"}, "name: 'Trial' is not a name"),
+        ({"shared_directory": "/mnt"}, "shared_directory: '/mnt' lies in the root folder"),
+        ({"settings": {"proxy": {"grpc_port": 80}}}, "grpc_port: expected a whole number from 30000 to 32767"),
+    ],
+)
+def test_wrong_values_are_refused(changed: dict[str, Any], message: str) -> None:
+    unchanged(play(neursafe_server_instances=instance(**changed)), ours(), message)
+
+
+# -- secrets and files
+
+
+def test_no_secret_is_shown(afterwards: None) -> None:
+    run = play("main", "-vvv", "--diff", canary_token="CANARY-OTHER", **CHANGED)
+    assert (run.changed, run.failed) == (1, 0)
+    assert f"~ Secret {NAME}/proxytoken" in run.text
+    shown = [canary for canary in (*CANARIES, "CANARY-OTHER") if canary in run.text]
+    assert shown == []
+
+
+def test_manifests_are_written_without_a_cluster_and_without_secrets(tmp_path: Path) -> None:
+    before = ours(OF_SERVER)
+    variables = {"fedlearn_render": str(tmp_path / "out"), "fedlearn_kubeconfig": "/nowhere"}
+    run = play(**variables)
+    assert (run.changed, run.failed) == (1, 0)
+    assert play(**variables).changed == 0
+    files = sorted((tmp_path / "out" / NAME).iterdir())
+    assert len(files) == len(before)
+    text = "".join(path.read_text() for path in files)
+    assert [canary for canary in CANARIES if canary in text] == []
+    told = kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", f"-f={tmp_path / 'out' / NAME}")
+    assert told.count("serverside-applied") == len(files)
+    assert play("remove", **variables).changed == 1
+    assert list((tmp_path / "out" / NAME).iterdir()) == []
+    assert ours(OF_SERVER) == before
+
+
+# -- removal, at the end
+
+
+def test_a_cluster_takes_one_server(afterwards: None) -> None:
+    before = ours()
+    other = instance(name="trial-other-server", settings={"proxy": {"external": False}})
+    told = "has 'trial-imaging-server' in this cluster already"
+    unchanged(play(neursafe_server_instances=other), before, f"federation 'trial' {told}")
+    unchanged(play(neursafe_server_instances=other, fedlearn_federation="second"), before, f"federation 'trial' {told}")
+    assert play(neursafe_server_instances=other, fedlearn_prune=True).failed == 0
+    assert [name for name in ours() if NAME in name] == []
+    gone = {"name": "trial-other-server", "state": "absent"}
+    assert play(neursafe_server_instances=[*instance(), gone]).failed == 0
+    assert [name for name in ours() if "trial-other-server" in name] == []
+
+
+def test_removal_leaves_nothing_of_ours_and_all_of_others(afterwards: None) -> None:
+    kubectl("-n", "default", "create", "configmap", "theirs")
+    assert play("remove").failed == 0
+    assert ours(OF_SERVER) == {}
+    assert refused("get", "namespace", NAME).strip().endswith("not found")
+    kubectl("-n", "default", "get", "configmap", "theirs")
+    kubectl("-n", "default", "delete", "configmap", "theirs")
+    assert play("remove").changed == 0
+
+
+def test_a_clean_cluster_can_be_checked(afterwards: None) -> None:
+    assert play("remove").failed == 0
+    run = play("main", "--check")
+    assert (run.changed, run.failed, ours(OF_SERVER)) == (1, 0, {})
+
+
+# -- nodes
+
+
+def placed() -> dict[str, tuple[str, str]]:
+    """The phase and the node of each component's pod that isn't going."""
+    found = json.loads(kubectl("get", "pods", "-A", f"-l=app in ({','.join((*DEPLOYMENTS, MANAGER_NAME))})", "-o=json"))
+    return {
+        one["metadata"]["labels"]["app"]: (one["status"]["phase"], one["spec"].get("nodeName", ""))
+        for one in found["items"]
+        if "deletionTimestamp" not in one["metadata"]
+    }
+
+
+def wait_for(wanted: dict[str, tuple[str, str]]) -> None:
+    end = time.monotonic() + 240
+    while placed() != wanted:
+        assert time.monotonic() < end, placed()
+        time.sleep(2)
+
+
+def test_what_a_lost_node_had_runs_on_another_but_for_what_keeps_its_disk() -> None:
+    server = dict.fromkeys(DEPLOYMENTS, ("Running", "fake-2"))
+    CLUSTER.node("fake-2")
+    kubectl("delete", "node", "fake-1")
+    try:
+        wait_for(server | {MANAGER_NAME: ("Pending", "")})
+        told = play("check", role="neursafe_client")
+        assert told.failed == 1
+        assert "nsfl-task-manager: 0/1 nodes are available" in told.words
+    finally:
+        CLUSTER.node("fake-1")
+    wait_for(server | {MANAGER_NAME: ("Running", "fake-1")})
+
+
+# -- by a document, as its users do it
+
+DOCUMENT = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: whole
+parties:
+  lab: {}
+clusters:
+  kc: {party: lab, kubeconfig: files/kc}
+stacks:
+  imaging:
+    kind: neursafe
+    server: {cluster: kc, images: {registry: "registry.example:5000", tag: "1.0"}}
+    storage: {external: {type: posix}}
+    database: {external: {address: "10.20.0.13:5432", username: neursafe, secret: imaging_database}}
+    clients:
+      a: {cluster: kc, lmdb: {node: fake-1, path: /var/lib/lmdb}, settings: {task_manager: {port: 30190}}}
+    settings: {proxy: {grpc_port: 30191, http_port: 30192}}
+"""
+
+
+def test_a_document_goes_all_the_way(tmp_path: Path, afterwards: None) -> None:
+    assert play("remove").failed == 0  # a cluster takes one server
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "kc").write_text(CLUSTER.admin.read_text())
+    (tmp_path / "federation.yml").write_text(DOCUMENT)
+    (tmp_path / "vault-pass").write_text("only for the test")
+    environment = {**os.environ, "ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "vault-pass")}
+
+    def run(name: str, *options: str) -> str:
+        command = ["ansible-playbook", "-i", "federation.yml", f"fedlearn.infra.{name}", *options]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        (changed,) = re.findall(r"^cluster-kc\s+: ok=\d+\s+changed=(\d+)", done.stdout, re.MULTILINE)
+        return str(changed)
+
+    of_federation = f"{OURS},fedlearn.infra/federation=whole"
+    assert [run(name) for name in ("secrets", "precheck", "site")] == ["1", "0", "2"]
+    before = ours(of_federation)
+    assert (run("site"), ours(of_federation)) == ("0", before)
+    run("verify")
+    report = json.loads((tmp_path / "build" / "whole" / "verify.json").read_text())
+    assert report["stacks"]["imaging"]["passed"] is True
+    run("remove")
+    assert ours(of_federation) == {}

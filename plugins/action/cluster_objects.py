@@ -1,0 +1,150 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Converges what a role's instances are in a cluster; all of it on the control node, which the API is asked from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kubeconfig, rendered
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import Api, ApiError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge import (
+    INSTANCE,
+    Cluster,
+    Found,
+    RefusedError,
+    Scope,
+    words,
+)
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
+
+Wanted = Mapping[str, list[dict[str, Any]]]
+
+_TROUBLE = (kubeconfig.KubeconfigError, ApiError, RefusedError, AnsibleError)
+
+
+class ActionModule(ActionBase):
+    """Action plugin behind M(fedlearn.infra.cluster_objects)."""
+
+    _supports_check_mode = True
+    _supports_diff = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What was changed, and what isn't well."""
+        super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={
+                "role": {"type": "str", "required": True, "choices": sorted(MANIFESTS)},
+                "instances": {"type": "list", "elements": "dict", "required": True},
+                "federation": {"type": "str", "required": True},
+                "kubeconfig": {"type": "path", "required": True},
+                "plan": {"type": "bool", "default": False},
+                "wait": {"type": "bool", "default": True},
+                "prune": {"type": "bool", "default": False},
+                "render": {"type": "path"},
+                "timeout": {"type": "int", "default": 300},
+            }
+        )
+        try:
+            wanted = self._wanted(arguments, task_vars or {})
+            if arguments["render"]:
+                return self._render(arguments, wanted)
+            return self._converge(arguments, wanted)
+        except _TROUBLE as error:
+            return {"failed": True, "changed": False, "msg": str(error)}
+
+    # -- what is wanted
+
+    def _wanted(self, arguments: Mapping[str, Any], variables: dict[str, Any]) -> Wanted:
+        """Each present instance's objects."""
+        manifests = MANIFESTS[arguments["role"]]
+        present = [one for one in arguments["instances"] if one["state"] == "present"]
+        names = list(dict.fromkeys(name for one in present for name in manifests.secrets(one)))
+        if arguments["render"]:
+            values = dict.fromkeys(names, "")
+        else:
+            lookup = lookup_loader.get("fedlearn.infra.secret", loader=self._loader, templar=self._templar)
+            values = dict(zip(names, lookup.run(names, variables=variables), strict=True))
+        texts = {path: _text(path) for one in present for path in manifests.files(one)}
+        return {one["name"]: manifests.objects(one, values.__getitem__, texts.__getitem__) for one in present}
+
+    # -- files
+
+    def _render(self, arguments: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
+        scope = Scope(arguments["federation"], arguments["role"])
+        owned = {name: [scope.owned(name, one) for one in objects] for name, objects in wanted.items()}
+        owned |= {one["name"]: [] for one in arguments["instances"] if one["state"] == "absent"}
+        files = rendered.write(Path(arguments["render"]), owned, check=self._task.check_mode)
+        return {"changed": bool(files), "rendered": files, "differing": {}, "ill": {}, "orphans": []}
+
+    # -- the cluster
+
+    def _converge(self, arguments: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
+        api = Api(kubeconfig.read(arguments["kubeconfig"]))
+        try:
+            alone = MANIFESTS[arguments["role"]].ALONE
+            cluster = Cluster(api, Scope(arguments["federation"], arguments["role"], alone))
+            absent = [one["name"] for one in arguments["instances"] if one["state"] == "absent"]
+            found = cluster.look(wanted, absent, prune=arguments["prune"])
+            changes = not (arguments["plan"] or self._task.check_mode)
+            if changes:
+                cluster.change(wanted, found, prune=arguments["prune"])
+            return self._told(arguments, found) | self._afterwards(arguments, cluster, wanted, found, changes)
+        finally:
+            api.close()
+
+    def _told(self, arguments: Mapping[str, Any], found: Found) -> dict[str, Any]:
+        going = [*found.removed, *(found.orphans if arguments["prune"] else [])]
+        lists = {"created": found.created, "updated": found.changed, "removed": going, "orphans": found.orphans}
+        told: dict[str, Any] = {name: [words(key) for key in keys] for name, keys in lists.items()}
+        changed = bool(found.created or found.changed or going)
+        if self._task.diff and changed:
+            marks = (("+", "created"), ("~", "updated"), ("-", "removed"))
+            told["diff"] = [{"prepared": "".join(f"{mark} {name}\n" for mark, word in marks for name in told[word])}]
+        return told | {"changed": changed and not arguments["plan"], "differing": _differing(found, arguments["role"])}
+
+    def _afterwards(
+        self, arguments: Mapping[str, Any], cluster: Cluster, wanted: Wanted, found: Found, changes: bool
+    ) -> dict[str, Any]:
+        """What isn't ready, and what didn't go, in the time that they have; a plan waits for nothing."""
+        if not changes:
+            return {"ill": {} if found.created else _ill(cluster.unready(wanted))}
+        going = [*found.removed, *(found.orphans if arguments["prune"] else [])]
+        left = cluster.wait_gone(going, arguments["timeout"])
+        unready = cluster.wait_ready(wanted, arguments["timeout"]) if arguments["wait"] else {}
+        lines = [f"{words(key)} is still there" for key in left]
+        lines += [f"{name}: {why}" for name, why in _ill(unready).items()]
+        if lines:
+            told = "\n".join(lines)
+            return {"ill": _ill(unready), "failed": True, "msg": f"after {arguments['timeout']} s:\n{told}"}
+        return {"ill": {}}
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise AnsibleError(f"{path} can't be read: {getattr(error, 'strerror', error)}") from None
+
+
+def _differing(found: Found, role: str) -> dict[str, list[str]]:
+    """What differs, by the instance where that is known."""
+    told: dict[str, list[str]] = {}
+    for word, keys in (("is missing", found.created), ("differs", found.changed), ("is to go", found.removed)):
+        for key in keys:
+            labels = found.live.get(key, {}).get("metadata", {}).get("labels") or {}
+            told.setdefault(labels.get(INSTANCE, key[1] or role), []).append(f"{words(key)} {word}")
+    return told
+
+
+def _ill(unready: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    return {name: ", ".join(reasons.values()) for name, reasons in unready.items()}

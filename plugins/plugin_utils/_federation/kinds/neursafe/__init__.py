@@ -1,0 +1,54 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Neursafe FL: its server's components and its clients on Kubernetes, by manifests of this collection.
+
+``settings`` is the system's own configuration, ``placements`` what a stack may say, ``topology`` and ``clients`` what
+follows of server and clients, ``names`` what they are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...model import Expansion, Federation, Stack
+from ...nodes import Report
+from ...unknown import UNKNOWN
+from .placements import PLACEMENTS
+from .settings import SETTINGS
+from .topology import Topology
+
+__all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand"]
+
+NAME = "neursafe"
+TLS = False  # the programs speak none to each other: NetworkPolicies say who reaches whom
+ROLES: Mapping[str, str] = {"neursafe_server": "service", "neursafe_client": "participant"}
+
+EXAMPLE = """\
+server:
+  cluster: cluster1
+  images: {registry: "registry.example:5000", tag: "1.0"}     # built by upstream's build_images.sh
+  node_address: 10.20.0.12                                    # where clients reach the ports of nodes
+storage: {external: {type: posix}}                            # /mnt/neursafe_fl, mounted on every node already
+database: {external: {address: "10.20.0.13:5432", username: neursafe, secret: first_database}}
+namespaces: [default]
+"""
+
+
+def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
+    """A stack's components, and all that follows from them."""
+    before = len(report)
+    if any(placement is UNKNOWN for placement in stack.placements.values()):
+        return Expansion()
+    topology = Topology(stack, federation, report)
+    topology.check()
+    if len(report) > before:
+        return Expansion()
+    roster = topology.roster()
+    return Expansion(
+        components=tuple(roster.components),
+        secrets=tuple(topology.all_secrets()),
+        flows=tuple(dict.fromkeys(topology.all_flows())),
+        variables=roster.variables,
+    )

@@ -1,0 +1,354 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The keys of a stack: the cluster it runs in, what it keeps its state in, and its images."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+from ...schema import Choice, Integer, Items, Key, Place, Rule, Section, Table, Text
+from .settings import CLIENT_SETTINGS, IMAGE, Breaches
+
+COMPONENTS = ("job-scheduler", "selector", "model-manager", "proxy", "coordinator")
+"""What images are called after: nsfl-<component>."""
+
+CLIENT = "client-cpu"
+"""The image of clients, and of the tasks that they run."""
+
+KUBECTL = "registry.k8s.io/kubectl:v1.34.4"
+ENGINES: Mapping[str, str] = {
+    "postgresql": "postgreSQL",
+    "postgreSQL": "postgreSQL",
+    "PostgreSQL": "postgreSQL",
+    "mongodb": "mongo",
+    "mongo": "mongo",
+    "MongoDB": "mongo",
+}
+"""A database's engine, as people write it, and the word that the code compares with."""
+
+_SECRET = Text(format="secret")
+_FILE = Text(format="path")
+_USER = Text(max_length=63, pattern=r"[A-Za-z0-9_.-]+", pattern_name="a user's name: A-Z, a-z, 0-9, '_', '.' and '-'")
+_TAG = Text(max_length=128, pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", pattern_name="a tag such as 1.0")
+_DIGEST = Text(pattern=r"sha256:[0-9a-f]{64}", pattern_name="a digest: sha256: and 64 of 0-9 and a-f")
+_REGISTRY = Text(
+    max_length=255,
+    pattern=r"[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*",
+    pattern_name="a registry, and perhaps a path in it, such as registry.example:5000",
+)
+NAMESPACE = Text(
+    max_length=63,
+    pattern=r"[a-z0-9]([a-z0-9-]*[a-z0-9])?",
+    pattern_name="a namespace: a-z, 0-9 and '-', no '-' at its ends",
+)
+_COMPONENT = Text(pattern="|".join((*COMPONENTS, CLIENT)), pattern_name=f"one of {', '.join((*COMPONENTS, CLIENT))}")
+_CLASS = Text(max_length=63, pattern=r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", pattern_name="the name of an IngressClass")
+_LABEL = Text(max_length=316, pattern=r"[A-Za-z0-9./_-]+", pattern_name="the name of a label or an annotation")
+CPU = Text(pattern=r"[1-9][0-9]*m?", pattern_name="processors such as 2, or 500m for half of one")
+MEMORY = Text(pattern=r"[1-9][0-9]*[KMGT]i", pattern_name="memory such as 512Mi")
+
+
+def _identified(components: tuple[str, ...]) -> Rule:
+    """Every image has a tag or a digest of its own."""
+
+    def breaches(values: Mapping[str, Any]) -> Breaches:
+        lacking = [name for name in components if "tag" not in values and name not in values["digests"]]
+        if not lacking:
+            return []
+        return [((), f"say 'tag', or a digest for each image: {', '.join(lacking)} would be whatever was pushed last")]
+
+    return Rule("Each image is a certain one.", breaches)
+
+
+_IMAGES: Mapping[str, Key] = {
+    "registry": Key(_REGISTRY, "Where they are pulled from.", example="registry.example:5000"),
+    "tag": Key(_TAG, "The tag of all of them; latest is another image tomorrow."),
+    "digests": Key(
+        Table(_COMPONENT, _DIGEST),
+        "Digests, by component: these images and no other.",
+        default={},
+    ),
+    "kubectl": Key(IMAGE, "The image of the kubectl proxy beside what calls the API.", default=KUBECTL),
+    "pull": Key(
+        Section(
+            {
+                "username": Key(_USER, "Who pulls.", required=True),
+                "secret": Key(_SECRET, "Name of the secret that is the password.", required=True),
+            }
+        ),
+        "How nodes log in to the registry; without it nobody has to.",
+    ),
+}
+
+IMAGES = Section(_IMAGES, rules=(_identified(COMPONENTS),))
+CLIENT_IMAGES = Section(_IMAGES, rules=(_identified((CLIENT,)),))
+
+RESOURCES = Section(
+    {
+        "cpu": Key(CPU, "Processors that are kept for it.", default="250m"),
+        "memory": Key(MEMORY, "Memory that it has, and may not exceed.", default="512Mi"),
+    }
+)
+
+COMPONENT_RESOURCES = Section(
+    {
+        name: Key(RESOURCES, f"Of the {name.replace('_', ' ')}.", default={})
+        for name in ("job_scheduler", "client_selector", "model_manager", "proxy")
+    }
+)
+
+INGRESS = Section(
+    {
+        "class_name": Key(_CLASS, "Which controller serves it.", default="nginx"),
+        "annotations": Key(
+            Table(_LABEL, Text(min_length=0)),
+            "What the controller is told; paths are regular expressions.",
+            default={"nginx.ingress.kubernetes.io/use-regex": "true"},
+        ),
+        "host": Key(Text(format="dns_name"), "The name that users ask for; default: any."),
+        "namespace": Key(
+            NAMESPACE, "Where the controller's pods run: nobody else reaches the components.", default="ingress-nginx"
+        ),
+        "tls_secret": Key(
+            NAMESPACE,
+            "Name of a Secret with a certificate for `host`, as cert-manager makes it in the stack's namespace.",
+        ),
+    }
+)
+
+DATABASE = Section(
+    {
+        "address": Key(
+            Text(format="endpoint"),
+            "Where it is: the programs part it at its only colon.",
+            required=True,
+            example="10.20.0.11:5432",
+        ),
+        "username": Key(_USER, "The login.", required=True),
+        "secret": Key(_SECRET, "Name of the secret that is its password.", required=True),
+        "ca": Key(_FILE, "File beside the document with its CA: then nothing but TLS. PostgreSQL only."),
+    },
+    rules=(
+        Rule(
+            "The code parts host and port at a colon.",
+            lambda values: (
+                [(("address",), "the programs know no IPv6 address: write a name")]
+                if values["address"].startswith("[")
+                else []
+            ),
+        ),
+    ),
+)
+
+
+def plain_mongo(values: Mapping[str, Any]) -> Breaches:
+    """In a document, and of a role's instance."""
+    inside = ("external",) if "external" in values else ()
+    if ENGINES[values["engine"]] == "mongo" and "ca" in values.get("external", values):
+        return [((*inside, "ca"), "the programs speak no TLS to MongoDB")]
+    return []
+
+
+def _storage(values: Mapping[str, Any]) -> Breaches:
+    s3 = values["type"] == "s3"
+    breaches: Breaches = []
+    for key in ("address", "username", "secret"):
+        if s3 and key not in values:
+            breaches.append(((), f"the key '{key}' is missing: S3 needs address, username and secret"))
+        elif not s3 and key in values:
+            breaches.append(((key,), "means nothing with type: posix, which is the shared directory alone"))
+    return breaches
+
+
+STORAGE = Section(
+    {
+        "type": Key(
+            Choice(("posix", "s3")),
+            "posix: the shared directory, which the nodes have mounted. s3: the model manager asks S3, too.",
+            required=True,
+        ),
+        "address": Key(Text(format="origin"), "Of S3.", example="http://10.20.0.11:9000"),
+        "username": Key(_USER, "Its access key."),
+        "secret": Key(_SECRET, "Name of the secret that is its secret key."),
+        "ca": Key(_FILE, "File beside the document with its CA, where that is no public one."),
+    },
+    rules=(Rule("S3 is reached at an address.", _storage),),
+)
+
+
+def deep_enough(values: Mapping[str, Any]) -> Breaches:
+    """Of the server's directory, or a client's."""
+    key = "shared_directory" if "shared_directory" in values else "directory"
+    directory = values[key]
+    if posixpath.dirname(directory) == "/":
+        message = (
+            f"'{directory}' lies in the root folder, all of which pods would have: put it deeper, as /mnt/neursafe_fl"
+        )
+        return [((key,), message)]
+    return []
+
+
+DATABASE_OPTIONS: Mapping[str, Key] = {
+    "engine": Key(Choice(tuple(ENGINES)), "Which database.", default="postgresql"),
+    "name": Key(
+        Text(max_length=63, pattern=r"[A-Za-z_][A-Za-z0-9_]*", pattern_name="a database's name"),
+        "The database, with its tables.",
+        default="neursafe_fl",
+    ),
+}
+
+
+SERVER_OPTIONS: Mapping[str, Key] = {
+    "namespace": Key(
+        Choice(("default",)),
+        "The Kubernetes namespace of jobs, which the code has built in; components have one of their own.",
+        default="default",
+    ),
+    "node_address": Key(
+        Text(format="address_or_name"),
+        "A node of the cluster, or what leads to its nodes' ports: where clients connect.",
+    ),
+    "images": Key(IMAGES, "What the components run; default: what nodes have.", default={"tag": "latest"}),
+    "shared_directory": Key(
+        Text(format="absolute_path"),
+        "The folder that every node has mounted: jobs' files, models and configurations.",
+        default="/mnt/neursafe_fl",
+    ),
+    "capacity": Key(MEMORY, "What its PersistentVolume is said to hold.", default="100Gi"),
+    "user": Key(
+        Integer(1000, 2_147_483_647),
+        "Numeric user and group that the components are: may write there.",
+        default=1000,
+    ),
+    "resources": Key(
+        COMPONENT_RESOURCES,
+        "What is kept for each component.",
+        default={},
+    ),
+    "ingress": Key(INGRESS, "How users reach the API, by a controller that the cluster has.", default={}),
+}
+
+
+def _in_clusters(values: Mapping[str, Any]) -> Breaches:
+    if values["mode"] == "standalone":
+        way_out = "run its container by hand with the server's address, or place it in a cluster"
+        return [(("mode",), f"standalone clients aren't deployed yet: {way_out}")]
+    return []
+
+
+def lmdb_is_local(values: Mapping[str, Any]) -> Breaches:
+    """lmdb maps its file: what S3FS or NFS have mounted would damage it."""
+    lmdb, directory = values["lmdb"], values["directory"]
+    inside = (lmdb.get("path", "") + "/").startswith(directory + "/")
+    if inside:
+        return [
+            (
+                ("lmdb", "path"),
+                f"'{lmdb['path']}' is in the shared directory, and lmdb maps its file: a node's own disk",
+            )
+        ]
+    if ("path" in lmdb) != ("node" in lmdb):
+        return [(("lmdb",), "'node' and 'path' go together: a folder of that node, where the client stays")]
+    if "path" in lmdb and "storage_class" in lmdb:
+        return [(("lmdb", "storage_class"), "means nothing with 'path', which is a folder that is there")]
+    return []
+
+
+LMDB = Section(
+    {
+        "node": Key(
+            Text(max_length=63, pattern=r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", pattern_name="the name of a node"),
+            "The node that the client stays on.",
+        ),
+        "path": Key(Text(format="absolute_path"), "A folder of that node, on a disk of its own."),
+        "storage_class": Key(
+            _CLASS, "Without node and path: the class that makes the volume; default: the cluster's own."
+        ),
+    }
+)
+
+CLIENT_OPTIONS: Mapping[str, Key] = {
+    "mode": Key(Choice(("cluster", "standalone")), "How it runs; standalone is refused.", default="cluster"),
+    "node_address": Key(
+        Text(format="address_or_name"),
+        "A node of its cluster, or what leads to its nodes' ports: where the server's coordinators connect.",
+    ),
+    "images": Key(CLIENT_IMAGES, "What it runs; default: of `server.images`."),
+    "directory": Key(
+        Text(format="absolute_path"),
+        "The folder that every node of its cluster has mounted: workspace, datasets, task_configs.",
+        default="/mnt/neursafe_client",
+    ),
+    "lmdb": Key(LMDB, "Where the client notes its tasks.", default={}),
+    "capacity": Key(MEMORY, "What its PersistentVolume is said to hold.", default="100Gi"),
+    "user": Key(Integer(1000, 2_147_483_647), "Numeric user and group that it is: may write there.", default=1000),
+    "resources": Key(RESOURCES, "What is kept for it.", default={}),
+    "database": Key(
+        Place(
+            on_hosts=False,
+            external=DATABASE,
+            listens=False,
+            options=DATABASE_OPTIONS,
+            rules=(Rule("MongoDB is reached without TLS.", plain_mongo),),
+        ),
+        "Where its tasks are written down; default: the stack's, for clients of the server's party.",
+    ),
+}
+
+PLACEMENTS: Mapping[str, Key] = {
+    "server": Key(
+        Place(
+            on_hosts=False,
+            cluster=True,
+            listens=False,
+            options=SERVER_OPTIONS,
+            rules=(Rule("Pods see the shared directory's parent.", deep_enough),),
+        ),
+        "The cluster that the server's components run in, and how.",
+        required=True,
+    ),
+    "storage": Key(
+        Place(on_hosts=False, external=STORAGE, listens=False),
+        "What is behind the shared directory. It is mounted on the nodes already, by S3FS, NFS or otherwise.",
+        required=True,
+    ),
+    "database": Key(
+        Place(
+            on_hosts=False,
+            external=DATABASE,
+            listens=False,
+            options=DATABASE_OPTIONS,
+            rules=(Rule("MongoDB is reached without TLS.", plain_mongo),),
+        ),
+        "Where jobs and models are written down.",
+        required=True,
+    ),
+    "namespaces": Key(
+        Items(NAMESPACE, min_items=1),
+        "Of jobs: each a folder in the shared directory.",
+        default=["default"],
+    ),
+    "clients": Key(
+        Table(
+            Text(format="name"),
+            Place(
+                on_hosts=False,
+                cluster=True,
+                listens=False,
+                settings=CLIENT_SETTINGS,
+                options=CLIENT_OPTIONS,
+                rules=(
+                    Rule("Clients are deployed in clusters.", _in_clusters),
+                    Rule("lmdb lies on one node.", lmdb_is_local),
+                    Rule("Pods see the directory's parent.", deep_enough),
+                ),
+            ),
+        ),
+        "Who takes part, in clusters: each a task manager. What another party runs otherwise needs no word here.",
+        default={},
+    ),
+}

@@ -1,0 +1,531 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The system's own configuration: the keys of server_config and client_config, every variable that its programs read.
+
+What follows from elsewhere is a key too, so that who writes it is told from where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...model import Path
+from ...schema import Anything, Boolean, Choice, Integer, Key, Number, Rule, Section, Table, Text
+
+Breaches = list[tuple[Path, str]]
+
+CONFIG = "server_config.json"
+CLIENT_CONFIG = "client_config.json"
+CODE = "environment"
+CONFIGURATIONS = "configurations.md"
+
+NODE_PORT = Integer(30000, 32767)
+PROGRAM_PORT = Integer(1024, 65535)
+SERVICE = Text(
+    max_length=63,
+    pattern=r"[a-z]([a-z0-9-]*[a-z0-9])?",
+    pattern_name="a service's name: a-z, 0-9 and '-', a letter first",
+)
+COLLECTION = Text(
+    max_length=63, pattern=r"[a-z_][a-z0-9_]*", pattern_name="a table's name: a-z, 0-9 and '_', no digit first"
+)
+FOLDER = Text(max_length=63, pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", pattern_name="the name of a folder, not a path")
+IMAGE = Text(
+    max_length=512,
+    pattern=r"[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})",
+    pattern_name="an image with its tag or digest, such as registry.example:5000/nsfl-proxy:1.0",
+)
+SECONDS = Integer(1, 86_400)
+_RESOURCE = Text(
+    max_length=253, pattern=r"[a-z0-9.-]+/[A-Za-z0-9._-]+", pattern_name="a resource's name such as nvidia.com/gpu"
+)
+
+
+def derived(reasons: Mapping[str, str], source: str) -> dict[str, Key]:
+    """Keys that are no settings; ``reasons`` says what each follows from."""
+    return {name: Key(Anything(), f"Refused: {reason}.", source=source) for name, reason in reasons.items()}
+
+
+def refused(reasons: Mapping[str, str]) -> Rule:
+    """Nothing of what follows from elsewhere is given."""
+
+    def breaches(values: Mapping[str, Any]) -> Breaches:
+        return [((name,), f"can't be set: {reason}") for name, reason in reasons.items() if name in values]
+
+    return Rule("What follows from other keys is no setting.", breaches)
+
+
+def _section(keys: Mapping[str, Key], reasons: Mapping[str, str], source: str, *rules: Rule) -> Section:
+    return Section({**keys, **derived(reasons, source)}, rules=(refused(reasons), *rules))
+
+
+def _component(service: str, port: int, what: str) -> dict[str, Key]:
+    return {
+        "service_name": Key(SERVICE, f"What {what} is called in the cluster.", default=service, source=CONFIG),
+        "port": Key(PROGRAM_PORT, "Its port.", default=port, source=CONFIG),
+        "image": Key(IMAGE, "Its image; default: of `server.images`.", source=CONFIG),
+    }
+
+
+_VOLUMES = {"volumes": "they follow from `shared_directory`"}
+_DATABASE = {
+    name: f"it follows from `database`{more}"
+    for name, more in {
+        "DB_ADDRESS": "",
+        "DB_USERNAME": "",
+        "DB_PASSWORD": " and its secret",
+        "DB_TYPE": "",
+        "DB_NAME": "",
+        "DB_COLLECTION_NAME": " and `db_collection_name`",
+    }.items()
+}
+
+_SCHEDULER_DERIVED = {
+    **_DATABASE,
+    "COLLECTION_NAME": "the code calls it DB_COLLECTION_NAME, and it follows from `db_collection_name`",
+    "HTTP_PORT": "it follows from `port`",
+    "LOG_LEVEL": "it follows from `others.log_level`",
+    "SELECTOR_ADDRESS": "it follows from `client_selector`",
+    "JOB_SCHEDULER_ADDRESS": "it follows from `service_name` and `port`",
+    "MODEL_MANAGER_ADDRESS": "it follows from `model_manager`",
+    "PROXY_ADDRESS": "it follows from `proxy`",
+    "ROUTE_REGISTER_ADDRESS": "the code calls it PROXY_ADDRESS, and it follows from `proxy`",
+    "K8S_ADDRESS": "it is the pod's own kubectl proxy, which brings the rights of its account",
+    "K8S_API_PROTOCOL": "it is http, to the pod's own kubectl proxy: half of the code ignores it",
+    "K8S_API_TOKEN": "the pod's own kubectl proxy has the account's token: half of the code ignores it",
+    "CLOUD_OS": "the code has k8s only",
+    "COORDINATOR_IMAGE": "it follows from `coordinator.image`, or `server.images`",
+    "COORDINATOR_PORT": "it follows from `coordinator.port`",
+    "GPU_RS_KEY": "it follows from `k8s.gpu_rs_key`",
+    "SOURCE_MOUNT_PATH": "it follows from `shared_directory`",
+    "HOST_PATH": "the code calls it SOURCE_MOUNT_PATH, and it follows from `shared_directory`",
+    "WORKSPACE": "it follows from `shared_directory`",
+    "WORKSPACE_ROOT_PATH": "the code calls it COORDINATOR_WORKSPACE_PATH: write that",
+    "STORAGE_PATH": "the code calls it WORKSPACE, and it follows from `shared_directory`",
+    "JS_NAMESPACE": "the code doesn't read it: jobs run in the namespace default",
+    "TEMP_DIR": "it follows from `coordinator_configs_dir`",
+    "TOKEN": "it is a secret of its own, which the proxy knows too",
+}
+
+_SCHEDULER_OPTIONS = _section(
+    {
+        "REPORT_PERIOD": Key(SECONDS, "How often a coordinator reports.", default=10, source=CONFIGURATIONS, unit="s"),
+        "COORDINATOR_HEARTBEAT_TIMEOUT": Key(
+            SECONDS, "A coordinator that is silent for longer has failed.", default=20, source=CONFIGURATIONS, unit="s"
+        ),
+        "MAX_RETRY_TIMES": Key(
+            Integer(1, 10_000), "How often an operation is tried.", default=30, source=CONFIGURATIONS
+        ),
+        "COORDINATOR_QUERY_INTERVAL": Key(
+            SECONDS, "How long it waits between two tries.", default=1, source=CONFIGURATIONS, unit="s"
+        ),
+        "COORDINATOR_WORKSPACE_PATH": Key(
+            Text(format="absolute_path"),
+            "Where coordinators see a namespace's files.",
+            default="/fl",
+            source=CONFIGURATIONS,
+        ),
+        "DEPLOYMENT_WAY": Key(
+            Choice(("cloud",)), "local is for coordinators without Kubernetes.", default="cloud", source=CONFIGURATIONS
+        ),
+        "DEFAULT_CLIENT_NUM": Key(Integer(1, 100_000), "Clients of a job that says none.", default=1, source=CODE),
+        "RESOURCE_CHECK_MAX_TIMES": Key(
+            Integer(1, 1_000_000), "How often a job looks for free resources.", default=600, source=CODE
+        ),
+    },
+    _SCHEDULER_DERIVED,
+    CODE,
+)
+
+_SELECTOR_DERIVED = {
+    "host": "it listens in its pod, which NetworkPolicies keep",
+    "log_level": "it follows from `others.log_level`",
+    "config_file": "it is the ConfigMap that these keys make",
+    "ssl": "traffic inside the cluster is bounded by NetworkPolicies, not encrypted",
+    "extenders": "they are scripts in the program's image: bring an image of your own that has them",
+}
+
+
+def _authenticated(values: Mapping[str, Any]) -> Breaches:
+    if values["auth_client"] and "root_cert" not in values:
+        return [(("auth_client",), "needs 'root_cert', the certificates that clients' are signed by")]
+    return []
+
+
+_MANAGER_DERIVED = {
+    **_DATABASE,
+    "PORT": "it follows from `port`",
+    "LOG_LEVEL": "it follows from `others.log_level`",
+    "WORKSPACE": "it follows from `shared_directory`",
+    "MOUNT_PATH": "the code calls it WORKSPACE, and it follows from `shared_directory`",
+    "MODELS_DIR": "it follows from `models_dir`",
+    "MODEL_STORE": "the code calls it MODELS_DIR, and it follows from `models_dir`",
+    "STORAGE_TYPE": "it follows from `storage`",
+    "STORAGE_ENDPOINT": "it follows from `storage`",
+    "ACCESS_KEY": "it follows from `storage` and its secret",
+    "SECRET_KEY": "it follows from `storage` and its secret",
+}
+
+_MANAGER_OPTIONS = _section(
+    {
+        "HEARTBEAT_TIMEOUT": Key(
+            SECONDS, "How long a model's transfer may be silent.", default=10, source=CODE, unit="s"
+        ),
+        "RETRY_TIMEOUT": Key(SECONDS, "How long an operation may take.", default=10, source=CODE, unit="s"),
+        "RETRY_TIMES": Key(Integer(1, 1000), "How often it is tried.", default=3, source=CODE),
+        "DB_RETRY_INTERVAL": Key(SECONDS, "Between two tries of the database.", default=1, source=CODE, unit="s"),
+    },
+    _MANAGER_DERIVED,
+    CODE,
+)
+
+_K8S_DERIVED = {"address": "each pod reaches the API through a kubectl proxy of its own"}
+_OUTSIDE = {
+    "storage": "it is the stack's key `storage`",
+    "db": "it is the stack's key `database`",
+}
+
+
+def _service_names(values: Mapping[str, Any]) -> Breaches:
+    seen: dict[str, str] = {}
+    breaches: Breaches = []
+    for component in ("job_scheduler", "client_selector", "model_manager", "proxy"):
+        first = seen.setdefault(values[component]["service_name"], component)
+        if first != component:
+            breaches.append(
+                ((component, "service_name"), f"'{values[component]['service_name']}' is that of {first} too")
+            )
+    return breaches
+
+
+_PORTS = (("proxy", "grpc_port"), ("proxy", "http_port"), ("api_server", "http_port"), ("api_server", "https_port"))
+
+
+def _node_ports(values: Mapping[str, Any]) -> Breaches:
+    seen: dict[int, str] = {}
+    breaches: Breaches = []
+    for section, key in _PORTS:
+        port = values[section][key]
+        first = seen.setdefault(port, f"{section}.{key}")
+        if first != f"{section}.{key}":
+            breaches.append(((section, key), f"{port} is {first} too: a node's port has one owner"))
+    return breaches
+
+
+_SHARED: Mapping[str, Key] = {
+    "k8s": Key(
+        _section(
+            {
+                "gpu_rs_key": Key(
+                    _RESOURCE,
+                    "What the cluster calls a GPU.",
+                    default="nvidia.com/gpu",
+                    source=CONFIG,
+                ),
+                "gpu_res_key": Key(_RESOURCE, "The same.", alias_of="gpu_rs_key", source=CONFIG),
+                "GPU_RS_KEY": Key(_RESOURCE, "The same.", alias_of="gpu_rs_key", source=CONFIG),
+            },
+            _K8S_DERIVED,
+            CONFIG,
+        ),
+        "The cluster.",
+        default={},
+    ),
+    "others": Key(
+        Section(
+            {
+                "log_level": Key(
+                    Choice(("debug", "info", "warning", "error")),
+                    "Of all components.",
+                    default="info",
+                    source=CONFIG,
+                )
+            }
+        ),
+        "What all have.",
+        default={},
+    ),
+}
+
+SERVER_SETTINGS = Section(
+    {
+        "job_scheduler": Key(
+            _section(
+                {
+                    **_component("nsfl-job-scheduler", 8088, "the job scheduler"),
+                    "db_collection_name": Key(
+                        COLLECTION, "Table, or collection, of jobs.", default="jobs", source=CONFIG
+                    ),
+                    "coordinator_configs_dir": Key(
+                        FOLDER,
+                        "Folder of the shared directory with the coordinators' configurations.",
+                        default="coordinator_configs",
+                        source=CONFIG,
+                    ),
+                    "options": Key(_SCHEDULER_OPTIONS, "Further variables of its environment.", default={}),
+                },
+                _VOLUMES,
+                CONFIG,
+            ),
+            "The job scheduler.",
+            default={},
+        ),
+        "client_selector": Key(
+            _section(
+                {
+                    **_component("nsfl-client-selector", 50055, "the client selector"),
+                    "auth_client": Key(
+                        Boolean(),
+                        "Only clients that prove who they are take part.",
+                        default=False,
+                        source=CONFIGURATIONS,
+                    ),
+                    "root_cert": Key(
+                        Text(format="path"),
+                        "File beside the document with the certificates that clients' are signed by.",
+                        source=CONFIGURATIONS,
+                    ),
+                    "optimal_select": Key(
+                        Boolean(), "Choose the best clients, not any.", default=True, source=CONFIGURATIONS
+                    ),
+                    "strategy": Key(
+                        Table(Text(max_length=64), Number(minimum=0)),
+                        "What clients are judged by, and its weight.",
+                        source=CONFIGURATIONS,
+                        example={"resource": 1, "data": 1},
+                    ),
+                    "options": Key(
+                        Section(
+                            {
+                                "SINGLE_HEART": Key(
+                                    SECONDS,
+                                    "How often a single client reports.",
+                                    default=300,
+                                    source=CONFIGURATIONS,
+                                    unit="s",
+                                ),
+                                "CLUSTER_HEART": Key(
+                                    SECONDS, "How often a cluster does.", default=600, source=CONFIGURATIONS, unit="s"
+                                ),
+                            }
+                        ),
+                        "Further variables of its environment.",
+                        default={},
+                    ),
+                },
+                {**_VOLUMES, **_SELECTOR_DERIVED},
+                CONFIG,
+                Rule("Who authenticates knows by what.", _authenticated),
+            ),
+            "The client selector.",
+            default={},
+        ),
+        "model_manager": Key(
+            _section(
+                {
+                    **_component("nsfl-model-manager", 50057, "the model manager"),
+                    "db_collection_name": Key(
+                        COLLECTION, "Table, or collection, of models.", default="models", source=CONFIG
+                    ),
+                    "models_dir": Key(
+                        FOLDER,
+                        "Folder of the shared directory with the models, and the bucket's name in S3.",
+                        default="models",
+                        source=CONFIG,
+                    ),
+                    "options": Key(_MANAGER_OPTIONS, "Further variables of its environment.", default={}),
+                },
+                _VOLUMES,
+                CONFIG,
+            ),
+            "The model manager.",
+            default={},
+        ),
+        "proxy": Key(
+            _section(
+                {
+                    "service_name": Key(
+                        SERVICE, "What the proxy is called in the cluster.", default="nsfl-proxy", source=CONFIG
+                    ),
+                    "grpc_port": Key(
+                        NODE_PORT, "Port of every node where clients connect.", default=30091, source=CONFIG
+                    ),
+                    "http_port": Key(
+                        NODE_PORT,
+                        "Port of every node that answers for its health, and nothing else: routes are made inside.",
+                        default=30092,
+                        source=CONFIG,
+                    ),
+                    "external": Key(Boolean(), "Reached from outside of the cluster.", default=True, source=CONFIG),
+                    "image": Key(IMAGE, "Its image; default: of `server.images`.", source=CONFIG),
+                },
+                _VOLUMES,
+                CONFIG,
+            ),
+            "The proxy that clients and coordinators meet at.",
+            default={},
+        ),
+        "api_server": Key(
+            Section(
+                {
+                    "http_port": Key(
+                        NODE_PORT, "The ingress controller's port on every node.", default=30083, source=CONFIG
+                    ),
+                    "https_port": Key(NODE_PORT, "The same, with TLS.", default=30084, source=CONFIG),
+                    "external": Key(
+                        Boolean(), "Whether there is an Ingress for users of `nsfl-ctl`.", default=True, source=CONFIG
+                    ),
+                }
+            ),
+            "The way in for users: an Ingress, by the cluster's own controller.",
+            default={},
+        ),
+        "coordinator": Key(
+            Section(
+                {
+                    "image": Key(IMAGE, "The image of jobs' coordinators; default: of `server.images`.", source=CONFIG),
+                    "port": Key(PROGRAM_PORT, "Their port.", default=50051, source=CONFIG),
+                }
+            ),
+            "What runs a job.",
+            default={},
+        ),
+        **_SHARED,
+        **derived(_OUTSIDE, CONFIG),
+    },
+    rules=(
+        refused(_OUTSIDE),
+        Rule("Each service has a name of its own.", _service_names),
+        Rule("Each port of the nodes has one owner.", _node_ports),
+    ),
+)
+
+_MANAGER_OF_TASKS_DERIVED = {
+    **_DATABASE,
+    "COLLECTION_NAME": "the code calls it DB_COLLECTION_NAME, and it follows from `db_collection_name`",
+    "LOG_LEVEL": "it follows from `others.log_level`",
+    "K8S_ADDRESS": "it is the pod's own kubectl proxy, which brings the rights of its account",
+    "K8S_API_PROTOCOL": "it is http, to the pod's own kubectl proxy: half of the code ignores it",
+    "K8S_API_TOKEN": "the pod's own kubectl proxy has the account's token: half of the code ignores it",
+    "PLATFORM": "it is k8s; without it the program would look at the resources of its own pod",
+    "GPU_RS_KEY": "it follows from `k8s.gpu_rs_key`",
+    "CONTAINER_EXECUTOR_IMAGE": "it follows from `executor.image`, or the client's images",
+    "WORKER_PORT": "it follows from `executor.port`",
+    "WORKER_HTTP_PROXY": "it follows from `executor.http_proxy`",
+    "WORKER_HTTPS_PROXY": "it follows from `executor.https_proxy`",
+}
+
+_TASK_OPTIONS = _section(
+    {
+        "REPORT_HEARTBEAT": Key(SECONDS, "How often the client reports.", default=150, source=CODE, unit="s"),
+        "WAIT_WORKER_FINISHED_TIMEOUT": Key(
+            SECONDS, "A task that takes longer is stopped.", default=300, source=CONFIGURATIONS, unit="s"
+        ),
+        "MAX_RETRY_TIMES": Key(Integer(1, 10_000), "How often the cluster is asked.", default=30, source=CODE),
+        "COORDINATOR_QUERY_INTERVAL": Key(SECONDS, "Between two tries.", default=1, source=CODE, unit="s"),
+        "CLUSTER_LABEL_KEY": Key(
+            Text(max_length=316, pattern=r"[A-Za-z0-9./_-]+", pattern_name="the name of a label"),
+            "The label of nodes that tasks may run on.",
+            default="kubernetes.io/cluster_id",
+            source=CODE,
+        ),
+        "CLUSTER_LABEL_VALUE": Key(
+            Text(max_length=63, pattern=r"[A-Za-z0-9._-]+", pattern_name="the value of a label"),
+            "Its value; default: any.",
+            source=CODE,
+        ),
+    },
+    _MANAGER_OF_TASKS_DERIVED,
+    CODE,
+)
+
+_TASK_DERIVED = {
+    "platform": "it is k8s in a cluster",
+    "external_address": "it follows from `node_address` and `port`",
+    "lmdb_path": "it follows from `lmdb`",
+    "task_config_entry": "it follows from `directory`",
+    "volumes": "they follow from `directory` and `lmdb`",
+    "ssl": "the server's proxy speaks no TLS yet",
+    "username": "the server's selector compares no passwords, and takes a name that is in its source",
+    "password": "the server's selector compares no passwords, and takes a name that is in its source",
+    "certificate": "clients get none yet",
+    "public_key": "the client makes its own",
+    "private_key": "the client makes its own",
+}
+_EXECUTOR_PROXY = Text(
+    min_length=0, pattern=r"(https?://[^ /@]+)?", pattern_name="a proxy such as http://10.20.0.1:3128, or nothing"
+)
+
+CLIENT_SETTINGS = Section(
+    {
+        "task_manager": Key(
+            _section(
+                {
+                    "service_name": Key(
+                        SERVICE, "What it is called in its cluster.", default="nsfl-task-manager", source=CLIENT_CONFIG
+                    ),
+                    "port": Key(NODE_PORT, "Its port, and that of nodes.", default=30090, source=CLIENT_CONFIG),
+                    "external": Key(
+                        Boolean(), "Reached from outside of the cluster.", default=True, source=CLIENT_CONFIG
+                    ),
+                    "db_collection_name": Key(
+                        COLLECTION, "Table, or collection, of tasks.", default="tasks", source=CLIENT_CONFIG
+                    ),
+                    "image": Key(IMAGE, "Its image; default: of the client's images.", source=CLIENT_CONFIG),
+                    "server_address": Key(
+                        Text(format="endpoint"),
+                        "Where the server's proxy is; default: in the same cluster its service, else a node's port.",
+                        source=CLIENT_CONFIG,
+                    ),
+                    "runtime": Key(
+                        Text(
+                            pattern=r"(tensorflow|pytorch)(,(tensorflow|pytorch))*",
+                            pattern_name="tensorflow, pytorch, or both parted by a comma",
+                        ),
+                        "What it can run.",
+                        default="tensorflow,pytorch",
+                        source=CLIENT_CONFIG,
+                    ),
+                    "storage_quota": Key(
+                        Integer(1, 1_000_000_000),
+                        "How much the workspace may hold.",
+                        default=1024,
+                        source=CLIENT_CONFIG,
+                        unit="MB",
+                    ),
+                    "registration": Key(
+                        Boolean(), "The server's selector is told of it.", default=True, source=CLIENT_CONFIG
+                    ),
+                    "label": Key(Text(max_length=253), "What jobs choose it by.", source=CONFIGURATIONS),
+                    "max_task_parallelism": Key(
+                        Integer(1, 100_000), "Jobs at once; default: any number.", source=CONFIGURATIONS
+                    ),
+                    "options": Key(_TASK_OPTIONS, "Further variables of its environment.", default={}),
+                },
+                _TASK_DERIVED,
+                CLIENT_CONFIG,
+            ),
+            "The task manager, a client's process.",
+            default={},
+        ),
+        "executor": Key(
+            Section(
+                {
+                    "image": Key(IMAGE, "The image of tasks' pods; default: the client's own.", source=CLIENT_CONFIG),
+                    "port": Key(PROGRAM_PORT, "Their port.", default=8050, source=CLIENT_CONFIG),
+                    "http_proxy": Key(_EXECUTOR_PROXY, "Their proxy to the outside.", default="", source=CLIENT_CONFIG),
+                    "https_proxy": Key(_EXECUTOR_PROXY, "The same, for https.", default="", source=CLIENT_CONFIG),
+                }
+            ),
+            "What runs a task.",
+            default={},
+        ),
+        **_SHARED,
+    }
+)
+
+SETTINGS = Section({**SERVER_SETTINGS.keys, **CLIENT_SETTINGS.keys}, rules=SERVER_SETTINGS.rules)
+"""What a stack may say: of the server, and of all its clients."""

@@ -1,0 +1,188 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The manifests of a client of Neursafe, from one checked instance of the role neursafe_client."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Callable
+from typing import Any
+
+from .._federation import network
+from . import parts
+from .neursafe import (
+    API_PORTS,
+    DATABASE_SECRET,
+    JOBS,
+    KUBECTL_PATHS,
+    MAKES_JOBS,
+    SHARED,
+    Instance,
+    Neursafe,
+    secret_names,
+)
+from .parts import Object, Pod
+
+ALONE = False  # tasks have names of their own
+
+LMDB = "lmdb"
+LMDB_CAPACITY = "1Gi"
+FOLDERS = ("workspace", "datasets", "task_configs")
+NODES = "^/api/v1/nodes$"
+SETUP = "task_manager_setup.json"
+_PREPARE = """\
+umask 0002
+mkdir -p -- "$@"
+test -e "$2/datasets.json" || echo '{}' > "$2/datasets.json"
+"""
+"""Makes the folders of the shared directory, and a list of no datasets where there is none: the program wants one."""
+
+
+class Client(Neursafe):
+    """One instance: a task manager, which makes a pod for each task."""
+
+    @property
+    def name(self) -> str:
+        found: str = self.settings["task_manager"]["service_name"]
+        return found
+
+    @property
+    def port(self) -> int:
+        found: int = self.settings["task_manager"]["port"]
+        return found
+
+    def objects(self) -> list[Object]:
+        """All of them, in the order they are made in."""
+        home, directory = self.home, self.instance["directory"]
+        return [
+            parts.namespace(home.namespace, "restricted"),
+            parts.account(home, self.name),
+            *self.hidden,
+            *self.trust,
+            *parts.shared_volume(home, SHARED, posixpath.dirname(directory), self.instance["capacity"]),
+            *self._lmdb(),
+            *parts.role(home, home.namespace, JOBS, MAKES_JOBS, self.name),
+            *parts.cluster_role(home, home.namespace, {"nodes": ("get", "list", "watch")}, self.name),
+            *parts.admission(home, self.name, [directory], JOBS),
+            parts.closed(home),
+            *self._task_manager(),
+        ]
+
+    def folder(self, name: str) -> str:
+        """In pods as on nodes: tasks' pods have it by the same path."""
+        return posixpath.join(self.instance["directory"], name)
+
+    def _lmdb(self) -> list[Object]:
+        told = self.instance["lmdb"]
+        if "path" in told:
+            return parts.local_volume(self.home, LMDB, told["node"], told["path"], LMDB_CAPACITY)
+        return [parts.class_volume(self.home, LMDB, told.get("storage_class"), LMDB_CAPACITY)]
+
+    def setup(self) -> dict[str, Any]:
+        """The task manager's own configuration."""
+        settings = self.settings["task_manager"]
+        found = {
+            "host": "0.0.0.0",  # noqa: S104 - in its pod, which NetworkPolicies keep
+            "port": self.port,
+            "server": self.instance["server"],
+            "external_address": self.instance["external_address"],
+            "lmdb_path": "/lmdb",
+            "workspace": self.folder("workspace"),
+            "datasets": posixpath.join(self.folder("datasets"), "datasets.json"),
+            "task_config_entry": self.folder("task_configs"),
+            "platform": "k8s",
+            "runtime": settings["runtime"],
+            "storage_quota": settings["storage_quota"],
+            # the program compares words
+            "registration": str(settings["registration"]).lower(),
+            "log_level": self.settings["others"]["log_level"],
+        }
+        return found | {key: settings[key] for key in ("label", "max_task_parallelism") if key in settings}
+
+    def environment(self) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
+        """Its variables, and those that come of a Secret."""
+        settings, executor = self.settings["task_manager"], self.settings["executor"]
+        plain, hidden = self.database(settings["db_collection_name"])
+        values = {
+            **self.program(),
+            **plain,
+            "PLATFORM": "k8s",
+            "K8S_ADDRESS": "127.0.0.1:8001",
+            "K8S_API_PROTOCOL": "http",
+            "GPU_RS_KEY": self.settings["k8s"]["gpu_rs_key"],
+            "CONTAINER_EXECUTOR_IMAGE": self.image("executor", "client-cpu"),
+            "WORKER_PORT": executor["port"],
+            "WORKER_HTTP_PROXY": executor["http_proxy"],
+            "WORKER_HTTPS_PROXY": executor["https_proxy"],
+            **settings["options"],
+        }
+        return values, hidden
+
+    def _task_manager(self) -> list[Object]:
+        name, image = self.name, self.image("task_manager", "client-cpu")
+        setup = parts.config_map(self.home, name, {SETUP: json.dumps(self.setup(), indent=2, sort_keys=True) + "\n"})
+        trusted, volumes = self.trust_mounts()
+        parent = posixpath.dirname(self.instance["directory"])
+        shared = {"name": SHARED, "mountPath": parent, "mountPropagation": "HostToContainer"}
+        sidecar, account = parts.kubectl_proxy(self.instance["images"]["kubectl"], (*KUBECTL_PATHS, NODES))
+        prepare = parts.container(
+            "folders",
+            image,
+            resources={"cpu": "50m", "memory": "64Mi"},
+            mounts=[shared],
+            command=["sh", "-ec", _PREPARE, "folders", *(self.folder(folder) for folder in FOLDERS)],
+        )
+        program = parts.container(
+            name,
+            image,
+            env=parts.environment(*self.environment()),
+            ports={"grpc": self.port},
+            probe=parts.tcp_probe(self.port),
+            resources=self.instance["resources"],
+            mounts=[shared, {"name": LMDB, "mountPath": "/lmdb"}, parts.files_mount(name, "/nsfl/config"), *trusted],
+            command=["python3.7", "-m", "neursafe_fl.python.client.app", "--config_file", f"/nsfl/config/{SETUP}"],
+        )
+        claims = [{"name": word, "persistentVolumeClaim": {"claimName": word}} for word in (SHARED, LMDB)]
+        pod = Pod(
+            [program],
+            self.instance["user"],
+            name,
+            before=[prepare, self.table(image, self.settings["task_manager"]["db_collection_name"]), sidecar],
+            volumes=[*claims, parts.files_volume(name), account, *volumes],
+            pull=self.pull,
+        )
+        external = self.settings["task_manager"]["external"]
+        nodes = [parts.service(self.home, f"{name}-nodes", name, {"grpc": self.port}, node_ports=True)]
+        return [
+            setup,
+            parts.opened(self.home, name, [parts.way(parts.ANYBODY, self.port, towards="from")], self._outgoing()),
+            parts.service(self.home, name, name, {"grpc": self.port}),
+            *(nodes if external else []),
+            parts.deployment(self.home, name, pod, [setup, *self.reads(DATABASE_SECRET)]),
+        ]
+
+    def _outgoing(self) -> list[Object]:
+        host, port = network.split(self.instance["server"])
+        return [
+            parts.way(parts.address_block(host), port, towards="to"),
+            parts.way(parts.ANYBODY, *API_PORTS, towards="to"),
+            self.to_database(),
+        ]
+
+
+def objects(instance: Instance, secret: Callable[[str], str], text: Callable[[str], str]) -> list[Object]:
+    """The instance's objects, in the order they are made in; ``secret`` and ``text`` give secrets and files."""
+    return Client(instance, secret, text).objects()
+
+
+def secrets(instance: Instance) -> list[str]:
+    """The names of the secrets that it is made with."""
+    return secret_names(instance)
+
+
+def files(instance: Instance) -> list[str]:
+    """The files of the control node that it is made with."""
+    return [instance["database"]["ca"]] if "ca" in instance["database"] else []

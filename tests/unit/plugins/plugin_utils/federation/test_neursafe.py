@@ -1,0 +1,490 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What becomes of a stack of Neursafe FL, and what of it can't be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import reference, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.settings import SETTINGS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Anything, check_values
+from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
+
+DOCUMENT = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  lab: {hosts: {h1: 10.20.0.11}}
+clusters:
+  kc: {party: lab, kubeconfig: files/kc}
+  other: {party: lab, kubeconfig: files/other}
+stacks:
+  imaging:
+    kind: neursafe
+    server:
+      cluster: kc
+      node_address: 10.20.0.12
+      images: {registry: "registry.example:5000", tag: "1.0"}
+    storage: {external: {type: posix}}
+    database: {external: {address: "10.20.0.13:5432", username: neursafe, secret: imaging_database}}
+"""
+S3 = DOCUMENT.replace(
+    "{type: posix}", '{type: s3, address: "https://s3.example", username: models, secret: imaging_storage, ca: s3.pem}'
+)
+CLIENTS = (
+    DOCUMENT
+    + """\
+    clients:
+      near: {cluster: kc}
+      far: {cluster: other, node_address: 10.30.0.12, directory: /srv/fl/far}
+"""
+)
+SECOND = """\
+  second:
+    kind: neursafe
+    server: {cluster: kc, images: {tag: "1.0"}}
+    storage: {external: {type: posix}}
+    database: {external: {address: "10.20.0.13:5432", username: neursafe, secret: second_database}}
+"""
+
+
+def instance(federation: Federation) -> dict[str, Any]:
+    (found,) = variables.inventory(federation).hosts["cluster-kc"]["neursafe_server_instances"]
+    return dict(found)
+
+
+def client(federation: Federation, cluster: str) -> dict[str, Any]:
+    (found,) = variables.inventory(federation).hosts[f"cluster-{cluster}"]["neursafe_client_instances"]
+    return dict(found)
+
+
+def with_settings(settings: str) -> str:
+    return f"{DOCUMENT}    settings: {settings}\n"
+
+
+def test_a_server_is_its_cluster_s(load: Load) -> None:
+    found = variables.inventory(load(DOCUMENT)).hosts["cluster-kc"]
+    assert found["fedlearn_stages"] == {"service": ["neursafe_server"]}
+    assert instance(load(DOCUMENT))["name"] == "demo-imaging-server"
+    assert instance(load(DOCUMENT))["namespaces"] == ["default"]
+    assert instance(load(DOCUMENT))["settings"]["job_scheduler"]["options"]["MAX_RETRY_TIMES"] == 30
+
+
+def test_clients_and_users_are_told_ports_of_nodes(load: Load) -> None:
+    endpoints = variables.inventory(load(DOCUMENT)).groups["federation_clusters"].variables["fedlearn_endpoints"]
+    told = [(one["component"], one["purpose"], one["public"]) for one in endpoints["imaging"]["server"]]
+    inside = "demo-imaging-server.svc.cluster.local"
+    assert told == [
+        ("demo-imaging-server", "http", f"http://nsfl-job-scheduler.{inside}:8088"),
+        ("demo-imaging-server", "api", "http://10.20.0.12:30083"),
+        ("demo-imaging-model-manager", "http", f"http://nsfl-model-manager.{inside}:50057"),
+        ("demo-imaging-selector", "grpc", f"nsfl-client-selector.{inside}:50055"),
+        ("demo-imaging-proxy", "grpc", "10.20.0.12:30091"),
+        ("demo-imaging-proxy", "health", "http://10.20.0.12:30092"),
+    ]
+
+
+def test_what_leaves_and_enters_the_cluster_is_told(load: Load) -> None:
+    told = [
+        (flow.source, flow.destination, flow.port, flow.authentication) for flow in load(S3).expansions["imaging"].flows
+    ]
+    assert told == [
+        ("cluster-kc", "10.20.0.13", 5432, "password"),
+        ("cluster-kc", "s3.example", 443, "TLS, signatures"),
+        ("clients", "cluster-kc", 30091, "none: see the system's page"),
+        ("operators", "cluster-kc", 30092, "none"),
+        ("users", "cluster-kc", 30083, "none"),
+    ]
+
+
+def test_what_isn_t_external_has_no_port_of_nodes(load: Load) -> None:
+    inside = load(with_settings("{proxy: {external: false}, api_server: {external: false}}"))
+    assert [flow.source for flow in inside.expansions["imaging"].flows] == ["cluster-kc"]
+
+
+def test_secrets_are_the_party_s(load: Load) -> None:
+    pulled = S3.replace('tag: "1.0"}', 'tag: "1.0", pull: {username: puller, secret: imaging_registry}}')
+    told = [(one.name, one.party) for one in load(pulled).expansions["imaging"].secrets]
+    names = ("imaging_token", "imaging_database", "imaging_storage", "imaging_registry")
+    assert told == [(name, "lab") for name in names]
+
+
+def test_files_lie_beside_the_document(load: Load) -> None:
+    found = load(f"{S3}    settings: {{client_selector: {{auth_client: true, root_cert: roots.pem}}}}\n")
+    assert instance(found)["storage"]["ca"] == f"{found.directory}/s3.pem"
+    assert instance(found)["root_cert"] == f"{found.directory}/roots.pem"
+
+
+def test_an_absent_server_needs_neither_secrets_nor_flows(load: Load) -> None:
+    found = load(DOCUMENT.replace("cluster: kc\n", "cluster: kc\n      state: absent\n"))
+    assert (found.expansions["imaging"].secrets, found.expansions["imaging"].flows) == ((), ())
+    assert instance(found) == {
+        "name": "demo-imaging-server",
+        "state": "absent",
+        "federation": "demo",
+        "stack": "imaging",
+    }
+
+
+def test_each_cluster_may_have_a_stack(load: Load) -> None:
+    assert load(DOCUMENT + SECOND.replace("cluster: kc", "cluster: other").replace("tag:", "registry: r.example, tag:"))
+
+
+# -- clients
+
+
+def test_a_client_beside_the_server_reaches_it_by_its_service(load: Load) -> None:
+    found = client(load(CLIENTS), "kc")
+    assert found["name"] == "demo-imaging-client-near"
+    assert found["server"] == "nsfl-proxy.demo-imaging-server.svc.cluster.local:30091"
+    assert found["external_address"] == "nsfl-task-manager.demo-imaging-client-near.svc.cluster.local:30090"
+    assert found["database"]["address"] == "10.20.0.13:5432"
+
+
+def test_a_client_of_another_cluster_meets_it_at_ports_of_nodes(load: Load) -> None:
+    found = client(load(CLIENTS), "other")
+    assert (found["server"], found["external_address"]) == ("10.20.0.12:30091", "10.30.0.12:30090")
+    told = [(flow.source, flow.destination, flow.port) for flow in load(CLIENTS).expansions["imaging"].flows]
+    assert ("cluster-other", "cluster-kc", 30091) in told
+    assert ("cluster-kc", "cluster-other", 30090) in told
+
+
+def test_a_client_s_settings_are_the_stack_s_and_its_own_over_them(load: Load) -> None:
+    more = "{task_manager: {runtime: pytorch, storage_quota: 5}}"
+    own = CLIENTS.replace("{cluster: kc}", "{cluster: kc, settings: {task_manager: {storage_quota: 7}}}")
+    found = load(f"{own}    settings: {more}\n")
+    told = [client(found, name)["settings"]["task_manager"] for name in ("kc", "other")]
+    assert [(one["runtime"], one["storage_quota"]) for one in told] == [("pytorch", 7), ("pytorch", 5)]
+    assert "task_manager" not in instance(found)["settings"]
+
+
+def test_two_hundred_clients_are_derived_each_with_a_port_and_a_folder_of_its_own(load: Load) -> None:
+    lines = [
+        f"      c{number}: {{cluster: other, node_address: 10.30.0.12, directory: /srv/fl/c{number}, "
+        f"settings: {{task_manager: {{port: {30100 + number}}}}}}}\n"
+        for number in range(200)
+    ]
+    found = load(f"{DOCUMENT}    clients:\n{''.join(lines)}")
+    (told,) = [variables.inventory(found).hosts["cluster-other"]["neursafe_client_instances"]]
+    assert len({one["external_address"] for one in told}) == 200
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            "{cluster: kc}",
+            "{cluster: kc, mode: standalone}",
+            "stacks.imaging.clients.near.mode: standalone clients aren't deployed yet: run its container by hand with "
+            "the server's address, or place it in a cluster",
+        ),
+        (
+            "node_address: 10.30.0.12, ",
+            "",
+            "stacks.imaging.clients.far: the key 'node_address' is missing: the server's coordinators connect to it "
+            "there",
+        ),
+        (
+            "      node_address: 10.20.0.12\n",
+            "",
+            "stacks.imaging.clients.far: nobody knows where the server is: say server.node_address, or "
+            "task_manager.server_address",
+        ),
+        (
+            "{cluster: kc}",
+            "{cluster: kc, directory: /mnt/neursafe_fl/client}",
+            "stacks.imaging.clients.near.directory: '/mnt/neursafe_fl/client' is the server's too, in 'kc': tasks "
+            "would have each other's files",
+        ),
+        (
+            "{cluster: kc}",
+            "{cluster: kc, settings: {task_manager: {port: 30091}}}",
+            "stacks.imaging.clients.near.settings.task_manager.port: 30091 of the nodes of 'kc' is the server's: give "
+            "it another",
+        ),
+        (
+            "{cluster: kc}",
+            "{cluster: kc, lmdb: {node: n1, path: /mnt/neursafe_client/lmdb}}",
+            "stacks.imaging.clients.near.lmdb.path: '/mnt/neursafe_client/lmdb' is in the shared directory, and lmdb "
+            "maps its file: a node's own disk",
+        ),
+        (
+            "{cluster: kc}",
+            "{cluster: kc, lmdb: {path: /var/lib/lmdb}}",
+            "stacks.imaging.clients.near.lmdb: 'node' and 'path' go together: a folder of that node, where the client "
+            "stays",
+        ),
+        (
+            "{cluster: kc}",
+            '{cluster: kc, settings: {task_manager: {server_address: "10.67.134.15.9001"}}}',
+            "stacks.imaging.clients.near.settings.task_manager.server_address: '10.67.134.15.9001' is no address and "
+            "port",
+        ),
+        (
+            "other: {party: lab",
+            "other: {party: clinic",
+            "stacks.imaging.clients.far: the key 'database' is missing: the stack's is another party's",
+        ),
+        (
+            'tag: "1.0"',
+            "digests: {"
+            + ", ".join(
+                f"{name}: 'sha256:{'0' * 64}'"
+                for name in ("job-scheduler", "selector", "model-manager", "proxy", "coordinator")
+            )
+            + "}",
+            "stacks.imaging.clients.far: the key 'images' is missing: the server's have neither a tag nor a digest of "
+            "client-cpu",
+        ),
+    ],
+)
+def test_what_a_client_can_t_be_is_told(mistakes: Mistakes, before: str, after: str, message: str) -> None:
+    text = CLIENTS.replace(before, after).replace(
+        "0.11}}\nclusters", "0.11}}\n  clinic: {hosts: {k1: 10.30.0.11}}\nclusters"
+    )
+    assert text.count(after) or not after
+    lines = mistakes(text)
+    assert any(message in line for line in lines), lines
+
+
+# -- what can't be
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            "",
+            SECOND,
+            "stacks.second.server.cluster: 'kc' has the stack 'imaging' already (federation.yml:13:7): jobs of both "
+            "would run in its namespace default, and be mixed up",
+        ),
+        (
+            'tag: "1.0"',
+            "digests: {proxy: sha256:" + "0" * 64 + "}",
+            "stacks.imaging.server.images: say 'tag', or a digest for each image: job-scheduler, selector, "
+            "model-manager, coordinator would be whatever was pushed last",
+        ),
+        (
+            'tag: "1.0"',
+            'tag: "1.0", kubectl: registry.k8s.io/kubectl',
+            "stacks.imaging.server.images.kubectl: 'registry.k8s.io/kubectl' is not an image with its tag or digest, "
+            "such as registry.example:5000/nsfl-proxy:1.0",
+        ),
+        (
+            "{type: posix}",
+            "{type: poisx}",
+            "stacks.imaging.storage.external.type: expected one of posix, s3, found the text 'poisx' (did you mean "
+            "'posix'?)",
+        ),
+        (
+            "{type: posix}",
+            "{type: s3}",
+            "stacks.imaging.storage.external: the key 'address' is missing: S3 needs address, username and secret",
+        ),
+        (
+            "{external: {type: posix}}",
+            "{host: h1}",
+            "stacks.imaging.storage.host: unknown key 'host' (known are external, state)",
+        ),
+        (
+            '"10.20.0.13:5432"',
+            '"10.20.0.13.5432"',
+            "stacks.imaging.database.external.address: '10.20.0.13.5432' is no address and port, such as "
+            "10.20.0.11:6666 or [fd00::11]:6666",
+        ),
+        (
+            '"10.20.0.13:5432"',
+            '"[fd00::13]:5432"',
+            "stacks.imaging.database.external.address: the programs know no IPv6 address: write a name",
+        ),
+        (
+            "secret: imaging_database}}",
+            "secret: imaging_database, ca: ca.pem}, engine: mongodb}",
+            "stacks.imaging.database.external.ca: the programs speak no TLS to MongoDB",
+        ),
+        (
+            "cluster: kc\n",
+            "cluster: kc\n      shared_directory: /shared\n",
+            "stacks.imaging.server.shared_directory: '/shared' lies in the root folder, all of which pods would have: "
+            "put it deeper, as /mnt/neursafe_fl",
+        ),
+        (
+            "cluster: kc\n",
+            "cluster: kc\n      namespace: imaging\n",
+            "stacks.imaging.server.namespace: expected default, found the text 'imaging'",
+        ),
+        (
+            "    storage:",
+            "    namespaces: [Radiology]\n    storage:",
+            "stacks.imaging.namespaces[0]: 'Radiology' is not a namespace: a-z, 0-9 and '-', no '-' at its ends",
+        ),
+        (
+            "    storage:",
+            "    settings: {proxy: {grpc_port: 30083}}\n    storage:",
+            "stacks.imaging.settings.api_server.http_port: 30083 is proxy.grpc_port too: a node's port has one owner",
+        ),
+        (
+            "    storage:",
+            "    settings: {proxy: {service_name: nsfl-job-scheduler}}\n    storage:",
+            "stacks.imaging.settings.proxy.service_name: 'nsfl-job-scheduler' is that of job_scheduler too",
+        ),
+        (
+            "    storage: {external: {type: posix}}",
+            "    storage: {external: {type: posix}, state: absent}",
+            "stacks.imaging.storage: is absent, and the server needs it: say where it is, or make the server absent",
+        ),
+    ],
+)
+def test_what_can_t_be_is_told(mistakes: Mistakes, before: str, after: str, message: str) -> None:
+    text = DOCUMENT.replace(before, after) if before else DOCUMENT + after
+    assert text != DOCUMENT
+    lines = mistakes(text)
+    assert any(message in line for line in lines), lines
+
+
+def test_a_namespace_s_name_has_63_characters_at_most(mistakes: Mistakes) -> None:
+    federation, stack = "f" * 25, "s" * 31
+    text = DOCUMENT.replace("federation: demo", f"federation: {federation}").replace("imaging:", f"{stack}:")
+    name = f"{federation}-{stack}-server"
+    assert mistakes(text) == [
+        f"federation.yml:11:5: stacks.{stack}: '{name}' has 64 characters, and a Kubernetes namespace at most 63"
+    ]
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "postgreSQL", "PostgreSQL", "mongodb", "mongo", "MongoDB"])
+def test_engines_go_by_the_names_that_people_give_them(load: Load, engine: str) -> None:
+    found = load(DOCUMENT.replace("imaging_database}}", f"imaging_database}}, engine: {engine}}}"))
+    assert instance(found)["database"]["engine"] == engine
+
+
+# -- every key of the system, one right and one wrong value each
+
+PORT = (8089, 80)
+NODES_PORT = (31000, 9090)
+SECONDS = (5, "5")
+NAME = ("own-name", "Own_Name")
+IMAGE = ("registry.example/own:2", "registry.example/own")
+KEYS: dict[str, tuple[Any, Any]] = {
+    "job_scheduler.service_name": NAME,
+    "job_scheduler.port": PORT,
+    "job_scheduler.image": IMAGE,
+    "job_scheduler.db_collection_name": ("own_jobs", "own jobs"),
+    "job_scheduler.coordinator_configs_dir": ("default", "a/b"),
+    "job_scheduler.options.REPORT_PERIOD": SECONDS,
+    "job_scheduler.options.COORDINATOR_HEARTBEAT_TIMEOUT": SECONDS,
+    "job_scheduler.options.MAX_RETRY_TIMES": (3, 0),
+    "job_scheduler.options.COORDINATOR_QUERY_INTERVAL": SECONDS,
+    "job_scheduler.options.COORDINATOR_WORKSPACE_PATH": ("/fl", "fl"),
+    "job_scheduler.options.DEPLOYMENT_WAY": ("cloud", "local"),
+    "job_scheduler.options.DEFAULT_CLIENT_NUM": (2, -1),
+    "job_scheduler.options.RESOURCE_CHECK_MAX_TIMES": (60, 0.5),
+    "client_selector.service_name": NAME,
+    "client_selector.port": PORT,
+    "client_selector.image": IMAGE,
+    "client_selector.auth_client": (False, "false"),
+    "client_selector.root_cert": ("roots.pem", "/etc/roots.pem"),
+    "client_selector.optimal_select": (True, "True"),
+    "client_selector.strategy": ({"data": 1}, {"data": "much"}),
+    "client_selector.options.SINGLE_HEART": SECONDS,
+    "client_selector.options.CLUSTER_HEART": SECONDS,
+    "model_manager.service_name": NAME,
+    "model_manager.port": PORT,
+    "model_manager.image": IMAGE,
+    "model_manager.db_collection_name": ("own_models", 1),
+    "model_manager.models_dir": ("own", "/own"),
+    "model_manager.options.HEARTBEAT_TIMEOUT": SECONDS,
+    "model_manager.options.RETRY_TIMEOUT": SECONDS,
+    "model_manager.options.RETRY_TIMES": (2, 0),
+    "model_manager.options.DB_RETRY_INTERVAL": SECONDS,
+    "proxy.service_name": NAME,
+    "proxy.grpc_port": NODES_PORT,
+    "proxy.http_port": NODES_PORT,
+    "proxy.external": (False, "no"),
+    "proxy.image": IMAGE,
+    "api_server.http_port": NODES_PORT,
+    "api_server.https_port": NODES_PORT,
+    "api_server.external": (False, 0),
+    "coordinator.image": IMAGE,
+    "coordinator.port": PORT,
+    "task_manager.service_name": NAME,
+    "task_manager.port": NODES_PORT,
+    "task_manager.external": (False, "True"),
+    "task_manager.db_collection_name": ("own_tasks", "tasks-1"),
+    "task_manager.image": IMAGE,
+    "task_manager.server_address": ("10.67.134.15:30091", "10.67.134.15.9001"),
+    "task_manager.runtime": ("tensorflow,pytorch", "tensorflow, jax"),
+    "task_manager.storage_quota": (1024, "1024"),
+    "task_manager.registration": (True, "True"),
+    "task_manager.label": ("hospital", 1),
+    "task_manager.max_task_parallelism": (2, 0),
+    "task_manager.options.REPORT_HEARTBEAT": SECONDS,
+    "task_manager.options.WAIT_WORKER_FINISHED_TIMEOUT": SECONDS,
+    "task_manager.options.MAX_RETRY_TIMES": (3, 0),
+    "task_manager.options.COORDINATOR_QUERY_INTERVAL": SECONDS,
+    "task_manager.options.CLUSTER_LABEL_KEY": ("example.org/zone", "a label"),
+    "task_manager.options.CLUSTER_LABEL_VALUE": ("north", "the north"),
+    "executor.image": IMAGE,
+    "executor.port": PORT,
+    "executor.http_proxy": ("http://10.20.0.1:3128", "10.20.0.1:3128"),
+    "executor.https_proxy": ("", "https://"),
+    "k8s.gpu_rs_key": ("amd.com/gpu", "gpu"),
+    "k8s.gpu_res_key": ("amd.com/gpu", "gpu"),
+    "k8s.GPU_RS_KEY": ("amd.com/gpu", "gpu"),
+    "others.log_level": ("debug", "trace"),
+}
+DERIVED = sorted(path for path, key in reference.flat(SETTINGS) if isinstance(key.type, Anything))
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    for step in reversed(path.split(".")):
+        value = {step: value}
+    return dict(value)
+
+
+def wrong(path: str, value: Any) -> list[str]:
+    return [f"{one.path}: {one.message}" for one in check_values(SETTINGS, nested(path, value))[1]]
+
+
+def test_the_table_has_every_key() -> None:
+    assert sorted(KEYS) + DERIVED == sorted(KEYS) + sorted(
+        path for path, _key in reference.flat(SETTINGS) if path not in KEYS
+    )
+
+
+@pytest.mark.parametrize("path", KEYS)
+def test_a_right_value_is_taken_and_a_wrong_one_told(path: str) -> None:
+    right, other = KEYS[path]
+    assert wrong(path, right) == []
+    assert [line.startswith(path) for line in wrong(path, other)] == [True]
+
+
+@pytest.mark.parametrize("path", DERIVED)
+def test_what_follows_from_other_keys_can_t_be_set(path: str) -> None:
+    (line,) = wrong(path, "x")
+    assert line.startswith(f"{path}: can't be set: ")
+
+
+def test_documented_names_that_no_program_reads_are_told_their_real_ones() -> None:
+    options = {"ROUTE_REGISTER_ADDRESS": "PROXY_ADDRESS", "HOST_PATH": "SOURCE_MOUNT_PATH", "STORAGE_PATH": "WORKSPACE"}
+    for name, real in options.items():
+        (line,) = wrong(f"job_scheduler.options.{name}", "x")
+        assert f"the code calls it {real}" in line
+
+
+def test_words_for_one_key_are_one() -> None:
+    checked, _mistakes = check_values(SETTINGS, {"k8s": {"GPU_RS_KEY": "amd.com/gpu"}})
+    assert checked["k8s"] == {"gpu_rs_key": "amd.com/gpu"}
+
+
+def test_who_authenticates_clients_knows_by_what() -> None:
+    assert wrong("client_selector.auth_client", True) == [
+        "client_selector.auth_client: needs 'root_cert', the certificates that clients' are signed by"
+    ]

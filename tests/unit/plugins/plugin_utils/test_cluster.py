@@ -1,0 +1,354 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a cluster is reached, and what is done there, against a small double of its API.
+
+The double keeps objects as they are applied and defaults nothing; the scenario neursafe_server has the real one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kubeconfig, rendered
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import KINDS, Api, ApiError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge import (
+    INSTANCE,
+    Cluster,
+    RefusedError,
+    Scope,
+)
+
+
+class Double(ThreadingHTTPServer):
+    """Keeps what is applied, but for what is called bad."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.version = {"major": "1", "minor": "34"}
+        self.denied: set[tuple[str, str]] = set()
+        self.status = 0
+        self.applied: list[str] = []
+        self.number = 0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer is one packet
+    server: Double
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def _answer(self, value: dict[str, Any], status: int = 200) -> None:
+        text = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def _body(self) -> dict[str, Any]:
+        return dict(json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}"))
+
+    def _missing(self) -> None:
+        self._answer({"message": "not found"}, 404)
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        if self.server.status:
+            return self._answer({"message": "no"}, self.server.status)
+        if url.path == "/version":
+            return self._answer(self.server.version)
+        if "labelSelector" in parse_qs(url.query):
+            wanted = dict(each.split("=") for each in parse_qs(url.query)["labelSelector"][0].split(","))
+            kind = url.path.rsplit("/", 1)[1]
+            found = [
+                one
+                for path, one in self.server.objects.items()
+                if f"/{kind}/" in path and wanted.items() <= one["metadata"].get("labels", {}).items()
+            ]
+            return self._answer({"items": found})
+        found = self.server.objects.get(url.path)
+        return self._answer(found) if found else self._missing()
+
+    def do_POST(self) -> None:
+        asked = self._body()["spec"]["resourceAttributes"]
+        verb, kind = asked["verb"], asked["resource"]
+        allowed = not self.server.denied if kind == "*" else (verb, kind) not in self.server.denied
+        self._answer({"status": {"allowed": allowed}})
+
+    def do_PATCH(self) -> None:
+        url, body = urlsplit(self.path), self._body()
+        if body["metadata"]["name"].startswith("bad"):
+            self._answer({"message": "spec.x: is wrong"}, 422)
+            return
+        live = self.server.objects.get(url.path, {})
+        metadata = {**live.get("metadata", {}), **body["metadata"]}
+        made = {**live, **body, "metadata": metadata}
+        if "dryRun" not in parse_qs(url.query):
+            self.server.number += 1
+            metadata["resourceVersion"] = str(self.server.number)
+            self.server.objects[url.path] = made
+            self.server.applied.append(body["metadata"]["name"])
+        self._answer(made)
+
+    def do_DELETE(self) -> None:
+        self._body()
+        gone = self.server.objects.pop(urlsplit(self.path).path, None)
+        self._answer({"status": "Success"}) if gone else self._missing()
+
+
+@pytest.fixture
+def double() -> Iterator[Double]:
+    server = Double()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def written(folder: Path, server: str, user: dict[str, Any] | None = None, **cluster: Any) -> str:
+    """A kubeconfig."""
+    values = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": server, **cluster}}],
+        "users": [{"name": "u", "user": user or {}}],
+    }
+    (folder / "kubeconfig").write_text(yaml.safe_dump(values))
+    return str(folder / "kubeconfig")
+
+
+@pytest.fixture
+def cluster(double: Double, tmp_path: Path) -> Cluster:
+    file = written(tmp_path, f"http://127.0.0.1:{double.server_address[1]}")
+    return Cluster(Api(kubeconfig.read(file)), Scope("demo", "server"))
+
+
+def config(name: str, text: str = "a", namespace: str = "ns") -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"x": text}}
+
+
+def converge(
+    cluster: Cluster, wanted: dict[str, list[dict[str, Any]]], absent: tuple[str, ...] = (), prune: bool = False
+) -> None:
+    cluster.change(wanted, cluster.look(wanted, absent), prune=prune)
+
+
+# -- what is done
+
+
+def test_only_what_differs_is_applied(cluster: Cluster, double: Double) -> None:
+    converge(cluster, {"one": [config("a"), config("b")]})
+    assert double.applied == ["a", "b"]
+    converge(cluster, {"one": [config("a"), config("b", "other")]})
+    assert double.applied == ["a", "b", "b"]
+    converge(cluster, {"one": [config("a"), config("b", "other")]})
+    assert double.applied == ["a", "b", "b"]
+
+
+def test_what_an_instance_has_no_more_goes_and_others_stays(cluster: Cluster, double: Double) -> None:
+    converge(cluster, {"one": [config("a"), config("b")], "two": [config("c")]})
+    converge(cluster, {"one": [config("a")]})
+    assert sorted(path.rsplit("/", 1)[1] for path in double.objects) == ["a", "c"]
+    found = cluster.look({"one": [config("a")]})
+    assert (found.removed, found.orphans) == ([], [("ConfigMap", "ns", "c")])
+    converge(cluster, {"one": [config("a")]}, absent=("two",))
+    assert [path.rsplit("/", 1)[1] for path in double.objects] == ["a"]
+
+
+def test_orphans_go_when_they_are_to(cluster: Cluster, double: Double) -> None:
+    converge(cluster, {"one": [config("a")], "two": [config("c")]})
+    converge(cluster, {"one": [config("a")]}, prune=True)
+    assert [path.rsplit("/", 1)[1] for path in double.objects] == ["a"]
+
+
+def test_things_go_in_the_order_in_which_nothing_misses_them(cluster: Cluster) -> None:
+    gone: list[str] = []
+    cluster.api.delete = lambda kind, namespace, name: gone.append(kind)  # type: ignore[method-assign]
+    cluster.remove([(kind, "", "x") for kind in KINDS])
+    assert gone == list(reversed(list(KINDS)))
+
+
+def test_a_namespace_that_was_there_is_nobody_s(cluster: Cluster, double: Double) -> None:
+    default = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": {"level": "x"}}}
+    double.objects["/api/v1/namespaces/default"] = {
+        "kind": "Namespace",
+        "apiVersion": "v1",
+        "metadata": {"name": "default"},
+    }
+    converge(cluster, {"one": [default]})
+    assert double.objects["/api/v1/namespaces/default"]["metadata"]["labels"] == {"level": "x"}
+    converge(cluster, {}, absent=("one",))
+    assert "/api/v1/namespaces/default" in double.objects
+
+
+# -- what is refused, and changes nothing
+
+
+def refusal(cluster: Cluster, double: Double, *wanted: dict[str, Any]) -> str:
+    before = dict(double.objects)
+    with pytest.raises((RefusedError, ApiError)) as caught:
+        converge(cluster, {"one": list(wanted)})
+    assert double.objects == before
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("minor", ["29", "29+"])
+def test_an_old_cluster(cluster: Cluster, double: Double, minor: str) -> None:
+    double.version = {"major": "1", "minor": minor}
+    assert refusal(cluster, double, config("a")).endswith(" is Kubernetes 1.29: 1.30 or newer is needed")
+
+
+def test_something_that_is_no_cluster(cluster: Cluster, double: Double) -> None:
+    double.version = {"name": "something else"}
+    assert refusal(cluster, double, config("a")).endswith(" doesn't say which version of Kubernetes it is")
+
+
+def test_rights_that_are_missing_are_all_named(cluster: Cluster, double: Double) -> None:
+    double.denied = {("patch", "configmaps"), ("list", "secrets")}
+    assert refusal(cluster, double, config("a")).endswith(
+        " lacks rights: list secrets, patch configmaps in namespace ns"
+    )
+
+
+def test_what_is_somebody_else_s(cluster: Cluster, double: Double) -> None:
+    double.objects["/api/v1/namespaces/ns/configmaps/b"] = config("b")
+    assert refusal(cluster, double, config("a"), config("b")).startswith(
+        "somebody else's, by our names: ConfigMap ns/b."
+    )
+
+
+def test_what_another_federation_has(cluster: Cluster, double: Double) -> None:
+    other = Cluster(cluster.api, Scope("other", "server"))
+    converge(other, {"one": [config("a")]})
+    assert "somebody else's" in refusal(cluster, double, config("a"))
+    assert double.objects["/api/v1/namespaces/ns/configmaps/a"]["metadata"]["labels"][INSTANCE] == "one"
+
+
+def test_a_second_instance_where_a_cluster_takes_one(cluster: Cluster, double: Double) -> None:
+    def space(name: str) -> dict[str, Any]:
+        return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+
+    def alone(federation: str) -> Cluster:
+        return Cluster(cluster.api, Scope(federation, "server", alone=True))
+
+    converge(alone("demo"), {"one": [space("one")]})
+    converge(alone("demo"), {"one": [space("one")]})
+    told = "federation 'demo' has 'one' in this cluster already"
+    assert told in refusal(alone("other"), double, space("theirs"))
+    with pytest.raises(RefusedError, match=told):
+        alone("demo").look({"two": [space("two")]})
+    assert alone("demo").look({"two": [space("two")]}, absent=("one",)).removed == [("Namespace", "", "one")]
+    assert alone("demo").look({"two": [space("two")]}, prune=True).orphans == [("Namespace", "", "one")]
+    converge(alone("demo"), {}, absent=("one",))
+    converge(alone("other"), {"one": [space("theirs")]})
+
+
+def test_what_the_api_does_not_take(cluster: Cluster, double: Double) -> None:
+    assert refusal(cluster, double, config("a"), config("bad")) == "ConfigMap ns/bad: spec.x: is wrong"
+
+
+def test_credentials_that_nobody_knows(cluster: Cluster, double: Double) -> None:
+    double.status = 401
+    assert refusal(cluster, double).endswith("kubeconfig are wrong or have expired")
+
+
+# -- kubeconfigs
+
+
+@pytest.mark.parametrize(
+    ("user", "header"),
+    [
+        ({"token": "t0"}, "Bearer t0"),
+        ({"tokenFile": "token.txt"}, "Bearer t1"),
+        ({"username": "a", "password": "b"}, f"Basic {base64.b64encode(b'a:b').decode()}"),
+        (
+            {"exec": {"command": "printf", "args": ['{"status": {"token": "t2"}}']}},
+            "Bearer t2",
+        ),
+    ],
+)
+def test_who_asks_is_shown(tmp_path: Path, user: dict[str, Any], header: str) -> None:
+    (tmp_path / "token.txt").write_text("t1\n")
+    access = kubeconfig.read(written(tmp_path, "http://127.0.0.1:6443/prefix/", user))
+    assert (access.headers["Authorization"], access.port, access.prefix) == (header, 6443, "/prefix")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "is no kubeconfig: no YAML"),
+        ("[]", "has no current-context"),
+        ("{current-context: c}", "has no context 'c'"),
+        ("{current-context: c, contexts: [{name: c, context: {cluster: k}}]}", "has no cluster 'k'"),
+    ],
+)
+def test_what_is_no_kubeconfig_is_told(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "kubeconfig").write_text(text)
+    with pytest.raises(kubeconfig.KubeconfigError, match=message):
+        kubeconfig.read(str(tmp_path / "kubeconfig"))
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster", "message"),
+    [
+        ({}, {"insecure-skip-tls-verify": True}, "whoever answers would get the secrets"),
+        ({}, {"certificate-authority-data": "?"}, "certificate-authority-data is not what base64 makes"),
+        ({}, {"certificate-authority": "none.pem"}, "none.pem: No such file"),
+        ({}, {"certificate-authority-data": base64.b64encode(b"x").decode()}, "its certificates can't be read"),
+        ({"exec": {"command": "/nowhere/login"}}, {}, "`/nowhere/login` gave no credentials"),
+        ({"exec": {"command": "false"}}, {}, "`false` gave no credentials"),
+    ],
+)
+def test_what_leads_nowhere_is_told(
+    tmp_path: Path, user: dict[str, Any], cluster: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(kubeconfig.KubeconfigError, match=message):
+        kubeconfig.read(written(tmp_path, "https://127.0.0.1:6443", user, **cluster))
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(kubeconfig.KubeconfigError, match="the cluster's `kubeconfig` of the document"):
+        kubeconfig.read(str(tmp_path / "none"))
+
+
+# -- files
+
+
+def test_files_hold_no_secret_and_go_with_their_object(tmp_path: Path) -> None:
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "s", "namespace": "ns"},
+        "data": {"k": "dmFsdWU="},
+    }
+    tagged = type("Tagged", (str,), {})
+    first = rendered.write(tmp_path, {"one": [config("a", tagged("a")), secret]})
+    assert [Path(path).name for path in first] == ["01-configmap-a.yaml", "02-secret-s.yaml"]
+    shown = yaml.safe_load((tmp_path / "one" / "02-secret-s.yaml").read_text())
+    assert ("data" in shown, shown["metadata"]["annotations"]) == (False, {rendered.LEFT_OUT: "k"})
+    assert rendered.write(tmp_path, {"one": [config("a"), secret]}) == []
+    assert [Path(path).name for path in rendered.write(tmp_path, {"one": [config("a")]}, check=True)] == [
+        "02-secret-s.yaml"
+    ]
+    assert (tmp_path / "one" / "02-secret-s.yaml").exists()
+    rendered.write(tmp_path, {"one": [config("a")]})
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["01-configmap-a.yaml"]

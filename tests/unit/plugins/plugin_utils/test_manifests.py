@@ -1,0 +1,473 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What instances of neursafe_server and neursafe_client are in a cluster."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import KINDS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import parts
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.neursafe import check_clients, check_servers
+from tests.support import recorded_schemas
+
+REQUIRED = (
+    "DB_ADDRESS DB_USERNAME DB_PASSWORD DB_TYPE DB_NAME DB_COLLECTION_NAME HTTP_PORT SELECTOR_ADDRESS "
+    "JOB_SCHEDULER_ADDRESS MODEL_MANAGER_ADDRESS SOURCE_MOUNT_PATH TEMP_DIR COORDINATOR_IMAGE PROXY_ADDRESS K8S_ADDRESS"
+)
+"""What the job scheduler looks for before it starts (REQUIRED_ENV_VARIABLES)."""
+
+INSTANCE: dict[str, Any] = {
+    "name": "demo-imaging-server",
+    "images": {"registry": "registry.example:5000", "tag": "1.0"},
+    "storage": {"type": "posix"},
+    "database": {"address": "10.20.0.13:5432", "username": "neursafe", "secret": "database"},
+    "token": "token",
+}
+DEPLOYMENTS = ("nsfl-job-scheduler", "nsfl-model-manager", "nsfl-client-selector", "nsfl-proxy")
+
+
+def objects(**more: Any) -> list[dict[str, Any]]:
+    (instance,) = check_servers([INSTANCE | more])
+    return MANIFESTS["neursafe_server"].objects(
+        instance, lambda name: f"value of {name}", lambda path: f"text of {path}"
+    )
+
+
+def named(found: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (one,) = [one for one in found if one["kind"] == kind and one["metadata"]["name"] == name]
+    return one
+
+
+def pod(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    return dict(named(found, "Deployment", name)["spec"]["template"]["spec"])
+
+
+def containers(found: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for name in DEPLOYMENTS:
+        spec = pod(found, name)
+        yield from (*spec.get("initContainers", ()), *spec["containers"])
+
+
+def variables(found: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    (program,) = pod(found, name)["containers"]
+    return {one["name"]: one.get("value", one.get("valueFrom")) for one in program["env"]}
+
+
+def digests(found: list[dict[str, Any]]) -> dict[str, str]:
+    metadata = {name: named(found, "Deployment", name)["spec"]["template"]["metadata"] for name in DEPLOYMENTS}
+    return {name: one["annotations"][parts.CONTENT] for name, one in metadata.items()}
+
+
+def rolled_out(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> set[str]:
+    """The deployments whose pods differ."""
+    return {name for name in DEPLOYMENTS if named(before, "Deployment", name) != named(after, "Deployment", name)}
+
+
+def test_every_kind_is_one_that_is_applied_and_every_name_is_one() -> None:
+    found = objects()
+    assert {one["kind"] for one in found} <= KINDS.keys()
+    assert all(KINDS[one["kind"]].version == one["apiVersion"] for one in found)
+    assert all(("namespace" in one["metadata"]) == KINDS[one["kind"]].namespaced for one in found)
+    keys = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_job_scheduler_has_all_that_it_asks_for() -> None:
+    found = variables(objects(), "nsfl-job-scheduler")
+    assert [name for name in (*REQUIRED.split(), "TOKEN") if name not in found] == []
+    inside = "demo-imaging-server.svc.cluster.local"
+    assert found["MODEL_MANAGER_ADDRESS"] == f"nsfl-model-manager.{inside}:50057"
+    assert found["PROXY_ADDRESS"] == f"nsfl-proxy.{inside}:8092"
+    assert (found["K8S_ADDRESS"], found["K8S_API_PROTOCOL"]) == ("127.0.0.1:8001", "http")
+    assert (found["SOURCE_MOUNT_PATH"], found["WORKSPACE"]) == ("/mnt/neursafe_fl", "/shared/neursafe_fl")
+    assert found["COORDINATOR_IMAGE"] == "registry.example:5000/nsfl-coordinator:1.0"
+    assert found["DB_TYPE"] == "postgreSQL"
+
+
+def test_every_value_of_an_environment_is_a_text() -> None:
+    found = objects(settings={"job_scheduler": {"options": {"REPORT_PERIOD": 10}}})
+    assert variables(found, "nsfl-job-scheduler")["REPORT_PERIOD"] == "10"
+    values = [one["value"] for each in containers(found) for one in each["env"] if "value" in one]
+    assert values
+    assert [value for value in values if not isinstance(value, str)] == []
+
+
+def test_no_container_may_do_anything_but_its_work() -> None:
+    found = objects()
+    for each in containers(found):
+        assert each["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        }
+        assert each["resources"]["limits"]["memory"] == each["resources"]["requests"]["memory"]
+    for name in DEPLOYMENTS:
+        spec = pod(found, name)
+        assert (spec["securityContext"]["runAsNonRoot"], spec["automountServiceAccountToken"]) == (True, False)
+        assert [one for one in spec["volumes"] if "hostPath" in one] == []
+        assert named(found, "Deployment", name)["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_only_the_sidecar_has_the_account_s_token() -> None:
+    spec = pod(objects(), "nsfl-job-scheduler")
+    mounted = [
+        each["name"]
+        for each in (*spec["initContainers"], *spec["containers"])
+        if any(mount["name"] == "account" for mount in each["volumeMounts"])
+    ]
+    assert mounted == ["kubectl-proxy"]
+    (sidecar,) = [each for each in spec["initContainers"] if each["name"] == "kubectl-proxy"]
+    assert sidecar["restartPolicy"] == "Always"
+    assert "--address=127.0.0.1" in sidecar["args"]
+
+
+def test_the_selector_is_asked_by_tcp_and_all_others_by_their_health() -> None:
+    asked = {name: pod(objects(), name)["containers"][0]["readinessProbe"] for name in DEPLOYMENTS}
+    assert asked["nsfl-client-selector"]["tcpSocket"] == {"port": 50055}
+    paths = {name: probe["httpGet"]["path"] for name, probe in asked.items() if "httpGet" in probe}
+    assert paths == dict.fromkeys(set(DEPLOYMENTS) - {"nsfl-client-selector"}, "/api/v1/health")
+
+
+def test_the_shared_directory_is_seen_again_when_it_is_mounted_anew() -> None:
+    found = objects(shared_directory="/srv/federated/files")
+    assert named(found, "PersistentVolume", "demo-imaging-server")["spec"]["hostPath"]["path"] == "/srv/federated"
+    mount = {"name": "shared", "mountPath": "/shared", "mountPropagation": "HostToContainer"}
+    for name in ("nsfl-job-scheduler", "nsfl-model-manager"):
+        assert mount in pod(found, name)["containers"][0]["volumeMounts"]
+    (folders, _table, _sidecar) = pod(found, "nsfl-job-scheduler")["initContainers"]
+    assert folders["command"] == [
+        "mkdir",
+        "-p",
+        "--",
+        *(f"/shared/files/{name}" for name in ("coordinator_configs", "models", "default")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "image", "policy"),
+    [
+        ({"tag": "1.0"}, "nsfl-proxy:1.0", "IfNotPresent"),
+        ({"registry": "r.example", "tag": "1.0"}, "r.example/nsfl-proxy:1.0", "Always"),
+        (
+            {"registry": "r.example/a", "tag": "1.0", "digests": {"proxy": f"sha256:{'a' * 64}"}},
+            f"r.example/a/nsfl-proxy:1.0@sha256:{'a' * 64}",
+            "IfNotPresent",
+        ),
+    ],
+)
+def test_a_digest_is_pulled_once_and_a_tag_asked_for(images: dict[str, Any], image: str, policy: str) -> None:
+    (program,) = pod(objects(images=images), "nsfl-proxy")["containers"]
+    assert (program["image"], program["imagePullPolicy"]) == (image, policy)
+
+
+def test_an_own_image_wins() -> None:
+    found = objects(settings={"proxy": {"image": "own.example/proxy:7"}, "coordinator": {"image": "own.example/c:7"}})
+    assert pod(found, "nsfl-proxy")["containers"][0]["image"] == "own.example/proxy:7"
+    assert variables(found, "nsfl-job-scheduler")["COORDINATOR_IMAGE"] == "own.example/c:7"
+
+
+def test_with_s3_the_model_manager_asks_it_with_its_key() -> None:
+    storage = {"type": "s3", "address": "https://s3.example", "username": "models", "secret": "s3", "ca": "s3.pem"}
+    found = objects(storage=storage)
+    asked = variables(found, "nsfl-model-manager")
+    assert (asked["STORAGE_TYPE"], asked["STORAGE_ENDPOINT"]) == ("s3", "https://s3.example")
+    assert asked["SECRET_KEY"] == {"secretKeyRef": {"name": "miniosecret", "key": "password"}}
+    assert asked["AWS_CA_BUNDLE"] == "/trust/storage.pem"
+    assert named(found, "ConfigMap", "trust")["data"] == {"storage.pem": "text of s3.pem"}
+    data = named(found, "Secret", "miniosecret")["data"]
+    assert {key: base64.b64decode(value) for key, value in data.items()} == {
+        "username": b"models",
+        "password": b"value of s3",
+    }
+
+
+def test_with_a_ca_the_database_is_reached_by_tls_only() -> None:
+    found = objects(database=INSTANCE["database"] | {"ca": "db.pem"})
+    for name in ("nsfl-job-scheduler", "nsfl-model-manager"):
+        asked = variables(found, name)
+        assert (asked["PGSSLMODE"], asked["PGSSLROOTCERT"]) == ("verify-full", "/trust/database.pem")
+
+
+def test_nodes_log_in_to_a_registry_that_wants_it() -> None:
+    found = objects(images=INSTANCE["images"] | {"pull": {"username": "puller", "secret": "pull"}})
+    login = json.loads(base64.b64decode(named(found, "Secret", "registry-secret")["data"][".dockerconfigjson"]))
+    assert login["auths"]["registry.example:5000"]["password"] == "value of pull"
+    assert all(pod(found, name)["imagePullSecrets"] == [{"name": "registry-secret"}] for name in DEPLOYMENTS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "who"),
+    [
+        ({"client_selector": {"optimal_select": False}}, {"nsfl-client-selector"}),
+        ({"model_manager": {"options": {"RETRY_TIMES": 9}}}, {"nsfl-model-manager"}),
+        ({"proxy": {"http_port": 30099}}, {"nsfl-proxy"}),
+        ({"job_scheduler": {"options": {"REPORT_PERIOD": 9}}}, {"nsfl-job-scheduler"}),
+        ({"api_server": {"http_port": 30099}}, set()),
+    ],
+)
+def test_a_change_rolls_out_whom_it_is_about(settings: dict[str, Any], who: set[str]) -> None:
+    assert rolled_out(objects(), objects(settings=settings)) == who
+
+
+def test_another_password_rolls_out_who_has_it() -> None:
+    (instance,) = check_servers([INSTANCE])
+    before = MANIFESTS["neursafe_server"].objects(instance, lambda _name: "old", str)
+    token = MANIFESTS["neursafe_server"].objects(instance, {"token": "new", "database": "old"}.__getitem__, str)
+    database = MANIFESTS["neursafe_server"].objects(instance, {"token": "old", "database": "new"}.__getitem__, str)
+    assert rolled_out(before, token) == {"nsfl-job-scheduler", "nsfl-proxy"}
+    assert rolled_out(before, database) == {"nsfl-job-scheduler", "nsfl-model-manager"}
+    assert digests(before) == digests(MANIFESTS["neursafe_server"].objects(instance, lambda _name: "old", str))
+
+
+def test_routes_are_taken_from_the_job_scheduler_alone() -> None:
+    found = objects()
+    incoming = named(found, "NetworkPolicy", "nsfl-proxy")["spec"]["ingress"]
+    (internal,) = [rule for rule in incoming if {"port": 8092, "protocol": "TCP"} in rule["ports"]]
+    assert internal["from"] == [{"podSelector": {"matchLabels": {"app": "nsfl-job-scheduler"}}}]
+    nodes = named(found, "Service", "nsfl-proxy-nodes")["spec"]["ports"]
+    assert [(one["name"], one["nodePort"]) for one in nodes] == [("grpc", 30091), ("http", 30092)]
+    setup = named(found, "ConfigMap", "nsfl-proxy")["data"]["nginx.conf"]
+    assert "@" not in setup
+    assert "env TOKEN;" in setup
+    public = setup[setup.index("listen 30092") : setup.index("listen 8092")]
+    assert "internal" not in public
+
+
+def test_an_account_makes_pods_with_files_of_the_shared_directory_only() -> None:
+    found = objects(shared_directory='/srv/a"b')
+    policy = named(found, "ValidatingAdmissionPolicy", "demo-imaging-server.nsfl-job-scheduler")["spec"]
+    assert r"'/srv/a" not in policy["validations"][0]["expression"]
+    assert r'startsWith("/srv/a\"b/")' in policy["validations"][0]["expression"]
+    (condition,) = policy["matchConditions"]
+    account = "system:serviceaccount:demo-imaging-server:nsfl-job-scheduler"
+    assert condition["expression"] == f"request.userInfo.username == '{account}'"
+
+
+def test_what_is_not_external_has_neither_ports_of_nodes_nor_an_ingress() -> None:
+    found = objects(settings={"proxy": {"external": False}, "api_server": {"external": False}})
+    assert [one for one in found if one["kind"] == "Ingress"] == []
+    assert [one for one in found if one["kind"] == "Service" and one["spec"]["type"] == "NodePort"] == []
+
+
+def test_an_ingress_is_of_the_class_that_is_told() -> None:
+    options = {"class_name": "traefik", "annotations": {}, "host": "api.example", "tls_secret": "api-tls"}
+    found = named(objects(ingress=options), "Ingress", "nsfl-model-manager")
+    assert found["spec"]["ingressClassName"] == "traefik"
+    assert found["spec"]["tls"] == [{"secretName": "api-tls", "hosts": ["api.example"]}]
+    types = {path["pathType"] for rule in found["spec"]["rules"] for path in rule["http"]["paths"]}
+    assert types == {"ImplementationSpecific"}
+
+
+def test_the_selector_knows_its_clients_certificates() -> None:
+    settings = {"client_selector": {"auth_client": True, "root_cert": "roots.pem", "strategy": {"data": 2}}}
+    found = named(objects(settings=settings, root_cert="/srv/roots.pem"), "ConfigMap", "nsfl-client-selector")["data"]
+    assert found["root_cert.pem"] == "text of /srv/roots.pem"
+    assert json.loads(found["client_selector_setup.json"]) == {
+        "auth_client": "true",
+        "log_level": "info",
+        "optimal_select": "true",
+        "port": 50055,
+        "root_cert": "/nsfl/config/root_cert.pem",
+        "strategy": {"data": 2},
+    }
+
+
+@pytest.mark.parametrize(
+    ("there", "late", "tables"), [([], False, ["jobs"]), (["jobs"], False, ["jobs"]), ([], True, ["jobs"])]
+)
+def test_a_table_is_made_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, there: list[str], late: bool, tables: list[str]
+) -> None:
+    """By a double of the program's own library; in tests/upstream is the library itself."""
+    made: list[Any] = []
+    errors = types.ModuleType("errors")
+    errors.CollectionNotExisting = type("CollectionNotExisting", (Exception,), {})  # type: ignore[attr-defined]
+    errors.CollectionAlreadyExisting = type("CollectionAlreadyExisting", (Exception,), {})  # type: ignore[attr-defined]
+
+    class Database:
+        def get_collection(self, name: str) -> None:
+            if name not in there:
+                raise errors.CollectionNotExisting
+
+        def create_collection(self, name: str) -> None:
+            if late:  # somebody else was faster
+                there.append(name)
+            if name in there:
+                raise errors.CollectionAlreadyExisting
+            there.append(name)
+
+    factory = types.ModuleType("db_factory")
+    factory.create_db = lambda kind, **given: made.append((kind, given)) or Database()  # type: ignore[attr-defined]
+    package = types.ModuleType("db")
+    package.errors = errors  # type: ignore[attr-defined]
+    names = {"": package, ".errors": errors, ".db_factory": factory}
+    for name, module in names.items():
+        monkeypatch.setitem(sys.modules, f"neursafe_fl.python.libs.db{name}", module)
+    for name in ("neursafe_fl", "neursafe_fl.python", "neursafe_fl.python.libs"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    (container,) = [each for each in pod(objects(), "nsfl-job-scheduler")["initContainers"] if each["name"] == "table"]
+    given = {one["name"]: one.get("value", f"secret {one['name']}") for one in container["env"]}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    exec(container["command"][2], {})
+    assert there == tables
+    login = {"user": "secret DB_USERNAME", "pass_word": "secret DB_PASSWORD"}
+    assert made == [("postgreSQL", {"db_server": "10.20.0.13:5432", "db_name": "neursafe_fl", **login})]
+
+
+# -- clients
+
+CLIENT: dict[str, Any] = {
+    "name": "demo-imaging-client-a",
+    "images": {"registry": "registry.example:5000", "tag": "1.0"},
+    "server": "10.20.0.12:30091",
+    "external_address": "10.30.0.12:30090",
+    "directory": "/srv/fl/a",
+    "lmdb": {"node": "n1", "path": "/var/lib/lmdb"},
+    "database": {"address": "10.20.0.13:5432", "username": "neursafe", "secret": "database"},
+}
+MANAGER = "nsfl-task-manager"
+
+
+def client_objects(**more: Any) -> list[dict[str, Any]]:
+    (instance,) = check_clients([CLIENT | more])
+    return MANIFESTS["neursafe_client"].objects(
+        instance, lambda name: f"value of {name}", lambda path: f"text of {path}"
+    )
+
+
+def test_a_client_s_kinds_and_names_are_ones_that_are_applied() -> None:
+    found = client_objects()
+    assert all(KINDS[one["kind"]].version == one["apiVersion"] for one in found)
+    assert all(("namespace" in one["metadata"]) == KINDS[one["kind"]].namespaced for one in found)
+    keys = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found]
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_client_is_set_up_by_a_file() -> None:
+    settings = {"task_manager": {"label": "hospital", "registration": False}}
+    data = named(client_objects(settings=settings), "ConfigMap", MANAGER)["data"]
+    assert json.loads(data["task_manager_setup.json"]) == {
+        "datasets": "/srv/fl/a/datasets/datasets.json",
+        "external_address": "10.30.0.12:30090",
+        "host": "0.0.0.0",
+        "label": "hospital",
+        "lmdb_path": "/lmdb",
+        "log_level": "info",
+        "platform": "k8s",
+        "port": 30090,
+        "registration": "false",
+        "runtime": "tensorflow,pytorch",
+        "server": "10.20.0.12:30091",
+        "storage_quota": 1024,
+        "task_config_entry": "/srv/fl/a/task_configs",
+        "workspace": "/srv/fl/a/workspace",
+    }
+
+
+def test_a_client_looks_at_its_cluster_s_resources() -> None:
+    found = variables(client_objects(), MANAGER)
+    assert (found["PLATFORM"], found["K8S_ADDRESS"]) == ("k8s", "127.0.0.1:8001")
+    assert found["CONTAINER_EXECUTOR_IMAGE"] == "registry.example:5000/nsfl-client-cpu:1.0"
+    assert [value for value in found.values() if not isinstance(value, (str, dict))] == []
+
+
+def test_tasks_have_a_client_s_files_by_the_same_path_as_it() -> None:
+    found = client_objects()
+    assert named(found, "PersistentVolume", "demo-imaging-client-a")["spec"]["hostPath"]["path"] == "/srv/fl"
+    mounts = pod(found, MANAGER)["containers"][0]["volumeMounts"]
+    assert {"name": "shared", "mountPath": "/srv/fl", "mountPropagation": "HostToContainer"} in mounts
+
+
+def test_lmdb_keeps_a_client_on_its_node() -> None:
+    volume = named(client_objects(), "PersistentVolume", "demo-imaging-client-a.lmdb")["spec"]
+    assert volume["local"] == {"path": "/var/lib/lmdb"}
+    (term,) = volume["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert term["matchExpressions"][0]["values"] == ["n1"]
+
+
+def test_lmdb_may_lie_on_a_volume_of_a_class() -> None:
+    found = client_objects(lmdb={"storage_class": "local-path"})
+    assert named(found, "PersistentVolumeClaim", "lmdb")["spec"]["storageClassName"] == "local-path"
+    assert "storageClassName" not in named(client_objects(lmdb={}), "PersistentVolumeClaim", "lmdb")["spec"]
+
+
+def test_a_client_s_sidecar_lets_nodes_through_too() -> None:
+    (sidecar,) = [each for each in pod(client_objects(), MANAGER)["initContainers"] if each["name"] == "kubectl-proxy"]
+    (paths,) = [argument for argument in sidecar["args"] if argument.startswith("--accept-paths=")]
+    assert paths.endswith(",^/api/v1/nodes$")
+    assert named(client_objects(), "ClusterRole", "demo-imaging-client-a")["rules"] == [
+        {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]}
+    ]
+
+
+def test_manifests_of_many_clients_are_as_many_times_those_of_one() -> None:
+    one = len(client_objects())
+    instances = check_clients(
+        [
+            CLIENT | {"name": f"c{number}", "settings": {"task_manager": {"port": 30100 + number}}}
+            for number in range(200)
+        ]
+    )
+    asked: list[str] = []
+
+    def secret(name: str) -> str:
+        asked.append(name)
+        return "value"
+
+    made = [MANIFESTS["neursafe_client"].objects(instance, secret, str) for instance in instances]
+    assert {len(objects) for objects in made} == {one}
+    assert len(asked) == 200
+
+
+# -- as the API declares them
+
+
+def misfits(found: list[dict[str, Any]]) -> list[str]:
+    """What of objects the API's recorded shapes don't have."""
+    recorded = recorded_schemas.read()
+    told = []
+    for one in found:
+        schema = {**recorded["kinds"][one["kind"]], "definitions": recorded["definitions"]}
+        errors = jsonschema.Draft202012Validator(schema).iter_errors(one)
+        told += [f"{one['kind']} {one['metadata']['name']}: {error.json_path}: {error.message}" for error in errors]
+    return told
+
+
+EVERYTHING = {
+    "images": INSTANCE["images"] | {"pull": {"username": "puller", "secret": "pull"}},
+    "storage": {"type": "s3", "address": "https://s3.example", "username": "m", "secret": "s3", "ca": "s3.pem"},
+    "database": INSTANCE["database"] | {"ca": "db.pem"},
+    "ingress": {"host": "api.example", "tls_secret": "api-tls"},
+    "settings": {"client_selector": {"auth_client": True, "root_cert": "r.pem"}},
+    "root_cert": "/r.pem",
+}
+
+
+def test_manifests_have_the_shape_that_the_api_declares() -> None:
+    assert misfits([*objects(), *objects(**EVERYTHING), *client_objects(), *client_objects(lmdb={})]) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"replica": 2}, "$.spec: Additional properties are not allowed ('replica' was unexpected)"),
+        ({"replicas": "2"}, "$.spec.replicas: '2' is not of type 'integer'"),
+        ({"template": {"spec": {"containers": [{"name": 1}]}}}, "name: 1 is not of type 'string'"),
+    ],
+)
+def test_what_the_api_has_not_is_found(change: dict[str, Any], message: str) -> None:
+    one = named(objects(), "Deployment", "nsfl-proxy")
+    assert any(message in line for line in misfits([{**one, "spec": {**one["spec"], **change}}]))
