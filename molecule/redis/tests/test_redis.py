@@ -276,6 +276,54 @@ def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> Non
     assert role.sh(f"systemctl is-active {PLAIN}; systemctl is-enabled {SECURE}").split() == ["active", "enabled"]
 
 
+AS_ROOT = {
+    "redis-users": "REDISCLI_AUTH=$(cat /run/fedlearn-redis-users/administrator) "
+    "redis-cli -s /run/fedlearn-redis-users/root.sock --user fedlearn",
+    "redis-secure": "redis-cli -s /run/fedlearn-redis-secure/root.sock",
+    "redis-plain": "redis-cli -p 23457",
+}
+
+
+@pytest.mark.parametrize(
+    ("instance", "by_hand", "named"),
+    [
+        ("redis-users", "ACL SETUSER reader +@all '~*'", "reader"),
+        ("redis-users", "ACL SETUSER worker off", "worker"),
+        ("redis-users", "ACL SETUSER intruder on nopass +@all '~*'", "intruder"),
+        ("redis-users", "ACL DELUSER worker", "worker"),
+        ("redis-users", "ACL SETUSER default on nopass +@all '~*'", "default"),
+        ("redis-secure", "ACL SETUSER intruder on '>x' +@all '~*'", "intruder"),
+        ("redis-plain", "ACL SETUSER intruder on '>x'", "intruder"),
+    ],
+)
+def test_users_that_somebody_changed_are_named_and_put_back(
+    role: RoleHost, instance: str, by_hand: str, named: str
+) -> None:
+    ask, pids = AS_ROOT[instance], [role.sh(f"systemctl show -p MainPID {unit}") for unit in UNITS]
+    role.sh(f"systemctl reload fedlearn-{instance}")  # rules are written otherwise after one than after a start
+    before = sorted(role.sh(f"{ask} ACL LIST").splitlines())
+    role.sh(f"{ask} {by_hand} | grep -vi error")
+    assert role.play("--check").changed == 1
+    assert f"{instance}: differing: users changed by hand: {named}; would be reloaded" in role.play(entry="check").words
+    assert role.play().changed == 1
+    assert sorted(role.sh(f"{ask} ACL LIST").splitlines()) == before
+    again = role.play(most=2)
+    assert (again.changed, role.play(entry="check").code) == (0, 0)
+    assert [role.sh(f"systemctl show -p MainPID {unit}") for unit in UNITS] == pids
+
+
+def test_who_may_not_look_at_its_users_any_more_is_told_to_restart_it(role: RoleHost) -> None:
+    way_out = "somebody took from root the right to look at its users: systemctl restart fedlearn-redis-plain"
+    role.sh("redis-cli -p 23457 ACL SETUSER default -@dangerous")
+    try:
+        assert f"redis-plain: differing: {way_out}; would be reloaded" in role.play(entry="check").words
+        assert role.play().failed == 1
+    finally:
+        role.sh("systemctl restart fedlearn-redis-plain")
+    assert role.play(entry="check").code == 0
+    assert role.play().failed == 0
+
+
 def test_what_runs_and_refuses_its_clients_is_ill_and_not_differing(role: RoleHost) -> None:
     client = "redis-cli -p 23457"
     role.sh(f"{client} CONFIG SET requirepass by-hand")
@@ -528,4 +576,5 @@ def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -
     clean = role.play("--check")
     assert (clean.code, clean.failed) == (0, 0), clean.text
     assert role.owned() == []
+    assert role.sh("ls /run/fedlearn | grep redis || true") == ""
     assert role.play().changed >= 1
