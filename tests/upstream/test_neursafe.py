@@ -2,18 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the pods' containers do with Neursafe's own library, read from the manifests, against a real PostgreSQL.
+"""What the pods' containers do with Neursafe's own programs, as far as these run without their images.
 
-The library is looked for below FEDLEARN_UPSTREAM_DIR, as neursafe/; PostgreSQL is Debian's. Only its part for databases
-is loaded, on this machine's Python and not on 3.7: the package itself would bring TensorFlow's interface along.
+They are looked for below FEDLEARN_UPSTREAM_DIR, as neursafe/. Of the library only the part for databases is loaded, on
+this machine's Python and not on 3.7, against Debian's PostgreSQL: the package itself would bring TensorFlow's interface
+along. The proxy's Lua runs in Debian's nginx, by the nginx.conf of the manifests.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import socket
 import subprocess
+import time
 import venv
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +66,12 @@ def python() -> str:
     return str(program)
 
 
+def let_in(room: Path) -> None:
+    """Other users reach a folder of pytest's, which is its own user's."""
+    for folder in (room, room.parent, room.parent.parent):
+        folder.chmod(0o755)
+
+
 @pytest.fixture(scope="session")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A PostgreSQL on a socket and a port of loopback; the folder of its programs."""
@@ -72,9 +81,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         pytest.skip("there is no PostgreSQL on this machine")
     programs, room = SERVERS[-1].parent, tmp_path_factory.mktemp("postgresql")
     (room / "password").write_text(PASSWORD)
-    room.chmod(0o755)
-    room.parent.chmod(0o755)
-    room.parent.parent.chmod(0o755)
+    let_in(room)
     shutil.chown(room, "postgres")
     as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
     login = ["--username=neursafe", f"--pwfile={room}/password", "--auth=scram-sha-256"]
@@ -120,3 +127,123 @@ def test_the_library_makes_its_table_once_and_as_its_guide_has_it(python: str, p
     told(postgresql, 'INSERT INTO jobs (data) VALUES (\'{"id": "kept"}\')')
     subprocess.run([python, "-c", BARE + container["command"][2], str(LIBRARY)], env=values, check=True)
     assert told(postgresql, "SELECT data->>'id' FROM jobs") == "kept"
+
+
+# -- the proxy
+
+PACKAGES = (
+    "nginx",
+    "libnginx-mod-http-lua",
+    "libnginx-mod-http-ndk",
+    "lua-resty-core",
+    "lua-resty-lrucache",
+    "libluajit2-5.1-2",
+    "libpcre3",
+)
+TOKEN = "the stack's own"
+
+
+@pytest.fixture(scope="session")
+def nginx() -> Path:
+    """Debian's nginx with Lua, unpacked and not installed."""
+    if not UPSTREAM:
+        pytest.skip(WITHOUT)
+    if not shutil.which("apt-get"):
+        pytest.skip("nginx with Lua comes from Debian's packages, and this machine has no apt-get")
+    room = CHECKOUT / "build" / "nginx-lua"
+    if not (room / "whole").exists():
+        room.mkdir(parents=True, exist_ok=True)
+        got = subprocess.run(["apt-get", "download", "-q", *PACKAGES], cwd=room, capture_output=True, check=False)
+        if got.returncode:
+            pytest.skip(f"Debian's packages can't be had: {got.stderr.decode()[-300:]}")
+        for package in room.glob("*.deb"):
+            subprocess.run(["dpkg", "-x", str(package), str(room)], check=True)
+        (room / "whole").touch()
+    return room
+
+
+def configured(nginx: Path, room: Path, ports: dict[str, int]) -> None:
+    """The proxy's nginx.conf, but for what is another here: where modules lie, ports, and folders for what is brief."""
+    instance = {"name": "n", "images": {"tag": "1"}, "storage": {"type": "posix"}, "token": "t"}
+    database = {"address": "127.0.0.1:5432", "username": "neursafe", "secret": "d"}
+    made = MANIFESTS["neursafe_server"].objects(check_servers([instance | {"database": database}])[0], str, str)
+    (one,) = [each for each in made if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "nsfl-proxy"]
+    text: str = one["data"]["nginx.conf"]
+    modules = [
+        f"load_module {nginx}/usr/lib/nginx/modules/{name};"
+        for name in ("ndk_http_module.so", "ngx_http_lua_module.so")
+    ]
+    changes = {
+        "nsfl-client-selector.n.svc.cluster.local:50055": "127.0.0.1:9",
+        "lua/?.lua;;": f"lua/?.lua;{nginx}/usr/share/lua/5.1/?.lua;;",
+        " /tmp/": f" {room}/",
+        **{f"listen {number}": f"listen 127.0.0.1:{port}" for number, port in ports.items()},
+    }
+    for before, after in changes.items():
+        assert before in text
+        text = text.replace(before, after)
+    (room / "conf").mkdir()
+    (room / "logs").mkdir()
+    (room / "conf" / "nginx.conf").write_text("\n".join([*modules, text]))
+    shutil.copytree(LIBRARY / "deploy" / "configs" / "proxy" / "lua", room / "lua")
+
+
+@pytest.fixture
+def proxy(nginx: Path, tmp_path: Path) -> Iterator[dict[str, int]]:
+    """The proxy as it runs in its pod, with the token in its environment; its ports by those of the manifest."""
+    ports = {number: _free_port() for number in ("30091", "30092", "8092")}
+    configured(nginx, tmp_path, ports)
+    let_in(tmp_path)  # as root, nginx has workers that are nobody
+    libraries = f"{nginx}/usr/lib/x86_64-linux-gnu:{nginx}/lib/x86_64-linux-gnu"
+    command = [
+        str(nginx / "usr/sbin/nginx"),
+        "-p",
+        str(tmp_path),
+        "-c",
+        f"{tmp_path}/conf/nginx.conf",
+        "-g",
+        "daemon off;",
+    ]
+    with (tmp_path / "out").open("w") as out:
+        running = subprocess.Popen(command, env={"TOKEN": TOKEN, "LD_LIBRARY_PATH": libraries}, stdout=out, stderr=out)
+    end = time.monotonic() + 20
+    while asked(ports["30092"], "/api/v1/health") != 200:
+        assert running.poll() is None, (tmp_path / "out").read_text()
+        assert time.monotonic() < end, (tmp_path / "out").read_text()
+        time.sleep(0.1)
+    yield ports
+    running.terminate()
+    running.wait()
+
+
+def asked(port: int, path: str, method: str = "GET", **headers: str) -> int:
+    """The status of an answer, 0 for none."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        return connection.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        connection.close()
+
+
+ROUTES = "/api/v1/internal/routers"
+ROUTE = {"module_id": "default-job", "module_service": "default-job:50051"}
+
+
+def test_the_proxy_takes_routes_with_the_stack_s_token_only(proxy: dict[str, int]) -> None:
+    inside = proxy["8092"]
+    assert asked(inside, ROUTES, "POST", token="Fl-ZTE", **ROUTE) == 401
+    assert asked(inside, ROUTES, "POST", **ROUTE) == 401
+    assert asked(inside, ROUTES, "GET", token=TOKEN, **ROUTE) == 404
+    assert asked(inside, ROUTES, "POST", token=TOKEN, **ROUTE) == 200
+    assert asked(inside, ROUTES, "GET", token=TOKEN, **ROUTE) == 200
+    assert asked(inside, ROUTES, "DELETE", token=TOKEN, **ROUTE) == 200
+    assert asked(inside, ROUTES, "GET", token=TOKEN, **ROUTE) == 404
+
+
+def test_ports_of_nodes_have_no_routes(proxy: dict[str, int]) -> None:
+    assert asked(proxy["30092"], ROUTES, "POST", token=TOKEN, **ROUTE) == 404
+    assert asked(proxy["30092"], "/api/v1/health") == 200
+    assert asked(proxy["8092"], "/") == 404
