@@ -44,6 +44,7 @@ class Double(ThreadingHTTPServer):
         self.status = 0
         self.applied: list[str] = []
         self.number = 0
+        self.changes_left = 1_000
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -100,14 +101,26 @@ class _Handler(BaseHTTPRequestHandler):
         metadata = {**live.get("metadata", {}), **body["metadata"]}
         made = {**live, **body, "metadata": metadata}
         if "dryRun" not in parse_qs(url.query):
+            if self._ended():
+                return
             self.server.number += 1
             metadata["resourceVersion"] = str(self.server.number)
             self.server.objects[url.path] = made
             self.server.applied.append(body["metadata"]["name"])
         self._answer(made)
 
+    def _ended(self) -> bool:
+        """Whether the run is to end here, before this change."""
+        self.server.changes_left -= 1
+        if self.server.changes_left >= 0:
+            return False
+        self._answer({"message": "ended"}, 500)
+        return True
+
     def do_DELETE(self) -> None:
         self._body()
+        if self._ended():
+            return
         gone = self.server.objects.pop(urlsplit(self.path).path, None)
         self._answer({"status": "Success"}) if gone else self._missing()
 
@@ -172,6 +185,22 @@ def test_what_an_instance_has_no_more_goes_and_others_stays(cluster: Cluster, do
     assert (found.removed, found.orphans) == ([], [("ConfigMap", "ns", "c")])
     converge(cluster, {"one": [config("a")]}, absent=("two",))
     assert [path.rsplit("/", 1)[1] for path in double.objects] == ["a"]
+
+
+@pytest.mark.parametrize("changes", range(6))
+def test_what_a_run_that_ended_early_left_the_next_one_finishes(cluster: Cluster, double: Double, changes: int) -> None:
+    """After each number of changes that the run may have made: three are new, one differs, one goes."""
+    converge(cluster, {"one": [config("a"), config("b"), config("gone")]})
+    wanted = {"one": [config("a"), config("b", "other"), config("c"), config("d"), config("e")]}
+    double.changes_left = changes
+    if changes < 5:
+        with pytest.raises(ApiError, match="ended"):
+            converge(cluster, wanted)
+    double.changes_left = 1_000
+    converge(cluster, wanted)
+    there = {path.rsplit("/", 1)[1]: one["data"]["x"] for path, one in double.objects.items()}
+    assert there == {"a": "a", "b": "other", "c": "a", "d": "a", "e": "a"}
+    assert not cluster.look(wanted).differs
 
 
 def test_orphans_go_when_they_are_to(cluster: Cluster, double: Double) -> None:
