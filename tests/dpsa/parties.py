@@ -50,8 +50,8 @@ class Run:
 
     @property
     def words(self) -> str:
-        """The output with its line breaks folded."""
-        return re.sub(r"\s+", " ", self.text)
+        """The output with its line breaks folded, and without what YAML does to quotes."""
+        return re.sub(r"\s+", " ", self.text).replace("''", "'")
 
 
 class Party:
@@ -103,7 +103,7 @@ class Party:
 
     def signer(self) -> str:
         """What this party's operator tells others: the fingerprint that `exchange` printed."""
-        (found,) = re.findall(r"signed by (SHA256:\S+)", (self.home / "exchange.log").read_text())
+        (found,) = re.findall(r"signed by\s+(SHA256:\S+)", (self.home / "exchange.log").read_text())
         return str(found)
 
     def playbook(self, name: str, *arguments: str, most: int | None = None) -> Run:

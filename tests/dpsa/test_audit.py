@@ -69,7 +69,8 @@ def on_both(write: str, remove: str) -> Iterator[None]:
 @contextmanager
 def instead(path: str, write: str) -> Iterator[None]:
     """Another content of a file of the helper's, which gets the former one back as it was."""
-    with on(HELPER, f"cp -p {path} /root/kept{path.count('/')} && {write}", f"mv /root/kept{path.count('/')} {path}"):
+    kept = f"/root/kept-{path.rpartition('/')[2]}"
+    with on(HELPER, f"cp -p {path} {kept} && {write}", f"cp -p {kept} {path} && rm {kept}"):
         yield
 
 
