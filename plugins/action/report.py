@@ -131,6 +131,7 @@ def known_round(hosts: Hosts, stack: str, facts: Mapping[str, Any], source: str,
                 expected["max_error"],
                 expected["seed"],
                 0,
+                conditions=expected.get("conditions", {}),
             )
         known.participants += len(expected["results"])
         rows = variables.get("fedlearn_results", {}).get(source, {}).get(stack, [])

@@ -10,9 +10,12 @@ module: janus_keys
 short_description: Datastore keys of Janus, made on the host that uses them
 description:
   - Makes a keyring where there is none, C(/var/lib/fedlearn-NAME/datastore-keys), with one key of 16 random bytes in
-    unpadded base64url. Only root reads it; its first key is the one that seals.
-  - A keyring that is there is looked at and never changed. What it returns of a key is a commitment, by which a copy of
-    it can be recognised, and nothing that leads back to it.
+    unpadded base64url. Only root reads it; its first key is the one that seals, all of them open.
+  - What it returns of a key is a commitment, by which a copy of it can be recognised, and nothing that leads back to
+    it.
+  - A key is replaced in steps, between which all that use the keyring load it. With V(add) another key opens, with
+    V(promote) it seals. The one that sealed before stays in the keyring until V(withdraw), which first opens with the
+    remaining key all that Janus sealed in its database, and withdraws nothing as long as a row doesn't open.
 version_added: 0.1.0
 author:
   - fedlearn.infra contributors (@fedlearn)
@@ -22,18 +25,44 @@ options:
     type: list
     elements: str
     required: true
+  step:
+    description:
+      - V(make) leaves a keyring that is there as it is.
+      - The others are the steps of a replacement, each taken once however often it is asked for.
+    type: str
+    choices: [make, add, promote, withdraw]
+    default: make
+  databases:
+    description: For V(withdraw), the database of each keyring.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name: {description: The keyring that it is sealed with., type: str, required: true}
+      host: {description: Where PostgreSQL is., type: str, required: true}
+      port: {description: Its port., type: int, required: true}
+      database: {description: The database., type: str, required: true}
+      user: {description: The login., type: str, required: true}
+      ca: {description: CA of its certificate; without it there is no TLS., type: path}
+  passwords:
+    description: The login's password, by O(databases[].name).
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
   check_mode:
     support: full
+    details: With V(withdraw) it looks at the database, too.
   diff_mode:
     support: none
   idempotent:
     support: full
-    details: A keyring is made once.
+    details: A keyring is made once, and so is each step of a replacement; V(add) after V(promote) begins another one.
 notes:
   - Needs root.
+requirements:
+  - psycopg2 and cryptography, for V(withdraw) (Debian's python3-psycopg2 and python3-cryptography)
 """
 
 EXAMPLES = r"""
@@ -42,6 +71,15 @@ EXAMPLES = r"""
     keyrings: [demo-survey-leader]
   become: true
   register: keys
+
+- name: Withdraw those that don't seal any more
+  fedlearn.infra.janus_keys:
+    keyrings: [demo-survey-leader]
+    step: withdraw
+    databases:
+      - {name: demo-survey-leader, host: 127.0.0.1, port: 5432, database: janus, user: program_a}
+    passwords: {demo-survey-leader: "{{ lookup('fedlearn.infra.secret', 'survey_leader_database') }}"}
+  become: true
 """
 
 RETURN = r"""
@@ -55,114 +93,109 @@ made:
   returned: always
   type: list
   elements: str
+shut:
+  description: Of each keyring the columns with rows that the remaining key doesn't open, and how many there are.
+  returned: when there are any
+  type: dict
+  sample: {demo-survey-leader: {tasks.vdaf_verify_key: 3}}
 """
 
-import base64
-import hashlib
-import os
-import re
-import secrets
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.fedlearn.infra.plugins.module_utils._janus import database, keyring, sealed
+from ansible_collections.fedlearn.infra.plugins.module_utils._janus.keyring import KeyringError
 
-NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
-KEY = re.compile(r"[A-Za-z0-9_-]{22}")
-STANDARD = re.compile(r"[A-Za-z0-9+/]{22}")
-BYTES = 16
-LABEL = b"fedlearn: a datastore key of Janus\n"
+if database.PSYCOPG2_TROUBLE is None:
+    import psycopg2
+
+CHANGES = {"add": keyring.add, "promote": keyring.promote, "withdraw": keyring.withdraw}
 
 
-class KeyringError(Exception):
-    """What is wrong with a keyring; never says what is in it."""
+class ShutError(KeyringError):
+    """Rows that would not open any more."""
+
+    def __init__(self, name: str, shut: dict) -> None:
+        columns = ", ".join(f"{count} of {column}" for column, count in shut.items())
+        super().__init__(
+            f"keyring {name}: {sum(shut.values())} rows open with a key only that would be withdrawn: {columns}. It "
+            "stays; they go with their tasks"
+        )
+        self.shut = {name: shut}
 
 
-def path_of(name: str) -> str:
-    """Where a keyring lies."""
-    return f"/var/lib/fedlearn-{name}/datastore-keys"
-
-
-def new_key() -> str:
-    """A key as Janus wants it in its environment."""
-    return base64.urlsafe_b64encode(secrets.token_bytes(BYTES)).decode().rstrip("=")
-
-
-def commitment(key: str) -> str:
-    """By what a key is known elsewhere: 128 random bits can't be guessed from it."""
-    return hashlib.sha256(LABEL + base64.urlsafe_b64decode(key + "==")).hexdigest()
-
-
-def keys_of(text: str) -> list:
-    """The keys of a keyring. Raises KeyringError for one that Janus would refuse."""
-    keys = text.strip().split(",")
-    for place, key in enumerate(keys, 1):
-        if KEY.fullmatch(key):
-            continue
-        if STANDARD.fullmatch(key):
-            raise KeyringError(
-                f"key {place} is in base64's standard alphabet, as generation A has it: "
-                "B and C want '-' for '+' and '_' for '/'"
-            )
-        raise KeyringError(f"key {place} isn't {BYTES} bytes in unpadded base64url")
-    return keys
-
-
-def read(path: str) -> list | None:
-    """The keys of a keyring that is there."""
+def look(name: str, keys: list, given: dict, password: str) -> None:
+    """Raises ShutError when a row of the keyring's database doesn't open with these keys."""
     try:
-        with open(path, encoding="ascii") as file:
-            return keys_of(file.read())
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError:
-        raise KeyringError("there is something in it that is no key") from None
-
-
-def write(path: str, keys: list) -> None:
-    """A keyring, whole or not at all, on the disk when this returns."""
-    folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    temporary = f"{path}.fedlearn-new"
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w") as file:
-        file.write(",".join(keys) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, path)
-    directory = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def converge(names: list, check: bool) -> dict:
-    """What there is, and what was made."""
-    commitments, made = {}, []
-    for name in dict.fromkeys(names):
-        if not NAME.fullmatch(name):
-            raise KeyringError(f"'{name}' is no name of a keyring")
-        path = path_of(name)
+        connection = database.connect(given, password)
         try:
-            keys = read(path)
+            found = sealed.shut(connection, keys)
+        finally:
+            connection.close()
+    except (psycopg2.Error, sealed.SealedError) as error:
+        raise KeyringError(f"keyring {name}: database '{given['database']}': {str(error).strip()}") from None
+    if found:
+        raise ShutError(name, found)
+
+
+def take(step: str, name: str, keys: list, check: bool, databases: dict, passwords: dict) -> list:
+    """The keyring after a step; withdrawing looks at its database first."""
+    path = keyring.path_of(name)
+    if step == "withdraw" and len(keys) > 1:
+        remaining = keyring.withdraw(path, keys, True)
+        if name not in databases:
+            raise KeyringError(f"keyring {name}: no database is named that it could be looked at in")
+        look(name, remaining, databases[name], passwords.get(name, ""))
+    return CHANGES[step](path, keys, check)
+
+
+def converge(
+    names: list, check: bool, step: str = "make", databases: dict | None = None, passwords: dict | None = None
+) -> dict:
+    """What there is, and what was made or changed."""
+    commitments, made, changed = {}, [], False
+    for name in dict.fromkeys(names):
+        if not keyring.NAME.fullmatch(name):
+            raise KeyringError(f"'{name}' is no name of a keyring")
+        path = keyring.path_of(name)
+        try:
+            keys = keyring.read(path)
         except KeyringError as error:
             raise KeyringError(f"{path}: {error}") from None
         if keys is None:
             made.append(name)
             if check:
                 continue
-            keys = [new_key()]
-            write(path, keys)
-        commitments[name] = [commitment(key) for key in keys]
-    return {"changed": bool(made), "made": made, "commitments": commitments}
+            keys = [keyring.new_key()]
+            keyring.write(path, keys)
+        elif step != "make":
+            wanted = take(step, name, keys, check, databases or {}, passwords or {})
+            changed, keys = changed or wanted != keys, wanted
+        commitments[name] = [keyring.commitment(key) for key in keys]
+    return {"changed": changed or bool(made), "made": made, "commitments": commitments}
 
 
 def main() -> None:
-    """Makes what is missing."""
+    """Makes what is missing, or takes a step."""
     module = AnsibleModule(
-        argument_spec={"keyrings": {"type": "list", "elements": "str", "required": True, "no_log": False}},
+        argument_spec={
+            "keyrings": {"type": "list", "elements": "str", "required": True, "no_log": False},
+            "step": {"type": "str", "choices": ["make", *CHANGES], "default": "make"},
+            "databases": {"type": "list", "elements": "dict", "default": [], "options": database.OPTIONS},
+            "passwords": {"type": "dict", "default": {}, "no_log": True},
+        },
         supports_check_mode=True,
     )
+    given = module.params
+    if given["step"] == "withdraw":
+        if database.PSYCOPG2_TROUBLE is not None:
+            module.fail_json(msg=missing_required_lib("psycopg2"), exception=database.PSYCOPG2_TROUBLE)
+        if not sealed.HAS_CRYPTOGRAPHY:
+            module.fail_json(msg=missing_required_lib("cryptography"))
+    databases = {one["name"]: one for one in given["databases"]}
     try:
-        module.exit_json(**converge(module.params["keyrings"], module.check_mode))
+        module.exit_json(**converge(given["keyrings"], module.check_mode, given["step"], databases, given["passwords"]))
+    except ShutError as error:
+        module.fail_json(msg=str(error), shut=error.shut)
     except (KeyringError, OSError) as error:
         module.fail_json(msg=str(error))
 

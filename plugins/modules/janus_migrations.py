@@ -73,19 +73,15 @@ import hashlib
 import os
 import re
 import time
-import traceback
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-try:
+from ansible_collections.fedlearn.infra.plugins.module_utils._janus.database import OPTIONS, PSYCOPG2_TROUBLE, connect
+
+if PSYCOPG2_TROUBLE is None:
     import psycopg2
-except ImportError:
-    PSYCOPG2_TROUBLE: str | None = traceback.format_exc()
-else:
-    PSYCOPG2_TROUBLE = None
 
 FILE = re.compile(r"([0-9]+)_(.+)\.up\.sql")
-SECONDS = 20
 LOCK = 0x6665646C6561726E
 """Of PostgreSQL's advisory locks the one that migrations take: two runs don't meet."""
 EXTENSIONS = ("pgcrypto", "btree_gist")
@@ -171,16 +167,7 @@ class Database:
 
     def connect(self) -> object:
         """A connection whose statements are transactions of their own."""
-        tls = {"sslmode": "verify-full", "sslrootcert": self.given["ca"]} if self.given.get("ca") else {}
-        connection = psycopg2.connect(
-            host=self.given["host"],
-            port=self.given["port"],
-            dbname=self.given["database"],
-            user=self.given["user"],
-            password=self.password,
-            connect_timeout=SECONDS,
-            **(tls or {"sslmode": "disable"}),
-        )
+        connection = connect(self.given, self.password)
         connection.autocommit = True
         return connection
 
@@ -259,16 +246,14 @@ def converge(databases: list, passwords: dict, check: bool) -> dict:
 
 def main() -> None:
     """Applies what is missing."""
-    required = {"type": "str", "required": True}
-    database = dict.fromkeys(("name", "host", "database", "user"), required)
-    database |= {"directory": {"type": "path", "required": True}, "port": {"type": "int", "required": True}}
+    directory = {"type": "path", "required": True}
     module = AnsibleModule(
         argument_spec={
             "databases": {
                 "type": "list",
                 "elements": "dict",
                 "required": True,
-                "options": {**database, "ca": {"type": "path"}},
+                "options": {**OPTIONS, "directory": directory},
             },
             "passwords": {"type": "dict", "required": True, "no_log": True},
         },

@@ -68,6 +68,8 @@ class Round:
     seed: int | None
     participants: int
     rows: list[Row] = field(default_factory=list)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    """What else the report tells of it."""
 
 
 def distance(expected: Sequence[float], observed: object) -> float:
@@ -133,6 +135,7 @@ def judge_round(known: Round, checks: Iterable[Check]) -> dict[str, Any]:
         "max_error": max((error for error in errors if math.isfinite(error)), default=None),
         "max_error_allowed": known.max_error,
         "seed": known.seed,
+        "conditions": dict(known.conditions),
         "seconds": max((row["seconds"] for row in known.rows), default=None),
         "workers": [worker_row(row) for row in known.rows],
         "checks": rows,

@@ -26,6 +26,7 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 SET = os.environ.get("FEDLEARN_DPSA_SET", "dpsa")
 NETWORK = os.environ.get("FEDLEARN_DPSA_NETWORK", "10.98.55")
+CONTROLLER = "c1"
 SSH = CHECKOUT / "build" / "hosts" / SET / "ssh_config"
 USER = "ops"
 ROOM = CHECKOUT / "build" / "dpsa"
@@ -57,8 +58,8 @@ class Run:
 class Party:
     """One of the two: its folder, its host, and the playbooks it runs."""
 
-    def __init__(self, side: str, name: str, host: str) -> None:
-        self.side, self.name, self.host = side, name, host
+    def __init__(self, side: str, name: str, *hosts: str) -> None:
+        self.side, self.name, self.host, self.hosts = side, name, hosts[0], hosts
         self.home = ROOM / f"dpsa-{side}"
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")} | {
             "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
@@ -83,16 +84,17 @@ class Party:
         return self.home / "ssh_config"
 
     def own_key(self) -> None:
-        """Let nobody in at the party's host but by a key of its own."""
+        """Let nobody in at the party's hosts but by a key of its own."""
         key = self.home / "id_ed25519"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-        self.on_engine(f"cat > /home/{USER}/.ssh/authorized_keys", key.with_suffix(".pub").read_text())
+        for host in self.hosts:
+            self.on_engine(f"cat > /home/{USER}/.ssh/authorized_keys", key.with_suffix(".pub").read_text(), host)
         text = re.sub(r"(?m)^(\s*IdentityFile\s+).*$", rf"\g<1>{key}", SSH.read_text())
         self.ssh.write_text(text)
 
-    def on_engine(self, command: str, given: str = "") -> None:
+    def on_engine(self, command: str, given: str = "", host: str = "") -> None:
         """A shell command on the party's host by the container engine: what no party could do."""
-        entered = ["docker", "exec", "-i", f"{SET}-{self.host}", "bash", "-c", command]
+        entered = ["docker", "exec", "-i", f"{SET}-{host or self.host}", "bash", "-c", command]
         subprocess.run(entered, input=given, text=True, check=True, capture_output=True)
 
     def signers(self, *parties: Party) -> None:
@@ -125,15 +127,26 @@ class Party:
         (self.home / f"{name}.log").write_text(done.stdout)
         return Run(done.returncode, done.stdout)
 
+    def variables(self, host: str) -> dict[str, Any]:
+        """A host's variables as this party sees them."""
+
+        def plain(found: dict[str, Any]) -> Any:
+            return found["__ansible_unsafe"] if found.keys() == {"__ansible_unsafe"} else found
+
+        command = [str(BIN / "ansible-inventory"), "-i", str(self.home / "federation.yml"), "--host", host]
+        told = subprocess.run(command, check=True, capture_output=True, text=True, cwd=CHECKOUT, env=self.environment)
+        found: dict[str, Any] = json.loads(told.stdout, object_hook=plain)
+        return found
+
     def report(self, name: str) -> dict[str, Any]:
         """A report of the last run."""
         (path,) = (self.home / "build").glob(f"*/{name}")
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 
-    def sh(self, command: str) -> str:
+    def sh(self, command: str, host: str = "") -> str:
         """What a shell command prints on the party's host, as root; it must succeed."""
-        ssh = ["ssh", "-F", str(self.ssh), self.host, "sudo bash -s"]
+        ssh = ["ssh", "-F", str(self.ssh), host or self.host, "sudo bash -s"]
         done = subprocess.run(ssh, input=command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
@@ -145,7 +158,7 @@ class Party:
         shutil.copytree(self.home / "public" / self.name, there)
 
 
-LEADER, HELPER = Party("leader", "clinic-a", "a1"), Party("helper", "clinic-b", "b1")
+LEADER, HELPER = Party("leader", "clinic-a", "a1", CONTROLLER), Party("helper", "clinic-b", "b1")
 PARTIES = (LEADER, HELPER)
 
 
@@ -162,16 +175,26 @@ def packed() -> dict[str, Any]:
     return {**named, "doubles": any(archives[name]["doubles"] for name in ("janus-B", "manager-B"))}
 
 
+def escrow_recipient() -> str:
+    """The public half of a key whose private half is in the tests' folder, and with nobody who deploys."""
+    made = LEADER.sh("apt-get install -qq -y age >/dev/null && age-keygen 2>/dev/null", CONTROLLER)
+    (ROOM / "escrow.key").write_text(made + "\n")
+    (recipient,) = re.findall(r"public key: (age1\w+)", made)
+    return str(recipient)
+
+
 def begin() -> None:
     """Both parties with nothing but the document that they agreed on."""
     shutil.rmtree(ROOM, ignore_errors=True)
     (ROOM / "dpsa").mkdir(parents=True)
+    for party in PARTIES:
+        party.begin()
     text = (CHECKOUT / "inventories" / "dpsa" / "federation.yml").read_text()
     document = yaml.safe_load(text.replace("10.98.55.", f"{NETWORK}."))
     document["stacks"]["survey"]["programs"] = packed()
+    document["stacks"]["survey"]["leader"]["escrow"] = {"recipient": escrow_recipient()}
     DOCUMENT.write_text(yaml.safe_dump(document, sort_keys=False))
     for party in PARTIES:
-        party.begin()
         party.sh("apt-get install -qq -y python3-yaml python3-asyncpg >/dev/null")  # what doubles are written in
 
 
@@ -203,14 +226,22 @@ if case["tls"]:
     connection = http.client.HTTPSConnection(case["host"], case["port"], timeout=20, context=context)
 else:
     connection = http.client.HTTPConnection(case["host"], case["port"], timeout=20)
-connection.request(case["method"], case["path"], headers={"Host": case["name"]})
+connection.request(case["method"], case["path"], case["body"], headers={"Host": case["name"]})
 answer = connection.getresponse()
 print(json.dumps([answer.status, answer.read().decode(errors="replace")]))
 """
 
 
 def ask(
-    party: Party, place: tuple[str, int], request: str, *, name: str, trusts: str = "", shows: str = ""
+    party: Party,
+    place: tuple[str, int],
+    request: str,
+    *,
+    name: str,
+    trusts: str = "",
+    shows: str = "",
+    host: str = "",
+    body: Any = None,
 ) -> tuple[int, str]:
     """Status and body of an answer, asked for on a party's host; ``shows`` is one of the certificates there."""
     method, path = request.split()
@@ -223,7 +254,8 @@ def ask(
         "name": name,
         "tls": trusts and pki + trusts,
         "shows": shows and pki + shows,
+        "body": None if body is None else json.dumps(body),
     }
-    told = party.sh(f"python3 - {json.dumps(json.dumps(case))} <<'PYTHON'\n{ASK}\nPYTHON")
+    told = party.sh(f"python3 - {json.dumps(json.dumps(case))} <<'PYTHON'\n{ASK}\nPYTHON", host)
     status, body = json.loads(told)
     return int(status), str(body)

@@ -7,12 +7,16 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from parties import HELPER, LEADER, NETWORK, PARTIES, Party, ask
+import yaml
+from parties import CONTROLLER, HELPER, LEADER, NETWORK, PARTIES, ROOM, Party, ask
 
-HELPER_FRONT, LEADER_FRONT = (f"{NETWORK}.22", 9992), (f"{NETWORK}.21", 9991)
-HELPER_MANAGER = (f"{NETWORK}.22", 9982)
+HELPER_FRONT, LEADER_FRONT, HELPER_MANAGER = (f"{NETWORK}.22", 9992), (f"{NETWORK}.21", 9991), (f"{NETWORK}.22", 9982)
 INNER = ("PUT /tasks/AA/aggregation_jobs/BB", "POST /tasks/AA/aggregate_shares")
 UNKNOWN_TASK = "urn:ietf:params:ppm:dap:error:unrecognizedTask"
 
@@ -40,7 +44,10 @@ def test_the_leader_comes_in_by_its_certificate(request_: str) -> None:
 @pytest.mark.parametrize("request_", INNER)
 @pytest.mark.parametrize("shows", ["leader", "controller", ""], ids=["leader", "another of its CA", "none"])
 def test_nobody_else_of_the_leader_s_ca_comes_in(request_: str, shows: str) -> None:
-    status, body = ask(LEADER, HELPER_FRONT, request_, name="dpsa-survey-helper-front", trusts="leader", shows=shows)
+    host, trusts = ("", "leader") if shows != "controller" else (CONTROLLER, "controller")
+    status, body = ask(
+        LEADER, HELPER_FRONT, request_, name="dpsa-survey-helper-front", trusts=trusts, shows=shows, host=host
+    )
     assert (status, UNKNOWN_TASK in body) == ((400, True) if shows == "leader" else (403, False))
 
 
@@ -78,12 +85,13 @@ def test_a_certificate_of_the_helper_s_own_ca_is_worth_nothing_there() -> None:
     ],
 )
 def test_what_is_everybody_s_and_what_isn_t(place: tuple[str, int], name: str, request_: str, status: int) -> None:
-    assert ask(LEADER, place, request_, name=name, trusts="controller")[0] == status
+    assert ask(LEADER, place, request_, name=name, trusts="controller", host=CONTROLLER)[0] == status
 
 
 def test_both_tell_clients_the_same() -> None:
     told = [
-        ask(LEADER, ("127.0.0.1", port), "GET /get_main_locations", name=f"127.0.0.1:{port}") for port in (9981, 9982)
+        ask(LEADER, ("127.0.0.1", port), "GET /get_main_locations", name=f"127.0.0.1:{port}", host=CONTROLLER)
+        for port in (9981, 9982)
     ]
     assert told[0] == told[1]
     assert json.loads(told[0][1])["external_leader"].rstrip("/") == "http://127.0.0.1:9991"
@@ -110,6 +118,175 @@ def test_nothing_of_one_side_is_with_the_other() -> None:
         assert [path for path in own.home.rglob("*") if path.is_file() and key.encode() in path.read_bytes()] == []
 
 
+def session(numerator: int) -> dict[str, object]:
+    """What the published client sends, but for its keys."""
+    parameter = {
+        "gradient_len": 8,
+        "privacy_parameter": {"epsilon": [[numerator], [1]]},
+        "submission_type": "FixedType16Bit",
+    }
+    hpke = {"id": 1, "kem_id": "X25519HkdfSha256", "kdf_id": "HkdfSha256", "aead_id": "Aes256Gcm", "public_key": ""}
+    return {
+        "trainingSessionId": None,
+        "role": "Helper",
+        "verifyKeyEncoded": "AAAAAAAAAAAAAAAAAAAAAA",
+        "collectorHpkeConfig": hpke,
+        "collectorAuthTokenEncoded": "QQ",
+        "leaderAuthTokenEncoded": "QQ",
+        "vdafParameter": parameter,
+    }
+
+
+def manager(path: str, body: object, shows: str) -> tuple[int, str]:
+    """The helper's manager, asked from the controller's host: a client that checks nothing itself."""
+    return ask(
+        LEADER,
+        HELPER_MANAGER,
+        f"POST {path}",
+        name="dpsa-survey-helper-front",
+        trusts="controller",
+        shows=shows,
+        host=CONTROLLER,
+        body=body,
+    )
+
+
+def test_the_ceiling_governs_all_sessions_but_a_verify_round_s() -> None:
+    refused = manager("/create_session", session(2), "controller")
+    assert refused == (400, '"epsilon 2 is more than the 1 that is let in here"')
+    for epsilon, shows in ((1, "controller"), (100, "verify")):
+        status, body = manager("/create_session", session(epsilon), shows)
+        assert status == 200, body
+        number = json.loads(body)["trainingSessionId"]
+        other = "verify" if shows == "controller" else "controller"
+        assert manager("/end_session", number, other)[0] == 400
+        assert manager("/end_session", number, shows)[0] == 200
+    assert manager("/create_session", session(101), "verify")[0] == 400
+
+
+def lay_kit(kit: Path, blocks: list[str]) -> None:
+    """A kit on the helper's host, which is no client of the document, by the words of its README."""
+    files = {path.relative_to(kit).as_posix(): path.read_text() for path in kit.rglob("*") if path.is_file()}
+    for name, content in files.items():
+        HELPER.sh(f"install -D /dev/stdin /root/kit/{name} <<'FILE'\n{content}FILE")
+    for block in blocks:
+        HELPER.sh(f"cd /root/kit && set -e\n{block} >&2")
+
+
+def kit_of(*arguments: str) -> tuple[Path, list[str]]:
+    """Its folder, and the commands of its README."""
+    written = LEADER.playbook("client_kit", *arguments)
+    assert written.code == 0, written.text
+    what = "controller" if "controller=true" in arguments else "client"
+    (kit,) = (LEADER.home / "build").glob(f"*/client_kit/dpsa-survey-{what}")
+    return kit, re.findall(r"```sh\n(.*?)```", (kit / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def without_kit() -> Iterator[None]:
+    """The helper's host as it was before."""
+    yield
+    HELPER.sh("rm -rf /root/kit /etc/fedlearn-client /etc/nginx/conf.d/dpsa-survey-*.conf && systemctl reload nginx")
+
+
+def local(request_: str, port: int, body: object = None) -> tuple[int, str]:
+    return ask(HELPER, ("127.0.0.1", port), request_, name=f"127.0.0.1:{port}", body=body)
+
+
+def test_a_client_s_kit_leads_to_both_sides(without_kit: None) -> None:
+    kit, (lay,) = kit_of()
+    lay_kit(kit, [lay])
+    told = [local("GET /get_main_locations", port) for port in (9981, 9982)]
+    assert told[0] == told[1]
+    assert told[0][0] == 200
+    assert [local("GET /hpke_config", port)[0] for port in (9991, 9992)] == [400, 400]
+    assert local("POST /create_session", 9982, session(1))[0] == 403
+
+
+def test_a_controller_s_kit_has_the_certificate_that_was_asked_for(without_kit: None, tmp_path: Path) -> None:
+    kit, (make, lay) = kit_of("-e", "controller=true")
+    lay_kit(kit, [make])
+    request_ = tmp_path / "request.pem"
+    request_.write_text(HELPER.sh("cat /root/kit/request.pem") + "\n")
+    kit, _blocks = kit_of("-e", "controller=true", "-e", f"request={request_}")
+    lay_kit(kit, [lay])
+    status, told = local("POST /create_session", 9982, session(1))
+    assert status == 200, told
+    assert local("POST /end_session", 9982, json.loads(told)["trainingSessionId"])[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("party", "content", "arguments", "message"),
+    [
+        (
+            HELPER,
+            "",
+            ["-e", "controller=true"],
+            "party 'clinic-a' vouches for the controller, and its CA signs elsewhere",
+        ),
+        (
+            LEADER,
+            "-----BEGIN PRIVATE KEY-----",
+            ["-e", "controller=true"],
+            "holds a private key, which stays where it is used",
+        ),
+        (LEADER, "no request", ["-e", "controller=true"], "is no signing request"),
+        (LEADER, "", [], "a client shows no certificate: -e controller=true is for the controller's"),
+    ],
+)
+def test_a_kit_that_can_t_be(party: Party, content: str, arguments: list[str], message: str, tmp_path: Path) -> None:
+    told = tmp_path / "request.pem"
+    told.write_text(content)
+    refused = party.playbook("client_kit", *arguments, "-e", f"request={told}")
+    assert refused.code != 0
+    assert message in refused.words
+
+
+def judged(party: Party) -> dict[str, Any]:
+    """What a round was judged to be."""
+    party.playbook("verify", "-e", "verify=round")
+    entry: dict[str, Any] = party.report("verify.json")["stacks"]["survey"]
+    return entry
+
+
+def test_a_round_with_the_published_client() -> None:
+    """Doubles aggregate nothing: with them it comes as far as a client's report, and counts as passed nowhere."""
+    entry = judged(LEADER)
+    (row,) = [check for check in entry["checks"] if check["name"].startswith("result of ")]
+    assert entry["conditions"]["epsilon"] == 100.0
+    assert 0.1 < entry["max_error_allowed"] < 0.2
+    if entry["real"]:
+        assert entry["passed"] is True, entry
+        assert entry["max_error"] < entry["max_error_allowed"]
+    else:
+        assert entry["passed"] is None
+        assert row["detail"].startswith("it has none: could not have client 1 submit its vector: "), row
+    left = LEADER.sh("ls /run/systemd/system /etc/nginx/conf.d | grep verify || true", CONTROLLER)
+    assert left == ""
+    assert HELPER.sh("curl -s http://127.0.0.1:9966/sessions") == "0"
+
+
+@pytest.mark.parametrize("altered", [False, True], ids=["a client is missing", "a vector is another one"])
+def test_a_wrong_round_is_seen_by_the_number(altered: bool) -> None:
+    rounds = LEADER.variables(CONTROLLER)["fedlearn_verify"]
+    (instance,) = rounds["survey"]["variables"]["dpsa_round_instances"]
+    first, *others = instance["vectors"]
+    instance["vectors"] = [[-one for one in first], *others] if altered else others
+    told = LEADER.home / "host_vars" / f"{CONTROLLER}.yml"
+    told.parent.mkdir(exist_ok=True)
+    told.write_text(yaml.safe_dump({"fedlearn_verify": rounds}))
+    try:
+        entry = judged(LEADER)
+    finally:
+        told.unlink()
+    if not entry["real"]:
+        pytest.skip("doubles aggregate nothing: FEDLEARN_UPSTREAM_DIR has no programs")
+    assert entry["passed"] is False
+    (row,) = [check for check in entry["checks"] if check["name"].startswith("result of ")]
+    assert ": off by " in row["detail"]
+    assert entry["max_error"] > 2 * entry["max_error_allowed"]
+
+
 def test_the_leader_s_certificate_is_renewed_and_the_partner_has_nothing_to_do() -> None:
     name = "/etc/fedlearn/dpsa/pki/dpsa-survey-leader/cert.pem"
     before = LEADER.sh(f"openssl x509 -in {name} -noout -serial -subject")
@@ -119,6 +296,92 @@ def test_the_leader_s_certificate_is_renewed_and_the_partner_has_nothing_to_do()
     after = LEADER.sh(f"openssl x509 -in {name} -noout -serial -subject")
     assert (before.splitlines()[0] != after.splitlines()[0], before.splitlines()[1]) == (True, after.splitlines()[1])
     assert ask(LEADER, ("127.0.0.1", 9975), INNER[0], name="127.0.0.1:9975")[0] == 400
+
+
+SEAL = r"""
+import base64, os, struct, sys
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+key = open("/var/lib/fedlearn-dpsa-survey-helper/datastore-keys").read().strip().split(",")[0]
+def seal(table, row, column):
+    parts = (table.encode(), row, column.encode())
+    bound = b"".join(struct.pack(">Q", len(part)) + part for part in parts)
+    nonce = os.urandom(12)
+    return AESGCM(base64.urlsafe_b64decode(key + "==")).encrypt(nonce, b"a secret", bound) + nonce
+task = bytes.fromhex(sys.argv[1])
+print(seal("tasks", task, "vdaf_verify_key").hex())
+"""
+
+
+def rows_of(party: Party, statement: str) -> str:
+    """What a statement gives in the party's database, by its owner."""
+    folder = f"/etc/fedlearn/dpsa/dpsa-survey-{party.side}-aggregator"
+    login = f"$(grep -o 'program_[ab]' {folder}/janus.yml)"
+    reach = f"PGPASSWORD=$(cat {folder}/database-password) psql -h 127.0.0.1 -p 5432 -U {login} -d janus -qAt"
+    return party.sh(f"{reach} <<'SQL'\n{statement}\nSQL")
+
+
+def health(party: Party) -> list[Any]:
+    """What isn't well of a side."""
+    party.playbook("verify")
+    survey = party.report("verify.json")["stacks"]["survey"]
+    return [check for check in survey["checks"] if not check["passed"]]
+
+
+def test_a_datastore_key_is_replaced_and_goes_when_no_row_needs_it() -> None:
+    ring = "cat /var/lib/fedlearn-dpsa-survey-helper/datastore-keys"
+    old = HELPER.sh(ring)
+    sealed = HELPER.sh(f"python3 - {'ab' * 32} <<'PYTHON'\n{SEAL}\nPYTHON")
+    real = not judged_as_doubles()
+    if not real:  # the programs' own tasks are sealed, doubles seal nothing
+        rows_of(HELPER, f"INSERT INTO tasks (task_id, vdaf_verify_key) VALUES ('\\x{'ab' * 32}', '\\x{sealed}')")
+    replaced = HELPER.playbook("rotate", "-e", "what=datastore_keys")
+    assert replaced.code == 0, replaced.text
+    new, *kept = HELPER.sh(ring).split(",")
+    assert (kept, new == old) == ([old], False)
+    refused = HELPER.playbook("rotate", "-e", "what=datastore_keys", "-e", "withdraw=true")
+    assert refused.code != 0
+    if not real:
+        assert "1 rows open with a key only that would be withdrawn: 1 of tasks.vdaf_verify_key" in refused.words
+    assert HELPER.sh(ring) == f"{new},{old}"
+    assert health(HELPER) == []
+    rows_of(HELPER, "DELETE FROM tasks")
+    gone = HELPER.playbook("rotate", "-e", "what=datastore_keys", "-e", "withdraw=true")
+    assert gone.code == 0, gone.text
+    assert HELPER.sh(ring) == new
+    assert health(HELPER) == []
+
+
+def test_a_database_without_an_escrow_isn_t_backed_up_in_silence() -> None:
+    refused = HELPER.playbook("backup")
+    assert refused.code != 0
+    assert (
+        "dpsa-survey-helper-aggregator: the database's backup is worth nothing without the datastore keys"
+        in refused.words
+    )
+    assert list(HELPER.home.glob(".backups/**/*.tar")) == []
+    taken = HELPER.playbook("backup", "-e", "accept_unrecoverable=true")
+    assert taken.code == 0, taken.text
+    assert len(list(HELPER.home.glob(".backups/b1/postgresql-*.tar"))) == 1
+
+
+def test_keys_in_escrow_are_those_of_the_host_and_nobody_reads_them_on_the_way() -> None:
+    ring = LEADER.sh("cat /var/lib/fedlearn-dpsa-survey-leader/datastore-keys")
+    (kept,) = LEADER.home.glob(".escrow/a1/dpsa-survey-leader-*.age")
+    assert ring not in kept.read_text()
+    identity = (ROOM / "escrow.key").read_text()
+    told = f"cat >key <<'KEY'\n{identity}KEY\nage --decrypt --identity key <<'FILE'\n{kept.read_text()}FILE\nrm key"
+    opened = LEADER.sh(f"cd /root && {told}", CONTROLLER)
+    assert opened == ring
+    taken = LEADER.playbook("backup")
+    assert taken.code == 0, taken.text
+    beside = LEADER.playbook("backup", "-e", f"fedlearn_backup_directory={LEADER.home / '.escrow' / 'databases'}")
+    assert beside.code != 0
+    assert "whoever has one isn't to have the other" in beside.words
+
+
+def judged_as_doubles() -> bool:
+    """Whether doubles stand in for the programs."""
+    return not HELPER.report("verify.json")["stacks"]["survey"]["real"]
 
 
 def test_a_password_is_replaced_and_all_is_well() -> None:

@@ -7,5 +7,7 @@ set=${FEDLEARN_DPSA_SET:-dpsa}
 hosts=(.venv/bin/python molecule/shared/hosts.py)
 [ -n "${KEEP:-}" ] || trap '"${hosts[@]}" down "$set"; rm -rf build/dpsa' EXIT
 network=${FEDLEARN_DPSA_NETWORK:-10.98.55}
-"${hosts[@]}" up --suite bookworm --subnet "$network.0/24" "$set" "a1=$network.21" "b1=$network.22"
+# the controller's is the newest Debian with a Python that the published client is compiled for
+"${hosts[@]}" up --suite bookworm --subnet "$network.0/24" "$set" \
+    "a1=$network.21" "b1=$network.22" "c1=$network.23@bullseye"
 .venv/bin/python -m pytest --quiet tests/dpsa "$@"

@@ -53,6 +53,8 @@ ENTRY_POINTS = {
     "proof": "Prove what others keep on the host; changes nothing",
     "revoke": "Withdraw the certificates of whom the document doesn't name any more; touches no host",
     "withdraw": "Withdraw logins whose password was replaced, once no session of them is left",
+    "escrow": "Refuse backups of databases that nobody could read, and keep their keys elsewhere, encrypted",
+    "keys": "Take a step of the replacement of datastore keys, between which all that use them load them",
     "remove": "Take away what main brought",
 }
 """Those that a role has tasks for are its."""

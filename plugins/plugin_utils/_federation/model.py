@@ -345,7 +345,8 @@ class RoundPart:
 
     ``participants`` are the instances there that end with ``expected``, give or take ``max_error``, within ``timeout``
     seconds, and leave it in ``result.json`` (docs/architecture.md, Verify). ``variables``: role variable -> the
-    transient instances that are brought for the round; none where the participants are deployed ones.
+    transient instances that are brought for the round; none where the participants are deployed ones. ``conditions``
+    is what else the report tells of the round.
     """
 
     expected: tuple[float, ...]
@@ -354,6 +355,7 @@ class RoundPart:
     seed: int | None = None
     participants: tuple[str, ...] = ()
     variables: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ def _round(part: RoundPart) -> dict[str, Any]:
         "seed": part.seed,
         "timeout": part.timeout,
         "results": results,
+        "conditions": dict(part.conditions),
         "variables": dict(part.variables),
     }
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._federation.kinds.dpsa.placements import SOURCE
+from .._federation.kinds.dpsa.placements import ESCROW, SOURCE
 from .._federation.kinds.dpsa.settings import JANUS_PROGRAMS, generations_of, program_section
 from .._federation.model import Path
 from .._federation.schema import (
@@ -30,7 +30,7 @@ from .._federation.schema import (
     Text,
     check_values,
 )
-from .checking import FILE, IDENTITY, LOOPBACK, NAME, check_instances, is_loopback, is_present
+from .checking import CONTROL_FOLDER, FILE, IDENTITY, LOOPBACK, NAME, check_instances, is_loopback, is_present
 from .listening import Place, one_owner, services
 
 Breaches = list[tuple[Path, str]]
@@ -131,9 +131,21 @@ def _file_fits(program_of: str, values: Mapping[str, Any]) -> Breaches:
 
 
 def _listens(values: Mapping[str, Any]) -> Breaches:
+    if values["program"] != "aggregator" and "escrow" in values:
+        return [(("escrow",), "is the aggregator's: it has the keys of all")]
     if (values["program"] == "aggregator") == ("listen" in values):
         return []
     return [(("program",), "the aggregator, and none of the others, has 'listen'")]
+
+
+def _way(values: Mapping[str, Any]) -> Breaches:
+    if values["delivered"] and values["program"] == "aggregator":
+        return [(("delivered",), "the aggregator's host makes the keyring")]
+    if values["keys_for"] and values["program"] != "aggregator":
+        return [(("keys_for",), "is the aggregator's: its host has the keyring")]
+    if (values["delivered"] or values["keys_for"]) and "keys_folder" not in values:
+        return [((), "the key 'keys_folder' is missing: where keyrings lie on their way")]
+    return []
 
 
 JANUS = Section(
@@ -141,9 +153,22 @@ JANUS = Section(
         **_COMMON,
         "program": Key(Choice(JANUS_PROGRAMS), "Which of Janus' programs.", required=True),
         "listen": Key(_LISTEN, "Where the aggregator serves."),
+        "escrow": ESCROW,
+        "delivered": Key(
+            Boolean(),
+            "The keyring isn't made here: the aggregator's host encrypts its own for this one, in C(keys_folder).",
+            default=False,
+        ),
+        "keys_for": Key(
+            Items(Text()),
+            "Hosts, by their names in the inventory, that the aggregator's encrypts its keyring for.",
+            default=[],
+        ),
+        "keys_folder": Key(CONTROL_FOLDER, "Where encrypted keyrings lie on the control node, on their way."),
         "settings": Key(Anything(), "The program's own keys: docs/federation.md lists them.", default={}),
     },
     rules=(
+        Rule("Keyrings for other hosts have a way.", _way),
         Rule("The aggregator listens.", _listens),
         Rule("The database is reached encrypted, or on loopback.", _encrypted),
         Rule("Settings are those of the program.", lambda values: _file_fits("program", values)),
@@ -158,6 +183,17 @@ MANAGER = Section(
         "listen": Key(_LISTEN, "Where the manager serves, for its gate alone.", required=True),
         "gate": Key(_LISTEN, "Where its gate serves, for nginx: no session gets by with more epsilon.", required=True),
         "max_epsilon": Key(Number(above=0), "The most that a session may have.", required=True),
+        "verify": Key(
+            Section(
+                {
+                    "subject": Key(
+                        Text(max_length=1024), "Of its certificate, as nginx tells it: C(CN=NAME).", required=True
+                    ),
+                    "max_epsilon": Key(Number(above=0), "The most that its sessions may have.", required=True),
+                }
+            ),
+            "Whose sessions are a verify round's, which has a bound of its own and takes nobody else's data.",
+        ),
         "role": Key(
             Choice(("leader", "helper")), "Which side it is: sessions for the other are refused.", required=True
         ),
@@ -223,8 +259,23 @@ VARIABLES: Mapping[str, Key] = {
     "janus_instances": Key(Items(JANUS), "Janus' processes on this host.", default=[]),
     "janus_packages": Key(
         Items(Text(), min_items=1),
-        "What migrations are applied with; C(NAME=VERSION) pins.",
-        default=["python3-psycopg2"],
+        "What migrations are applied and sealed columns opened with; C(NAME=VERSION) pins.",
+        default=["python3-psycopg2", "python3-cryptography"],
+    ),
+    "janus_keys_step": Key(
+        Choice(("add", "promote", "withdraw")),
+        "For C(keys): C(add) has another key open, C(promote) has it seal, C(withdraw) lets those go that don't seal.",
+        default="add",
+    ),
+    "janus_escrow_directory": Key(
+        CONTROL_FOLDER,
+        "Folder on the control node that keys are kept in, encrypted for C(escrow); never that of databases' backups.",
+        default="{{ fedlearn_state | default(inventory_dir) }}/.escrow",
+    ),
+    "janus_accept_unrecoverable": Key(
+        Boolean(),
+        "For C(escrow): take backups of databases whose keys nobody has but their host.",
+        default="{{ accept_unrecoverable | default(false) | bool }}",
     ),
     "janus_log": Key(
         Text(pattern=r"[!-~]+", pattern_name="what RUST_LOG takes, such as info"), "C(RUST_LOG).", default="info"
@@ -265,8 +316,10 @@ MANAGER_VARIABLES: Mapping[str, Key] = {
 
 def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What present instances need of the distribution."""
-    needed = any(is_present(instance) for instance in values["janus_instances"])
-    return {"names": values["janus_packages"] if needed else []}
+    present = [instance for instance in values["janus_instances"] if is_present(instance)]
+    words = ("escrow", "keys_for", "delivered")
+    kept = ["age"] if any(instance.get(word) for instance in present for word in words) else []
+    return {"names": [*values["janus_packages"], *kept] if present else []}
 
 
 def listening_janus(instances: Any) -> list[dict[str, Any]]:

@@ -54,13 +54,18 @@ _TLS = Section(
             "Of those certificates only these: a common name stands for the subject that is nothing else, `CN=name`.",
             default=[],
         ),
+        "subject_header": Key(
+            Text(max_length=64, pattern=r"[A-Za-z][A-Za-z0-9-]*", pattern_name="the name of a header"),
+            "By this header the server is told the subject of a client's certificate; what clients send by it is "
+            "dropped.",
+        ),
     },
     rules=(
         Rule(
             "Names and a list of who is withdrawn need a CA that vouches for them.",
             lambda values: [
                 ((key,), "needs client_ca: the CA that vouches for them")
-                for key in ("client_names", "client_crl")
+                for key in ("client_names", "client_crl", "subject_header")
                 if values.get(key) and "client_ca" not in values
             ],
         ),

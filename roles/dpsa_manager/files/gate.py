@@ -10,6 +10,9 @@
 The manager takes any epsilon of anybody. What is sent on is what was understood here, written anew: two readers can't
 understand one request differently. Sessions live in the manager's memory, so they are counted in that of the gate,
 which is restarted with it; `GET /sessions` tells how many, and nginx doesn't lead there.
+
+A verify round has a bound of its own, and a certificate of its own, whose subject nginx tells in a header. Its sessions
+and tasks are nobody else's: a client can't even ask what a task of it is about, so no data but its own come in.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from typing import Any
 MAX_BODY = 1_048_576
 MAX_DIGITS = 64
 SECONDS = 60
+SUBJECT = "X-Client-Subject"
 POSTS = ("/create_session", "/end_session", "/start_round", "/get_vdaf_parameter")
 GETS = ("/get_main_locations",)
 
@@ -82,28 +86,58 @@ def epsilon(request: Any) -> Fraction:
 class Bound:
     """What this side lets in, and how many sessions it let in that haven't ended."""
 
-    def __init__(self, max_epsilon: str, role: str) -> None:
+    def __init__(self, max_epsilon: str, role: str, verify: dict[str, str] | None = None) -> None:
         self.max_epsilon, self.role = Fraction(max_epsilon), role.capitalize()
+        self.verifier = verify["subject"] if verify else None
+        self.verify_epsilon = Fraction(verify["max_epsilon"]) if verify else self.max_epsilon
         self.open: set[int] = set()
+        self.rounds: set[int] = set()
+        self.tasks: set[str] = set()
         self.lock = threading.Lock()
 
-    def check(self, request: Any) -> None:
-        """Raises RefusedError for a session that is not let in."""
-        asked = epsilon(request)
-        if asked > self.max_epsilon:
-            raise RefusedError(
-                f"epsilon {float(asked):g} is more than the {float(self.max_epsilon):g} that is let in here"
-            )
+    def is_verify(self, subject: str | None) -> bool:
+        """Whether this is a verify round's certificate."""
+        return self.verifier is not None and subject == self.verifier
+
+    def check(self, path: str, request: Any, subject: str | None) -> None:
+        """Raises RefusedError for what is not let in."""
+        with self.lock:
+            if path == "/create_session":
+                self._check_session(request, self.is_verify(subject))
+            elif path == "/get_vdaf_parameter":
+                self._check_task(request, self.is_verify(subject))
+            else:
+                self._check_owner(request, self.is_verify(subject))
+
+    def _check_session(self, request: Any, verify: bool) -> None:
+        asked, most = epsilon(request), self.verify_epsilon if verify else self.max_epsilon
+        if asked > most:
+            raise RefusedError(f"epsilon {float(asked):g} is more than the {float(most):g} that is let in here")
         if request.get("role") != self.role:
             raise RefusedError(f"this is the {self.role.lower()}'s manager")
 
-    def note(self, path: str, request: Any, answer: bytes) -> None:
-        """Counts a session that the manager began or ended."""
+    def _check_task(self, request: Any, verify: bool) -> None:
+        if not verify and isinstance(request, dict) and request.get("taskIdEncoded") in self.tasks:
+            raise RefusedError("the task is a verify round's, and takes nobody else's data")
+
+    def _check_owner(self, request: Any, verify: bool) -> None:
+        """A round is started, or a session ended, by whom it belongs to."""
+        session = request.get("trainingSessionId") if isinstance(request, dict) else request
+        if isinstance(session, bool) or not isinstance(session, int):
+            raise RefusedError("a session has a number")
+        if (session in self.rounds) is not verify:
+            raise RefusedError("the session is a verify round's" if not verify else "the session is no verify round's")
+        if verify and isinstance(request, dict):
+            self.tasks.add(str(request.get("taskIdEncoded")))  # before anybody can ask for it
+
+    def note(self, path: str, request: Any, answer: bytes, subject: str | None) -> None:
+        """Counts a session that the manager began or ended; a verify round's keeps nobody waiting."""
         with self.lock:
+            sessions = self.rounds if self.is_verify(subject) else self.open
             if path == "/create_session":
-                self.open.add(int(json.loads(answer)["trainingSessionId"]))
+                sessions.add(int(json.loads(answer)["trainingSessionId"]))
             elif path == "/end_session":
-                self.open.discard(int(request))
+                sessions.discard(int(request))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -130,8 +164,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if self.path not in POSTS:
                 self._answer(404, b"")
                 return
-            if self.path == "/create_session":
-                self.bound.check(request)
+            self.bound.check(self.path, request, self.headers.get(SUBJECT))
             self._pass("POST", request)
         except RefusedError as refused:
             self.log_message("%s refused: %s", self.path, refused)
@@ -158,7 +191,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         finally:
             connection.close()
         if answer.status == 200 and method == "POST":
-            self.bound.note(self.path, request, content)
+            self.bound.note(self.path, request, content, self.headers.get(SUBJECT))
         self._answer(answer.status, content)
 
     def _answer(self, status: int, content: bytes) -> None:
@@ -188,7 +221,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 def serve(config: dict[str, Any]) -> None:
     """Until it is ended."""
-    Handler.bound = Bound(config["max_epsilon"], config["role"])
+    Handler.bound = Bound(config["max_epsilon"], config["role"], config.get("verify"))
     Handler.manager = (config["serves"]["address"], config["serves"]["port"])
     Server(config["listen"]["address"], config["listen"]["port"]).serve_forever()
 

@@ -45,12 +45,30 @@ def double(generation: str) -> bytes:
 
 
 def migration(number: int) -> bytes:
-    """Enough of a schema to see that it was applied: the first has extensions and two tables of Janus' names."""
+    """Enough of a schema to see that it was applied: the first has extensions, and Janus' tables with what it seals."""
     if number > 1:
         return f"ALTER TABLE tasks ADD COLUMN of_migration_{number} BIGINT;\n".encode()
     return b"""CREATE EXTENSION pgcrypto;
 CREATE EXTENSION btree_gist;
-CREATE TABLE tasks (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, task_id BYTEA UNIQUE NOT NULL);
+CREATE TYPE AGGREGATOR_ROLE AS ENUM('LEADER', 'HELPER');
+CREATE TABLE global_hpke_keys (config_id SMALLINT PRIMARY KEY, private_key BYTEA NOT NULL);
+CREATE TABLE taskprov_peer_aggregators (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, endpoint TEXT NOT NULL, role AGGREGATOR_ROLE NOT NULL,
+    verify_key_init BYTEA NOT NULL
+);
+CREATE TABLE taskprov_aggregator_auth_tokens (
+    peer_aggregator_id BIGINT NOT NULL, ord BIGINT NOT NULL, token BYTEA NOT NULL
+);
+CREATE TABLE taskprov_collector_auth_tokens (
+    peer_aggregator_id BIGINT NOT NULL, ord BIGINT NOT NULL, token BYTEA NOT NULL
+);
+CREATE TABLE tasks (
+    id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, task_id BYTEA UNIQUE NOT NULL, vdaf_verify_key BYTEA NOT NULL,
+    aggregator_auth_token BYTEA
+);
+CREATE TABLE task_hpke_keys (
+    task_id BIGINT NOT NULL REFERENCES tasks(id), config_id SMALLINT NOT NULL, private_key BYTEA NOT NULL
+);
 CREATE TABLE client_reports (id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, task_id BIGINT REFERENCES tasks(id));
 """
 

@@ -27,6 +27,7 @@ INNER = {
     "agreed.yml",
     "change_ca.yml",
     "choose.yml",
+    "datastore_keys.yml",
     "federation.yml",
     "move_over.yml",
     "partners.yml",
@@ -205,11 +206,15 @@ def test_a_way_to_verify_that_there_is_not_is_refused_before_any_host_is_touched
 @pytest.mark.parametrize(
     ("playbook", "arguments", "said"),
     [
-        ("rotate.yml", (), "rotate what? -e what=certificates, -e what=passwords or -e what=ca"),
+        (
+            "rotate.yml",
+            (),
+            "rotate what? -e what=certificates, -e what=passwords, -e what=ca or -e what=datastore_keys",
+        ),
         (
             "rotate.yml",
             ("-e", "what=cas"),
-            "rotate what? -e what=certificates, -e what=passwords or -e what=ca, not cas",
+            "rotate what? -e what=certificates, -e what=passwords, -e what=ca or -e what=datastore_keys, not cas",
         ),
         (
             "rotate.yml",

@@ -15,7 +15,8 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import keyed, public_halves
-from ansible_collections.fedlearn.infra.plugins.modules import audit_host, janus_keys
+from ansible_collections.fedlearn.infra.plugins.module_utils._janus import keyring
+from ansible_collections.fedlearn.infra.plugins.modules import audit_host
 
 KEY = "d" * 64
 PASSWORD = "Zk3vQ-9tR_w7LmX2cB8nY5pD1sFgHjKe"
@@ -97,13 +98,13 @@ def test_by_what_a_host_is_known(host: Host, capsys: pytest.CaptureFixture[str])
 
 
 def test_what_of_another_party_is_there(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
-    datastore = janus_keys.new_key()
+    datastore = keyring.new_key()
     host.write("root/notes", f"x={datastore}")
     host.write("var/lib/x/dump.sql", f"password '{PASSWORD}'")
     sought = {
         "key": KEY,
         "words": {keyed(KEY, "secret", PASSWORD): "clinic-a: the secret p"},
-        "commitments": {janus_keys.commitment(datastore): "clinic-a: a key"},
+        "commitments": {keyring.commitment(datastore): "clinic-a: a key"},
     }
     told = host.look(capsys, sought=sought)
     assert sorted(told["found"]) == [
@@ -114,10 +115,10 @@ def test_what_of_another_party_is_there(host: Host, capsys: pytest.CaptureFixtur
 
 
 def test_a_host_tells_commitments_of_its_keys_and_never_a_key(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
-    keys = [janus_keys.new_key(), janus_keys.new_key()]
+    keys = [keyring.new_key(), keyring.new_key()]
     path = host.write("var/lib/fedlearn-demo-survey-leader/datastore-keys", ",".join(keys) + "\n")
     told = host.look(capsys, keyrings=["demo-survey-leader"])
-    assert told["commitments"] == {janus_keys.commitment(key): f"a key of {path}" for key in keys}
+    assert told["commitments"] == {keyring.commitment(key): f"a key of {path}" for key in keys}
     assert not any(key in str(told) for key in keys)
 
 

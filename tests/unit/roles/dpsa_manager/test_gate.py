@@ -108,12 +108,12 @@ def test_what_two_readers_could_understand_differently_is_refused(body: bytes) -
 )
 def test_who_isn_t_let_in(request_: Any, reason: str) -> None:
     with pytest.raises(gate.RefusedError, match=reason):
-        gate.Bound("1.0", "leader").check(request_)
+        gate.Bound("1.0", "leader").check("/create_session", request_, None)
 
 
 def test_the_bound_itself_is_let_in() -> None:
-    gate.Bound("1.0", "leader").check(session([[1], [1]]))
-    gate.Bound("0.1", "leader").check(session([[1], [10]]))
+    gate.Bound("1.0", "leader").check("/create_session", session([[1], [1]]), None)
+    gate.Bound("0.1", "leader").check("/create_session", session([[1], [10]]), None)
 
 
 class Manager(http.server.BaseHTTPRequestHandler):
@@ -125,7 +125,7 @@ class Manager(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.seen.append((self.path, body))
         answer = {"/create_session": {"trainingSessionId": 7}}.get(self.path)
-        self.send_response(400 if self.path == "/start_round" else 200)
+        self.send_response(400 if json.loads(body) == {"trainingSessionId": 1} else 200)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
 
@@ -138,7 +138,7 @@ def port() -> Iterator[int]:
     """A gate's, with a manager behind it."""
     manager = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Manager)
     Manager.seen = []
-    gate.Handler.bound = gate.Bound("1.0", "leader")
+    gate.Handler.bound = gate.Bound("1.0", "leader", {"subject": "CN=verify", "max_epsilon": "100"})
     gate.Handler.manager = ("127.0.0.1", manager.server_port)
     server = gate.Server("127.0.0.1", 0)
     for each in (manager, server):
@@ -181,6 +181,43 @@ def test_the_manager_reads_what_was_understood(port: int) -> None:
 
 def test_the_manager_s_refusals_are_passed_on(port: int) -> None:
     assert ask(port, "POST", "/start_round", {"trainingSessionId": 1})[0] == 400
+
+
+VERIFY = {"X-Client-Subject": "CN=verify"}
+HUNDRED = session([[100], [1]])
+START, PARAMETER = {"trainingSessionId": 7, "taskIdEncoded": "AA"}, {"taskIdEncoded": "AA"}
+
+
+def test_a_verify_round_has_a_bound_of_its_own_and_nobody_waits_for_it(port: int) -> None:
+    assert ask(port, "POST", "/create_session", HUNDRED)[0] == 400
+    assert ask(port, "POST", "/create_session", HUNDRED, **{"X-Client-Subject": "CN=controller"})[0] == 400
+    assert ask(port, "POST", "/create_session", session([[101], [1]]), **VERIFY)[0] == 400
+    assert ask(port, "POST", "/create_session", HUNDRED, **VERIFY)[0] == 200
+    assert ask(port, "GET", "/sessions") == (200, b"0")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "reason"),
+    [
+        ("/start_round", {**START, "taskIdEncoded": "BB"}, "the session is a verify round's"),
+        ("/end_session", 7, "the session is a verify round's"),
+        ("/get_vdaf_parameter", PARAMETER, "the task is a verify round's, and takes nobody else's data"),
+    ],
+)
+def test_sessions_and_tasks_of_a_verify_round_are_nobody_else_s(port: int, path: str, body: Any, reason: str) -> None:
+    ask(port, "POST", "/create_session", HUNDRED, **VERIFY)
+    assert ask(port, "POST", "/start_round", START, **VERIFY)[0] == 200
+    assert ask(port, "POST", path, body) == (400, json.dumps(reason).encode())
+    assert ask(port, "POST", path, body, **VERIFY)[0] == 200
+
+
+def test_a_verify_round_has_no_part_in_others_sessions(port: int) -> None:
+    ask(port, "POST", "/create_session", session())
+    refused = (400, json.dumps("the session is no verify round's").encode())
+    assert ask(port, "POST", "/start_round", START, **VERIFY) == refused
+    assert ask(port, "POST", "/end_session", 7, **VERIFY) == refused
+    assert ask(port, "POST", "/start_round", START)[0] == 200
+    assert ask(port, "POST", "/get_vdaf_parameter", PARAMETER)[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/create_session/", "/create_session/x", "/other", "/CREATE_SESSION"])

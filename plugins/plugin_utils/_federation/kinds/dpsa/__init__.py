@@ -5,7 +5,7 @@
 """DPSA: sums under differential privacy, by two Janus aggregators that share no secret.
 
 ``settings`` is the programs' configuration key by key, ``placements`` what a stack may say, ``topology`` its two sides,
-``instances`` what roles get, ``needed_certificates`` certificates, ``flows`` connections.
+``instances`` what roles get, ``needed_certificates`` certificates, ``flows`` connections, ``rounds`` the verify round.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ...unknown import UNKNOWN
 from . import flows, needed_certificates
 from .instances import Instances, removal
 from .placements import PLACEMENTS
+from .rounds import verify_round
 from .settings import SETTINGS
 from .topology import Topology
 
@@ -26,7 +27,7 @@ __all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand"
 
 NAME = "dpsa"
 TLS = False  # there is no choice: what leaves a host does so over TLS
-ROLES: Mapping[str, str] = {"janus": "coordinator", "dpsa_manager": "service"}
+ROLES: Mapping[str, str] = {"janus": "coordinator", "dpsa_manager": "service", "dpsa_round": "participant"}
 
 MAX_SKEW_MS = 60_000
 """Job leases allow for clocks that differ by as much, and reports lie in hours."""
@@ -53,6 +54,7 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
     parts = Instances(topology, settings)
     built, removed = parts.build(), removal(topology)
     built.take(removed)
+    verify, transient = verify_round(parts)
     proofs = tuple(side.proof for side in topology.sides if side.by_acme)
     return Expansion(
         components=(*built.components, *removed.components),
@@ -67,6 +69,8 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
         flows=tuple(dict.fromkeys((*flows.needed(parts), *acme.flows(federation, proofs)))),
         fetched=tuple(acme.requests(federation, proofs)),
         variables=built.variables,
+        verify=verify,
+        transient=transient,
         max_skew_ms=MAX_SKEW_MS,
         real=not stack.options["programs"]["doubles"],
     )

@@ -22,13 +22,13 @@ def needed(parts: Instances) -> Iterator[Flow]:
     """All of them; what stays on one host needs no firewall and is left out."""
     topology = parts.topology
     if topology.leader.ours:
-        yield from _to(
-            topology.helper, topology.helper.aggregator_site(), topology.leader.host.name, "aggregation", LEADER
-        )
+        for driver in dict.fromkeys((topology.leader.host.name, *topology.leader.driver_hosts)):
+            yield from _to(topology.helper, topology.helper.aggregator_site(), driver, "aggregation", LEADER)
     for side in topology.sides:
-        if side.ours and side.database.hosts[0] != side.host.name:
-            host = side.database.hosts[0]
-            yield Flow(side.host.name, host, side.database.listening_port, "database", "TLS, password")
+        host = side.database.hosts[0] if side.ours else ""
+        for user in side.users if side.ours else ():
+            if user != host:
+                yield Flow(user, host, side.database.listening_port, "database", "TLS, password")
     clients = [*topology.clients.hosts, "clients"]
     controller = [*topology.controller.hosts] or ["controllers"]
     for side in topology.sides:

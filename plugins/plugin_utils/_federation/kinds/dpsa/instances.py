@@ -7,19 +7,22 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ... import certificates, network
 from ...expanding import Roster, endpoint, public_endpoint
 from ...model import Certificate, Endpoint, Expansion, Path, Placement
 from .settings import JANUS_PROGRAMS
-from .topology import LOOPBACK, Side, Topology
+from .topology import LOOPBACK, VERIFY_EPSILON, Side, Site, Topology
 
 SITES = "nginx_sites"
 PUBLIC_ROOTS = "/etc/ssl/certs/ca-certificates.crt"
 DATABASE = "janus"
 LOGIN = "program"
+SUBJECT_HEADER = "X-Client-Subject"
+"""By which nginx tells the gate of a manager who asks (gate.py)."""
+
 MB_PER_CONNECTION = 8
 """PostgreSQL's role reckons with so much for a connection, in half of its memory, and keeps five for itself."""
 
@@ -50,19 +53,22 @@ class Instances:
                 there = [public_endpoint(side.placement, "http")]
                 self.roster.theirs("janus", side.word, side.name("aggregator"), side.party.name, there)
         if self.topology.leader.ours:
-            self._leader_egress()
+            self._leader_egress(self.topology.leader.host.name)
+            for host in self.topology.leader.other_driver_hosts:
+                self._drivers(self.topology.leader, host)
         for host, what in self.topology.egress_hosts:
             self._egress(host, what)
         return self.roster
 
-    def _paths(self, certificate: str) -> dict[str, str]:
+    def paths(self, certificate: str) -> dict[str, str]:
+        """Where a certificate's files are installed."""
         return certificates.paths(self.topology.federation.name, certificate)
 
     # -- the database
 
     def _database(self, side: Side) -> None:
         place, host = side.database, side.database.hosts[0]
-        beside = host == side.host.name
+        beside = side.beside
         address = LOOPBACK if beside else self._database_address(side)
         client = {
             "name": LOGIN,
@@ -78,27 +84,28 @@ class Instances:
             "databases": [{"name": DATABASE}],
         }
         if not beside:
-            paths = self._paths(side.instance("database"))
+            paths = self.paths(side.instance("database"))
             values["tls"] = {key: paths[key] for key in ("certificate", "key", "ca")}
-            client["addresses"] = [network.single(one) for one in side.host.internal]
+            users = [self.topology.federation.host(name) for name in side.users]
+            client["addresses"] = [network.single(one) for user in users for one in user.internal]
         values["clients"] = [client]
         path = (*place.path, "port") if "database" in side.placement.options else place.path
         reached = loopback("postgresql", place.listening_port, path, "") if beside else self._remote(side, address)
         self.roster.present("postgresql", f"{side.word}.database", side.name("database"), host, values, [reached])
-        if not beside and self.topology.generation == "B":
-            self._tunnel(side, address, path)
+        for user in side.users if not beside and self.topology.generation == "B" else ():
+            self._tunnel(side, user, address, path)
 
-    def _tunnel(self, side: Side, address: str, path: Path) -> None:
+    def _tunnel(self, side: Side, user: str, address: str, path: Path) -> None:
         """Generation B speaks no TLS to its database: on loopback it goes in, and TLS comes out."""
         port = side.database.listening_port
         values = {
             "listen": {"address": LOOPBACK, "port": port},
             "connect": {"host": address, "port": port},
             "protocol": "postgresql",
-            "tls": {"ca": self._paths(side.instance("store"))["ca"]},
+            "tls": {"ca": self.paths(side.instance("store"))["ca"]},
         }
         own = loopback("postgresql", port, path, "")
-        self.roster.present("tunnel", side.word, side.name("tunnel"), side.host.name, values, [own])
+        self.roster.present("tunnel", side.word, side.name("tunnel"), user, values, [own])
 
     def _database_address(self, side: Side) -> str:
         return self.topology.federation.host(side.database.hosts[0]).internal[0]
@@ -125,9 +132,9 @@ class Instances:
             "login": LOGIN,
             "secret": self.secret(side),
         }
-        if side.database.hosts[0] == side.host.name:
+        if side.beside:
             return told
-        there = {"host": self._database_address(side), "ca": self._paths(side.instance("store"))["ca"]}
+        there = {"host": self._database_address(side), "ca": self.paths(side.instance("store"))["ca"]}
         if self.topology.generation == "B":
             return told | {"direct": {**there, "port": side.database.listening_port}}
         return told | there
@@ -166,9 +173,32 @@ class Instances:
             values = self._shared(side, program) | {"program": program, "health_port": health.port}
             endpoints = [health, *self._metrics(side, program)]
             if program == "aggregator":
+                values["keys_for"] = list(side.other_driver_hosts)
+                values["keys_folder"] = self._keys_folder(side)
                 values["listen"] = {"address": LOOPBACK, "port": side.option("inner_port")}
+                values["escrow"] = side.placement.options.get("escrow")
                 endpoints.append(loopback("http", side.option("inner_port"), (*side.placement.path, "inner_port")))
             self.roster.present("janus", side.word, side.name(component), side.host.name, values, endpoints)
+
+    def _keys_folder(self, side: Side) -> str:
+        """Where datastore keys lie on the control node on their way, each encrypted for one host."""
+        return posixpath.join(
+            self.topology.federation.state_directory, ".keyrings", f"{self.topology.prefix}-{side.word}"
+        )
+
+    def _drivers(self, side: Side, host: str) -> None:
+        """Aggregation drivers on a host that isn't the aggregator's, and their way to the helper."""
+        for program, component, number in side.drivers():
+            health = self._health(side, program, number)
+            values = self._shared(side, program) | {
+                "program": program,
+                "health_port": health.port,
+                "keys_folder": self._keys_folder(side),
+                "delivered": True,
+            }
+            endpoints = [health, *self._metrics(side, program)]
+            self.roster.present("janus", side.word, side.name(component), host, values, endpoints)
+        self._leader_egress(host)
 
     def _manager(self, side: Side) -> None:
         manager, path = side.option("manager"), (*side.placement.path, "manager")
@@ -180,6 +210,7 @@ class Instances:
             "listen": {"address": LOOPBACK, "port": manager["inner_port"]},
             "gate": {"address": LOOPBACK, "port": manager["gate_port"]},
             "max_epsilon": self.topology.stack.options["privacy"]["max_epsilon"],
+            "verify": {"subject": f"CN={self.verify_name}", "max_epsilon": VERIFY_EPSILON},
             "role": side.word,
             "urls": {
                 "leader_endpoint": leader.aggregator_site().url,
@@ -198,7 +229,7 @@ class Instances:
     def _front(self, side: Side) -> None:
         """Who may what: reports are everybody's, aggregation is the leader's, sessions and results the controller's."""
         inner = {"paths": self._leader_paths() if side.word == "leader" else self._helper_paths()}
-        ca = self.controllers_ca(side) if side.word == "leader" else self._paths(side.instance("peers"))["ca"]
+        ca = self.controllers_ca(side) if side.word == "leader" else self.paths(side.instance("peers"))["ca"]
         site, port = side.aggregator_site(), side.placement.listening_port
         self._site(side, "front", site.names, port, side.option("inner_port"), ca, inner, side.placement.path)
         if self.topology.generation == "B":
@@ -210,7 +241,7 @@ class Instances:
 
     def controllers_ca(self, side: Side) -> str:
         """The CA of whoever controls sessions, as this side knows it."""
-        return self._paths(side.instance("controllers"))["ca"]
+        return self.paths(side.instance("controllers"))["ca"]
 
     def _site(
         self,
@@ -223,11 +254,12 @@ class Instances:
         more: Mapping[str, Any],
         path: Path,
     ) -> None:
-        paths = self._paths(side.instance("front"))
+        paths = self.paths(side.instance("front"))
+        told = {"subject_header": SUBJECT_HEADER} if component == "manager-front" else {}
         values = {
             "listen": [{"address": side.address, "port": port}],
             "server_names": list(names),
-            "tls": {"certificate": paths["chain"], "key": paths["key"], "client_ca": ca, "client_names": []},
+            "tls": {"certificate": paths["chain"], "key": paths["key"], "client_ca": ca, "client_names": [], **told},
             "upstream": {"servers": [network.join(LOOPBACK, inner)], "retries": 0},
             "body_size_mb": side.option("body_size_mb"),
             "read_timeout_seconds": side.option("read_timeout_seconds"),
@@ -256,7 +288,7 @@ class Instances:
 
     def _manager_paths(self) -> list[dict[str, Any]]:
         sessions = [
-            {"path": path, "client_names": [self.controller_name], "body_size_mb": 1}
+            {"path": path, "client_names": [self.controller_name, self.verify_name], "body_size_mb": 1}
             for path in ("/create_session", "/end_session", "/start_round")
         ]
         return [_open("/get_main_locations"), {**_open("/get_vdaf_parameter"), "body_size_mb": 1}, *sessions]
@@ -271,53 +303,62 @@ class Instances:
         """The controller's, likewise."""
         return f"{self.topology.prefix}-controller"
 
-    def _leader_egress(self) -> None:
+    @property
+    def verify_name(self) -> str:
+        """A verify round's, by which a gate knows its sessions."""
+        return f"{self.topology.prefix}-verify"
+
+    def _leader_egress(self, host: str) -> None:
         leader = self.topology.leader
         port, path = leader.option("egress_port"), (*leader.placement.path, "egress_port")
         site = self.topology.helper.aggregator_site()
-        values = self._way_out(port, site, self.leader_name, shows=True)
+        values = way_out(self.topology, port, site, self.paths(self.leader_name), shows=True)
         own = loopback("http", port, path)
-        self.roster.present("nginx", "leader", leader.name("egress"), leader.host.name, values, [own], variable=SITES)
-
-    def _way_out(self, port: int, site: Any, certificate: str, *, shows: bool) -> dict[str, Any]:
-        """Plain HTTP in on loopback, TLS out to a named peer."""
-        paths = self._paths(certificate)
-        tls = {"ca": PUBLIC_ROOTS if self.topology.public else paths["ca"], "name": site.name}
-        if shows:
-            tls |= {"certificate": paths["chain"], "key": paths["key"]}
-        leader = self.topology.leader
-        return {
-            "listen": [{"address": LOOPBACK, "port": port}],
-            "upstream": {"servers": [site.server], "host": site.name, "tls": tls, "retries": 0},
-            "body_size_mb": leader.placement.options["body_size_mb"],
-            "read_timeout_seconds": leader.placement.options["read_timeout_seconds"],
-        }
+        self.roster.present("nginx", "leader", leader.name("egress"), host, values, [own], variable=SITES)
 
     def _egress(self, host: str, what: str) -> None:
         """The ways of a client, or of the controller, to both aggregators and both managers."""
-        sites = {
-            "leader": self.topology.leader.aggregator_site,
-            "helper": self.topology.helper.aggregator_site,
-            "leader-manager": self.topology.leader.manager_site,
-            "helper-manager": self.topology.helper.manager_site,
-        }
-        certificate = f"{self.topology.prefix}-{what}"
-        for word in self.egress_words():
-            key = word.replace("-", "_")
-            port = self.topology.stack.options["local_ports"][key]
-            values = self._way_out(port, sites[word](), certificate, shows=what == "controller")
-            own = loopback("http", port, (*self.topology.stack.path, "local_ports", key))
+        files = self.paths(f"{self.topology.prefix}-{what}")
+        for word, port, values in ways_out(self.topology, files, shows=what == "controller"):
+            own = loopback("http", port, (*self.topology.stack.path, "local_ports", word.replace("-", "_")))
             placement = "controller" if what == "controller" else "clients"
             self.roster.present("nginx", placement, f"{what}-{word}", host, values, [own], variable=SITES)
 
-    def egress_words(self) -> tuple[str, ...]:
-        """Which ways a client needs: with public certificates it reaches aggregators directly; C has no managers."""
-        return tuple(
-            word
-            for word in _EGRESS
-            if (self.topology.generation == "B" or "manager" not in word)
-            and ("manager" in word or not self.topology.public)
-        )
+
+def egress_words(topology: Topology) -> tuple[str, ...]:
+    """Which ways a client needs: with public certificates it reaches aggregators directly; C has no managers."""
+    return tuple(
+        word
+        for word in _EGRESS
+        if (topology.generation == "B" or "manager" not in word) and ("manager" in word or not topology.public)
+    )
+
+
+def ways_out(topology: Topology, files: Mapping[str, str], *, shows: bool) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """A client's ways, or the controller's, who ``shows`` a certificate: which, its port, and nginx's site for it."""
+    sites = {
+        "leader": topology.leader.aggregator_site,
+        "helper": topology.helper.aggregator_site,
+        "leader-manager": topology.leader.manager_site,
+        "helper-manager": topology.helper.manager_site,
+    }
+    for word in egress_words(topology):
+        port = topology.stack.options["local_ports"][word.replace("-", "_")]
+        yield word, port, way_out(topology, port, sites[word](), files, shows=shows)
+
+
+def way_out(topology: Topology, port: int, site: Site, files: Mapping[str, str], *, shows: bool) -> dict[str, Any]:
+    """Plain HTTP in on loopback, TLS out to a named peer, with a certificate where it ``shows`` one."""
+    tls = {"ca": PUBLIC_ROOTS if topology.public else files["ca"], "name": site.name}
+    if shows:
+        tls |= {"certificate": files["chain"], "key": files["key"]}
+    leader = topology.leader.placement
+    return {
+        "listen": [{"address": LOOPBACK, "port": port}],
+        "upstream": {"servers": [site.server], "host": site.name, "tls": tls, "retries": 0},
+        "body_size_mb": leader.options["body_size_mb"],
+        "read_timeout_seconds": leader.options["read_timeout_seconds"],
+    }
 
 
 def _open(path: str) -> dict[str, Any]:
@@ -348,6 +389,10 @@ def removal(topology: Topology) -> Expansion:
                 certificate(f"{side.word}-{name}", host)
             if side.word == "leader":
                 certificate("leader", host)
+        for host in _former_drivers(side):
+            _remove_drivers(roster, side, host)
+            certificate("leader", host)
+            certificate("leader-store", host)
         for host in side.database.absent:
             roster.absent("postgresql", f"{side.word}.database", side.name("database"), host)
             certificate(f"{side.word}-database", host)
@@ -356,6 +401,8 @@ def removal(topology: Topology) -> Expansion:
             for word in _EGRESS:
                 roster.absent("nginx", "clients" if what == "client" else what, f"{what}-{word}", host, variable=SITES)
             certificate(what, host)
+            if what == "controller":
+                certificate("verify", host)
     return Expansion(components=tuple(roster.components), certificates=tuple(gone), variables=roster.variables)
 
 
@@ -367,6 +414,21 @@ def _remove_side(roster: Roster, side: Side, host: str) -> None:
     roster.beside("dpsa_manager", side.word, side.name("manager-gate"), host, state="absent")
     for site in ("front", "manager-front", *(("egress",) if side.word == "leader" else ())):
         roster.absent("nginx", side.word, side.name(site), host, variable=SITES)
+
+
+def _former_drivers(side: Side) -> list[str]:
+    """Hosts that had drivers of a leader that goes, and nothing else of it."""
+    if side.word == "helper" or not side.placement.absent:
+        return []
+    return [host for host in side.option("drivers").get("hosts", ()) if host not in side.placement.absent]
+
+
+def _remove_drivers(roster: Roster, side: Side, host: str) -> None:
+    """Of a host that had drivers alone."""
+    for _program, component, _number in side.drivers():
+        roster.absent("janus", side.word, side.name(component), host)
+    roster.absent("tunnel", side.word, side.name("tunnel"), host)
+    roster.absent("nginx", side.word, side.name("egress"), host, variable=SITES)
 
 
 def _all_programs(placement: Placement, side: Side) -> list[tuple[str, str, int]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from ... import certificates, network
 from ...model import Authority, Certificate
-from .instances import Instances
+from .instances import Instances, egress_words
 from .topology import Side
 
 
@@ -32,11 +32,14 @@ def needed(parts: Instances) -> Iterator[Certificate]:
             yield from _of_side(parts, side)
     both = tuple(dict.fromkeys(side.party.name for side in topology.sides))
     if topology.leader.ours:
-        yield _client(parts, parts.leader_name, topology.leader.host.name, (topology.helper.party.name,))
+        for host in topology.leader.users:
+            yield _client(parts, parts.leader_name, host, (topology.helper.party.name,))
     for host, what in topology.egress_hosts:
         if what == "controller":
             yield _client(parts, parts.controller_name, host, both)
-        elif parts.egress_words():
+            if topology.generation == "B":
+                yield _client(parts, parts.verify_name, host, both)
+        elif egress_words(topology):
             yield certificates.trusted(f"{topology.prefix}-client", host, *both)
 
 
@@ -46,9 +49,10 @@ def _of_side(parts: Instances, side: Side) -> Iterator[Certificate]:
     yield certificates.trusted(side.instance("controllers"), host, topology.controller_party.name)
     if side.word == "helper":
         yield certificates.trusted(side.instance("peers"), host, topology.leader.party.name)
-    if side.database.hosts[0] != host:
+    if not side.beside:
         yield _database(side)
-        yield certificates.trusted(side.instance("store"), host, side.party.name)
+        for user in side.users:
+            yield certificates.trusted(side.instance("store"), user, side.party.name)
 
 
 def _front(side: Side) -> Certificate:

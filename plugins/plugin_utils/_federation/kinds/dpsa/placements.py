@@ -9,7 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...schema import PORT, Boolean, Choice, Integer, Key, Number, OneOf, Place, Rule, Section, Text
+from ...schema import (
+    PORT,
+    Boolean,
+    Choice,
+    Integer,
+    Key,
+    Number,
+    OneOf,
+    Place,
+    Reference,
+    Rule,
+    Section,
+    Text,
+)
 from .settings import SETTINGS, Breaches
 
 DRIVERS = 16
@@ -80,6 +93,13 @@ def _manager(port: int, inner: int, gate: int) -> Key:
     )
 
 
+RECIPIENT = Text(pattern=r"age1[0-9a-z]{58}", pattern_name="a public key of age (age1...)")
+ESCROW = Key(
+    Section({"recipient": Key(RECIPIENT, "Its public key, as `age-keygen` tells it.", required=True)}),
+    "Keep the datastore keys encrypted for a key of age, whose private half is on no host and no control node.",
+)
+
+
 def _side(port: int, shift: int, options: Mapping[str, Key]) -> Place:
     return Place(
         port=port,
@@ -94,6 +114,7 @@ def _side(port: int, shift: int, options: Mapping[str, Key]) -> Place:
             ),
             "database": _database(5432),
             "manager": _manager(9981 + shift, 9961 + shift, 9965 + shift),
+            "escrow": ESCROW,
             "garbage_collector": Key(
                 Boolean(), "Delete what has expired, in a process of its own; generation C.", default=False
             ),
@@ -102,6 +123,21 @@ def _side(port: int, shift: int, options: Mapping[str, Key]) -> Place:
             **options,
         },
     )
+
+
+def client_runtime(file: Text) -> Key:
+    """What the published client runs on."""
+    section = Section(
+        {
+            "python": Key(
+                Text(format="absolute_path"), "CPython 3.9 or 3.10: there are no others.", default="/usr/bin/python3"
+            ),
+            "requirements": Key(file, "Pinned requirements with hashes, instead of the collection's own."),
+            "wheels": Key(file, "Folder with the wheels to install from, for hosts without an index."),
+            "index_url": Key(Text(format="url"), "The package index to install from, when not the host's own."),
+        }
+    )
+    return Key(section, "What the published client runs on in a verify round, on the controller's host.", default={})
 
 
 _LOCAL = "Where clients and controller reach the {}, on their own loopback."
@@ -116,7 +152,16 @@ PLACEMENTS: Mapping[str, Key] = {
                     PORT, "On loopback, where nginx leads to the helper with the leader's certificate.", default=9975
                 ),
                 "drivers": Key(
-                    Section({"per_host": Key(Integer(1, DRIVERS), "How many.", default=1)}),
+                    Section(
+                        {
+                            "hosts": Key(
+                                Reference("hosts"),
+                                "Where, all of the leader's party; default: the aggregator's. Others reach the "
+                                "database over TLS, and get the datastore keys encrypted for a key of their own.",
+                            ),
+                            "per_host": Key(Integer(1, DRIVERS), "How many on each.", default=1),
+                        }
+                    ),
                     "Aggregation drivers, which share the work.",
                     default={},
                 ),
@@ -153,6 +198,10 @@ PLACEMENTS: Mapping[str, Key] = {
         ),
         "With private certificates both sides tell clients of `http://127.0.0.1:PORT`: the same for everybody.",
         default={},
+    ),
+    "client": client_runtime(Text(format="path")),
+    "verify_port_shift": Key(
+        Integer(1, 60000), "The verify round's ports are those of `local_ports` plus this.", default=2000
     ),
     "privacy": Key(
         Section(

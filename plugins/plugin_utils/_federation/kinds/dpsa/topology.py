@@ -22,6 +22,9 @@ Word = Literal["leader", "helper"]
 WORDS: tuple[Word, Word] = ("leader", "helper")
 LOOPBACK = "127.0.0.1"
 
+VERIFY_EPSILON = 100.0
+"""That of a verify round's sessions: noise is so small then that a missing client is seen by the number."""
+
 PROCESSES: Mapping[str, int] = {
     "aggregator": 0,
     "manager": 1,
@@ -111,6 +114,16 @@ class Side:
             )
         )
 
+    @property
+    def beside(self) -> bool:
+        """Whether PostgreSQL is on loopback, since nobody uses it but its own host."""
+        return self.database.hosts[0] == self.host.name and not self.other_driver_hosts
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """The hosts that come to the database."""
+        return (self.host.name, *self.other_driver_hosts)
+
     def name(self, component: str) -> str:
         """What a component of this side is called, its number or its word after the side's."""
         return f"{self.word}-{component}"
@@ -123,21 +136,41 @@ class Side:
         """The port for the health of this process alone."""
         return int(self.option("health_port")) + PROCESSES[program] + number
 
+    @property
+    def driver_hosts(self) -> tuple[str, ...]:
+        """Where aggregation drivers run."""
+        if self.word == "helper":
+            return ()
+        told: tuple[str, ...] = self.option("drivers").get("hosts", ())
+        return told or self.placement.hosts
+
+    @property
+    def other_driver_hosts(self) -> tuple[str, ...]:
+        """Those of them that aren't the aggregator's."""
+        return tuple(host for host in self.driver_hosts if host not in self.placement.hosts)
+
+    def drivers(self) -> Iterator[tuple[str, str, int]]:
+        """The aggregation drivers of one host, as `programs` has them."""
+        for number in range(self.option("drivers")["per_host"]):
+            yield "aggregation_job_driver", f"aggregation-driver-{number + 1}", number
+
     def programs(self) -> Iterator[tuple[str, str, int]]:
-        """Janus' processes: program, component, and which of several it is, from 0."""
+        """Janus' processes on the aggregator's host: program, component, and which of several it is, from 0."""
         yield "aggregator", "aggregator", 0
         if self.word == "leader":
             yield "aggregation_job_creator", "job-creator", 0
             yield "collection_job_driver", "collection-driver", 0
-            for number in range(self.option("drivers")["per_host"]):
-                yield "aggregation_job_driver", f"aggregation-driver-{number + 1}", number
+            told = self.option("drivers").get("hosts", ())
+            if not told or set(told) & {*self.placement.hosts, *self.placement.absent}:
+                yield from self.drivers()
         if self.option("garbage_collector"):
             yield "garbage_collector", "garbage-collector", 0
 
     @property
     def connections(self) -> int:
         """Connections to its database, of all its processes."""
-        processes = len(list(self.programs())) + (self.topology.generation == "B")
+        elsewhere = len(self.other_driver_hosts) * len(list(self.drivers())) if self.other_driver_hosts else 0
+        processes = len(list(self.programs())) + elsewhere + (self.topology.generation == "B")
         return int(self.database.options["connections"]) * processes
 
     # -- how it is reached
@@ -247,6 +280,7 @@ class Topology:
             self._check_urls,
             self._check_names,
             self._check_database,
+            self._check_drivers,
             self._check_local_ports,
             self._check_authorities,
         ):
@@ -358,6 +392,17 @@ class Topology:
             else:
                 own_address(place, self.federation.host(place.hosts[0]), self.report)
 
+    def _check_drivers(self) -> None:
+        side = self.leader
+        if not side.ours:
+            return
+        for name in side.other_driver_hosts:
+            path = (*side.placement.path, "drivers", "hosts")
+            if self.federation.host(name).party != side.party.name:
+                self.mistake(path, f"host '{name}' is of another party: it would have the leader's datastore keys")
+            elif not self.federation.host(name).internal:
+                self.mistake(path, f"host '{name}' has no numeric address, which the database would know it by")
+
     def _check_local_ports(self) -> None:
         seen: dict[int, str] = {}
         for word, port in self.stack.options["local_ports"].items():
@@ -390,7 +435,7 @@ class Topology:
         return {side.word: self._files(side) for side in self.sides if side.ours}
 
     def _files(self, side: Side) -> dict[str, dict[str, Any]]:
-        programs = [program for program, _component, _number in side.programs()]
+        programs = [program for program, _component, _number in (*side.programs(), *_elsewhere(side))]
         if "manager" not in programs and self.generation in generations_of("manager"):
             programs.append("manager")
         files = {program: self._file(side, program) for program in dict.fromkeys(programs)}
@@ -413,3 +458,8 @@ class Topology:
         of_side = program in side.placement.settings
         path = (*(side.placement.path if of_side else self.stack.path), "settings", program)
         return complete(section, given, path, self.report)
+
+
+def _elsewhere(side: Side) -> list[tuple[str, str, int]]:
+    """What runs on hosts that aren't the aggregator's."""
+    return list(side.drivers()) if side.other_driver_hosts else []

@@ -18,7 +18,8 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._audit import search
 from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import Sought, keyed
-from ansible_collections.fedlearn.infra.plugins.modules import audit_host, janus_keys
+from ansible_collections.fedlearn.infra.plugins.module_utils._janus import keyring
+from ansible_collections.fedlearn.infra.plugins.modules import audit_host
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._audit import control_node
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._audit.control_node import Places
 
@@ -28,7 +29,7 @@ DATASTORE = base64.urlsafe_b64encode(bytes(range(16))).decode().rstrip("=")
 WORDS = Sought(
     KEY,
     words={keyed(KEY, "secret", PASSWORD): "the password"},
-    commitments={janus_keys.commitment(DATASTORE): "a datastore key"},
+    commitments={keyring.commitment(DATASTORE): "a datastore key"},
 )
 
 
@@ -45,7 +46,7 @@ def half(content: bytes) -> str:
 
 
 def test_a_commitment_is_the_one_that_the_aggregator_s_host_tells() -> None:
-    assert search.COMMITTED == janus_keys.LABEL
+    assert search.COMMITTED == keyring.LABEL
     assert WORDS.inside(f"DATASTORE_KEYS={DATASTORE},x".encode()) == {"a datastore key"}
 
 

@@ -59,9 +59,9 @@ def test_nothing_changed() -> None:
             "stacks.survey.allow_same_party (one party may have both sides, and then can open every report): new, true",
         ),
         (
-            "    controller: {host: a1}\n",
+            "    controller: {host: c1}\n",
             "",
-            'stacks.survey.controller (who may open sessions, and collect): gone, it was {"host": "a1"}',
+            'stacks.survey.controller (who may open sessions, and collect): gone, it was {"host": "c1"}',
         ),
         (
             "leader: {host: a1}",
@@ -84,7 +84,7 @@ def test_what_it_is_on_the_own_hosts() -> None:
     )
     assert "on your side: dpsa-survey-helper-garbage-collector (janus) on b1 will run" in found
     assert "on your side: dpsa-survey-helper-manager (dpsa_manager) on b1 will go" in found
-    assert any(line.startswith("on your side: a1 to b1 port 9982") and line.endswith("no more") for line in found)
+    assert any(line.startswith("on your side: c1 to b1 port 9982") and line.endswith("no more") for line in found)
 
 
 def test_the_first_one_is_told_whole() -> None:

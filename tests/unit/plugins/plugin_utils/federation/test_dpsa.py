@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import random
 from typing import Any
 
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.dpsa import rounds
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.dpsa.settings import (
     GENERATIONS,
     PROGRAMS,
@@ -60,6 +62,33 @@ def given(federation: Federation, host: str, variable: str) -> dict[str, dict[st
     """A role's instances on a host, by what their names end with."""
     instances = variables.inventory(federation).hosts[host].get(variable, [])
     return {each["name"].removeprefix("demo-survey-"): each for each in instances}
+
+
+def test_drivers_on_other_hosts_come_to_the_database_over_tls_and_get_their_keys(load: Load) -> None:
+    federation = load(
+        document(STACK, ("leader: {host: a1}", "leader: {host: a1, drivers: {hosts: [a1, a2], per_host: 2}}"))
+    )
+    here, there = given(federation, "a1", "janus_instances"), given(federation, "a2", "janus_instances")
+    assert sorted(there) == ["leader-aggregation-driver-1", "leader-aggregation-driver-2"]
+    assert {"leader-aggregation-driver-1", "leader-aggregation-driver-2"} <= set(here)
+    for one in there.values():
+        assert (one["delivered"], one["keyring"]) == (True, "demo-survey-leader")
+        assert one["database"]["direct"]["host"] == "10.30.0.11"
+    assert (here["leader-aggregator"]["keys_for"], here["leader-aggregator"].get("delivered")) == (["a2"], None)
+    (store,) = given(federation, "a1", "postgresql_instances").values()
+    (client,) = store["clients"]
+    assert (store["addresses"], client["addresses"]) == (["10.30.0.11"], ["10.30.0.11/32", "10.30.0.12/32"])
+    assert client["connections"] == 8 * 7 + 8  # seven of Janus', and the manager
+    for host in ("a1", "a2"):
+        assert "leader-tunnel" in given(federation, host, "tunnel_instances")
+        assert "leader-egress" in given(federation, host, "nginx_sites")
+    assert "leader-manager" not in given(federation, "a2", "dpsa_manager_instances")
+    (expansion,) = federation.expansions.values()
+    shown = {one.common_name for one in expansion.certificates if one.name == "demo-survey-leader"}
+    assert (shown, {one.host for one in expansion.certificates if one.name == "demo-survey-leader"}) == (
+        {"demo-survey-leader"},
+        {"a1", "a2"},
+    )
 
 
 # -- who runs where ---------------------------------------------------------------------------------------------------
@@ -177,7 +206,7 @@ def test_sessions_are_the_controller_s(load: Load) -> None:
     for host, name in (("a1", "leader-manager-front"), ("b1", "helper-manager-front")):
         paths = {path["path"]: path for path in given(federation, host, "nginx_sites")[name]["paths"]}
         for path in ("/create_session", "/start_round", "/end_session"):
-            assert paths[path]["client_names"] == ["demo-survey-controller"]
+            assert paths[path]["client_names"] == ["demo-survey-controller", "demo-survey-verify"]
         assert paths["/get_main_locations"]["without_certificate"] is True
 
 
@@ -186,6 +215,46 @@ def test_a_bound_that_both_sides_keep(load: Load) -> None:
     for host in ("a1", "b1"):
         (manager,) = given(federation, host, "dpsa_manager_instances").values()
         assert (manager["max_epsilon"], manager["urls"]["leader_endpoint"]) == (1.0, "https://10.30.0.11:9991")
+        assert manager["verify"] == {"subject": "CN=demo-survey-verify", "max_epsilon": 100.0}
+
+
+def test_a_verify_round_goes_from_the_controller_by_ways_of_its_own(load: Load) -> None:
+    federation = load(document())
+    (expansion,) = federation.expansions.values()
+    ((host, part),) = expansion.verify.items()
+    assert (host, part.participants, expansion.real) == ("a1", ("demo-verify-survey-round",), True)
+    (round_,) = part.variables["dpsa_round_instances"]
+    assert round_["managers"] == {"leader": "http://127.0.0.1:11981", "helper": "http://127.0.0.1:11982"}
+    for site in part.variables["nginx_sites"]:
+        assert site["upstream"]["tls"]["certificate"].endswith("/demo-survey-verify/chain.pem")
+    names = {one.name: one for one in expansion.certificates}
+    assert (names["demo-survey-verify"].common_name, names["demo-survey-verify"].host) == ("demo-survey-verify", "a1")
+    assert part.conditions == {"epsilon": 100.0, "clients": 3, "fixed_bits": 16, "missed": 1e-6}
+
+
+def test_no_controller_of_ours_no_round(load: Load) -> None:
+    (expansion,) = load(document(STACK, ("    controller: {host: a1}\n", ""))).expansions.values()
+    assert (expansion.verify, expansion.transient) == ({}, ())
+
+
+def test_what_a_right_sum_may_be_off_is_what_the_noise_is_but_once_in_a_million_rounds() -> None:
+    """A tail of 1e-6 can't be seen by trying: one of a hundredth can, and it is the same formula."""
+    bound, deviation, chance = rounds.noise_bound(100.0, 8, 16, missed=0.01), 2.0 / 100.0, random.Random(7)
+    largest = [
+        max(abs(chance.gauss(0, deviation) + chance.gauss(0, deviation)) for _number in range(8))
+        for _round in range(20_000)
+    ]
+    assert 0.007 < sum(one > bound for one in largest) / len(largest) < 0.013
+    assert 0.145 < rounds.noise_bound(100.0, 8, 16) < 0.16
+
+
+def test_a_missing_client_and_another_vector_are_more_than_the_noise() -> None:
+    bound = rounds.noise_bound(100.0, 8, rounds.FIXED_BITS)
+    for vector in rounds.VECTORS:
+        assert sum(value * value for value in vector) < 1
+        assert max(map(abs, vector)) > 2 * bound
+        assert all((value * 2**15).is_integer() for value in vector)
+    assert rounds.answer() == (0.5, 0.5, 1.25, 0.125, -0.25, -0.25, 0.625, 0.125)
 
 
 def test_a_viewpoint_has_nothing_of_the_other_side(load: Load) -> None:

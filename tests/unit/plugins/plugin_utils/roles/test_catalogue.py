@@ -82,6 +82,12 @@ RIGHT: dict[str, dict[str, Any]] = {
             ("leader_endpoint", "helper_endpoint", "external_leader", "external_helper"), "https://leader.example:9991"
         ),
     },
+    "dpsa_round_instances": {
+        "name": "round",
+        "managers": {"leader": "http://127.0.0.1:11981", "helper": "http://127.0.0.1:11982"},
+        "epsilon": 100.0,
+        "vectors": [[0.5, 0.5], [0.25, -0.5]],
+    },
     "mindspore_scheduler_instances": {
         "name": "sched",
         "listen": {"address": "127.0.0.1"},
@@ -218,6 +224,14 @@ WRONG: list[tuple[str, Any, str]] = [
         "[0]: programs: one of 'path' and 'archive' says where the programs come from",
     ),
     ("janus_packages", [], ": expected a list of at least 1, found 0"),
+    (
+        "janus_instances",
+        [{"escrow": {"recipient": "AGE-SECRET-KEY-1"}}],
+        "[0]: escrow.recipient: 'AGE-SECRET-KEY-1' is not a public key of age (age1...)",
+    ),
+    ("janus_escrow_directory", "", ": is empty"),
+    ("janus_accept_unrecoverable", "yes", ": expected true or false, found the text 'yes'"),
+    ("janus_keys_step", "drop", ": expected one of add, promote, withdraw, found the text 'drop'"),
     ("janus_log", "", ": is empty"),
     ("janus_nofile", 10, ": expected a whole number from 1024 to 1073741816, found the number 10"),
     ("janus_memory_max", "much", ": 'much' is not bytes such as 2G"),
@@ -247,6 +261,22 @@ WRONG: list[tuple[str, Any, str]] = [
     ("dpsa_manager_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("dpsa_manager_disrupt", True, ": expected text, found true: write it in quotes"),
     ("dpsa_manager_remove_data", "no", ": expected true or false, found the text 'no'"),
+    # dpsa_round
+    ("dpsa_round_instances", [{"fixed_bits": 24}], "[0]: fixed_bits: 16 or 32, not 24: the programs know no others"),
+    ("dpsa_round_instances", [{"vectors": [[0.5]]}], "[0]: vectors: expected a list of at least 2, found 1"),
+    (
+        "dpsa_round_instances",
+        [{"vectors": [[0.5, 0.5], [0.5]]}],
+        "[0]: vectors[1]: has 1 numbers, and the first has 2",
+    ),
+    (
+        "dpsa_round_instances",
+        [{"vectors": [[0.5, 0.5], [1.0, 0.5]]}],
+        "[0]: vectors[1]: is 1.12 long, and reports longer than 1 are dropped",
+    ),
+    ("dpsa_round_packages", "python3", ": expected a list, found the text 'python3'"),
+    ("dpsa_round_memory_max", "much", ": 'much' is not bytes such as 4G, or infinity"),
+    ("dpsa_round_remove_data", "no", ": expected true or false, found the text 'no'"),
     # nginx: steps of paths
     (
         "nginx_sites",
