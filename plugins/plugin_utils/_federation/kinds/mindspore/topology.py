@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import network, ranges
+from ...expanding import VERIFY
 from ...model import Federation, Party, Path, Placement, Stack
 from ...nodes import Report
 from ...schema import complete, merge
@@ -339,6 +340,7 @@ def complete_settings(topology: Topology, report: Report) -> dict[str, Any]:
     look(lambda: _version_breaches(settings, stack))
     for rule in _WORKER_RULES if attempt(lambda: workers > 0) is True else ():
         look(functools.partial(rule, settings, topology))
+    look(lambda: _name_of_a_round(stack.settings))
     attempt(lambda: _check_shared_redis(topology, settings, path))
     return settings
 
@@ -404,6 +406,13 @@ def _enough_workers(settings: Mapping[str, Any], topology: Topology) -> Breaches
 
 
 _WORKER_RULES = (_no_devices, _encryption_of_workers, _scaffold_of_workers, _prefix_of_workers, _enough_workers)
+
+
+def _name_of_a_round(given: Mapping[str, Any]) -> Breaches:
+    """A verify round deletes what Redis holds by its name: no deployed training has such a name."""
+    if str(given.get("fl_name", "")).startswith(VERIFY):
+        return [(("fl_name",), f"a training's name cannot begin with '{VERIFY}': the verify rounds have these names")]
+    return []
 
 
 def _check_shared_redis(topology: Topology, settings: Mapping[str, Any], path: Path) -> None:

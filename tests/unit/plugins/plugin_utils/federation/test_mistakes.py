@@ -60,6 +60,12 @@ ROWS = {
         "  verify-lenet:",
         "15:5: stacks.verify-lenet: a stack's name cannot begin with 'verify-': the verify rounds have these names",
     ),
+    "a training with the name of another's verify round": (
+        "    redis: {host: ms1}\n",
+        "    redis: {host: ms1}\n    settings: {fl_name: verify-other}\n",
+        "17:25: stacks.lenet.settings.fl_name: a training's name cannot begin with 'verify-': the verify rounds have "
+        "these names",
+    ),
     "unknown version": (
         "version: 1",
         "version: 2",
@@ -384,6 +390,7 @@ ALONE = {
     "misspelt key of everything": "no host is known",
     "misspelt key of all hosts": "no host is known",
     "key of a section below": "it has settings of its own",
+    "a training with the name of another's verify round": "it has settings of its own",
     "an alias of a key that a rule is about": "it has settings of its own",
 }
 """Mistakes with which, or because of which, a rule across a stack's keys isn't looked at."""
