@@ -159,7 +159,9 @@ from ansible.module_utils.basic import AnsibleModule
 ANY = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not listened on
 UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
 SYSTEM = "/proc/sys/net/ipv4"
-NGINX_FILES = ("/etc/nginx/conf.d/*.conf", "/etc/nginx/sites-enabled/*")
+STREAMS = "/etc/nginx/streams.d/"
+"""Sites of the role nginx in which connections are passed on: no names tell them apart from others."""
+NGINX_FILES = ("/etc/nginx/conf.d/*.conf", "/etc/nginx/sites-enabled/*", f"{STREAMS}*.conf")
 LISTEN = re.compile(r"^\s*listen\s+([^;]+);", re.MULTILINE)
 SERVER_NAME = re.compile(r"^\s*server_name\s+([^;]+);", re.MULTILINE)
 PROCESS = re.compile(r'\("([^"]*)",pid=(\d+)')
@@ -244,7 +246,8 @@ def site_problem(wanted: dict, files: dict[str, str]) -> str | None:
     for path, text in files.items():
         listens = {words.split()[0] for words in LISTEN.findall(text)}
         theirs = {name for words in SERVER_NAME.findall(text) for name in words.split()} or {"_"}
-        if path != wanted["file"] and f"{place}:{wanted['port']}" in listens and names & theirs:
+        same = names & theirs or STREAMS in (path[: len(STREAMS)], wanted["file"][: len(STREAMS)])
+        if path != wanted["file"] and f"{place}:{wanted['port']}" in listens and same:
             told = f"{wanted['name']}: {wanted['address']} port {wanted['port']}"
             return f"{told}: another site is there for the same names ({path}): choose another port"
     return None

@@ -23,13 +23,19 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 SET = CHECKOUT / "build" / "hosts" / "readme"
 BIN = Path(sys.executable).parent
 ROLES = sorted(path.parent.name for path in (CHECKOUT / "roles").glob("*/README.md"))
-BUILT = {"minio": "MinIO is built by Go", "mongodb": "FerretDB is built by Go"}
-"""Roles whose program is built on the control node."""
+BUILT = {
+    "minio": "MinIO is built by Go",
+    "mongodb": "FerretDB is built by Go",
+    "xain_coordinator": "MinIO, which its example brings, is built by Go",
+}
+"""Roles whose program, or that of their example, is built on the control node."""
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
 OF_LIBRARIES = {
     name: "dc_federated" for name in ROLES if name.endswith("dc_federated") or name.startswith("dc_federated")
 }
-"""Roles that run a library which is in no index, and its folder: they need a newer Python than the oldest Debian's."""
+"""Roles that run a library which is in no index, and its folder."""
+NEWER_PYTHON = {*OF_LIBRARIES, *(name for name in ROLES if "xain" in name)}
+"""They need a newer Python than the oldest Debian's."""
 
 
 def possible(role: str) -> Any:
@@ -65,7 +71,7 @@ class Project:
 
     def play(self, book: str, role: str) -> int:
         """Runs a playbook of the folder on the role's host; returns how much it changed there."""
-        host = "r2" if role in OF_LIBRARIES else "r1"
+        host = "r2" if role in NEWER_PYTHON else "r1"
         said = self.run("ansible-playbook", "-i", "hosts.yml", "--limit", host, book)
         recap = re.search(rf"^{host} +: ok=\d+ +changed=(\d+)", said, re.MULTILINE)
         assert recap, said

@@ -356,6 +356,58 @@ def test_another_federations_place_is_not_taken(role: RoleHost) -> None:
     assert role.play(nginx_sites=gone, nginx_remove_data=True).code == 0
 
 
+PASSED_ON = {
+    "name": "nginx-passed",
+    "federation": "nginx-two",
+    "protocol": "tcp",
+    "tls": {
+        "certificate": "/etc/role-test/server.pem",
+        "key": "/etc/role-test/server.key",
+        "client_ca": "/etc/role-test/ca.pem",
+        "client_names": ["client"],
+    },
+    "upstream": {"servers": ["127.0.0.1:7009"]},
+    "limits": {"clients": 3},
+}
+
+
+def passed_on(role: RoleHost, port: int = 6443, **changed: Any) -> list[dict[str, Any]]:
+    """The scenario's sites, and one whose connections are passed on."""
+    own = {**PASSED_ON, "listen": [{"address": role.address, "port": port, "find_dead_peers": True}], **changed}
+    return [*VARIABLES["nginx_sites"], own]
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_connections_that_are_passed_on_are_each_clients_own_and_known_by_certificate(role: RoleHost) -> None:
+    before = pid(role)
+    assert role.play(nginx_sites=passed_on(role)).changed == 2  # nginx' part for it, and the site
+    assert role.play(nginx_sites=passed_on(role)).changed == 0
+    url = f"https://{role.address}:6443/"
+    assert [ask(role, url, certificate="client")[0] for turn in (1, 2)] == [200, 200]
+    for certificate in ("server", "stranger", ""):
+        code, said = role.try_sh(command(url, certificate=certificate))
+        assert code != 0, said
+    rows = [json.loads(row) for row in role.sh("cat /var/log/nginx/fedlearn-nginx-passed.access.log").splitlines()]
+    served = [row for row in rows if row["upstream"] == "127.0.0.1:7009"]
+    assert [(row["subject"], row["status"]) for row in served] == [("CN=client", 200)] * 2
+    assert role.play(entry="check", nginx_sites=passed_on(role)).code == 0
+    assert role.play(entry="precheck", nginx_sites=passed_on(role)).code == 0
+    other = passed_on(role, allow=["10.255.255.0/24"])
+    assert role.play(nginx_sites=other).changed == 1
+    role.sh("sleep 1")
+    assert role.try_sh(command(url, certificate="client"))[0] != 0
+    late = [{**passed_on(role)[-1], "name": "a-late-one", "listen": [{"address": role.address, "port": 6666}]}]
+    run = role.play(nginx_sites=late)
+    assert run.failed == 1
+    assert f"{role.address} port 6666 is another site's, and connections that are passed on aren't" in run.words
+    assert "another site is there" in role.play(entry="precheck", nginx_sites=late).words
+    gone = [{"name": name, "federation": "nginx-two", "state": "absent"} for name in ("nginx-passed", "a-late-one")]
+    assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], *gone], nginx_remove_data=True).code == 0
+    assert role.sh("ls /etc/nginx/streams.d /etc/nginx/modules-enabled | grep -c fedlearn || true").strip() == "0"
+    assert pid(role) == before
+    assert role.play().changed == 0
+
+
 def test_a_site_that_another_one_stands_before_is_ill(role: RoleHost) -> None:
     by_hand = "/etc/nginx/conf.d/a-first.conf"
     files = "ssl_certificate /etc/role-test/client.pem; ssl_certificate_key /etc/role-test/client.key"

@@ -55,8 +55,25 @@ def encrypted(password: str, text: bytes, seal: Seal) -> bytes:
 
 
 def policy_name(client: Mapping[str, Any]) -> str:
-    """The policy a client has."""
-    return METRICS_POLICY if client["access"] == "metrics" else f"{client['bucket']}-{client['access']}"
+    """The policy a client has; what it may do with some objects it shares with nobody."""
+    if client["access"] == "metrics":
+        return METRICS_POLICY
+    return f"{client['bucket']}-{client['name'] if client['access'] == 'some' else client['access']}"
+
+
+def _on_objects(client: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a client may do with some objects of its bucket."""
+    home, some = f"arn:aws:s3:::{client['bucket']}", client["objects"]
+    allowed = (
+        ("Allow", "s3:GetObject", "get"),
+        ("Allow", "s3:PutObject", "put"),
+        ("Deny", "s3:PutObject", "never_put"),
+    )
+    return [
+        {"Effect": effect, "Action": [action], "Resource": [f"{home}/{one}" for one in some[key]]}
+        for effect, action, key in allowed
+        if some[key]
+    ]
 
 
 def policy(client: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,6 +81,8 @@ def policy(client: Mapping[str, Any]) -> dict[str, Any]:
     denied = {"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]}
     if client["access"] == "metrics":
         allowed: list[dict[str, Any]] = [{"Effect": "Allow", "Action": ["admin:Prometheus"]}]
+    elif client["access"] == "some":
+        allowed = _on_objects(client)
     else:
         home = f"arn:aws:s3:::{client['bucket']}"
         allowed = [

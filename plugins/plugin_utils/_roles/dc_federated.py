@@ -17,6 +17,7 @@ from typing import Any
 from .._federation.kinds.dc_federated import placements
 from .._federation.kinds.dc_federated.settings import SETTINGS
 from .._federation.model import Path
+from .._federation.python_programs import application_artifact, runtime
 from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
 from .backups import backup_variables
 from .checking import CONTROL_FOLDER, FILE, IDENTITY, check_instances, is_present
@@ -35,7 +36,7 @@ _ARCHIVE = Section(
 
 
 def _application(doc: str) -> Key:
-    artifact = placements.application_artifact(_CONTROL_FILE, _ARCHIVE).type
+    artifact = application_artifact(_CONTROL_FILE, _ARCHIVE).type
     assert isinstance(artifact, Section)
     keys = {
         "callable": Key(Text(format="callable"), doc, required=True),
@@ -53,7 +54,7 @@ def _one_place(values: Mapping[str, Any]) -> Breaches:
 _COMMON: Mapping[str, Key] = {
     **IDENTITY,
     "library": placements.library(_CONTROL_FILE, _ARCHIVE),
-    "runtime": placements.runtime(_CONTROL_FILE),
+    "runtime": runtime(_CONTROL_FILE),
 }
 
 _ADMIN = Section(

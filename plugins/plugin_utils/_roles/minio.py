@@ -94,6 +94,15 @@ def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     return breaches
 
 
+def _objects(client: Mapping[str, Any], place: Path) -> list[tuple[Path, str]]:
+    if (client["access"] == "some") == ("objects" in client):
+        return []
+    message = (
+        "is missing: which objects may it get and put?" if client["access"] == "some" else "is for access: some only"
+    )
+    return [((*place, "objects"), message)]
+
+
 def _clients(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     names = [bucket["name"] for bucket in values["buckets"]]
     told = f"(there are {', '.join(names)})" if names else "(there are none)"
@@ -108,6 +117,7 @@ def _clients(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
             continue
         if "secret" not in client:
             breaches.append(((*place, "secret"), "is missing: the name of the secret that is its password"))
+        breaches += _objects(client, place)
         if client["access"] == "metrics":
             if "bucket" in client:
                 breaches.append(((*place, "bucket"), "isn't reached by access: metrics; leave it out"))
@@ -137,17 +147,34 @@ _BUCKET = Section(
     }
 )
 
+_PATTERNS = Items(
+    Text(
+        max_length=256,
+        pattern=r"[A-Za-z0-9._/*-]+",
+        pattern_name="a name of objects: A-Z, a-z, 0-9, '.', '_', '-', '/', and * for anything",
+    )
+)
+
+_SOME = Section(
+    {
+        "get": Key(_PATTERNS, "Those it gets.", default=[]),
+        "put": Key(_PATTERNS, "Those it puts.", default=[]),
+        "never_put": Key(_PATTERNS, "Of these those it doesn't put.", default=[]),
+    }
+)
+
 _CLIENT = Section(
     {
         "name": Key(CLIENT, "Its name, which S3 calls an access key.", required=True),
         "state": Key(Choice(("present", "absent")), "V(absent) takes it away at once.", default="present"),
         "bucket": Key(BUCKET, "The one bucket it reaches."),
         "access": Key(
-            Choice(("write", "read", "metrics")),
-            "V(write) puts, gets, lists and deletes objects; V(read) gets and lists; V(metrics) sees the server's "
-            "figures and no bucket.",
+            Choice(("write", "read", "some", "metrics")),
+            "V(write) puts, gets, lists and deletes objects; V(read) gets and lists; V(some) does what O(objects) says "
+            "and lists nothing; V(metrics) sees the server's figures and no bucket.",
             default="write",
         ),
+        "objects": Key(_SOME, "Of the bucket's objects only these."),
         "secret": Key(Text(format="secret"), "Name of the secret that is its password: 8 characters or more."),
         "in_turn": IN_TURN,
     }

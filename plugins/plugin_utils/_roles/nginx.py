@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .._federation.model import Path
-from .._federation.schema import PORT, Boolean, Integer, Items, Key, Rule, Section, Text
+from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Text
 from .checking import FILE, IDENTITY, check_instances, is_present
 
 UNIT = "nginx.service"
@@ -58,6 +58,11 @@ _TLS = Section(
             Text(max_length=64, pattern=r"[A-Za-z][A-Za-z0-9-]*", pattern_name="the name of a header"),
             "By this header the server is told the subject of a client's certificate; what clients send by it is "
             "dropped.",
+        ),
+        "alpn": Key(
+            Items(Text(pattern=r"[a-z0-9./-]{1,32}", pattern_name="the name of a protocol, such as h2")),
+            "For C(protocol: tcp): what clients are told that the server speaks, C(h2) of gRPC; needs nginx 1.22.",
+            default=[],
         ),
     },
     rules=(
@@ -194,9 +199,42 @@ def _redirects_to_tls(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     return [(("redirect",), "needs tls: it leads there")] if values["redirect"] and "tls" not in values else []
 
 
+_HTTP_ONLY = (
+    ("redirect",),
+    ("server_names",),
+    ("paths",),
+    ("tls", "subject_header"),
+    ("upstream", "host"),
+    ("upstream", "tls"),
+    ("upstream", "retries"),
+    ("limits", "requests_per_second"),
+)
+"""What is said of requests, which nobody looks for in connections that are passed on."""
+
+
+def _for_protocol(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    if values["protocol"] == "http":
+        alpn = values.get("tls", {}).get("alpn")
+        return [(("tls", "alpn"), "is for protocol: tcp; nginx itself speaks HTTP/1.1")] if alpn else []
+    breaches: list[tuple[Path, str]] = []
+    for path in _HTTP_ONLY:
+        found: Any = values
+        for step in path:
+            found = found.get(step) if isinstance(found, Mapping) else None
+        if found or found == 0:
+            breaches.append((path, "is for protocol: http; connections are passed on without a look into them"))
+    return breaches
+
+
 SITE = Section(
     {
         **IDENTITY,
+        "protocol": Key(
+            Choice(("http", "tcp")),
+            "V(tcp): each connection is passed on as one connection, without a look into it: for servers that know "
+            "clients by theirs, as gRPC's may.",
+            default="http",
+        ),
         "listen": Key(Items(_LISTEN, min_items=1), "Where the site listens.", required=True),
         "redirect": Key(
             Items(_REDIRECT),
@@ -222,6 +260,7 @@ SITE = Section(
     rules=(
         Rule("An address and port is listened on once.", _listens_once),
         Rule("What is sent to TLS finds it.", _redirects_to_tls),
+        Rule("What is said of requests is for HTTP.", _for_protocol),
         Rule("Paths stand once, and ask for certificates where the site has a CA for them.", _paths_fit),
     ),
 )
@@ -252,6 +291,8 @@ def _finds_dead_peers(site: Mapping[str, Any], place: tuple[str, int]) -> bool:
 
 
 def _clash(site: Mapping[str, Any], other: Mapping[str, Any], place: tuple[str, int]) -> str | None:
+    if "tcp" in (site["protocol"], other["protocol"]):
+        return "connections of protocol: tcp can't be told apart"
     if _speaks_tls(site, place) != _speaks_tls(other, place):
         return "only one of them speaks TLS"
     if _finds_dead_peers(site, place) and _finds_dead_peers(other, place):
@@ -300,6 +341,11 @@ def listening(sites: Any) -> list[dict[str, Any]]:
 VARIABLES: Mapping[str, Key] = {
     "nginx_sites": Key(Items(SITE), "The sites of this host.", default=[]),
     "nginx_packages": Key(Items(Text(), min_items=1), "Debian's nginx; C(NAME=VERSION) pins.", default=["nginx"]),
+    "nginx_stream_packages": Key(
+        Items(Text(), min_items=1),
+        "What sites of C(protocol: tcp) need beside it; C(NAME=VERSION) pins.",
+        default=["libnginx-mod-stream"],
+    ),
     "nginx_program": Key(FILE, "The program, for C(nginx -t).", default="/usr/sbin/nginx"),
     "nginx_open_files": Key(
         Integer(1024, 1_073_741_816), "C(LimitNOFILE) of nginx.service, from its next start on.", default=65535
@@ -331,7 +377,9 @@ def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
     withdraw = [_DEFAULT_SITE] if values["nginx_disable_default_site"] else []
     directive = {"path": "/etc/nginx/nginx.conf", "directive": "worker_connections"}
     minimums = [{**directive, "value": _connections(present)}]
-    return {"names": values["nginx_packages"], "withdraw": withdraw, "minimums": minimums}
+    streams = any(site.get("protocol") == "tcp" for site in present)
+    names = [*values["nginx_packages"], *(values["nginx_stream_packages"] if streams else ())]
+    return {"names": names, "withdraw": withdraw, "minimums": minimums}
 
 
 ROLES = {"nginx": VARIABLES}

@@ -80,6 +80,21 @@ def test_a_policy_is_for_one_bucket(access: str, actions: set[str]) -> None:
     assert policy_name({**WRITER, "access": access}) == f"imaging-{access}"
 
 
+def test_who_is_for_some_objects_lists_nothing_and_shares_its_policy_with_nobody() -> None:
+    some = {"get": ["*/global"], "put": ["*"], "never_put": ["*/global"]}
+    client = {**WRITER, "name": "participants", "access": "some", "objects": some}
+    got, put, never, _denied = policy(client)["Statement"]
+    assert (got["Effect"], got["Action"], got["Resource"]) == (
+        "Allow",
+        ["s3:GetObject"],
+        ["arn:aws:s3:::imaging/*/global"],
+    )
+    assert (put["Effect"], put["Action"], put["Resource"]) == ("Allow", ["s3:PutObject"], ["arn:aws:s3:::imaging/*"])
+    assert (never["Effect"], never["Action"], never["Resource"]) == ("Deny", put["Action"], got["Resource"])
+    assert policy_name(client) == "imaging-participants"
+    assert len(policy({**client, "objects": {**some, "never_put": []}})["Statement"]) == 3
+
+
 def test_who_sees_metrics_reaches_no_bucket() -> None:
     statements = policy({"name": "watcher", "access": "metrics"})["Statement"]
     assert [one["Action"] for one in statements] == [["admin:Prometheus"], ["admin:CreateServiceAccount"]]

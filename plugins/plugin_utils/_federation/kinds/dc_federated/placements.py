@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...schema import Anything, Boolean, Integer, Items, Key, OneOf, Place, Rule, Section, Text
+from ...python_programs import ARCHIVE, application_artifact, runtime
+from ...schema import Anything, Boolean, Integer, Items, Key, Place, Rule, Section, Text
 from .settings import Breaches
 
 DEFAULT_SERVER = "fedlearn_dc_federated.mean:build"
@@ -21,13 +22,6 @@ _HOST_PATH = Text(format="absolute_path")
 _CALLABLE = Text(format="callable")
 _NETWORKS = Items(Text(format="network"), single=True)
 _COMMON_NAME = Text(pattern=r"[A-Za-z0-9](?:[A-Za-z0-9 ._@-]{0,62}[A-Za-z0-9])?", pattern_name="a common name")
-
-ARCHIVE = Section(
-    {
-        "source": Key(OneOf((Text(format="url"), _FILE)), "URL, or file beside the document.", required=True),
-        "sha256": Key(Text(format="sha256"), "Its sum.", required=True),
-    }
-)
 
 
 def one_origin(values: Mapping[str, Any]) -> Breaches:
@@ -52,44 +46,9 @@ def _library(file: Text, archive: Section) -> Section:
     )
 
 
-def _runtime(file: Text) -> Section:
-    return Section(
-        {
-            "python": Key(_HOST_PATH, "The interpreter on the hosts, 3.11 or newer.", default="/usr/bin/python3"),
-            "requirements": Key(
-                file,
-                "Pinned requirements with hashes, instead of the collection's own: those, and what applications need.",
-            ),
-            "wheels": Key(file, "Folder with the wheels to install from, for hosts without an index."),
-            "index_url": Key(Text(format="url"), "The package index to install from, when not the hosts' own."),
-        }
-    )
-
-
 def library(file: Text, archive: Section) -> Key:
     """Where the library comes from; files are beside the document, or anywhere on the control node for a role."""
     return Key(_library(file, archive), "The library dc_federated, which is in no package index.", default={})
-
-
-def runtime(file: Text) -> Key:
-    """What programs run on."""
-    return Key(_runtime(file), "What the programs run on.", default={})
-
-
-def application_artifact(file: Text, archive: Section) -> Key:
-    """The user's own code."""
-    section = Section(
-        {
-            "source": Key(file, "A package or module."),
-            "archive": Key(archive, "Packages in an archive, such as a wheel."),
-        },
-        rules=(Rule("Code comes from one place.", _one_place),),
-    )
-    return Key(section, "The application's code. What it imports beside it is in `runtime.requirements`.", default={})
-
-
-def _one_place(values: Mapping[str, Any]) -> Breaches:
-    return [(("archive",), "'source' is given too: the code comes from one place")] if len(values) > 1 else []
 
 
 _OF_APPLICATION = {

@@ -38,6 +38,8 @@ OF_JANUS: dict[str, Any] = {
     "health_port": 9001,
 }
 
+OF_XAIN = {"endpoint": "http://127.0.0.1:9000", "bucket": "models", "user": "somebody", "secret": "storage"}
+
 RIGHT: dict[str, dict[str, Any]] = {
     "firewall_services": {"name": "web", "addresses": ["10.20.0.11"], "port": 8000},
     "firewall_others": {"name": "web", "port": 8000},
@@ -130,6 +132,17 @@ RIGHT: dict[str, dict[str, Any]] = {
         "server": "10.20.0.12:30091",
         "external_address": "10.30.0.12:30090",
         "database": {"address": "10.20.0.13:5432", "username": "neursafe", "secret": "database"},
+    },
+    "xain_coordinator_instances": {
+        "name": "coordinator",
+        "storage": OF_XAIN,
+        "settings": {"ai": {"rounds": 3}},
+    },
+    "xain_participant_instances": {
+        "name": "participant",
+        "storage": OF_XAIN,
+        "application": {"callable": "myapp.participant:Mine"},
+        "coordinator": {"host": "127.0.0.1"},
     },
 }
 """The least that an instance needs."""
@@ -666,6 +679,34 @@ WRONG: list[tuple[str, Any, str]] = [
         [{"settings": {"MINIO_REGION": 'a" b'}}],
         "[0]: settings.MINIO_REGION: 'a\" b' is not a text without control characters, quotes, \\ and $",
     ),
+    (
+        "minio_instances",
+        [
+            {
+                "buckets": [{"name": "aaa"}],
+                "clients": [{"name": "one", "bucket": "aaa", "secret": "s", "access": "some"}],
+            }
+        ],
+        "[0]: clients[0].objects: is missing: which objects may it get and put?",
+    ),
+    (
+        "minio_instances",
+        [{"buckets": [{"name": "aaa"}], "clients": [{"name": "one", "bucket": "aaa", "secret": "s", "objects": {}}]}],
+        "[0]: clients[0].objects: is for access: some only",
+    ),
+    (
+        "minio_instances",
+        [
+            {
+                "buckets": [{"name": "aaa"}],
+                "clients": [
+                    {"name": "one", "bucket": "aaa", "secret": "s", "access": "some", "objects": {"get": ["a b"]}}
+                ],
+            }
+        ],
+        "[0]: clients[0].objects.get[0]: 'a b' is not a name of objects: A-Z, a-z, 0-9, '.', '_', '-', '/', and * for "
+        "anything",
+    ),
     ("minio_version", "latest", ": 'latest' is not a version such as v0.0.0-20260212201848-7aac2a2c5b7c"),
     ("minio_go", "", ": is empty"),
     ("minio_go_toolchain", "newest", ": 'newest' is not local, or a version such as go1.26.8"),
@@ -787,6 +828,39 @@ WRONG: list[tuple[str, Any, str]] = [
         [{}, {"name": "other", "tls": TLS}],
         "[1]: listen: 127.0.0.1 port 80 is also listened on by 'front': only one of them speaks TLS",
     ),
+    (
+        "nginx_sites",
+        [{"tls": {**TLS, "alpn": ["h2"]}}],
+        "[0]: tls.alpn: is for protocol: tcp; nginx itself speaks HTTP/1.1",
+    ),
+    (
+        "nginx_sites",
+        [{"protocol": "tcp", "tls": {**TLS, "alpn": ["H 2"]}}],
+        "[0]: tls.alpn[0]: 'H 2' is not the name of a protocol, such as h2",
+    ),
+    *(
+        (
+            "nginx_sites",
+            [{"protocol": "tcp", **changed}],
+            f"[0]: {path}: is for protocol: http; connections are passed on without a look into them",
+        )
+        for path, changed in {
+            "server_names": {"server_names": ["a.test"]},
+            "paths": {"paths": [{"path": "/"}]},
+            "tls.subject_header": {"tls": {**TLS, "client_ca": "/ca", "subject_header": "Client"}},
+            "upstream.host": {"upstream": {"servers": ["127.0.0.1:1"], "host": "a.test"}},
+            "upstream.tls": {"upstream": {"servers": ["127.0.0.1:1"], "tls": {"ca": "/ca", "name": "a"}}},
+            "upstream.retries": {"upstream": {"servers": ["127.0.0.1:1"], "retries": 0}},
+            "limits.requests_per_second": {"limits": {"requests_per_second": 1}},
+        }.items()
+    ),
+    (
+        "nginx_sites",
+        [{"server_names": ["a.test"]}, {"name": "other", "protocol": "tcp"}],
+        "[1]: listen: 127.0.0.1 port 80 is also listened on by 'front': connections of protocol: tcp can't be told "
+        "apart",
+    ),
+    ("nginx_stream_packages", [], ": expected a list of at least 1, found 0"),
     ("nginx_open_files", 100, ": expected a whole number from 1024 to 1073741816, found the number 100"),
     ("nginx_packages", "nginx", ": expected a list of at least 1, found the text 'nginx'"),
     ("nginx_hardening", 1, ": expected true or false, found the number 1"),
@@ -1494,6 +1568,73 @@ WRONG: list[tuple[str, Any, str]] = [
     ("shared_dc_federated_instances", {}, ": expected a list, found a mapping"),
     ("shared_dc_federated_packages", [""], ": [0]: is empty"),
     ("shared_dc_federated_role", "", ": is empty"),
+    # xain_coordinator
+    (
+        "xain_coordinator_instances",
+        [{"listen": {"address": "10.0.0.1"}}],
+        "[0]: listen.address: '10.0.0.1' is reached by others, and the program asks nobody who they are: 127.0.0.1, "
+        "behind nginx",
+    ),
+    (
+        "xain_coordinator_instances",
+        [{"storage": {**OF_XAIN, "endpoint": "http://store.example:9000"}}],
+        "[0]: storage.endpoint: 'http://store.example:9000' is another host's, and without https all can be read on "
+        "the way",
+    ),
+    (
+        "xain_coordinator_instances",
+        [{"settings": {"ai": {"rounds": -1}}}],
+        "[0]: settings.ai.rounds: expected a whole number from 1 to 1000000, found the number -1",
+    ),
+    (
+        "xain_coordinator_instances",
+        [{"settings": {"ai": {"rounds": 1}, "server": {"heartbeat_time": 5, "heartbeat_timeout": 5}}}],
+        "[0]: settings.server.heartbeat_timeout: together with heartbeat_time it is 10 s, and participants send a "
+        "heartbeat each 10 s: each would be taken for gone before its next one",
+    ),
+    (
+        "xain_coordinator_instances",
+        [{"settings": {"ai": {"rounds": 1}, "storage": {"bucket": "models"}}}],
+        "[0]: settings.storage.bucket: can't be set: it follows from `storage.bucket`",
+    ),
+    (
+        "xain_coordinator_instances",
+        [{"settings": {"ai": {"rounds": 1}, "metrics": {"enable": True}}}],
+        "[0]: settings.metrics.password: is missing: the name of the secret that is the password of `user`",
+    ),
+    (
+        "xain_coordinator_instances",
+        [{}, {"name": "other"}],
+        "[1]: listen.port: 127.0.0.1 port 50050 is taken by 'coordinator'",
+    ),
+    ("xain_coordinator_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("xain_coordinator_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
+    ("xain_coordinator_memory_max", "4 GB", ": '4 GB' is not bytes such as 4G, or infinity"),
+    ("xain_coordinator_disrupt", True, ": expected text, found true: write it in quotes"),
+    ("xain_coordinator_remove_data", 1, ": expected true or false, found the number 1"),
+    # xain_participant
+    (
+        "xain_participant_instances",
+        [{"coordinator": {"host": "xain.example"}}],
+        "[0]: tls: is missing: 'xain.example' is another host, and the SDK by itself speaks in the clear",
+    ),
+    (
+        "xain_participant_instances",
+        [{"tls": {"ca": "/ca", "key": "/k"}}],
+        "[0]: tls: 'certificate' and 'key' go together",
+    ),
+    (
+        "xain_participant_instances",
+        [{"application": {"callable": "myapp:M", "source": "myapp", "archive": {"source": "a", "sha256": SUM}}}],
+        "[0]: application.archive: 'source' is given too: the code comes from one place",
+    ),
+    ("xain_participant_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("xain_participant_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
+    ("xain_participant_memory_max", "-1", ": '-1' is not bytes such as 4G, or infinity"),
+    ("xain_participant_remove_data", 1, ": expected true or false, found the number 1"),
+    # shared_xain
+    ("shared_xain_instances", {}, ": expected a list, found a mapping"),
+    ("shared_xain_packages", [""], ": [0]: is empty"),
 ]
 """A variable, a value, and what follows the variable's name in the message. Of instances only what differs."""
 
@@ -1690,6 +1831,14 @@ def test_nginx_comes_without_the_welcome_page(disable: bool) -> None:
     needed = packages(["nginx"], {"nginx_sites": [{"name": "front"}], "nginx_disable_default_site": disable})
     assert needed["names"] == ["nginx"]
     assert [link["link"] for link in needed["withdraw"]] == ["/etc/nginx/sites-enabled/default"] * disable
+
+
+def test_nginx_has_its_part_for_connections_where_some_are_passed_on() -> None:
+    found = [
+        packages(["nginx"], {"nginx_sites": [{"name": "front", "protocol": protocol}]})["names"]
+        for protocol in ("http", "tcp")
+    ]
+    assert found == [["nginx"], ["nginx", "libnginx-mod-stream"]]
 
 
 @pytest.mark.parametrize(

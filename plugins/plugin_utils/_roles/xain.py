@@ -1,0 +1,261 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the xain roles take: coordinator, participant, and what they share.
+
+``settings`` and ``runtime`` are the kind's own types, so a role takes what a document takes. But for paths: a document
+names files beside it, a role files anywhere on the control node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .._federation import network
+from .._federation.kinds.xain.placements import BUCKET
+from .._federation.kinds.xain.settings import SETTINGS
+from .._federation.model import Path
+from .._federation.python_programs import application_artifact, runtime
+from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
+from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present
+from .listening import Place, one_owner, services
+
+Breaches = list[tuple[Path, str]]
+Instance = dict[str, Any]
+
+_CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a file on the control node")
+_ARCHIVE = Section(
+    {
+        "source": Key(OneOf((Text(format="url"), _CONTROL_FILE)), "URL, or file on the control node.", required=True),
+        "sha256": Key(Text(format="sha256"), "Its sum.", required=True),
+    }
+)
+_MEGABYTES = Integer(1, 1_048_576)
+
+_STORAGE = Section(
+    {
+        "endpoint": Key(Text(format="origin"), "Where it is.", required=True),
+        "bucket": Key(BUCKET, "The bucket.", required=True),
+        "user": Key(Text(max_length=128), "The login, which S3 calls an access key.", required=True),
+        "secret": Key(Text(format="secret"), "Name of the secret that is its password.", required=True),
+    }
+)
+
+
+def _is_own(host: str) -> bool:
+    """Whether a name or an address is the host's own."""
+    return host == "localhost" or (network.is_numeric(host) and is_loopback(host))
+
+
+def _in_the_clear(values: Mapping[str, Any]) -> Breaches:
+    """Weights and signed requests go in the clear on a host only."""
+    endpoint = values["storage"]["endpoint"]
+    url = network.parse_url(endpoint)
+    if url.scheme == "https" or _is_own(url.host):
+        return []
+    return [(("storage", "endpoint"), f"'{endpoint}' is another host's, and without https all can be read on the way")]
+
+
+_COMMON: Mapping[str, Key] = {
+    **IDENTITY,
+    "runtime": runtime(_CONTROL_FILE),
+    "storage": Key(_STORAGE, "The bucket with weights and models.", required=True),
+    "ca": Key(FILE, "CA of the storage's certificate; without it those that the host trusts."),
+}
+
+
+def _beyond_loopback(values: Mapping[str, Any]) -> Breaches:
+    address = values["listen"]["address"]
+    if is_loopback(address):
+        return []
+    message = f"'{address}' is reached by others, and the program asks nobody who they are: 127.0.0.1, behind nginx"
+    return [(("listen", "address"), message)]
+
+
+COORDINATOR = Section(
+    {
+        **_COMMON,
+        "listen": Key(
+            Section(
+                {
+                    "address": Key(Text(format="address"), "On loopback.", default="127.0.0.1"),
+                    "port": Key(PORT, "Port.", default=50050),
+                }
+            ),
+            "Where nginx on the same host reaches it.",
+            default={},
+        ),
+        "settings": Key(SETTINGS, "The program's configuration: docs/federation.md lists it.", required=True),
+    },
+    rules=(
+        Rule("It listens on loopback.", _beyond_loopback),
+        Rule("Weights travel encrypted.", _in_the_clear),
+    ),
+)
+
+
+def _application() -> Key:
+    artifact = application_artifact(_CONTROL_FILE, _ARCHIVE).type
+    assert isinstance(artifact, Section)
+    doc = "`make(settings)`, such as a class: returns a C(Participant) of xain-sdk."
+    keys = {
+        "callable": Key(Text(format="callable"), doc, required=True),
+        "settings": Key(Anything(), "What it is given; JSON data.", default={}),
+        **artifact.keys,
+    }
+    return Key(Section(keys, rules=(Rule("Code comes from one place.", _one_place),)), "What runs.", required=True)
+
+
+def _one_place(values: Mapping[str, Any]) -> Breaches:
+    both = "source" in values and "archive" in values
+    return [(("archive",), "'source' is given too: the code comes from one place")] if both else []
+
+
+_TLS = Section(
+    {
+        "ca": Key(FILE, "CA of the coordinator's certificate.", required=True),
+        "certificate": Key(FILE, "Certificate to show, then intermediates."),
+        "key": Key(FILE, "Its key; only root needs to read it."),
+    },
+    rules=(
+        Rule(
+            "A certificate has its key.",
+            lambda values: (
+                [((), "'certificate' and 'key' go together")] if ("certificate" in values) != ("key" in values) else []
+            ),
+        ),
+    ),
+)
+
+
+def _plain(values: Mapping[str, Any]) -> Breaches:
+    host = values["coordinator"]["host"]
+    if "tls" in values or _is_own(host):
+        return []
+    return [(("tls",), f"is missing: '{host}' is another host, and the SDK by itself speaks in the clear")]
+
+
+PARTICIPANT = Section(
+    {
+        **_COMMON,
+        "application": _application(),
+        "coordinator": Key(
+            Section(
+                {
+                    "host": Key(
+                        OneOf((Text(format="address"), Text(format="dns_name"))), "Address or name.", required=True
+                    ),
+                    "port": Key(PORT, "Port.", default=443),
+                }
+            ),
+            "Where it connects.",
+            required=True,
+        ),
+        "tls": Key(_TLS, "Speak TLS; without it plain, on loopback."),
+        "max_model_size": Key(_MEGABYTES, "The largest global model it takes.", default=200, unit="MB"),
+        "log_level": Key(
+            Choice(("notset", "debug", "info", "warning", "error", "critical")), "What is logged.", default="info"
+        ),
+        "heartbeat_seconds": Key(
+            Integer(1, 3600), "How often it sends a heartbeat, and so asks for its turn.", default=10, unit="s"
+        ),
+    },
+    rules=(
+        Rule("It connects over TLS, unless on its host.", _plain),
+        Rule("Weights travel encrypted.", _in_the_clear),
+    ),
+)
+
+
+def _places(instance: Mapping[str, Any]) -> list[Place]:
+    return [Place(instance["listen"]["address"], instance["listen"]["port"], key=("listen", "port"))]
+
+
+def check_coordinators(instances: Any) -> list[Instance]:
+    """``xain_coordinator_instances`` with defaults. Raises RoleValueError."""
+    rules = (one_owner(_places),)
+    return check_instances("xain_coordinator_instances", instances, COORDINATOR, rules)
+
+
+def check_participants(instances: Any) -> list[Instance]:
+    """``xain_participant_instances`` with defaults. Raises RoleValueError."""
+    return check_instances("xain_participant_instances", instances, PARTICIPANT)
+
+
+def coordinators_listening(instances: Any) -> list[Instance]:
+    """The ports that present coordinators are to have, as the preflight module takes them. Raises RoleValueError."""
+    return services(check_coordinators(instances), _places)
+
+
+_SECONDS = Integer(1, 3600)
+_MEMORY = Text(pattern=r"[1-9][0-9]*[KMGT]?|infinity", pattern_name="bytes such as 4G, or infinity")
+_TASKS = Integer(16, 4_194_304)
+
+COORDINATOR_VARIABLES: Mapping[str, Key] = {
+    "xain_coordinator_instances": Key(Items(COORDINATOR), "The coordinators of this host.", default=[]),
+    "xain_coordinator_health_timeout_seconds": Key(
+        _SECONDS, "How long a coordinator may take to answer after a start.", default=60
+    ),
+    "xain_coordinator_tasks_max": Key(_TASKS, "Processes and threads.", default=512),
+    "xain_coordinator_memory_max": Key(_MEMORY, "Memory of each coordinator.", default="4G"),
+    "xain_coordinator_disrupt": Key(
+        Text(min_length=0),
+        "The stack, or without one the instance, whose coordinator is restarted though a training is under way in it, "
+        "which is lost.",
+        default="{{ fedlearn_disrupt | default('') }}",
+    ),
+    "xain_coordinator_remove_data": Key(
+        Boolean(), "Accepted as by every role: models are in the storage.", default=False
+    ),
+}
+"""All variables of the coordinator's role."""
+
+PARTICIPANT_VARIABLES: Mapping[str, Key] = {
+    "xain_participant_instances": Key(Items(PARTICIPANT), "The participants of this host.", default=[]),
+    "xain_participant_health_timeout_seconds": Key(_SECONDS, "How long a participant may take to start.", default=60),
+    "xain_participant_tasks_max": Key(_TASKS, "Processes and threads.", default=4096),
+    "xain_participant_memory_max": Key(_MEMORY, "Memory of each participant.", default="16G"),
+    "xain_participant_remove_data": Key(Boolean(), "Remove results of absent instances.", default=False),
+}
+"""All variables of the participant's role."""
+
+SHARED_VARIABLES: Mapping[str, Key] = {
+    "shared_xain_instances": Key(
+        Items(Anything()),
+        "The instances of the including role, checked by it; what they say of runtime and application decides what is "
+        "brought.",
+        default=[],
+    ),
+    "shared_xain_packages": Key(
+        Items(Text()),
+        "What environments are made with; C(NAME=VERSION) pins.",
+        default=["python3", "python3-venv"],
+    ),
+}
+"""All variables of what the two roles share."""
+
+
+def _packages(instances: str) -> Callable[[Mapping[str, Any]], dict[str, list[Any]]]:
+    """What the present instances of a list variable need of the distribution: none with a Python of their own."""
+
+    def packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+        runtimes = [one.get("runtime") or {} for one in values[instances] if is_present(one)]
+        ours = any(runtime.get("python", "/usr/bin/python3") == "/usr/bin/python3" for runtime in runtimes)
+        return {"names": values["shared_xain_packages"] if ours else []}
+
+    return packages
+
+
+ROLES = {
+    "xain_coordinator": COORDINATOR_VARIABLES,
+    "xain_participant": PARTICIPANT_VARIABLES,
+    "shared_xain": SHARED_VARIABLES,
+}
+INSTANCES = {
+    "xain_coordinator_instances": check_coordinators,
+    "xain_participant_instances": check_participants,
+}
+LISTENING = {"xain_coordinator_instances": coordinators_listening}
+PACKAGES = {role: _packages(f"{role}_instances") for role in ("xain_coordinator", "xain_participant", "shared_xain")}

@@ -1,0 +1,89 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What both launchers do: read their file and their credentials, and look into the bucket."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import arrays
+
+NOBODY = 65534
+MEGABYTE = 1_000_000
+
+
+class LaunchError(Exception):
+    """Why nothing is started; the message says what to do about it."""
+
+
+def read(path: str) -> dict[str, Any]:
+    """The launcher's own file."""
+    config: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return config
+
+
+def credential(name: str) -> str:
+    """A credential that systemd gave this unit."""
+    return (Path(os.environ["CREDENTIALS_DIRECTORY"]) / name).read_text(encoding="utf-8").strip()
+
+
+def configuration(config: Mapping[str, Any], password: Callable[[str], str] = credential) -> dict[str, Any]:
+    """The program's own configuration, with the passwords that stand in no file of it."""
+    complete = {name: dict(section) for name, section in config["configuration"].items()}
+    complete["storage"]["secret_access_key"] = password("storage.password")
+    if "password" in complete.get("metrics", {}):
+        complete["metrics"]["password"] = password("metrics.password")
+    return complete
+
+
+def no_password(name: str) -> str:
+    """What a trial is given instead of a credential."""
+    return "-"
+
+
+def trust(ca: str | None) -> None:
+    """Has boto3 check the storage's certificate with our CA."""
+    if ca:
+        os.environ["AWS_CA_BUNDLE"] = ca
+    # nothing that a host's administrator set for themselves counts
+    os.environ.update(AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
+    os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
+
+
+def weights(store: Any, key: str, most: int) -> Any:
+    """An object's array; ``store`` is one of the program's classes for S3, ``most`` how many bytes it may have."""
+    found = store.s3.Object(store.config.bucket, key).get()
+    if found["ContentLength"] > most:
+        raise arrays.NoArrayError(f"{key} has {found['ContentLength']} bytes, and {most} are the most")
+    return arrays.loads(found["Body"].read())
+
+
+def drop_root() -> None:
+    """A scratch process runs the user's code as nobody: only root is lost by it."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+def write(path: Path, text: str) -> None:
+    """A file that is there whole or not at all."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
+
+
+def notify(state: str) -> None:
+    """Tell systemd, where it is asked to be told."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect("\0" + address[1:] if address.startswith("@") else address)
+            sender.send(state.encode())

@@ -1,0 +1,99 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""federation.yml of this folder, laid into build/xain/ and deployed on the host set `wxain`."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import yaml
+from standing_demo import CHECKOUT, Demo
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+
+ROOM = CHECKOUT / "build" / "xain"
+HOSTS = ("x1", "x2", "x3")
+COORDINATOR = "fedlearn-rounds-images-coordinator"
+PARTICIPANT = "fedlearn-rounds-images-participant"
+DIRECTORY = "/etc/fedlearn/rounds/rounds-images-coordinator"
+PYTHON = "$(ls -dt /opt/fedlearn/xain-python/*/bin/python | head -n1)"
+LAUNCHER = "$(ls -dt /opt/fedlearn/xain-launcher/*/ | head -n1)"
+Document = dict[str, Any]
+
+
+class Rounds(Demo):
+    """The three hosts, and how they are changed."""
+
+    def __init__(self) -> None:
+        super().__init__(ROOM, HOSTS, "wxain", ROOM / "vault-pass")
+
+    def begin(self) -> None:
+        """Lay the document down and deploy it; what stands already is brought up to date."""
+        ROOM.mkdir(parents=True, exist_ok=True)
+        if not self.vault_password.exists():
+            for state in (".secrets", ".ca", "public"):
+                shutil.rmtree(ROOM / state, ignore_errors=True)
+            self.vault_password.write_text(secrets.token_urlsafe(32))
+            self.vault_password.chmod(0o600)
+        shutil.rmtree(ROOM / "group_vars", ignore_errors=True)
+        self.beside(ROOM, state=False)
+        settings = ROOM / "group_vars" / "all.yml"
+        built = {"minio_build_directory": str(CHECKOUT / "build" / "go")}
+        settings.write_text(json.dumps({**json.loads(settings.read_text()), **built}))
+        self.write()
+        # of a training of former tests, where the hosts stand already
+        self.run("x1", f"systemctl try-restart {COORDINATOR} 2>/dev/null || true")
+        for host in ("x2", "x3"):
+            self.run(host, f"rm -f /var/lib/{PARTICIPANT}/finished-* /var/lib/{PARTICIPANT}/result.json")
+        made = self.playbook("fedlearn.infra.secrets")
+        assert made.returncode == 0, made.output[-3000:]
+        self.site()
+
+    def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
+        """The document, with a change."""
+        document = yaml.safe_load((CHECKOUT / "tests" / "xain" / "federation.yml").read_text())
+        change(document)
+        (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def verify(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        """How a verify round ends, and what verify.json says of the stack."""
+        done = self.playbook("fedlearn.infra.verify", "-e", "verify=round", *arguments)
+        text = (CHECKOUT / "build" / "rounds" / "verify.json").read_text()
+        found: dict[str, Any] = json.loads(text)["stacks"]["images"]
+        return done.returncode, found
+
+    def round_parts(self) -> dict[str, dict[str, Any]]:
+        """Each host's part in the verify round, as the inventory has it."""
+        hosts = variables.inventory(loading.load(str(ROOM / "federation.yml"))).hosts
+        found: dict[str, dict[str, Any]] = json.loads(
+            json.dumps({host: hosts[host]["fedlearn_verify"] for host in HOSTS})
+        )
+        return found
+
+    def verify_with(self, parts: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """A verify round whose instances are others than the document's, with the document's numbers."""
+        given = ROOM / "tampered.json"
+        chosen = "{{ tampered[inventory_hostname] }}"
+        given.write_text(json.dumps({"tampered": parts, "fedlearn_verify": chosen}))
+        return self.verify("-e", f"@{given}")
+
+    def pid(self, host: str, unit: str) -> int:
+        """The main process of a unit."""
+        return int(self.run(host, f"systemctl show -p MainPID --value {unit}"))
+
+    def python(self, host: str, script: str, **given: Any) -> Any:
+        """What a script prints as JSON that runs in the environment of xain's programs; its values are in `given`."""
+        lines = f"import json\ngiven = json.loads({json.dumps(json.dumps(given))})\n{script}"
+        said = self.run(
+            host, f"PYTHONPATH={LAUNCHER} timeout 240 {PYTHON} -B - <<'END-OF-SCRIPT'\n{lines}\nEND-OF-SCRIPT\n"
+        )
+        return json.loads(said.splitlines()[-1])
+
+    def password(self, host: str, instance: str) -> str:
+        return self.run(host, f"cat /etc/fedlearn/rounds/{instance}/storage.password").strip()
