@@ -227,9 +227,11 @@ def test_a_way_to_verify_that_there_is_not_is_refused_before_any_host_is_touched
             "restore what? -e from=FOLDER takes the newest backup of each host in it, -e from=FILE that",
         ),
         ("restore.yml", ("-e", "from=nowhere"), "nowhere is not there: -e from=FOLDER takes the newest backup"),
+        ("worker_kit.yml", (), "a kit for which stack? -e stack=NAME: there are kits for none of this document"),
+        ("worker_kit.yml", ("-e", "stack=lenet"), "a kit for which stack? -e stack=NAME, and not lenet: there are"),
     ],
 )
-def test_what_can_not_be_rotated_or_restored_is_told_before_any_host_is_touched(
+def test_what_can_not_be_rotated_restored_or_given_is_told_before_any_host_is_touched(
     folder: Path, playbook: str, arguments: tuple[str, ...], said: str
 ) -> None:
     assert_refused_here(play(folder, playbook, *arguments), said)
