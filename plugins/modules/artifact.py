@@ -312,7 +312,7 @@ class Converger:
     def _preinstalled(self, item: dict) -> None:
         if not os.path.isdir(item["path"]):
             raise ArtifactError(f"{item['program']}: {item['path']} isn't there, and `preinstalled` brings nothing")
-        record = os.path.join(self._store.root, item["program"], f"preinstalled-{item['digest'][:12]}.json")
+        record = self._store.record(item["program"], item["digest"])
         now, known = fingerprint(item["path"]), ""
         if os.path.exists(record):
             with open(record, encoding="utf-8") as file:

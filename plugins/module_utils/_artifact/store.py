@@ -157,23 +157,43 @@ class Store:
             shutil.rmtree(old, ignore_errors=True)
 
     def prune(self, program: str, needed: set[str], keep: int) -> list[str]:
-        """Removes former versions but for the newest `keep - 1`; never one that is needed now or that a unit names."""
+        """Removes former versions but for the newest `keep - 1`; never one that is needed now or that a unit names.
+
+        With none to keep, fingerprints of preinstalled folders go, too.
+        """
         folder = os.path.join(self.root, program)
         former = [name for name in self._versions(folder) if name not in needed]
         former.sort(key=lambda name: os.stat(os.path.join(folder, name, MANIFEST)).st_mtime, reverse=True)
         gone = [name for name in former[max(keep - 1, 0) :] if not self._used(os.path.join(folder, name))]
         for name in gone:
             shutil.rmtree(os.path.join(folder, name))
+        records = [] if keep else self._records(program)
+        for record in records:
+            os.unlink(record)
         with contextlib.suppress(OSError):
             os.rmdir(folder)
-        return [os.path.join(folder, name) for name in gone]
+        return [os.path.join(folder, name) for name in gone] + records
 
     def unused(self, program: str) -> list[str]:
-        """The versions of a program that no unit names."""
+        """The versions of a program that no unit names, and what is kept of preinstalled ones."""
         folder = os.path.join(self.root, program)
-        return [
+        versions = [
             os.path.join(folder, name) for name in self._versions(folder) if not self._used(os.path.join(folder, name))
         ]
+        return versions + self._records(program)
+
+    def record(self, program: str, digest: str) -> str:
+        """Where the fingerprint of a preinstalled folder is kept."""
+        return os.path.join(self.root, program, f"preinstalled-{digest[:12]}.json")
+
+    def _records(self, program: str) -> list[str]:
+        """Those of folders that no unit names."""
+        found = []
+        for path in sorted(glob.glob(os.path.join(glob.escape(self.root), program, "preinstalled-*.json"))):
+            with open(path, encoding="utf-8") as file:
+                if not self._used(json.load(file)["path"]):
+                    found.append(path)
+        return found
 
     @staticmethod
     def _versions(folder: str) -> list[str]:

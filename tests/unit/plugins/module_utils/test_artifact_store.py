@@ -129,3 +129,19 @@ def test_of_an_environments_programs_only_pythons_stay(tmp_path: Path) -> None:
     (tmp_path / "__pycache__" / "bottle.pyc").touch()
     builders.drop_programs(str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["python3", "python3.11"]
+
+
+def test_the_fingerprint_of_a_preinstalled_folder_goes_with_the_last_unit_that_names_it(
+    tmp_path: Path, units: Path
+) -> None:
+    store = stored(tmp_path, units)
+    record = Path(store.record("tool", "a" * 64))
+    record.parent.mkdir(parents=True)
+    record.write_text('{"path": "/opt/by-hand", "fingerprint": "b"}')
+    (units / "fedlearn-a.service").write_text("Environment=PYTHONPATH=/opt/by-hand\n")
+    assert (store.unused("tool"), store.prune("tool", set(), 0)) == ([], [])
+    (units / "fedlearn-a.service").unlink()
+    assert store.unused("tool") == [str(record)]
+    assert store.prune("tool", set(), 2) == []  # something else is brought
+    assert store.prune("tool", set(), 0) == [str(record)]
+    assert not record.parent.exists()
