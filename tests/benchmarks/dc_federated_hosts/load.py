@@ -292,6 +292,8 @@ async def compare(ca: str, file: str, proxy: str, server: str) -> dict[str, obje
         spent: dict[str, list[float]] = {name: [] for name in ways}
         for _turn in range(turns + 1):
             for name, client in ways.items():
+                if content:
+                    await client.connect()  # while the other had its turn the server has closed the one there was
                 spent[name].append(await timed(client, content))
         found[str(size)] = {name: spread(values[1:]) for name, values in spent.items()}
     return found

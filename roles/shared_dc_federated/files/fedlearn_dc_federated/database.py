@@ -31,10 +31,11 @@ def keep_whole() -> None:
         """A file that is always one state, whole."""
 
         def write(self, data: Mapping[str, Any]) -> None:
-            path = self._handle.name
-            files.write(Path(path), json.dumps(data))
+            path = Path(self._handle.name)
+            # a start writes once for each key, and until it is over the copy counts
+            files.write(path, json.dumps(data), durable=not _copy(path).exists())
             self._handle.close()
-            self._handle = Path(path).open(mode=self._mode, encoding="utf-8")  # noqa: SIM115 - it is the storage's own
+            self._handle = path.open(mode=self._mode, encoding="utf-8")
 
     TinyDB.default_storage_class = Replaced
 

@@ -10,12 +10,13 @@ import os
 from pathlib import Path
 
 
-def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Writes a file beside and renames it."""
+def write(path: Path, text: str, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Writes a file beside and renames it; one that is ``durable`` outlives a power cut, too."""
     beside = path.with_name(f"{path.name}.new")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
-        os.fsync(file.fileno())
+        if durable:
+            os.fsync(file.fileno())
     beside.rename(path)
