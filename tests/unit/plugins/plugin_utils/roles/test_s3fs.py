@@ -6,30 +6,33 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible.parsing.dataloader import DataLoader
-from ansible.template import Templar
+from ansible.template import Templar, trust_as_template
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INFRASTRUCTURE, packages
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.s3fs import check, unit_of
 
-UNIT = Path(__file__).resolve().parents[5] / "roles/s3fs/templates/etc/systemd/system/instance.mount.j2"
+TEMPLATES = Path(__file__).resolve().parents[5] / "roles/s3fs/templates/etc"
+UNIT = TEMPLATES / "systemd/system/instance.mount.j2"
+STORAGE = TEMPLATES / "fedlearn/federation/instance/storage.sh.j2"
 S3 = {"url": "https://store:9000", "bucket": "imaging", "client": "imaging_a", "secret": "s"}
+
+
+def rendered(template: Path, **given: Any) -> str:
+    """What a template of the role says of a mount."""
+    (instance,) = check([{"name": "shared", "path": "/srv/shared", **given}])
+    variables = {"instance": {"federation": "one", **instance}}
+    return str(Templar(DataLoader(), variables=variables).template(trust_as_template(template.read_text())))
 
 
 def section(**given: Any) -> dict[str, str]:
     """What the unit's section [Mount] says, but for hardening."""
-    (instance,) = check([{"name": "shared", "path": "/srv/shared", **given}])
-    variables = {"instance": {"federation": "one", **instance}}
-    loader = DataLoader()
-    templar = Templar(loader, variables=variables)
-    from ansible.template import trust_as_template
-
-    text = str(templar.template(trust_as_template(UNIT.read_text())))
-    lines = text.partition("[Mount]")[2].partition("\n\n")[0].splitlines()
+    lines = rendered(UNIT, **given).partition("[Mount]")[2].partition("\n\n")[0].splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
@@ -68,6 +71,33 @@ def test_a_bucket_comes_by_s3fs() -> None:
         "retries=9",
         "use_sse",
     ]
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ("nodev\tproc\n\text4\nnodev\tnfs4\n", ""),
+        ("nodev\tproc\n\text4\nnodev\tnfsd\n", "store:/imaging can't be mounted: this host's kernel has no NFS"),
+    ],
+    ids=["NFS", "none"],
+)
+def test_a_kernel_without_nfs_is_told_before_anything_changes(tmp_path: Path, known: str, told: str) -> None:
+    filesystems, programs = tmp_path / "filesystems", tmp_path / "bin"
+    filesystems.write_text(known)
+    programs.mkdir()
+    for name in ("findmnt", "modprobe"):
+        (programs / name).write_text("#!/bin/sh\nexit 1\n")
+        (programs / name).chmod(0o755)
+    script = rendered(STORAGE, nfs="store:/imaging", path=str(tmp_path / "shared"))
+    assert script.count("/proc/filesystems") == 1
+    done = subprocess.run(
+        ["/bin/sh", "-c", script.replace("/proc/filesystems", str(filesystems)), "storage.sh", "try"],
+        env={"PATH": f"{programs}:/usr/bin:/bin"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout.startswith(told), done.stderr) == (1 if told else 0, True, "")
 
 
 def test_an_export_comes_by_nfs() -> None:
