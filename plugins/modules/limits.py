@@ -270,7 +270,9 @@ def disarm(module: AnsibleModule) -> None:
 
 def undo(module: AnsibleModule) -> None:
     """Puts the former limits back at once."""
-    write(LIMITS, read(f"{UNDO}/former"))
+    former = read(f"{UNDO}/former")
+    if read(LIMITS) != former:
+        write(LIMITS, former)
     disarm(module)
 
 
@@ -432,7 +434,7 @@ def settle(module: AnsibleModule, plan: Plan, differing: list[str]) -> dict[str,
         for path in (path for path in differing if path != CLAIMS):
             write(path, plan.texts[path])
         sessions = measure(module, plan.soft)
-    except RefusedError as error:
+    except (RefusedError, ServiceError) as error:
         if LIMITS not in differing:
             raise
         undo(module)

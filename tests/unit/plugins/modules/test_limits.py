@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
@@ -49,3 +50,23 @@ def test_who_has_less_by_another_file_is_found(monkeypatch: pytest.MonkeyPatch, 
         "* - nproc 6",
         "nobody - nproc 6",
     ]
+
+
+def test_what_can_not_be_written_leaves_no_way_back_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would put the same limits in place again later, as a change that nobody made."""
+    present = tmp_path / "limits.conf"
+    present.write_text("* soft nofile 1000\n")
+
+    def write(path: str, text: str | None) -> None:
+        if path == str(present):
+            raise limits.ServiceError(f"{path}: Read-only file system")
+        Path(path).write_text(text or "")
+
+    monkeypatch.setattr(limits, "LIMITS", str(present))
+    monkeypatch.setattr(limits, "UNDO", str(tmp_path / "undo"))
+    monkeypatch.setattr(limits, "write", write)
+    module = SimpleNamespace(run_command=lambda _argv: (0, "", ""))
+    plan = SimpleNamespace(texts={str(present): "* soft nofile 2000\n"}, soft=2000)
+    with pytest.raises(limits.RefusedError, match=r"Read-only file system; the former limits were put back"):
+        limits.settle(module, plan, [str(present)])
+    assert [path.name for path in tmp_path.iterdir()] == ["limits.conf"]
