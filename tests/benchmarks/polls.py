@@ -161,6 +161,6 @@ def added(hosts: Hosts) -> dict[str, float]:
         "request, 99th percentile": latency["through"][int(REQUESTS * 0.99)] / latency["direct"][int(REQUESTS * 0.99)],
     }
     for size in (20, 200):
-        times = {way: statistics.median(seconds("upload", way, size)[0] for _turn in range(3)) for way in ways}
+        times = {way: statistics.median(seconds("upload", way, size)[0] for _turn in range(5)) for way in ways}
         figures[f"upload of {size} MB"] = times["through"] / times["direct"]
     return figures
