@@ -394,6 +394,16 @@ def test_site_withdraws_what_is_in_no_document_any_more_though_no_host_answers(w
 
 
 @pytest.mark.slow
+def test_precheck_tells_what_would_stop_each_role_of_a_host(with_secrets: Path) -> None:
+    """On this very machine, which has none of the document's addresses: every role that listens says so."""
+    ended = play(with_secrets, "precheck.yml", "-e", "ansible_connection=local")
+    told = " ".join(ended.stdout.partition("Tell all that would stop")[2].split())
+    assert ended.returncode == 2, ended
+    for role in ("redis", "nginx", "mindspore_server"):
+        assert f"{role}: " in told, told
+
+
+@pytest.mark.slow
 def test_a_round_is_brought_and_taken_away_where_it_has_a_part(folder: Path) -> None:
     """Without workers it has participants beside the servers; the front has none, since there is no proxy."""
     text = DOCUMENT.replace("    workers: {hosts: [ms2]}\n", "")
