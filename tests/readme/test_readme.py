@@ -29,6 +29,12 @@ BUILT = {
     "xain_coordinator": "MinIO, which its example brings, is built by Go",
 }
 """Roles whose program, or that of their example, is built on the control node."""
+ELSEWHERE = {
+    "dpsa_manager": "its program is in no registry",
+    "janus": "its programs are in no registry",
+    "tunnel": "it leads to a server on another machine",
+}
+"""Roles whose example needs what only its user has."""
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
 OF_LIBRARIES = {
     name: "dc_federated" for name in ROLES if name.endswith("dc_federated") or name.startswith("dc_federated")
@@ -40,7 +46,7 @@ NEWER_PYTHON = {*OF_LIBRARIES, *(name for name in ROLES if "xain" in name)}
 
 def possible(role: str) -> Any:
     """A role, skipped where its program can't be built, or its library isn't given."""
-    reason = BUILT.get(role, "") if not shutil.which("go") else ""
+    reason = ELSEWHERE.get(role) or ("" if shutil.which("go") else BUILT.get(role, ""))
     if role in OF_LIBRARIES and not UPSTREAM:
         reason = f"FEDLEARN_UPSTREAM_DIR names no folder with {OF_LIBRARIES[role]}/"
     return pytest.param(role, marks=pytest.mark.skipif(bool(reason), reason=reason))
