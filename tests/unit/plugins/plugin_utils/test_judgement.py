@@ -105,6 +105,11 @@ def test_a_double_never_passes():
     assert judgement.judge_probe("dpsa", False, [judgement.check("up", True)])["passed"] is None
 
 
+def test_what_fails_with_a_double_has_failed():
+    assert judgement.judge_round(known(row("w1", TRUTH), real=False), [])["passed"] is False
+    assert judgement.judge_probe("dpsa", False, [judgement.check("up", False, "no answer")])["passed"] is False
+
+
 def test_a_probe_that_looked_at_nothing_has_not_passed():
     assert judgement.judge_probe("mindspore", True, [])["passed"] is False
 
@@ -169,6 +174,7 @@ def test_nothing_to_warn_of():
 def test_a_summary_tells_how_each_stack_was_proven_and_with_what_numbers():
     good, double = judgement.judge_round(known(), []), judgement.judge_round(known(real=False), [])
     good.update(passed=True, observed=[1.0], max_error=0.01)
+    double.update(passed=None)
     probe = judgement.judge_probe("mindspore", True, [judgement.check("up", False, "down")])
     assert judgement.summary({"one": good, "two": probe, "three": double}) == [
         f"one: passed (round), expected {list(TRUTH)}, observed [1.0], largest error 0.01",
