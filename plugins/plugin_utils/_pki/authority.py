@@ -157,20 +157,25 @@ class Authority:
     def _write_certificates(self, certificates: Iterable[x509.Certificate]) -> None:
         self._directory("public", 0o755)
         files.sweep(self.certificate_path)
-        files.write(self.certificate_path, "".join(pem(each) for each in certificates).encode("ascii"), 0o644)
+        files.write(self.certificate_path, bundle(certificates).encode("ascii"), 0o644)
 
     def trust(self) -> Trust:
-        """What hosts need to know; the key isn't opened for it."""
+        """What hosts need to know; the key is opened for it only during a change.
+
+        The certificate that signs stands first: MindSpore Federated holds its own against the first of the file
+        (ccsrc/common/core/comm_util.cc, verifyCertPipeline).
+        """
         certificates = self._certificates(self._content())
-        bundle = "".join(pem(item) for item in certificates)
         if self.description.elsewhere:
             last = max(int(each.not_valid_after_utc.timestamp()) for each in certificates)
-            return Trust(None, bundle, last, self._their_lists(certificates) if self.description.crl else "")
+            return Trust(
+                None, bundle(certificates), last, self._their_lists(certificates) if self.description.crl else ""
+            )
         crl = self._crl(certificates)
         self._check_permitted(certificates[-1])
-        if len(certificates) == 1:
-            return Trust(certificates[0], bundle, crl=crl)
-        return Trust(self.signer()[1], bundle, crl=crl)
+        issuer = certificates[0] if len(certificates) == 1 else self.signer()[1]
+        others = [each for each in certificates if each != issuer]
+        return Trust(issuer, bundle([issuer, *others]), crl=crl)
 
     def _content(self) -> bytes:
         """The file of the certificates to trust."""
@@ -481,6 +486,11 @@ class Authority:
             f"{self.where}: {self.key_path} belongs to none of the certificates in "
             f"{self.certificate_path}: restore the one that fits"
         )
+
+
+def bundle(certificates: Iterable[x509.Certificate]) -> str:
+    """Certificates one after the other, in PEM form."""
+    return "".join(pem(each) for each in certificates)
 
 
 def _has_ended(certificate: x509.Certificate) -> bool:

@@ -105,6 +105,17 @@ def test_at_each_step_those_are_taken_who_may_still_come(authority: Make, verifi
     assert [path.name for path in sorted(Path(authority().key_path).parent.glob("*.key"))] == ["lab.key"]
 
 
+def test_who_signs_stands_first_in_what_hosts_trust(authority: Make) -> None:
+    """MindSpore Federated holds its own certificate against the first of the file alone."""
+    authority().make()
+    for step in STEPS:
+        assert authority().take(step)
+        trust = authority().trust()
+        first = x509.load_pem_x509_certificates(trust.bundle.encode())[0]
+        issue(authority()).verify_directly_issued_by(first)
+        assert first == trust.issuer
+
+
 def test_who_is_withdrawn_during_a_change_is_refused_whichever_ca_signed(authority: Make, verifier: Verifier) -> None:
     former = issue(authority())
     authority().take("begin")
