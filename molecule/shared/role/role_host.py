@@ -36,8 +36,8 @@ class Run:
 
     @property
     def words(self) -> str:
-        """The output with its line breaks folded, so that a message can be looked for."""
-        return re.sub(r"\s+", " ", self.text)
+        """The output with its line breaks folded, and without what YAML does to quotes."""
+        return re.sub(r"\s+", " ", self.text).replace("''", "'")
 
 
 class RoleHost:
