@@ -16,7 +16,7 @@ from typing import Any
 
 from .._federation.model import MAX_INSTANCE_NAME, Path
 from .._federation.nodes import Mistake
-from .._federation.schema import Boolean, Choice, Items, Key, Rule, Section, Text, Type, check_values
+from .._federation.schema import Boolean, Choice, Integer, Items, Key, Rule, Section, Text, Type, check_values
 
 NAME = Text(
     max_length=MAX_INSTANCE_NAME,
@@ -25,6 +25,9 @@ NAME = Text(
 )
 STATES = Choice(("present", "stopped", "absent"))
 FILE = Text(format="absolute_path")
+SECONDS = Integer(1, 3600)
+MEMORY = Text(pattern=r"[1-9][0-9]*[KMGT]?|infinity", pattern_name="bytes such as 4G, or infinity")
+TASKS = Integer(16, 4_194_304)
 CONTROL_FOLDER = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node")
 
 IDENTITY: Mapping[str, Key] = {

@@ -20,7 +20,16 @@ from .._federation.model import Path
 from .._federation.python_programs import application_artifact, runtime
 from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
 from .backups import backup_variables
-from .checking import CONTROL_FOLDER, FILE, IDENTITY, check_instances, is_present
+from .checking import (
+    CONTROL_FOLDER,
+    FILE,
+    IDENTITY,
+    MEMORY,
+    SECONDS,
+    TASKS,
+    check_instances,
+    is_present,
+)
 from .listening import Place, one_owner, services
 
 Breaches = list[tuple[Path, str]]
@@ -171,22 +180,18 @@ def server_listening(instances: Any) -> list[Instance]:
     return services(check_servers(instances), _places)
 
 
-_SECONDS = Integer(1, 3600)
-_MEMORY = Text(pattern=r"[1-9][0-9]*[KMGT]?|infinity", pattern_name="bytes such as 4G, or infinity")
-_TASKS = Integer(16, 4_194_304)
-
 SERVER_VARIABLES: Mapping[str, Key] = {
     "dc_federated_server_instances": Key(Items(SERVER), "The servers of this host.", default=[]),
     "dc_federated_server_health_timeout_seconds": Key(
-        _SECONDS, "How long a server may take to answer after a start.", default=60
+        SECONDS, "How long a server may take to answer after a start.", default=60
     ),
     "dc_federated_server_nofile": Key(
         Integer(1024, 1_073_741_816),
         "The least open files of each server; more where C(expected) needs them.",
         default=65535,
     ),
-    "dc_federated_server_tasks_max": Key(_TASKS, "Processes and threads.", default=512),
-    "dc_federated_server_memory_max": Key(_MEMORY, "Memory of each server.", default="4G"),
+    "dc_federated_server_tasks_max": Key(TASKS, "Processes and threads.", default=512),
+    "dc_federated_server_memory_max": Key(MEMORY, "Memory of each server.", default="4G"),
     "dc_federated_server_allow_empty_key_list": Key(
         Boolean(), "Take an empty list of keys where there was a full one: it locks every worker out.", default=False
     ),
@@ -199,10 +204,10 @@ SERVER_VARIABLES: Mapping[str, Key] = {
 WORKER_VARIABLES: Mapping[str, Key] = {
     "dc_federated_worker_instances": Key(Items(WORKER), "The workers of this host.", default=[]),
     "dc_federated_worker_health_timeout_seconds": Key(
-        _SECONDS, "How long a worker may take from its start until its application runs.", default=60
+        SECONDS, "How long a worker may take from its start until its application runs.", default=60
     ),
-    "dc_federated_worker_tasks_max": Key(_TASKS, "Processes and threads.", default=4096),
-    "dc_federated_worker_memory_max": Key(_MEMORY, "Memory of each worker.", default="16G"),
+    "dc_federated_worker_tasks_max": Key(TASKS, "Processes and threads.", default=4096),
+    "dc_federated_worker_memory_max": Key(MEMORY, "Memory of each worker.", default="16G"),
     "dc_federated_worker_remove_data": Key(
         Boolean(), "Remove results and keys of absent instances: a key is then lost.", default=False
     ),

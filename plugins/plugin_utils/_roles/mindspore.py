@@ -31,7 +31,15 @@ from .._federation.schema import (
     Table,
     Text,
 )
-from .checking import FILE, IDENTITY, check_instances, is_present
+from .checking import (
+    FILE,
+    IDENTITY,
+    MEMORY,
+    SECONDS,
+    TASKS,
+    check_instances,
+    is_present,
+)
 from .listening import Place, one_owner, services
 
 Breaches = list[tuple[Path, str]]
@@ -290,15 +298,12 @@ def server_listening(instances: Any) -> list[Instance]:
     return services(check_servers(instances), _server_places)
 
 
-_SECONDS = Integer(1, 3600)
 _LEVEL = Key(Integer(0, 3), "Messages from 0 (all) over 1 (information) and 2 (warnings) to 3 (errors).", default=2)
-_MEMORY = Text(pattern=r"[1-9][0-9]*[KMGT]?|infinity", pattern_name="bytes such as 4G, or infinity")
-_TASKS = Integer(16, 4_194_304)
 
 SCHEDULER_VARIABLES: Mapping[str, Key] = {
     "mindspore_scheduler_instances": Key(Items(SCHEDULER), "The schedulers of this host.", default=[]),
     "mindspore_scheduler_health_timeout_seconds": Key(
-        _SECONDS,
+        SECONDS,
         "How long a scheduler may take to answer after a start; its port opens only once Redis answers.",
         default=60,
     ),
@@ -308,8 +313,8 @@ SCHEDULER_VARIABLES: Mapping[str, Key] = {
         default=40,
     ),
     "mindspore_scheduler_log_level": _LEVEL,
-    "mindspore_scheduler_tasks_max": Key(_TASKS, "Processes and threads.", default=512),
-    "mindspore_scheduler_memory_max": Key(_MEMORY, "Memory of each scheduler.", default="4G"),
+    "mindspore_scheduler_tasks_max": Key(TASKS, "Processes and threads.", default=512),
+    "mindspore_scheduler_memory_max": Key(MEMORY, "Memory of each scheduler.", default="4G"),
     "mindspore_scheduler_remove_data": Key(
         Boolean(), "Remove the state directories of absent instances.", default=False
     ),
@@ -319,7 +324,7 @@ SCHEDULER_VARIABLES: Mapping[str, Key] = {
 SERVER_VARIABLES: Mapping[str, Key] = {
     "mindspore_server_instances": Key(Items(SERVER), "The servers of this host.", default=[]),
     "mindspore_server_health_timeout_seconds": Key(
-        _SECONDS,
+        SECONDS,
         "How long a server may take to answer after a start; it waits for Redis, and for its peers' checkpoints.",
         default=150,
     ),
@@ -333,15 +338,15 @@ SERVER_VARIABLES: Mapping[str, Key] = {
         "How often a server's exchange asks its peers for newer checkpoints.",
         default=2,
     ),
-    "mindspore_server_exchange_memory_max": Key(_MEMORY, "Memory of each exchange.", default="4G"),
+    "mindspore_server_exchange_memory_max": Key(MEMORY, "Memory of each exchange.", default="4G"),
     "mindspore_server_log_level": _LEVEL,
     "mindspore_server_nofile": Key(
         Integer(1024, 1_073_741_816),
         "The least open files of each server; more where its C(settings.client.connection_num) needs them.",
         default=65535,
     ),
-    "mindspore_server_tasks_max": Key(_TASKS, "Processes and threads.", default=4096),
-    "mindspore_server_memory_max": Key(_MEMORY, "Memory of each server.", default="16G"),
+    "mindspore_server_tasks_max": Key(TASKS, "Processes and threads.", default=4096),
+    "mindspore_server_memory_max": Key(MEMORY, "Memory of each server.", default="16G"),
     "mindspore_server_remove_data": Key(
         Boolean(), "Remove checkpoints and metrics of absent instances.", default=False
     ),
@@ -351,7 +356,7 @@ SERVER_VARIABLES: Mapping[str, Key] = {
 WORKER_VARIABLES: Mapping[str, Key] = {
     "mindspore_worker_instances": Key(Items(WORKER), "The workers of this host.", default=[]),
     "mindspore_worker_health_timeout_seconds": Key(
-        _SECONDS, "How long a worker may take from its start until it counts as running.", default=60
+        SECONDS, "How long a worker may take from its start until it counts as running.", default=60
     ),
     "mindspore_worker_patience_seconds": Key(
         Number(minimum=1),
@@ -359,8 +364,8 @@ WORKER_VARIABLES: Mapping[str, Key] = {
         default=3600,
     ),
     "mindspore_worker_log_level": _LEVEL,
-    "mindspore_worker_tasks_max": Key(_TASKS, "Processes and threads.", default=4096),
-    "mindspore_worker_memory_max": Key(_MEMORY, "Memory of each worker.", default="64G"),
+    "mindspore_worker_tasks_max": Key(TASKS, "Processes and threads.", default=4096),
+    "mindspore_worker_memory_max": Key(MEMORY, "Memory of each worker.", default="64G"),
     "mindspore_worker_cpu_quota": Key(
         Text(min_length=0, pattern=r"(?:[1-9][0-9]*%)?", pattern_name="a part such as 150%, or empty"),
         "Part of the host's processors a worker may use, such as 150% for one and a half; empty for all.",

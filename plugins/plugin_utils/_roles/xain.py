@@ -19,7 +19,16 @@ from .._federation.kinds.xain.settings import SETTINGS
 from .._federation.model import Path
 from .._federation.python_programs import application_artifact, runtime
 from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
-from .checking import FILE, IDENTITY, check_instances, is_loopback, is_present
+from .checking import (
+    FILE,
+    IDENTITY,
+    MEMORY,
+    SECONDS,
+    TASKS,
+    check_instances,
+    is_loopback,
+    is_present,
+)
 from .listening import Place, one_owner, services
 
 Breaches = list[tuple[Path, str]]
@@ -189,17 +198,13 @@ def coordinators_listening(instances: Any) -> list[Instance]:
     return services(check_coordinators(instances), _places)
 
 
-_SECONDS = Integer(1, 3600)
-_MEMORY = Text(pattern=r"[1-9][0-9]*[KMGT]?|infinity", pattern_name="bytes such as 4G, or infinity")
-_TASKS = Integer(16, 4_194_304)
-
 COORDINATOR_VARIABLES: Mapping[str, Key] = {
     "xain_coordinator_instances": Key(Items(COORDINATOR), "The coordinators of this host.", default=[]),
     "xain_coordinator_health_timeout_seconds": Key(
-        _SECONDS, "How long a coordinator may take to answer after a start.", default=60
+        SECONDS, "How long a coordinator may take to answer after a start.", default=60
     ),
-    "xain_coordinator_tasks_max": Key(_TASKS, "Processes and threads.", default=512),
-    "xain_coordinator_memory_max": Key(_MEMORY, "Memory of each coordinator.", default="4G"),
+    "xain_coordinator_tasks_max": Key(TASKS, "Processes and threads.", default=512),
+    "xain_coordinator_memory_max": Key(MEMORY, "Memory of each coordinator.", default="4G"),
     "xain_coordinator_disrupt": Key(
         Text(min_length=0),
         "The stack, or without one the instance, whose coordinator is restarted though a training is under way in it, "
@@ -214,9 +219,9 @@ COORDINATOR_VARIABLES: Mapping[str, Key] = {
 
 PARTICIPANT_VARIABLES: Mapping[str, Key] = {
     "xain_participant_instances": Key(Items(PARTICIPANT), "The participants of this host.", default=[]),
-    "xain_participant_health_timeout_seconds": Key(_SECONDS, "How long a participant may take to start.", default=60),
-    "xain_participant_tasks_max": Key(_TASKS, "Processes and threads.", default=4096),
-    "xain_participant_memory_max": Key(_MEMORY, "Memory of each participant.", default="16G"),
+    "xain_participant_health_timeout_seconds": Key(SECONDS, "How long a participant may take to start.", default=60),
+    "xain_participant_tasks_max": Key(TASKS, "Processes and threads.", default=4096),
+    "xain_participant_memory_max": Key(MEMORY, "Memory of each participant.", default="16G"),
     "xain_participant_remove_data": Key(Boolean(), "Remove results of absent instances.", default=False),
 }
 """All variables of the participant's role."""

@@ -271,6 +271,14 @@ LMDB = Section(
     }
 )
 
+DATABASE_PLACE = Place(
+    on_hosts=False,
+    external=DATABASE,
+    listens=False,
+    options=DATABASE_OPTIONS,
+    rules=(Rule("MongoDB is reached without TLS.", plain_mongo),),
+)
+
 CLIENT_OPTIONS: Mapping[str, Key] = {
     "mode": Key(Choice(("cluster", "standalone")), "How it runs; standalone is refused.", default="cluster"),
     "node_address": Key(
@@ -288,13 +296,7 @@ CLIENT_OPTIONS: Mapping[str, Key] = {
     "user": Key(Integer(1000, 2_147_483_647), "Numeric user and group that it is: may write there.", default=1000),
     "resources": Key(RESOURCES, "What is kept for it.", default={}),
     "database": Key(
-        Place(
-            on_hosts=False,
-            external=DATABASE,
-            listens=False,
-            options=DATABASE_OPTIONS,
-            rules=(Rule("MongoDB is reached without TLS.", plain_mongo),),
-        ),
+        DATABASE_PLACE,
         "Where its tasks are written down; default: the stack's, for clients of the server's party.",
     ),
 }
@@ -317,13 +319,7 @@ PLACEMENTS: Mapping[str, Key] = {
         required=True,
     ),
     "database": Key(
-        Place(
-            on_hosts=False,
-            external=DATABASE,
-            listens=False,
-            options=DATABASE_OPTIONS,
-            rules=(Rule("MongoDB is reached without TLS.", plain_mongo),),
-        ),
+        DATABASE_PLACE,
         "Where jobs and models are written down.",
         required=True,
     ),
