@@ -22,35 +22,34 @@ class ActionModule(ActionBase):
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """One execution, and a second one where sessions are limited otherwise than before."""
+        """One execution, and a command in a second one where sessions are limited otherwise than before."""
         super().run(tmp, task_vars)
-        given = {name: value for name, value in self._task.args.items() if name != "confirm"}
-        written = self._module(given, task_vars)
-        if not written.pop("unconfirmed", False) or written.get("failed"):
+        written: dict[str, Any] = self._execute_module(MODULE, self._task.args, task_vars=task_vars)
+        written.pop("invocation", None)
+        confirm = written.pop("confirm", None)
+        if not confirm or written.get("failed"):
             return written
         try:
             # pam_limits has its say only when somebody comes in
             self._connection.reset()
-            confirmed = self._module({**given, "confirm": True}, task_vars)
+            answer = self._low_level_execute_command(confirm)
         except AnsibleError as error:
-            confirmed = {"failed": True, "msg": str(error)}
-        if confirmed.get("failed"):
+            answer = {"rc": 1, "stdout": "", "stderr": str(error)}
+        number = str(answer["stdout"]).strip()
+        if answer["rc"] != 0 or not number:
             # a connection that was let in and given no session would be used again, and refuse all that follows
             with suppress(AnsibleError):
                 self._connection.reset()
-            return {**written, "changed": False, "failed": True, "msg": _told(str(confirmed.get("msg", "")))}
-        written["nofile"]["sessions"].update(confirmed["nofile"]["sessions"])
+            return {**written, "changed": False, "failed": True, "msg": _told(str(answer["stderr"]))}
+        written["nofile"]["sessions"]["login"] = -1 if number == "unlimited" else int(number)
         return written
-
-    def _module(self, arguments: dict[str, Any], task_vars: dict[str, Any] | None) -> dict[str, Any]:
-        result: dict[str, Any] = self._execute_module(MODULE, arguments, task_vars=task_vars)
-        result.pop("invocation", None)
-        return result
 
 
 def _told(reason: str) -> str:
     if "put back" in reason:
-        return reason
+        return reason.strip()
+    if "confirm" in reason and "No such file" in reason:
+        return "no new connection was made within 30 seconds; the former limits were put back"
     return (
         f"with these limits nobody comes in and becomes root any more: {reason.strip()}\n"
         "The host puts the former ones back 30 seconds after it wrote them."

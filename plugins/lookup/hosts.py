@@ -27,6 +27,10 @@ options:
     description: Only hosts to which the verify round brings a role of this stage.
     type: bool
     default: false
+  where:
+    description: Only hosts that have a variable of this name, and not an empty one.
+    type: str
+    default: ''
   deferred:
     description: Only hosts on which a role of the stage put off a restart in this run.
     type: bool
@@ -64,11 +68,20 @@ class LookupModule(LookupBase):
         groups = [f"{'round' if self.get_option('round') else 'stage'}_{stage}" if stage else everybody]
         if stack:
             groups.append("stack_" + str(self._templar.template(stack)).replace("-", "_"))
-        if not self.get_option("deferred"):
+        where, deferred = self.get_option("where"), self.get_option("deferred")
+        if not where and not deferred:
             return [":&".join(groups)]
-        members = [set(given["groups"].get(group, [])) for group in groups]
         known = given.get("hostvars", {})  # of --list-hosts nobody's
-        return [sorted(host for host in set.intersection(*members, known) if self._deferred(known[host], stage))]
+        found = sorted(host for host in self._members(groups, given["groups"]) if host in known)
+        if where:
+            return [[host for host in found if known[host].get(where)]]
+        return [[host for host in found if self._deferred(known[host], stage)]]
+
+    @staticmethod
+    def _members(groups: list[str], members: Mapping[str, list[str]]) -> set[str]:
+        """Hosts that are in each; of one written as ``a:b``, in either."""
+        each = ({host for one in group.split(":") for host in members.get(one, [])} for group in groups)
+        return set.intersection(*each)
 
     @staticmethod
     def _deferred(variables: Mapping[str, Any], stage: str) -> bool:

@@ -57,11 +57,6 @@ options:
     description: Measure new sessions also when nothing changes.
     type: bool
     default: false
-  confirm:
-    description:
-      - Keep what was written, now that a new connection was made. The action plugin says so; nobody else needs to.
-    type: bool
-    default: false
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -96,10 +91,11 @@ nproc:
   description: Processes that are written, 0 where sessions have as many anyway.
   returned: always
   type: int
-unconfirmed:
-  description: Whether the host puts the former limits back unless a new connection confirms these.
+confirm:
+  description: What a new connection is to run within 30 seconds, else the host puts the former limits back. The action
+    plugin does.
   returned: when new sessions were limited otherwise than before
-  type: bool
+  type: str
 sysctls:
   description: Kernel parameters that are kept raised, with their values.
   returned: always
@@ -141,6 +137,19 @@ CLAIMS = "/var/lib/fedlearn/limits.json"
 UNDO = "/run/fedlearn-limits"
 UNDO_UNIT = "fedlearn-limits-undo"
 CONFIRM_SECONDS = 30
+CONFIRM = UNDO + "/confirm"
+# What this very connection has is what a new login has. A module would take ten times as long.
+CONFIRM_TEXT = f"""\
+number=$(ulimit -Sn)
+systemctl stop {UNDO_UNIT}.timer
+if [ "$number" != unlimited ] && [ "$number" -lt {{soft}} ]; then
+    {{back}}
+    echo "a new login has $number open files, not {{soft}}; the former limits were put back" >&2
+    exit 1
+fi
+rm -rf {UNDO}
+echo "$number"
+"""
 PORTS = "net.ipv4.ip_local_port_range"
 PER_WORKER = 5  # as the filter nofile_limit counts
 RESERVE = 512
@@ -246,14 +255,15 @@ def measure(module: AnsibleModule, soft: int) -> dict[str, int]:
     return sessions
 
 
-def arm(module: AnsibleModule) -> None:
-    """Has the host put its present limits back, unless somebody comes and confirms the next ones."""
+def arm(module: AnsibleModule, soft: int) -> None:
+    """Has the host put its present limits back, unless somebody comes, has the next ones and confirms them."""
     disarm(module)
     os.mkdir(UNDO, 0o700)
     former = read(LIMITS)
     if former is not None:
         write(f"{UNDO}/former", former)
     back = f"if [ -e {UNDO}/former ]; then mv {UNDO}/former {LIMITS}; else rm -f {LIMITS}; fi; rm -rf {UNDO}"
+    write(CONFIRM, CONFIRM_TEXT.format(soft=soft, back=back))
     timer = ["systemd-run", "--quiet", "--collect", f"--unit={UNDO_UNIT}", f"--on-active={CONFIRM_SECONDS}s"]
     timer += ["--timer-property=AccuracySec=100ms", "/bin/sh", "-c", back]
     code, output, errors = module.run_command(timer)
@@ -274,20 +284,6 @@ def undo(module: AnsibleModule) -> None:
     if read(LIMITS) != former:
         write(LIMITS, former)
     disarm(module)
-
-
-def confirm(module: AnsibleModule) -> dict:
-    """What this very connection has is what a new login has."""
-    if not os.path.isdir(UNDO):
-        seconds = f"no new connection was made within {CONFIRM_SECONDS} seconds"
-        raise RefusedError(f"{seconds}; the former limits were put back")
-    found = re.search(r"^\* soft nofile (\d+)$", read(LIMITS) or "", re.MULTILINE)
-    number = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if found and number != resource.RLIM_INFINITY and number < int(found[1]):
-        undo(module)
-        raise RefusedError(f"a new login has {number} open files, not {found[1]}; the former limits were put back")
-    disarm(module)
-    return {"changed": True, "nofile": {"sessions": {"login": number}}}
 
 
 class Claims:
@@ -429,7 +425,7 @@ class Plan:
 def settle(module: AnsibleModule, plan: Plan, differing: list[str]) -> dict[str, int]:
     """Writes what differs; new sessions must then be as asked, else the former limits are put back."""
     if LIMITS in differing:
-        arm(module)
+        arm(module, plan.soft)
     try:
         for path in (path for path in differing if path != CLAIMS):
             write(path, plan.texts[path])
@@ -456,8 +452,6 @@ def whole_numbers(module: AnsibleModule) -> dict[str, int]:
 
 def run(module: AnsibleModule) -> dict:
     """Plans, writes, measures."""
-    if module.params["confirm"]:
-        return confirm(module)
     if os.path.isdir(UNDO) and not module.check_mode:
         undo(module)  # what a run wrote that nobody confirmed
     claims = Claims()
@@ -483,7 +477,7 @@ def run(module: AnsibleModule) -> dict:
     elif module.params["verify"] and not differing:
         sessions = measure(module, plan.soft)
     holds = {"asked": plan.asked, "soft": plan.soft, "hard": plan.hard, "workers": plan.workers, "sessions": sessions}
-    waiting = {"unconfirmed": True} if LIMITS in differing and not module.check_mode else {}
+    waiting = {"confirm": f"/bin/sh {CONFIRM}"} if LIMITS in differing and not module.check_mode else {}
     return {
         **waiting,
         "changed": bool(differing or plan.raised),
@@ -507,7 +501,6 @@ def main() -> None:
             "nproc": {"type": "int", "default": 0},
             "sysctls": {"type": "dict", "default": {}},
             "ephemeral_ports": {"type": "dict", "default": {}, "options": ends, **together},
-            "confirm": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "host": {"type": "str"},
             "verify": {"type": "bool", "default": False},

@@ -276,11 +276,13 @@ def converge(services: list) -> None:
     changing = [service for service in present if service.differs]
     for service in changing:
         guarded(service, service.place)
-    if any(service.reload_manager and not service.failed for service in changing):
+    for service in changing:
+        guarded(service, service.enable)
+    if any((service.reload_manager or service.to_enable) and not service.failed for service in changing):
         units.reload_manager()
         state.point("reloaded")
     for service in changing:
-        guarded(service, service.enable)
+        guarded(service, service.refuse_hidden_units)
     start_together(changing)
     told: set = set()
     for service in present:

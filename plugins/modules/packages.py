@@ -200,13 +200,17 @@ def install(module: AnsibleModule, names: list[str]) -> None:
     """Installs packages; the package lists are fetched only when it doesn't go without."""
     apt = ["apt-get", "--quiet", "--assume-yes", "-o", f"DPkg::Lock::Timeout={module.params['lock_timeout']}"]
     wanted = [*apt, "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
+    # apt's own refusal costs nothing, but it knows no package that may go
+    wanted += [] if module.params["replaces"] else ["--no-remove"]
     wanted += ["--no-install-recommends", "--allow-downgrades", "install", "--", *names]
     attempts = (["dpkg", "--configure", "--pending", "--force-confdef", "--force-confold"], [*apt, "update"])
-    refuse_removals(module, names)
+    if module.params["replaces"]:
+        refuse_removals(module, names)
     code, output = run(module, wanted)
     for remedy in attempts:
         if code == 0:
             return
+        refuse_removals(module, names)
         run(module, remedy)
         refuse_removals(module, names)
         code, output = run(module, wanted)

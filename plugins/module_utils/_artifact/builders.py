@@ -23,6 +23,8 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.store imp
 PIP_LINES = 12
 KEPT_PROGRAMS = "python*"
 DOWNLOAD_SECONDS = 120
+# what packages bring for another Python doesn't compile, and needn't
+COMPILE = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2)"
 FIND_WHEELS = """\
 import ensurepip, glob, os
 own = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
@@ -76,6 +78,8 @@ def build_environment(item: dict[str, Any], folder: str, python: str, wheels: st
     _install(item, folder, python, wheels)
     for packages in glob.glob(os.path.join(folder, "lib", "python3*", "site-packages")):
         _drop(packages, item.get("exclude", []))
+        # pip would compile what was just dropped, too, and takes longer for that than for all else
+        run([own, "-c", COMPILE, packages], f"{item['program']}: compiling", python)
     drop_programs(os.path.join(folder, "bin"))
     if item.get("check"):
         run([own, "-c", item["check"]], f"{item['program']}: the built environment", python)
@@ -93,7 +97,8 @@ def _install(item: dict[str, Any], folder: str, python: str, wheels: str) -> Non
         file.write(item["requirements"])
     command = [os.path.join(folder, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-input"]
     # what pip itself stands on is in no environment, so nothing counts as installed
-    command += [*_cache_options(), "--only-binary=:all:", "--require-hashes", "--no-deps", "--ignore-installed"]
+    command += [*_cache_options(), "--only-binary=:all:", "--require-hashes", "--no-deps"]
+    command += ["--ignore-installed", "--no-compile"]
     command += ["--requirement", requirements]
     if wheels:
         command += ["--no-index", "--find-links", wheels]

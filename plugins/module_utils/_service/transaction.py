@@ -24,8 +24,8 @@ STEPS = (
     "renamed",
     "placed",
     "checked",
-    "reloaded",
     "enabled",
+    "reloaded",
     "acted",
     "healthy",
     "recorded",
@@ -141,21 +141,25 @@ class Transaction(Present):
     # -- act -----------------------------------------------------------------------------------------------------------
 
     def enable(self) -> None:
-        """Enables units, lifting masks; disables those of stopped services."""
+        """Enables units, lifting masks; disables those of stopped services. systemd is told once for all services."""
         for name in self.to_enable:
             if not self.enabling:
-                units.must("disable", name)
+                units.must("disable", "--no-reload", name)
                 continue
             if self.shown[name].enabled.startswith("masked"):
-                units.must("unmask", name)
-                units.must("unmask", "--runtime", name)
-            units.must("enable", name)
-        if self.reload_manager and self.unit_paths:
-            for unit, path in zip(units.show(self.own_units).values(), self.unit_paths):
-                if unit.fragment != path:
-                    loaded = unit.fragment or "nowhere"
-                    raise ServiceError(f"{unit.name} is loaded from {loaded} and not from {path}: remove what hides it")
+                units.must("unmask", "--no-reload", name)
+                units.must("unmask", "--no-reload", "--runtime", name)
+            units.must("enable", "--no-reload", name)
         state.point("enabled", self.name)
+
+    def refuse_hidden_units(self) -> None:
+        """Raises ServiceError where systemd has a unit from another file than ours."""
+        if not self.reload_manager or not self.unit_paths:
+            return
+        for unit, path in zip(units.show(self.own_units).values(), self.unit_paths):
+            if unit.fragment != path:
+                loaded = unit.fragment or "nowhere"
+                raise ServiceError(f"{unit.name} is loaded from {loaded} and not from {path}: remove what hides it")
 
     def act(self) -> None:
         """Starts, restarts, reloads or stops. That the unit is well afterwards is for settle() to see."""

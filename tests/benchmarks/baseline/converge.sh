@@ -46,9 +46,10 @@ make_environment() {
     rm -rf "$environment"
     python3.9 -m venv "$environment"
     "$environment/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --only-binary=:all: \
-        --require-hashes --no-deps --requirement requirements.txt
+        --require-hashes --no-deps --no-compile --requirement requirements.txt
     (cd "$environment"/lib/python3.9/site-packages && rm -rf pip pip-* setuptools setuptools-* pkg_resources pkg_resources-* \
-        easy_install.py _distutils_hack distutils-precedence.pth)
+        easy_install.py _distutils_hack distutils-precedence.pth ./*/tests ./*/*/tests)
+    "$environment/bin/python" -m compileall -q "$environment"/lib/python3.9/site-packages
     rm -rf "$environment/share"
     find "$environment/bin" ! -type d ! -name 'python*' -delete
     "$environment/bin/python" -c 'import numpy, yaml, importlib.metadata as m; m.distribution("mindspore-federated")'

@@ -27,7 +27,7 @@ class Lookup(LookupModule):
     """Its options without Ansible's loader, which would look for their defaults in an installed collection."""
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
-        self.options = {"stage": "", "clusters": False, "round": False, "deferred": False, **direct}
+        self.options = {"stage": "", "clusters": False, "round": False, "where": "", "deferred": False, **direct}
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:
         return self.options[option]
@@ -59,6 +59,15 @@ def test_restarts_are_of_hosts_that_put_one_off() -> None:
     assert chosen(known, stage="service", deferred=True) == ["h1", "h3"]
     assert chosen({**known, "stack": "my-hall"}, stage="service", deferred=True) == ["h1"]
     assert chosen(known, stage="front", deferred=True) == []
+
+
+def test_hosts_are_chosen_by_a_variable_that_is_there_and_not_empty() -> None:
+    groups = {**GROUPS, "federation_hosts": ["h1", "h2"], "federation_clusters": ["h4"]}
+    known = {"groups": groups, "hostvars": HOSTVARS}
+    assert chosen(known, clusters=True, where="fedlearn_stages") == ["h1", "h2"]
+    assert chosen({**known, "stack": "my-hall"}, clusters=True, where="fedlearn_stages") == ["h1", "h2"]
+    assert chosen(known, where="fedlearn_set_aside") == []
+    assert chosen({"groups": GROUPS}, where="fedlearn_stages") == []
 
 
 def test_nobody_put_a_restart_off_where_a_play_s_hosts_are_only_listed() -> None:

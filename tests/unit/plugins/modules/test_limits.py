@@ -64,6 +64,7 @@ def test_what_can_not_be_written_leaves_no_way_back_waiting(monkeypatch: pytest.
 
     monkeypatch.setattr(limits, "LIMITS", str(present))
     monkeypatch.setattr(limits, "UNDO", str(tmp_path / "undo"))
+    monkeypatch.setattr(limits, "CONFIRM", str(tmp_path / "undo" / "confirm"))
     monkeypatch.setattr(limits, "write", write)
     module = SimpleNamespace(run_command=lambda _argv: (0, "", ""))
     plan = SimpleNamespace(texts={str(present): "* soft nofile 2000\n"}, soft=2000)

@@ -56,17 +56,28 @@ def test_what_may_go_is_no_hindrance(
     assert (found["changed"], found["missing"]) == (True, ["chrony"])
 
 
+@pytest.mark.parametrize("replaces", [[], ["systemd-timesyncd"]], ids=["nothing may go", "another may go"])
 def test_nothing_is_installed_once_something_would_go(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, replaces: list[str]
 ) -> None:
+    """Where nothing may go, apt itself refuses to remove; else what would go is looked at first."""
     asked: list[list[str]] = []
+
+    def apt(_module: Any, argv: list[str]) -> tuple[int, str]:
+        asked.append(argv)
+        if "--simulate" in argv:
+            return 0, SIMULATED
+        assert "--no-remove" in argv, "apt would have removed"
+        return 100, "E: Packages need to be removed but remove is disabled.\n"
+
     monkeypatch.setattr(packages, "NO_DAEMONS", packages.During(str(tmp_path / "policy"), packages.MARK))
     monkeypatch.setattr(packages, "missing", lambda _module, names: names)
-    monkeypatch.setattr(packages, "run", lambda _module, argv: asked.append(argv) or (0, SIMULATED))
-    with patch_module_args({"names": ["chrony"]}), pytest.raises(SystemExit):
+    monkeypatch.setattr(packages, "run", apt)
+    with patch_module_args({"names": ["chrony"], "replaces": replaces}), pytest.raises(SystemExit):
         packages.main()
-    assert "apt would remove ntpsec, systemd-timesyncd for it" in json.loads(capsys.readouterr().out)["msg"]
-    assert [argv[1] for argv in asked] == ["--simulate"]
+    others = ", ".join(name for name in ("ntpsec", "systemd-timesyncd") if name not in replaces)
+    assert f"apt would remove {others} for it" in json.loads(capsys.readouterr().out)["msg"]
+    assert not any("update" in argv or "dpkg" in argv for argv in asked)
     assert list(tmp_path.iterdir()) == []
 
 
