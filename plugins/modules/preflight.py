@@ -16,6 +16,7 @@ description:
   - A port within the host's range for outgoing connections is warned of, unless the host reserves it. It is no mistake,
     since some systems' own ports lie there.
   - What several things need of one file system is added up; what is there already needs none.
+  - Folders that every deploy writes to, C(/etc), C(/opt) and C(/var/lib), may not be read-only.
   - Changes nothing.
 version_added: 0.1.0
 author:
@@ -156,6 +157,7 @@ import socket
 
 from ansible.module_utils.basic import AnsibleModule
 
+WRITTEN = ("/etc", "/opt", "/var/lib")
 ANY = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not listened on
 UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
 SYSTEM = "/proc/sys/net/ipv4"
@@ -306,6 +308,16 @@ def too_little(needs: list[dict]) -> str | None:
     return f"{paths}: {free} MB are free and {total} MB are needed ({told}): make room, or mount a bigger disk there"
 
 
+def read_only(paths: tuple[str, ...] = WRITTEN) -> list[str]:
+    """Folders that nothing can be written to: one line for each."""
+    return [
+        f"{path} is read-only, and what is deployed lies there: "
+        "mount it writable, or look in the kernel's log for what made it so"
+        for path in paths
+        if os.statvfs(existing(path)).f_flag & os.ST_RDONLY
+    ]
+
+
 def may_open(number: int) -> bool:
     """Whether a process here may have so many files open, as root would have it of the system."""
     try:
@@ -366,7 +378,7 @@ def main() -> None:
     problems = [found for found in (problem(one, rows[one["protocol"]]) for one in module.params["ports"]) if found]
     sites = site_files()
     problems += [found for found in (site_problem(one, sites) for one in module.params["sites"]) if found]
-    problems += lacking(module.params["space"]) + too_few(module.params["open_files"])
+    problems += read_only() + lacking(module.params["space"]) + too_few(module.params["open_files"])
     for doubt in doubts(module.params["ports"]):
         module.warn(doubt)
     if problems:

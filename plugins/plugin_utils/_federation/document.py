@@ -247,7 +247,7 @@ class _Builder:
         if text in _WORDS:
             node.value = _WORDS[text]
         elif text in _ODD_WORDS:
-            way_out = f"write {_ODD_WORDS[text]}, or '{text}' in quotes"
+            way_out = f"write {_ODD_WORDS[text]}, or where text is meant '{text}' in quotes"
             self._wrong(node, f"{text} is a truth value for some YAML readers and text for others: {way_out}")
         elif _INTEGER.fullmatch(text):
             node.value = int(text)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from . import formats, ranges
-from .model import Cluster, Host, Party, Path
+from .model import Cluster, Host, Party, Path, Position
 from .nodes import Node, Report, nearest, shorten
 from .schema import Names
 
@@ -105,30 +105,33 @@ class Hosts:
     ) -> list[Host]:
         connection, state = entry.get("vars", {}), entry.get("state", "present")
         public_name = entry.get("public_name")
-        made = []
+        made, twice = [], []
         for name, (ssh, internal) in zip(names, places, strict=True):
             host = Host(name, party, ssh, internal, public_name, connection, state, path)
-            if self._is_new(host):
+            clash = self._clash(host)
+            if clash:
+                twice.append(clash)
+            else:
                 self.by_name[name] = host
                 made.append(host)
+        if twice:
+            more = f" (and {len(twice) - 1} more of this range)" if len(twice) > 1 else ""
+            message, position = twice[0]
+            self.report.mistake(path, message + more, position)
         return made
 
-    def _is_new(self, host: Host) -> bool:
-        """Whether neither the name, in whatever case, nor one of the addresses is another host's already."""
+    def _clash(self, host: Host) -> tuple[str, Position | None] | None:
+        """Whose the name, in whatever case, or one of the addresses is already, and where; None for a new host."""
         other = self._names.setdefault(host.name.lower(), host)
         if other is not host:
             message = f"there is a host '{shorten(other.name)}' already ({self.report.where(other.path)})"
-            self.report.mistake(host.path, message, self.report.key_position(host.path))
-            return False
-        if host.state == "absent":
-            return True
-        for address in host.internal:
+            return message, self.report.key_position(host.path)
+        for address in host.internal if host.state != "absent" else ():
             holder = self._addresses.setdefault((host.party, address), host)
             if holder is not host:
                 holds = f"host '{shorten(holder.name)}' already ({self.report.where(holder.path)})"
-                self.report.mistake(host.path, f"{address} is the address of {holds}")
-                return False
-        return True
+                return f"{address} is the address of {holds}", None
+        return None
 
 
 def _refuse_loopback(addresses: Iterable[str]) -> None:

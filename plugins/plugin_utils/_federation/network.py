@@ -33,6 +33,16 @@ _PATH_SAFE = "/:@!$&'()*+,;=~-._"
 _MAX_NOFILE = 1_048_576  # fs.nr_open of Linux: no process can have more
 
 
+def too_high(port: int, shift: int, more: int = 0) -> str | None:
+    """What is wrong with a port and the ``more`` after it, each ``shift`` higher in a verify round; None: nothing."""
+    last = port + more
+    if last + shift <= MAX_PORT:
+        return None
+    many = f"{more + 1} ports from {port} on: " if more else ""
+    beyond = f"{last} and the verify round's {last + shift} must not be above {MAX_PORT}"
+    return f"{many}{beyond}: begin with {MAX_PORT - more - shift} at most, or lower verify_port_shift"
+
+
 @dataclass(frozen=True, slots=True)
 class Url:
     """A URL in its parts, none of them encoded. ``port`` None is the scheme's own."""

@@ -95,6 +95,16 @@ def test_what_is_there_needs_no_room(free: dict[str, int], tmp_path: Path) -> No
     assert len(preflight.lacking([need("/opt", 200, unless=f"{tmp_path}/0.2.0-*")])) == 1
 
 
+def test_a_folder_that_can_not_be_written_to_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def statvfs(path: str) -> SimpleNamespace:
+        return SimpleNamespace(f_flag=os.ST_RDONLY | os.ST_NOSUID if path == "/etc" else os.ST_NOSUID)
+
+    monkeypatch.setattr(preflight.os, "statvfs", statvfs)
+    found = preflight.read_only()
+    assert len(found) == 1
+    assert found[0].startswith("/etc is read-only, and what is deployed lies there: mount it writable")
+
+
 def test_a_port_is_held_in_its_own_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     said = {"--tcp": "", "--udp": 'UNCONN 0 0 127.0.0.1:123 0.0.0.0:* users:(("ntpd",pid=1,fd=3))\n'}
     module = SimpleNamespace(run_command=lambda argv, check_rc: (0, said[argv[3]], ""))

@@ -274,9 +274,8 @@ class Topology:
 
     def _check_ports(self) -> None:
         for role, placement in (("server", self.server), ("proxy", self.proxy)):
-            if placement.port and placement.port + self.shift > network.MAX_PORT:
-                beyond = f"{placement.port} and the verify round's {placement.port + self.shift}"
-                message = f"{beyond} must not be above {network.MAX_PORT}: see verify_port_shift"
+            message = network.too_high(placement.port or 0, self.shift)
+            if message:
                 self.report.mistake((*self.stack.path, role, "port"), message)
 
     def _check_names(self) -> None:

@@ -262,9 +262,8 @@ class Topology:
             wanted = f"a numeric IPv4 address only, not '{places[0][0]}'"
             way_out = "write one, or give its host one as public_name"
             self.report.mistake(path, f"{parties[0]}'s workers connect here and take {wanted}: {way_out}")
-        elif place[1] + self.shift > 65535:
-            beyond = f"{place[1]} and the verify round's {place[1] + self.shift} must not be above 65535"
-            self.report.mistake(path, f"{beyond}: see verify_port_shift")
+        else:
+            self._refuse_high(path, place[1])
 
     def _check_bind(self) -> None:
         if self.servers.bind is not None and len(self.servers.hosts) > 1:
@@ -307,18 +306,15 @@ class Topology:
     def _check_ports(self) -> None:
         """No port beyond 65535, the verify round's included."""
         more = int(self.servers.options.get("per_host", 1)) - 1
-        highest = {
-            ("scheduler", "port"): self.scheduler.port or 0,
-            ("servers", "port"): (self.servers.port or 0) + more,
-            ("servers", "checkpoint_port"): self._checkpoint_port + more,
-            ("proxy", "port"): self.proxy.port or 0,
-        }
-        for (role, key), port in highest.items():
-            if port + self.shift > 65535:
-                message = (
-                    f"{port} and the verify round's {port + self.shift} must not be above 65535: see verify_port_shift"
-                )
-                self.report.mistake((*self.stack.path, role, key), message)
+        self._refuse_high((*self.stack.path, "scheduler", "port"), self.scheduler.port or 0)
+        self._refuse_high((*self.stack.path, "servers", "port"), self.servers.port or 0, more)
+        self._refuse_high((*self.stack.path, "servers", "checkpoint_port"), self._checkpoint_port, more)
+        self._refuse_high((*self.stack.path, "proxy", "port"), self.proxy.port or 0)
+
+    def _refuse_high(self, path: Path, port: int, more: int = 0) -> None:
+        message = network.too_high(port, self.shift, more)
+        if message:
+            self.report.mistake(path, message)
 
 
 def complete_settings(topology: Topology, report: Report) -> dict[str, Any]:

@@ -207,9 +207,8 @@ class Topology:
     def _check_ports(self) -> None:
         ports = {"port": self.coordinator.port, "program_port": self.coordinator.options.get("program_port")}
         for key, port in ports.items():
-            if self.coordinator.hosts and port and port + self.shift > network.MAX_PORT:
-                beyond = f"{port} and the verify round's {port + self.shift}"
-                message = f"{beyond} must not be above {network.MAX_PORT}: see verify_port_shift"
+            message = network.too_high(port or 0, self.shift)
+            if self.coordinator.hosts and message:
                 self.report.mistake((*self.coordinator.path, key), message)
 
     def _check_bucket(self) -> None:

@@ -327,7 +327,7 @@ NAMES = [
     host(
         "no: 10.20.0.13",
         "7: parties.lab.hosts: no is a truth value for some YAML readers and text for others: "
-        "write false, or 'no' in quotes",
+        "write false, or where text is meant 'no' in quotes",
     ),
     host(
         "2026-01-01: 10.20.0.13",

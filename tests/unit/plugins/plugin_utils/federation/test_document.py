@@ -109,19 +109,22 @@ EMPTY = "f.yml:1:1: is empty: `ansible-playbook fedlearn.infra.init -e kind=KIND
             "a: yes",
             [
                 "f.yml:1:4: a: yes is a truth value for some YAML readers and text for others: "
-                "write true, or 'yes' in quotes"
+                "write true, or where text is meant 'yes' in quotes"
             ],
         ),
         (
             "a: Off",
             [
                 "f.yml:1:4: a: Off is a truth value for some YAML readers and text for others: "
-                "write false, or 'Off' in quotes"
+                "write false, or where text is meant 'Off' in quotes"
             ],
         ),
         (
             "on: 1",
-            ["f.yml:1:1: on is a truth value for some YAML readers and text for others: write true, or 'on' in quotes"],
+            [
+                "f.yml:1:1: on is a truth value for some YAML readers and text for others: "
+                "write true, or where text is meant 'on' in quotes"
+            ],
         ),
         ("a: 1e-3", [f"f.yml:1:4: a: 1e-3 {ODD}: write 0.001, or '1e-3' in quotes"]),
         ("a: 1e3", [f"f.yml:1:4: a: 1e3 {ODD}: write 1000, or '1e3' in quotes"]),

@@ -145,7 +145,7 @@ def test_the_role_takes_what_the_document_gives(load: Load) -> None:
         (
             "{mode: off}",
             "parties.lab.firewall.mode: off is a truth value for some YAML readers and text for others: "
-            "write false, or 'off' in quotes",
+            "write false, or where text is meant 'off' in quotes",
         ),
         ("{mode: deny}", "parties.lab.firewall.mode: expected one of off, report, enforce, found the text 'deny'"),
         (

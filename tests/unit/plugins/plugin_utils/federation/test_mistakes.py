@@ -128,7 +128,7 @@ ROWS = {
         "kind: mindspore",
         "kind: mindspore\n    tls: yes",
         "16:10: stacks.lenet.tls: yes is a truth value for some YAML readers and text for others: write true, or "
-        "'yes' in quotes",
+        "where text is meant 'yes' in quotes",
     ),
     "duplicate key": (
         "    scheduler: {host: ms1}",
@@ -139,6 +139,12 @@ ROWS = {
         "      ms2: 10.20.0.12",
         "      ms2: 10.20.0.12\n      w02: 10.20.0.13",
         "10:7: parties.lab.hosts.'w[01:03]': there is a host 'w02' already (federation.yml:9:12)",
+    ),
+    "many hosts of one name": (
+        "      ms2: 10.20.0.12",
+        '      ms2: 10.20.0.12\n      "W0[1:3]": {first_address: 10.20.2.1}',
+        "10:7: parties.lab.hosts.'w[01:03]': there is a host 'W01' already (federation.yml:9:18)"
+        " (and 2 more of this range)",
     ),
     "a host where nobody else reaches it": (
         "ms2: 10.20.0.12",

@@ -181,3 +181,21 @@ def test_sites_of_one_service_share_a_port_when_names_tell_them_apart(
     found = [str(collision) for collision in network.collisions([one, other], shared={"nginx"})]
     said = f"port 443 on host 'h' is taken by a (10.20.0.11:443{', ' if told else ''}{told})"
     assert found == ([] if told is None else [said])
+
+
+@pytest.mark.parametrize(
+    ("port", "more", "told"),
+    [
+        (63535, 0, None),
+        (63532, 3, None),
+        (63536, 0, "63536 and the verify round's 65536 must not be above 65535: begin with 63535 at most, "),
+        (
+            65535,
+            3,
+            "4 ports from 65535 on: 65538 and the verify round's 67538 must not be above 65535: begin with 63532",
+        ),
+    ],
+)
+def test_a_port_that_is_too_high_is_told_with_the_highest_that_fits(port: int, more: int, told: str | None) -> None:
+    found = network.too_high(port, 2000, more)
+    assert found is None if told is None else found is not None and found.startswith(told)
