@@ -18,7 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+# its asserts are told as those of a scenario's own tests
+pytest.register_assert_rewrite("shared_tests")
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 ROOM = CHECKOUT / "build" / "roles"
@@ -36,8 +40,8 @@ class Run:
 
     @property
     def words(self) -> str:
-        """The output with its line breaks folded, and without what YAML does to quotes."""
-        return re.sub(r"\s+", " ", self.text).replace("''", "'")
+        """The output as it was meant: its line breaks folded, without what YAML and JSON do to quotes."""
+        return re.sub(r"\s+", " ", self.text).replace("''", "'").replace('\\"', '"')
 
 
 class RoleHost:
@@ -63,11 +67,13 @@ class RoleHost:
         entry: str = "main",
         most: int | None = None,
         environment: Mapping[str, str] | None = None,
+        module_defaults: Mapping[str, Any] | None = None,
         **variables: Any,
     ) -> Run:
         """Runs an entry point of the role with its variables, some of them replaced.
 
-        ``most``: fails when the host sees more remote executions than that. ``environment`` is that of its commands.
+        ``most``: fails when the host sees more remote executions than that. ``environment`` is that of its commands,
+        ``module_defaults`` are the play's.
         """
         ROOM.mkdir(parents=True, exist_ok=True)
         play = {
@@ -76,6 +82,7 @@ class RoleHost:
             # named, so that finding it isn't part of what is counted
             "vars": {"ansible_python_interpreter": "/usr/bin/python3", **self.variables, **variables},
             "environment": {**(environment or {})},
+            "module_defaults": {**(module_defaults or {})},
             "tasks": [{"ansible.builtin.include_role": {"name": f"fedlearn.infra.{self.role}", "tasks_from": entry}}],
         }
         book = ROOM / f"{self.set}-{self.role}.yml"
@@ -191,6 +198,12 @@ class RoleHost:
             text += self.sh(f"systemctl show -p MainPID -p ExecMainStartTimestampMonotonic -p ActiveState {unit}")
         assert text, "there is nothing to compare"
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def configuration(self) -> str:
+        """One word for every file of the host's configuration, and of what is noted of ours."""
+        places = "/etc /usr/sbin/policy-rc.d /var/lib/fedlearn"
+        look = f"find {places} -printf '%p %y %m %u:%g %l\\n' -type f -exec sha256sum {{}} +"
+        return self.sh(f"{{ {look} 2>/dev/null || true; }} | sort | sha256sum").split()[0]
 
     def result(self, instance: str) -> dict[str, Any]:
         """What a participant ended with, waited for; after five minutes the test fails with its journal."""

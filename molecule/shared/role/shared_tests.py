@@ -1,0 +1,312 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is asked of every role alike: a scenario's class inherits these tests, and says what they mean for its role.
+
+A subclass is collected by its own name, `Test...`, where it stands in its file.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from shlex import quote
+from typing import Any
+
+import pytest
+from role_host import RoleHost
+
+DAMAGES = ("printf '# by hand\\n' >> {0}", "chmod 604 {0}", "rm {0}")
+HOLDER = (
+    "import fcntl, time; lock = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(lock, fcntl.LOCK_EX); "
+    "print('held', flush=True); time.sleep(600)"
+)
+PORT = 5599
+"""Of somebody else's program."""
+
+
+@contextmanager
+def unit(role: RoleHost, name: str, command: str, until: str) -> Iterator[str]:
+    """A program of somebody else's, up and running for the time of the block; its process."""
+    role.sh(f"systemd-run --quiet --collect --unit {name} {command}")
+    try:
+        role.sh(f"for _ in $(seq 100); do {until} && exit 0; sleep 0.1; done; exit 1")
+        yield role.sh(f"systemctl show -p MainPID --value {name}").strip()
+    finally:
+        role.sh(f"systemctl stop {name}")
+
+
+@contextmanager
+def read_only(role: RoleHost, folder: str) -> Iterator[None]:
+    """A folder that nobody can write to, root neither."""
+    role.sh(f"mount --bind {folder} {folder} && mount --make-private {folder} && mount -o remount,bind,ro {folder}")
+    try:
+        assert role.try_sh(f"touch {folder}/written")[0] != 0
+        yield
+    finally:
+        role.sh(f"umount --lazy {folder}")
+
+
+class Role:
+    """What is asked of every role; its attributes are what they are for the role at hand."""
+
+    units: tuple[str, ...] = ()
+    owned: int
+    """How many files of the role's own there are."""
+    most = 2
+    """Executions of a run that changes nothing."""
+    damages = DAMAGES
+    changed: Mapping[str, Any]
+    """Variables with which a file would be another one, and its service restarted."""
+    wrong: Sequence[tuple[Any, str]] = ()
+    """Values that are wrong, and what is said of them."""
+
+    def with_(self, changed: Any) -> dict[str, Any]:
+        """The role's variables, with one of its wrong values in them."""
+        return dict(changed)
+
+    def state(self, role: RoleHost) -> str:
+        """One word for what is the role's, and one for every other file of the host's configuration."""
+        return f"{role.state(units=self.units)} {role.configuration()}"
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """A test for each row of a table."""
+        for name in {"wrong", "refused"} & set(metafunc.fixturenames):
+            metafunc.parametrize(name, getattr(self, name), ids=itertools.count())
+
+    def test_second_run_changes_nothing_with_few_executions(self, role: RoleHost) -> None:
+        before = self.state(role)
+        again = role.play(most=self.most)
+        assert (again.code, again.changed) == (0, 0), again.text
+        assert self.state(role) == before
+
+    def test_check_mode_reports_nothing_and_the_checks_are_content(self, role: RoleHost) -> None:
+        before = self.state(role)
+        assert role.play("--check").changed == 0
+        for entry in ("check", "precheck"):
+            looked = role.play(entry=entry)
+            assert (looked.code, looked.changed) == (0, 0), looked.text
+        assert self.state(role) == before
+
+    def test_what_is_changed_by_hand_is_named_and_repaired(self, role: RoleHost) -> None:
+        owned = role.owned()
+        assert len(owned) == self.owned
+        look = "; ".join(f"cat {quote(path)}; stat -c '%a %U' {quote(path)}" for path in owned)
+        before = role.sh(look)
+        for turn in range(len(self.damages)):
+            damages = itertools.islice(itertools.cycle(self.damages), turn, None)
+            for path, damage in zip(owned, damages, strict=False):
+                role.sh(damage.format(quote(path)))
+            named = role.play(entry="check").words.replace("\\\\", "\\")
+            assert [path for path in owned if path not in named] == [], named
+            assert ": stopped: " not in named, named
+            assert role.play("--check").changed == 1
+            assert role.play().changed == 1
+            assert role.sh(look) == before
+        assert role.play(entry="check").code == 0
+
+    def test_wrong_values_are_told_and_touch_nothing(self, role: RoleHost, wrong: tuple[Any, str]) -> None:
+        values, message = wrong
+        before = self.state(role)
+        run = role.play(**self.with_(values))
+        assert (run.code, run.changed) == (2, 0), run.text
+        assert message in run.words, run.text
+        assert self.state(role) == before
+
+    def test_a_configuration_that_is_read_only_is_told_and_nothing_changes(self, role: RoleHost) -> None:
+        before = self.state(role)
+        with read_only(role, "/etc"):
+            run = role.play(**self.changed)
+        assert run.failed == 1, run.text
+        assert "Read-only file system" in run.words, run.text
+        assert self.state(role) == before
+        assert role.play().changed == 0
+
+
+class Packaged(Role):
+    """What is asked of a role that brings packages."""
+
+    package: tuple[str, str]
+    """The variable that lists them, and one of them."""
+
+    def test_a_version_that_is_nowhere_is_told_and_changes_nothing(self, role: RoleHost) -> None:
+        variable, package = self.package
+        before = self.state(role), role.sh("dpkg -l")
+        run = role.play(**{variable: [f"{package}=0.0-1"]})
+        assert (run.code, run.changed) == (2, 0), run.text
+        message = f"{package}=0.0-1 can't be installed: E: Version '0.0-1' for '{package}' was not found"
+        assert message in run.words, run.text
+        assert (self.state(role), role.sh("dpkg -l")) == before
+        assert role.sh("find /etc /usr/sbin -name '*.fedlearn-aside' -o -name policy-rc.d") == ""
+
+    def test_whoever_holds_the_package_manager_is_named_and_nothing_changes(self, role: RoleHost) -> None:
+        variable, package = self.package
+        before = self.state(role), role.sh("dpkg -l")
+        waits = {f"fedlearn.infra.{module}": {"lock_timeout": 1} for module in ("packages", "artifact")}
+        with unit(role, "holder", f"python3 -c {quote(HOLDER)}", "journalctl -u holder | grep -q held") as process:
+            run = role.play(module_defaults=waits, **{variable: [package, "hello"]})
+        assert (run.code, run.changed) == (2, 0), run.text
+        assert "hello can't be installed: E: Unable to acquire the dpkg frontend lock" in run.words, run.text
+        assert f"it is held by process {process} (python3)" in run.words, run.text
+        assert (self.state(role), role.sh("dpkg -l")) == before
+
+
+class Certified(Packaged):
+    """What is asked of a role whose instances have certificates."""
+
+    unfit: str
+    """What is said of a key that isn't its certificate's."""
+
+    def test_a_certificate_that_does_not_fit_is_not_taken_up(self, role: RoleHost) -> None:
+        before = self.state(role)
+        role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")
+        try:
+            run = role.play()
+        finally:
+            role.sh("cd /etc/role-test && mv server.keep server.key")
+        assert run.code == 2, run.text
+        assert self.unfit in run.words, run.text
+        assert self.state(role) == before
+        assert role.play().changed == 0
+
+
+class Service(Certified):
+    """What is asked of a role whose instances are programs of their own."""
+
+    refused: Sequence[tuple[Mapping[str, Any], str]] = ()
+    """What its program can't work with, and the reason told."""
+    name: str
+    """The instance that `with_more` adds."""
+
+    loopback: Mapping[str, Any]
+    """How an instance is told to listen on loopback, by IPv6."""
+
+    def with_more(self, **changed: Any) -> dict[str, Any]:
+        """The role's variables with one instance more, on loopback."""
+        raise NotImplementedError
+
+    def without_more(self, role: RoleHost) -> None:
+        """Takes that one away, and what it kept."""
+        gone = role.play(**self.with_more(state="absent"), **{f"{role.role}_remove_data": True})
+        assert gone.code == 0, gone.text
+
+    def serves(self, role: RoleHost) -> bool:
+        """Whether a client comes in."""
+        raise NotImplementedError
+
+    def kept(self, role: RoleHost) -> str:
+        """One word for what stays when the program refuses something."""
+        return self.state(role)
+
+    def test_what_it_refuses_never_replaces_what_it_takes(
+        self, role: RoleHost, refused: tuple[Mapping[str, Any], str]
+    ) -> None:
+        values, reason = refused
+        before = self.kept(role)
+        run = role.play(**self.with_(values))
+        assert run.failed == 1, run.text
+        assert reason in run.words, run.text
+        assert self.kept(role) == before
+        assert self.serves(role)
+
+    def test_a_port_of_somebody_else_is_named_and_nothing_changes(self, role: RoleHost) -> None:
+        before = self.state(role)
+        listens = f"ss -Hltn | grep -q 127.0.0.1:{PORT}"
+        with unit(role, "foreign", f"python3 -m http.server {PORT} --bind 127.0.0.1", listens) as process:
+            run = role.play(entry="precheck", **self.with_more(port=PORT))
+            told = f"{self.name}: 127.0.0.1 port {PORT}: held by python3 (process {process}, foreign.service)"
+            assert (run.code, told in run.words) == (2, True), run.text
+            run = role.play(**self.with_more(port=PORT), **{f"{role.role}_health_timeout_seconds": 10})
+            assert (run.code, self.name in run.words, "already in use" in run.words) == (2, True, True), run.text
+        self.without_more(role)
+        assert self.state(role) == before
+
+    def test_ipv6_alone_will_do(self, role: RoleHost) -> None:
+        before = self.state(role)
+        wanted = self.with_more(port=PORT, **self.loopback)
+        try:
+            run = role.play(**wanted)
+            assert run.code == 0, run.text
+            places = {line.split()[3] for line in role.sh(f"ss -Hltn 'sport = {PORT}'").splitlines()}
+            assert {f"[::1]:{PORT}"} <= places <= {f"[::1]:{PORT}", f"127.0.0.1:{PORT}"}
+            assert role.play(entry="check", **wanted).code == 0
+            assert role.play(**wanted).changed == 0
+        finally:
+            self.without_more(role)
+        assert self.state(role) == before
+
+    def test_deferred_restarts_leave_what_runs(self, role: RoleHost) -> None:
+        before = self.state(role)
+        run = role.play("-e", "fedlearn_restart=deferred", **self.changed)
+        assert run.code == 0, run.text
+        assert self.state(role) == before
+
+
+class Store(Service):
+    """What is asked of a role whose instances keep data."""
+
+    whose: str
+    """Whose the data of an instance are, as it is told of those that aren't."""
+    space = ""
+    """The variable that says how much room a new instance wants."""
+
+    def test_a_directory_of_somebody_else_is_left_alone(self, role: RoleHost) -> None:
+        home = f"/var/lib/fedlearn-{self.name}"
+        before = self.state(role)
+        role.sh(f"mkdir {home} && echo theirs >{home}/file")
+        try:
+            run = role.play(**self.with_more())
+            assert run.code == 2, run.text
+            assert f"{home} is there and {self.whose}: it is left alone; move it away, or name" in run.words, run.text
+            assert role.sh(f"stat -c '%U %F' {home}; cat {home}/file").split("\n") == ["root directory", "theirs", ""]
+            assert self.state(role) == before
+        finally:
+            role.sh(f"rm -r {home}")
+
+    def test_a_disk_that_is_too_small_is_told(self, role: RoleHost) -> None:
+        if not self.space:
+            pytest.skip("it asks for no room")
+        before = self.state(role)
+        run = role.play(entry="precheck", **self.with_more(), **{self.space: 900_000_000})
+        place = f"900000000 MB in /var/lib/fedlearn-{self.name} for {self.name}"
+        assert run.code == 2, run.text
+        assert f"900000000 MB are needed ({place}): make room, or mount a bigger disk there" in run.words, run.text
+        assert self.state(role) == before
+
+
+class Secretive(Role):
+    """What is asked of a role with secrets: in a scenario's variables they all begin with a word that is looked for."""
+
+    meant: tuple[str, ...] = ()
+    """The only files that may have one in clear; for root alone."""
+    hashes: tuple[str, ...] = ()
+    """How what passwords are compared with begins."""
+    places = "/etc /run/fedlearn* /run/systemd /var/lib/fedlearn* /var/log/apt /usr/lib/systemd /tmp /var/tmp"
+
+    def lose(self, role: RoleHost) -> None:
+        """Has the next run give the host its secrets once more."""
+        raise NotImplementedError
+
+    def own(self, _role: RoleHost) -> list[str]:
+        """Secrets that the host made for itself."""
+        return []
+
+    def test_no_secret_is_shown_or_lies_where_it_is_not_meant(self, role: RoleHost) -> None:
+        self.lose(role)
+        changed = role.play("-vvv", "--diff")
+        assert changed.changed >= 1, changed.text
+        told = changed.text + role.play("-vvv", entry="check").text
+        journal = role.sh("journalctl --no-pager -u 'fedlearn-*' -u '*.mount'; ps axww -o args")
+        for secret in ("CANARY-", *self.own(role)):
+            role.sh(f"echo {quote(secret)} >/etc/planted")
+            found = role.sh(f"grep -rlsF -e {quote(secret)} {self.places} || true; rm /etc/planted").split()
+            assert "/etc/planted" in found
+            assert set(found) <= {"/etc/planted", *self.meant}, found
+            assert secret not in told
+            assert secret not in journal
+        for hashed in self.hashes:
+            assert hashed not in told + journal
+        for path in self.meant:
+            assert role.sh(f"stat -Lc '%a' {path}").strip() == "600", path
