@@ -91,23 +91,13 @@ class Audit:
 
     def prepare(self) -> dict[str, Any]:
         """What hosts look for."""
-        sums, _unknown = self._programs()
         return {
             "changed": False,
             "sought": {"key": self.key, **self._theirs()},
             "own": {"key": self.key, "words": self._secrets()},
-            "software": sums,
+            "software": {name: control_node.programs(_programs(host))[0] for name, host in self.hosts.items()},
             "without": [told for told in self.partners.values() if isinstance(told, str)],
         }
-
-    def _programs(self) -> tuple[dict[str, dict[str, str]], list[str]]:
-        return control_node.programs(
-            (program, instance["programs"])
-            for host in self.hosts.values()
-            for variable, program in PROGRAMS.items()
-            for instance in host.get(variable, ())
-            if "programs" in instance
-        )
 
     def _partners(self) -> dict[str, Side | str]:
         """The report of each other party that was taken over, or why there is none to go by."""
@@ -234,7 +224,7 @@ class Audit:
         on_hosts = Searched(
             [f"{name}: {line}" for name, host in looked.items() for line in host.get("found", ())],
             sum(host.get("searched", 0) for host in looked.values()),
-            [f"{name}: {path}" for name, host in looked.items() for path in host.get("skipped", ())],
+            [f"{name}: {path}" for name, host in looked.items() for path in host.get("unread", ())],
         )
         unseen, git = self._unseen(looked), control_node.no_git(places)
         return {
@@ -252,7 +242,7 @@ class Audit:
     def _state(self, looked: Hosts) -> dict[str, Row]:
         """What hosts are like."""
         unseen = self._unseen(looked)
-        _sums, unknown = self._programs()
+        _sums, unknown = control_node.programs(each for host in self.hosts.values() for each in _programs(host))
         packed = f"the archives of {', '.join(unknown)} aren't on this control node" if unknown else ""
         count = sum(host.get("programs", 0) for host in looked.values())
         checks = [(name, check) for name, host in self.hosts.items() for check in host.get("fedlearn_checks", ())]
@@ -342,6 +332,14 @@ class Audit:
             "publics": publics,
             "files": control_node.own_files(self.state, self.party),
         }
+
+
+def _programs(host: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """What a host runs, and what that was packed in."""
+    for variable, program in PROGRAMS.items():
+        for instance in host.get(variable, ()):
+            if "programs" in instance:
+                yield program, instance["programs"]
 
 
 def _lines(looked: Hosts, key: str) -> list[str]:

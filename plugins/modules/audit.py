@@ -86,7 +86,7 @@ own:
   returned: with step prepare
   type: dict
 software:
-  description: Of each program the sums of its files.
+  description: By host, of each program that runs there, the sums of its files.
   returned: with step prepare
   type: dict
 without:

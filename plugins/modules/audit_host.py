@@ -85,7 +85,7 @@ searched:
   description: How many files were looked at.
   returned: always
   type: int
-skipped:
+unread:
   description: Files that were too big, or couldn't be read.
   returned: always
   type: list
@@ -252,6 +252,18 @@ def leaks(module: AnsibleModule, own: Sought) -> list:
     return found
 
 
+def sum_of(path: str) -> str:
+    """A file's sum, as it lies there and of any size; empty where there is none."""
+    total = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            while piece := stream.read(1 << 20):
+                total.update(piece)
+    except OSError:
+        return ""
+    return total.hexdigest()
+
+
 def compare(software: dict) -> tuple:
     """What of the programs that units start isn't as their archives have it, and how many files were compared."""
     text = "\n".join(text_of(path) for path in glob.glob(UNITS))
@@ -263,11 +275,9 @@ def compare(software: dict) -> tuple:
         for folder in folders:
             for name, digest in wanted.items():
                 count += 1
-                there = content_of(os.path.join(folder, name))
-                if there is None or hashlib.sha256(there).hexdigest() != digest:
-                    found.append(
-                        f"{folder}/{name}: {'is missing' if there is None else 'is another than in the archive'}"
-                    )
+                there = sum_of(os.path.join(folder, name))
+                if there != digest:
+                    found.append(f"{folder}/{name}: {'is another than in the archive' if there else 'is missing'}")
             present = {os.path.relpath(path, folder) for path in files_below([os.path.join(folder, "bin")])}
             found += [f"{folder}/{name}: is in no archive" for name in sorted(present - set(wanted))]
     return found, count
@@ -303,7 +313,7 @@ def main() -> None:
         commitments=own_commitments(given["keyrings"]),
         found=result.found,
         searched=result.files,
-        skipped=result.skipped,
+        unread=result.skipped,
         leaks=leaks(module, Sought(**given["own"])),
         software=software,
         programs=count,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class Home:
         self.home, self.document = room / "leader", room / "dpsa" / "federation.yml"
         agreement.accept(str(self.home), self.document.read_bytes())
 
-    def rows(self, source: str = "federation.yml", groups: dict[str, list[str]] | None = None) -> dict[str, Any]:
+    def audit(self, source: str, groups: dict[str, list[str]], hosts: dict[str, dict[str, Any]]) -> Audit:
         path = self.home / source
         federation = loading.load(str(path))
         shared = variables.inventory(federation).groups["federation_hosts"].variables["fedlearn_exchange"]
@@ -46,7 +47,10 @@ class Home:
             "path": str(self.home / "build" / "audit.json"),
             "max_skew_ms": 60000,
         }
-        Audit(options, {"groups": groups or {}, "hostvars": {}}, None).report()
+        return Audit(options, {"groups": groups, "hostvars": hosts}, None)
+
+    def rows(self, source: str = "federation.yml", groups: dict[str, list[str]] | None = None) -> dict[str, Any]:
+        self.audit(source, groups or {}, {}).report()
         told: dict[str, Any] = json.loads((self.home / "build" / "audit.json").read_text())
         return dict(told["rows"])
 
@@ -77,6 +81,31 @@ def test_one_party_for_both_sides(home: Home) -> None:
     rows = home.rows("local.yml")
     assert rows["parties"] == {"status": "violated", "evidence": ["stack survey: leader and helper are both of lab"]}
     assert rows["reach"]["status"] == "violated"
+
+
+def test_a_host_is_asked_for_the_programs_that_run_there(home: Home) -> None:
+    archives = {}
+    for name in ("janus", "manager"):
+        archives[name] = str(home.home / f"{name}.tar")
+        program = home.home / name
+        program.write_text(name)
+        with tarfile.open(archives[name], "w") as tar:
+            tar.add(program, f"{name}-1/bin/{name}")
+    instances: dict[str, dict[str, Any]] = {
+        "a1": {
+            "janus_instances": [{"programs": {"archive": archives["janus"]}}] * 2,
+            "dpsa_manager_instances": [{"programs": {"archive": archives["manager"]}}],
+        },
+        "a2": {"janus_instances": [{"programs": {"archive": archives["janus"]}}, {"name": "one", "state": "absent"}]},
+        "c1": {},
+    }
+    asked = home.audit("federation.yml", {"federation_hosts": list(instances)}, instances).prepare()["software"]
+    sums = {name: {f"bin/{name}": digest(name.encode())} for name in archives}
+    assert asked == {
+        "a1": {"janus": sums["janus"], "dpsa-manager": sums["manager"]},
+        "a2": {"janus": sums["janus"]},
+        "c1": {},
+    }
 
 
 def test_a_run_with_hosts_of_both(home: Home) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit import search
 from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import keyed, public_halves
 from ansible_collections.fedlearn.infra.plugins.module_utils._janus import keyring
 from ansible_collections.fedlearn.infra.plugins.modules import audit_host
@@ -129,3 +130,14 @@ def test_logs_with_tokens_or_own_secrets(host: Host, capsys: pytest.CaptureFixtu
     told = host.look(capsys, own=own)
     assert told["leaks"] == ["the journal: 1 tokens in clear", f"{host.root}/var/log/nginx/access.log: the secret p"]
     assert PASSWORD not in str(told)
+
+
+def test_what_couldn_t_be_read_is_told_by_no_word_that_has_a_meaning_of_its_own(
+    host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`skipped` would be made a truth value, and the host one that nobody looked at."""
+    monkeypatch.setattr(search, "MAX_FILE", 8)
+    path = host.write("root/much", "123456789")
+    told = host.look(capsys)
+    assert told["unread"] == [str(path)]
+    assert "skipped" not in told
