@@ -26,7 +26,10 @@ import yaml
 CHECKOUT = Path(__file__).resolve().parents[2]
 SET = os.environ.get("FEDLEARN_DPSA_SET", "dpsa")
 NETWORK = os.environ.get("FEDLEARN_DPSA_NETWORK", "10.98.55")
+SIX = f"fd98:{NETWORK.rpartition('.')[2]}:"
 CONTROLLER = "c1"
+DRIVERS = "a2"
+"""A host of the leader's party that the document names only where it is given drivers."""
 SSH = CHECKOUT / "build" / "hosts" / SET / "ssh_config"
 USER = "ops"
 ROOM = CHECKOUT / "build" / "dpsa"
@@ -158,7 +161,7 @@ class Party:
         shutil.copytree(self.home / "public" / self.name, there)
 
 
-LEADER, HELPER = Party("leader", "clinic-a", "a1", CONTROLLER), Party("helper", "clinic-b", "b1")
+LEADER, HELPER = Party("leader", "clinic-a", "a1", CONTROLLER, DRIVERS), Party("helper", "clinic-b", "b1")
 PARTIES = (LEADER, HELPER)
 
 
@@ -194,8 +197,8 @@ def begin() -> None:
     document["stacks"]["survey"]["programs"] = packed()
     document["stacks"]["survey"]["leader"]["escrow"] = {"recipient": escrow_recipient()}
     DOCUMENT.write_text(yaml.safe_dump(document, sort_keys=False))
-    for party in PARTIES:
-        party.sh("apt-get install -qq -y python3-yaml python3-asyncpg >/dev/null")  # what doubles are written in
+    for party, host in ((LEADER, LEADER.host), (LEADER, DRIVERS), (HELPER, HELPER.host)):
+        party.sh("apt-get install -qq -y python3-yaml python3-asyncpg >/dev/null", host)  # what doubles are written in
 
 
 def digest() -> str:
@@ -203,9 +206,20 @@ def digest() -> str:
     return hashlib.sha256(DOCUMENT.read_bytes()).hexdigest()
 
 
-def running(party: Party) -> set[str]:
+def agree(document: dict[str, Any]) -> None:
+    """Another document, which both accept, and each has what the other signed since."""
+    DOCUMENT.write_text(yaml.safe_dump(document, sort_keys=False))
+    for party in PARTIES:
+        for name, *more in (("accept", "-e", f"digest={digest()}"), ("exchange",)):
+            ended = party.playbook(name, *more)
+            assert ended.code == 0, ended.text
+    for party, other in (PARTIES, PARTIES[::-1]):
+        party.publish(other)
+
+
+def running(party: Party, host: str = "") -> set[str]:
     """The components that run on a party's host."""
-    units = party.sh("systemctl list-units --plain --no-legend --state=active 'fedlearn-dpsa-survey-*.service'")
+    units = party.sh("systemctl list-units --plain --no-legend --state=active 'fedlearn-dpsa-survey-*.service'", host)
     return {line.split(".service")[0].replace("fedlearn-dpsa-survey-", "") for line in units.splitlines()}
 
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from pathlib import Path
 from typing import Any
 
-from parties import HELPER, LEADER, NETWORK, ROOM, Party
+from parties import HELPER, LEADER, NETWORK, ROOM, SIX, Party
 
 KEYS = "/var/lib/fedlearn-dpsa-survey-leader/datastore-keys"
 CLUSTER = "/var/lib/fedlearn-dpsa-survey-leader-database/data/global/pg_control"
@@ -45,6 +45,7 @@ def test_on_a_clean_deployment_each_row_is_proved() -> None:
     assert "there is no report of clinic-b" in str(alone["machine-ids"]["evidence"])
     found = both()
     assert {name: row for name, row in found.items() if row["status"] != "proved"} == {}
+    assert f"{SIX}:22: all 65535 tried, 22 are open" in str(found["inner paths"]["evidence"])
     (text,) = (HELPER.home / "build").glob("*/audit.txt")
     assert "It proves nothing against one that lies" in text.read_text()
 
@@ -137,7 +138,7 @@ def same_vault() -> Iterator[None]:
 
 FORWARD = """
 import socket, threading
-server = socket.create_server(("0.0.0.0", 7777))
+server = socket.create_server(("::", 7777), family=socket.AF_INET6, dualstack_ipv6=True)
 def pump(a, b):
     while data := a.recv(65536):
         b.sendall(data)
@@ -198,7 +199,7 @@ def plants(shared: Path) -> dict[str, tuple[AbstractContextManager[None], str]]:
         "configuration": (instead(CONFIGURATION, f"echo '# more' >> {CONFIGURATION}"), "janus"),
         "inner paths": (
             on(HELPER, f"systemd-run --quiet --unit=forward python3 -c '{FORWARD}'", "systemctl stop forward"),
-            "port 7777 answers /tasks/",
+            f"{SIX}:22 port 7777 answers /tasks/",
         ),
         "logs": (
             on(HELPER, f"mkdir /var/log/more && echo '{TOKEN}' > /var/log/more/app.log", "rm -r /var/log/more"),
@@ -220,4 +221,5 @@ def test_one_violation_a_row_and_each_is_found() -> None:
         name: found[name] for name, (_plant, words) in planted.items() if words not in str(found[name]["evidence"])
     }
     assert missed == {}
+    assert f"{NETWORK}.22 port 7777 answers /tasks/" in str(found["inner paths"]["evidence"])
     assert {name for name in planted if found[name]["status"] != "violated"} == set()

@@ -14,7 +14,20 @@ from typing import Any
 
 import pytest
 import yaml
-from parties import CONTROLLER, HELPER, LEADER, NETWORK, PARTIES, ROOM, Party, ask
+from parties import (
+    CONTROLLER,
+    DOCUMENT,
+    DRIVERS,
+    HELPER,
+    LEADER,
+    NETWORK,
+    PARTIES,
+    ROOM,
+    Party,
+    agree,
+    ask,
+    running,
+)
 
 HELPER_FRONT, LEADER_FRONT, HELPER_MANAGER = (f"{NETWORK}.22", 9992), (f"{NETWORK}.21", 9991), (f"{NETWORK}.22", 9982)
 INNER = ("PUT /tasks/AA/aggregation_jobs/BB", "POST /tasks/AA/aggregate_shares")
@@ -264,7 +277,7 @@ def test_a_round_with_the_published_client() -> None:
         assert row["detail"].startswith("it has none: could not have client 1 submit its vector: "), row
     left = LEADER.sh("ls /run/systemd/system /etc/nginx/conf.d | grep verify || true", CONTROLLER)
     assert left == ""
-    assert HELPER.sh("curl -s http://127.0.0.1:9966/sessions") == "0"
+    assert local("GET /sessions", 9966) == (200, "0")
 
 
 @pytest.mark.parametrize("altered", [False, True], ids=["a client is missing", "a vector is another one"])
@@ -350,6 +363,49 @@ def test_a_datastore_key_is_replaced_and_goes_when_no_row_needs_it() -> None:
     assert gone.code == 0, gone.text
     assert HELPER.sh(ring) == new
     assert health(HELPER) == []
+
+
+@pytest.fixture
+def drivers() -> Iterator[None]:
+    """Two more of the leader on another host, while a test runs; then what ran there is pruned."""
+    former = yaml.safe_load(DOCUMENT.read_text())
+    document = yaml.safe_load(DOCUMENT.read_text())
+    document["parties"]["clinic-a"]["hosts"][DRIVERS] = {"address": f"{NETWORK}.24", "vars": {"ansible_user": "ops"}}
+    document["stacks"]["survey"]["leader"]["drivers"] = {"hosts": [LEADER.host, DRIVERS], "per_host": 2}
+    agree(document)
+    yield
+    document["stacks"]["survey"]["leader"] = former["stacks"]["survey"]["leader"]
+    agree(document)
+    pruned = LEADER.playbook("site", "-e", "fedlearn_prune=true")
+    assert pruned.code == 0, pruned.text
+    assert running(LEADER, DRIVERS) == set()
+    agree(former)
+    assert LEADER.playbook("site").code == 0
+
+
+def test_drivers_on_another_host_get_the_keys_and_nobody_on_the_way_reads_them(drivers: None) -> None:
+    ring = "cat /var/lib/fedlearn-dpsa-survey-leader/datastore-keys"
+    deployed = LEADER.playbook("site")
+    assert deployed.code == 0, deployed.text
+    assert running(LEADER, DRIVERS) == {"leader-aggregation-driver-1", "leader-aggregation-driver-2", "leader-tunnel"}
+    assert running(LEADER) >= {"leader-aggregation-driver-1", "leader-aggregation-driver-2"}
+    assert health(LEADER) == []
+    again = LEADER.playbook("site")
+    assert (again.code, again.changed) == (0, 0), again.text
+    assert ask(LEADER, ("127.0.0.1", 9975), INNER[0], name="127.0.0.1:9975", host=DRIVERS)[0] == 400
+    old = LEADER.sh(ring)
+    assert LEADER.sh(ring, DRIVERS) == old
+    replaced = LEADER.playbook("rotate", "-e", "what=datastore_keys")
+    assert replaced.code == 0, replaced.text
+    new = LEADER.sh(ring)
+    assert (new.split(",")[1:], LEADER.sh(ring, DRIVERS)) == (old.split(","), new)
+    assert health(LEADER) == []
+    gone = LEADER.playbook("rotate", "-e", "what=datastore_keys", "-e", "withdraw=true")
+    assert gone.code == 0, gone.text
+    assert LEADER.sh(ring) == LEADER.sh(ring, DRIVERS) == new.split(",")[0]
+    assert health(LEADER) == []
+    (laid,) = LEADER.home.glob(f".keyrings/**/{DRIVERS}.json")
+    assert not [key for key in new.split(",") if key in laid.read_text()]
 
 
 def test_a_database_without_an_escrow_isn_t_backed_up_in_silence() -> None:
