@@ -242,7 +242,10 @@ def test_programs_are_compared_with_their_archives(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(search, "MAX_FILE", 8)  # a program is as big as it is, and packed files are what they are
     for content in (b"123456789", gzip.compress(b"x")):
         (folder / "bin" / "aggregator").write_bytes(content)
-        wanted["janus"] = {"bin/aggregator": hashlib.sha256(content).hexdigest(), "bin/more": hashlib.sha256(b"more").hexdigest()}
+        wanted["janus"] = {
+            "bin/aggregator": hashlib.sha256(content).hexdigest(),
+            "bin/more": hashlib.sha256(b"more").hexdigest(),
+        }
         assert audit_host.compare(wanted) == ([], 2)
     unit.unlink()
     assert audit_host.compare(wanted)[0] == [f"{tmp_path}/opt/janus: no unit starts anything of it"]
