@@ -54,6 +54,7 @@ class Service:
         self.wanted, self.owned, self.options = wanted, owned, options
         self.outcome = Outcome()
         self.record = state.Record(owned.federation, self.name)
+        self.foreign = self.record.foreign
         self.entry: dict[str, Any] = owned.services.get(self.name) or {}
         self.distribution: str | None = wanted["unit"] or self.entry.get("unit")
         self.files: list[File] = []
@@ -105,7 +106,8 @@ class Service:
     @property
     def data(self) -> list[str]:
         """Where its data lie, also those that stayed when it was removed."""
-        return list(dict.fromkeys(self.entry.get("data", []) + self.left_data))
+        known = dict.fromkeys(self.entry.get("data", []) + self.left_data)
+        return [path for path in known if path not in self.foreign]
 
     @property
     def left_data(self) -> list[str]:

@@ -205,6 +205,11 @@ class Record:
         """Whether a run was killed after it had noted its end: what it replaced, secrets among it, is still there."""
         return not (self.content or {}).get("pending") and os.path.lexists(self.former)
 
+    @property
+    def foreign(self) -> list[str]:
+        """Where the change that is under way found somebody else's where its data are to lie."""
+        return list(self.manifest().get("foreign", []))
+
     # What a change replaced. The manifest names each path once: what the first of several killed runs saw is kept.
 
     def manifest(self) -> dict[str, Any]:
@@ -214,7 +219,7 @@ class Record:
         """Copies what lies at each path, before it is replaced. `(path, restore)`: with False no copy is kept, and only
         what is new goes again.
 
-        `about` goes into the manifest: was_running, enabled (units), owned (the entry of owned.json).
+        `about` goes into the manifest: was_running, enabled (units), owned (the entry of owned.json), foreign (data).
         """
         begun = os.path.exists(f"{self.former}/manifest.json")
         manifest = self.manifest()

@@ -80,8 +80,10 @@ class Transaction(Present):
         paths = [(file.path, file.restore) for file, _found in self.changes] + [(path, True) for path in self.obsolete]
         shown = [self.shown[name] for name in self.unit_names]
         enabled = [unit.name for unit in shown if unit.enabled == "enabled"]
-        about = {"was_running": shown[0].running, "enabled": enabled, "owned": self.entry}
+        foreign = [path for path in self.wanted["data"] if path not in self.data and state.data_exists(path)]
+        about = {"was_running": shown[0].running, "enabled": enabled, "owned": self.entry, "foreign": foreign}
         self.record.keep_former(paths, about)
+        self.foreign = self.record.foreign
         record = dict(self.record.content or {})
         if self.action in ("restart", "reload"):
             record["pending"] = self.action
@@ -177,6 +179,8 @@ class Transaction(Present):
     def begin_acting(self) -> None:
         """Remembers that, and from when on, its processes were touched."""
         self.acted = self.action != "none"
+        if self.acted:  # its own check let it take over what was there
+            self.foreign = []
         self._since = time.time()
 
     # -- settle --------------------------------------------------------------------------------------------------------

@@ -439,6 +439,27 @@ def test_a_restart_says_how_long_the_service_was_away(host: Host, monkeypatch: p
     assert (service.outcome.pause >= 2.5) == (action == "restart")
 
 
+@pytest.mark.parametrize("theirs", [True, False])
+def test_what_lay_there_before_a_first_deploy_that_was_refused_stays_somebody_elses(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: bool
+) -> None:
+    data = tmp_path / "data"
+    if theirs:
+        data.mkdir()
+    refuse = ["/bin/sh", "-c", f"mkdir -p {data}; exit 1"]
+    new = host.wanted(name="b", data=[str(data)], validate=refuse)
+    new["files"] = [{**new["files"][0], "path": str(tmp_path / "new")}]
+    monkeypatch.setattr(units, "verb", lambda *_words: (0, ""))
+    service = Transaction(new, state.Owned("f"), Options(False, False, {}))
+    service.compare({"a.service": UP})
+    with pytest.raises(ServiceError, match="refused the new configuration"):
+        service.place()
+    for known in (Removal(new, state.Owned("f"), Options(False, True, {})).data, service.data):
+        assert known == ([] if theirs else [str(data)])
+    service.undo("refused")
+    assert Removal(new, state.Owned("f"), Options(False, True, {})).data == ([] if theirs else [str(data)])
+
+
 @pytest.mark.parametrize(("can", "done"), [(True, "reloaded"), (False, "restarted")])
 def test_what_was_changed_inside_is_drift_where_the_service_can_put_it_back(host: Host, can: bool, done: str) -> None:
     says = {"inside": ["/bin/sh", "-c", "echo one user is another"]}
