@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from role_host import RoleHost
+from shared_tests import Secretive, Store
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 SECURE, PLAIN, WITH_USERS = (f"fedlearn-redis-{name}.service" for name in ("secure", "plain", "users"))
@@ -238,34 +238,75 @@ def test_open_files_are_what_the_machine_allows(role: RoleHost) -> None:
     )
 
 
-def test_second_run_changes_nothing_with_two_executions(role: RoleHost) -> None:
-    before = role.state(units=UNITS)
-    again = role.play(most=2)
-    assert (again.code, again.changed) == (0, 0), again.text
-    assert role.state(units=UNITS) == before
+class TestRedis(Secretive, Store):
+    units, owned = UNITS, 10
+    changed = {"redis_instances": instances(settings={"maxmemory": "32mb"})}
+    package = ("redis_packages", "redis-tools")
+    unfit = "key values mismatch"
+    name, whose = "redis-third", "isn't the server's"
+    loopback = {"addresses": ["::1"]}
+    refused = (
+        ({"settings": {"maxmemory-policy": "nonsense"}}, "server.sh try refused the new configuration"),
+        ({"settings": {"no-such-directive": 1}}, "no-such-directive"),
+        ({"tls": {**TLS, "key": "/etc/role-test/stranger.key"}}, "key values mismatch"),
+        ({"tls": {**TLS, "certificate": "/etc/role-test/nowhere.pem"}}, "No such file"),
+        ({"tls": {**TLS, "certificate": "/etc/role-test/expired.pem"}}, "0 depth lookup: certificate has expired"),
+        ({"tls": {**TLS, "client_ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
+    )
+    wrong = (
+        (
+            {"port": "23456"},
+            "redis_instances[0]: port: expected a whole number from 1 to 65535, found the text '23456'",
+        ),
+        ({"port": 65536}, "redis_instances[0]: port: expected a whole number from 1 to 65535, found the number 65536"),
+        ({"addresses": ["0.0.0.0"]}, "redis_instances[0]: addresses[0]: '0.0.0.0' is no address of one host"),
+        ({"addresses": ["ms1.example"]}, "redis_instances[0]: addresses[0]: 'ms1.example' is no numeric address"),
+        ({"addresses": []}, "redis_instances[0]: addresses: expected"),
+        ({"tls": None, "addresses": ["10.9.9.9"]}, "say allow_unauthenticated: true"),
+        (
+            {"tls": {**TLS, "client_ca": None, "server_ca": "/etc/role-test/ca.pem"}},
+            "is reached by others, and nobody is asked who they are: give tls.client_ca or users",
+        ),
+        (
+            {"tls": None, "users": [{"name": "one", "secret": "one"}], "addresses": ["10.9.9.9"]},
+            "without tls passwords can be read on the way: give tls",
+        ),
+        (
+            {"settings": {"requirepass": "CANARY-x"}},
+            "settings.requirepass: can't be set: it would be a secret in a file for all to read",
+        ),
+        ({"settings": {"bind": "0.0.0.0"}}, "settings.bind: follows from the instance's 'addresses': set that"),
+        ({"settings": {"maxmemory": "1\nport 1"}}, "settings.maxmemory"),
+        ({"name": "../x"}, "redis_instances[0]: name: '../x' is not a name"),
+        ({"name": "redis-plain"}, "redis_instances[1]: name: 'redis-plain' is also the name of [0]"),
+        (
+            {"addresses": ["127.0.0.1"], "port": 23457},
+            "redis_instances[1]: port: 127.0.0.1 port 23457 is taken by 'redis-secure'",
+        ),
+        ({"persistence": "sometimes"}, "value of persistence must be one of: none, rdb, aof, got: sometimes"),
+        ({"prot": 1}, "Supported parameters include: addresses"),
+    )
+
+    def with_(self, changed: Mapping[str, Any]) -> dict[str, Any]:
+        return {"redis_instances": instances(**changed)}
+
+    def with_more(self, **changed: Any) -> dict[str, Any]:
+        more = {"name": self.name, "federation": "redis-one", "port": 23470}
+        return {"redis_instances": [*VARIABLES["redis_instances"], {**more, **changed}]}
+
+    def serves(self, role: RoleHost) -> bool:
+        return "PONG" in ping(role, "client.pem", "client.key")
+
+    meant = ("/run/fedlearn-redis-users/administrator",)
+
+    def lose(self, role: RoleHost) -> None:
+        role.sh("rm /etc/fedlearn/redis-one/redis-users/users.acl")
+
+    def own(self, role: RoleHost) -> list[str]:
+        return [role.sh(f"cat {self.meant[0]}").strip()]
 
 
-def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
-    assert role.play("--check").changed == 0
-    assert role.play(entry="check").code == 0
-    assert role.play(entry="precheck").code == 0
-
-
-def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> None:
-    owned = role.owned()
-    assert len(owned) == 10
-    damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"))
-    for path, damage in zip(owned, damages, strict=False):
-        before = role.sh(f"cat {path}; stat -c '%a %U' {path}")
-        role.sh(damage.format(path))
-        assert role.play("--check").changed == 1, damage
-        named = role.play(entry="check").words
-        assert f"differing: {path}" in named, damage
-        assert ": stopped: " not in named, damage
-        # what asks for health is gone itself
-        assert (": ill: " in named) is (damage.startswith("rm") and path.endswith("server.sh")), damage
-        assert role.play().changed == 1, damage
-        assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before, damage
+def test_what_is_stopped_or_disabled_by_hand_is_named_and_repaired(role: RoleHost) -> None:
     role.sh(f"systemctl stop {PLAIN}; systemctl disable {SECURE}")
     assert role.play("--check").changed == 1
     named = role.play(entry="check").words
@@ -338,141 +379,6 @@ def test_what_runs_and_refuses_its_clients_is_ill_and_not_differing(role: RoleHo
     assert role.play(entry="check").code == 0
 
 
-@pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
-        ({"settings": {"maxmemory-policy": "nonsense"}}, "server.sh try refused the new configuration"),
-        ({"settings": {"no-such-directive": 1}}, "no-such-directive"),
-        ({"tls": {**TLS, "key": "/etc/role-test/stranger.key"}}, "key values mismatch"),
-        ({"tls": {**TLS, "certificate": "/etc/role-test/nowhere.pem"}}, "No such file"),
-        ({"tls": {**TLS, "certificate": "/etc/role-test/expired.pem"}}, "expired"),
-    ],
-    ids=["value", "directive", "key of another", "no certificate", "expired"],
-)
-def test_what_redis_refuses_never_replaces_what_it_takes(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
-    before = role.state(units=UNITS)
-    run = role.play(redis_instances=instances(**changed))
-    assert run.failed == 1
-    assert reason in run.words
-    assert "redis-secure" in run.words
-    assert role.state(units=UNITS) == before
-    assert "PONG" in ping(role, "client.pem", "client.key")
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (
-            {"port": "23456"},
-            "redis_instances[0]: port: expected a whole number from 1 to 65535, found the text '23456'",
-        ),
-        ({"port": 65536}, "redis_instances[0]: port: expected a whole number from 1 to 65535, found the number 65536"),
-        ({"addresses": ["0.0.0.0"]}, "redis_instances[0]: addresses[0]: '0.0.0.0' is no address of one host"),
-        ({"addresses": ["ms1.example"]}, "redis_instances[0]: addresses[0]: 'ms1.example' is no numeric address"),
-        ({"addresses": []}, "redis_instances[0]: addresses: expected"),
-        ({"tls": None, "addresses": ["10.9.9.9"]}, "say allow_unauthenticated: true"),
-        (
-            {"tls": {**TLS, "client_ca": None, "server_ca": "/etc/role-test/ca.pem"}},
-            "is reached by others, and nobody is asked who they are: give tls.client_ca or users",
-        ),
-        (
-            {"tls": None, "users": [{"name": "one", "secret": "one"}], "addresses": ["10.9.9.9"]},
-            "without tls passwords can be read on the way: give tls",
-        ),
-        (
-            {"settings": {"requirepass": "CANARY-x"}},
-            "settings.requirepass: can't be set: it would be a secret in a file for all to read",
-        ),
-        ({"settings": {"bind": "0.0.0.0"}}, "settings.bind: follows from the instance's 'addresses': set that"),
-        ({"settings": {"maxmemory": "1\nport 1"}}, "settings.maxmemory"),
-        ({"name": "../x"}, "redis_instances[0]: name: '../x' is not a name"),
-        ({"name": "redis-plain"}, "redis_instances[1]: name: 'redis-plain' is also the name of [0]"),
-        (
-            {"addresses": ["127.0.0.1"], "port": 23457},
-            "redis_instances[1]: port: 127.0.0.1 port 23457 is taken by 'redis-secure'",
-        ),
-        ({"persistence": "sometimes"}, "value of persistence must be one of: none, rdb, aof, got: sometimes"),
-        ({"prot": 1}, "Supported parameters include: addresses"),
-    ],
-)
-def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
-    before = role.state(units=UNITS)
-    run = role.play(redis_instances=instances(**wrong))
-    assert (run.code, run.changed) == (2, 0)
-    assert message in run.words, run.text
-    assert role.state(units=UNITS) == before
-
-
-@pytest.fixture
-def foreign(role: RoleHost) -> Iterator[int]:
-    """A port held by somebody else's program."""
-    role.sh("systemd-run --quiet --unit foreign python3 -m http.server 23499 --bind 127.0.0.1; sleep 1")
-    yield 23499
-    role.sh("systemctl stop foreign")
-
-
-def test_precheck_tells_wrong_values_too(role: RoleHost) -> None:
-    run = role.play(redis_instances=instances(port=0), entry="precheck")
-    assert "redis_instances[0]: port: expected a whole number from 1 to 65535" in run.words
-
-
-def test_a_port_of_somebody_else_is_named(role: RoleHost, foreign: int) -> None:
-    before = role.state(units=UNITS)
-    more = [*VARIABLES["redis_instances"], {"name": "redis-third", "federation": "redis-one", "port": foreign}]
-    run = role.play(redis_instances=more, entry="precheck")
-    assert run.code == 2
-    assert "redis-third: 127.0.0.1 port 23499: held by python3 (process" in run.words
-    assert "foreign.service" in run.words
-    run = role.play(redis_instances=more, redis_health_timeout_seconds=10)
-    assert run.code == 2
-    assert "redis-third" in run.words
-    gone = [{"name": "redis-third", "federation": "redis-one", "state": "absent"}]
-    assert role.play(redis_instances=gone, redis_remove_data=True).code == 0
-    assert role.state(units=UNITS) == before
-
-
-THIRD = {"name": "redis-third", "federation": "redis-one", "port": 23470}
-
-
-def test_a_directory_of_somebody_else_is_left_alone(role: RoleHost) -> None:
-    before = role.state(units=UNITS)
-    role.sh("mkdir /var/lib/fedlearn-redis-third && echo theirs >/var/lib/fedlearn-redis-third/file")
-    try:
-        run = role.play(redis_instances=[*VARIABLES["redis_instances"], THIRD])
-        assert run.code == 2
-        assert "/var/lib/fedlearn-redis-third is there and isn't the server's: it is left alone" in run.words
-        found = role.sh("stat -c %U /var/lib/fedlearn-redis-third; cat /var/lib/fedlearn-redis-third/file")
-        assert found.split() == ["root", "theirs"]
-        assert role.state(units=UNITS) == before
-    finally:
-        role.sh("rm -r /var/lib/fedlearn-redis-third")
-
-
-def test_a_version_that_is_nowhere_is_told(role: RoleHost) -> None:
-    before = role.state(units=UNITS), role.sh("dpkg -l")
-    run = role.play(redis_packages=["redis-tools=0.0-1"])
-    assert (run.code, run.changed) == (2, 0)
-    told = "redis-tools=0.0-1 can't be installed: E: Version '0.0-1' for 'redis-tools' was not found"
-    assert told in run.words, run.text
-    assert (role.state(units=UNITS), role.sh("dpkg -l")) == before
-
-
-def test_whoever_holds_the_package_manager_is_named(role: RoleHost) -> None:
-    """The module itself, which waits five minutes unless told otherwise."""
-    holding = "import fcntl, time; lock = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(lock, fcntl.LOCK_EX); "
-    holding += "time.sleep(600)"
-    role.sh(f"systemd-run --quiet --unit holding python3 -c {quote(holding)}; sleep 1")
-    try:
-        pid = role.sh("systemctl show -p MainPID --value holding").strip()
-        code, said = role.module("packages", names=["hello"], lock_timeout=1)
-    finally:
-        role.sh("systemctl stop holding")
-    assert code == 2
-    assert "hello can't be installed: E: Unable to acquire the dpkg frontend lock" in said.replace("''", "'")
-    assert f"it is held by process {pid} (python3)" in said
-    assert role.try_sh("dpkg -s hello")[0] == 1
-
-
 def served(role: RoleHost) -> str:
     """The serial number of the certificate it shows."""
     show = f"openssl s_client -connect {role.address}:23456 </dev/null 2>/dev/null"
@@ -533,24 +439,6 @@ def test_another_ca_of_clients_is_loaded_in_place_and_who_came_in_by_one_that_go
     assert role.sh(f"systemctl show -p MainPID {SECURE}") == before
     role.sh("systemctl stop session || true; rm /run/other.*")
     assert role.play().changed == 0
-
-
-def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None:
-    before = role.state(units=UNITS)
-    role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")
-    run = role.play()
-    assert run.code == 2
-    assert "key values mismatch" in run.words
-    assert role.state(units=UNITS) == before
-    role.sh("cd /etc/role-test && mv server.keep server.key")
-    assert role.play().changed == 0
-
-
-def test_deferred_restarts_leave_what_runs(role: RoleHost) -> None:
-    before = role.state(units=UNITS)
-    run = role.play("-e", "fedlearn_restart=deferred", redis_instances=instances(settings={"maxmemory": "32mb"}))
-    assert run.code == 0, run.text
-    assert role.state(units=UNITS) == before
 
 
 def test_data_stay_until_told(role: RoleHost) -> None:

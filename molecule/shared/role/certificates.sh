@@ -1,7 +1,7 @@
 #!/bin/sh
 # certificates.sh DIRECTORY ADDRESS: throw-away CAs and certificates for a role's scenario, made once.
 #   ca: server (its address, and the name server.test), client, expired (a server's, with server's key, of the year 2020);
-#   other: stranger (a client of another CA)
+#   ended-ca: ca itself, as it would be had it ended in 2020; other: stranger (a client of another CA)
 set -eu
 umask 077
 [ ! -e "$1/done" ] || exit 0
@@ -25,9 +25,14 @@ sign stranger other DNS:client.test
 # only the database of `ca` takes dates that are over
 mkdir old && touch old/index && echo 01 >old/serial
 printf '[ca]\ndefault_ca=d\n[d]\ndatabase=old/index\nserial=old/serial\nnew_certs_dir=old\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n' >old/conf
-openssl req -new -key server.key -subj /CN=server -out old/csr
-openssl ca -batch -notext -config old/conf -cert ca.pem -keyfile ca.key -in old/csr -extfile server.ext -out expired.pem \
-    -startdate 20200101000000Z -enddate 20200201000000Z
+printf 'basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\n' >ca.ext
+end() { # name file [how it is signed]
+    openssl req -new -key "$1.key" -subj "/CN=$1" -out old/csr
+    openssl ca -batch -notext -config old/conf -cert ca.pem -keyfile ca.key -in old/csr -extfile "$1.ext" -out "$2.pem" \
+        -startdate 20200101000000Z -enddate 20200201000000Z ${3+"$3"}
+}
+end server expired
+end ca ended-ca -selfsign
 rm -rf old ./*.csr ./*.ext
 chmod 644 ./*.pem
 touch ./done

@@ -194,8 +194,10 @@ class RoleHost:
         """One word for content, mode, owner and time of files, and for process and start of units."""
         files = " ".join(f"'{path}'" for path in [*self.owned(), *paths])
         text = self.sh(f"for f in {files}; do stat -c '%n %a %U:%G %Y %F' $f; sha256sum $f; done 2>&1") if files else ""
-        for unit in units:
-            text += self.sh(f"systemctl show -p MainPID -p ExecMainStartTimestampMonotonic -p ActiveState {unit}")
+        if units:
+            text += self.sh(
+                f"systemctl show -p MainPID -p ExecMainStartTimestampMonotonic -p ActiveState {' '.join(units)}"
+            )
         assert text, "there is nothing to compare"
         return hashlib.sha256(text.encode()).hexdigest()
 

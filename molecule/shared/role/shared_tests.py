@@ -49,6 +49,17 @@ def read_only(role: RoleHost, folder: str) -> Iterator[None]:
         role.sh(f"umount --lazy {folder}")
 
 
+@contextmanager
+def ipv6(role: RoleHost) -> Iterator[None]:
+    """A host that can talk to itself by IPv6."""
+    switch = "/proc/sys/net/ipv6/conf/lo/disable_ipv6"
+    former = role.sh(f"cat {switch}; echo 0 >{switch}").strip()
+    try:
+        yield
+    finally:
+        role.sh(f"echo {former} >{switch}")
+
+
 class Role:
     """What is asked of every role; its attributes are what they are for the role at hand."""
 
@@ -131,26 +142,34 @@ class Packaged(Role):
     package: tuple[str, str]
     """The variable that lists them, and one of them."""
 
+    @contextmanager
+    def without_it(self, _role: RoleHost) -> Iterator[None]:
+        """Where a role looks for a program before it installs a package: without that program for a while."""
+        yield
+
     def test_a_version_that_is_nowhere_is_told_and_changes_nothing(self, role: RoleHost) -> None:
         variable, package = self.package
-        before = self.state(role), role.sh("dpkg -l")
-        run = role.play(**{variable: [f"{package}=0.0-1"]})
-        assert (run.code, run.changed) == (2, 0), run.text
-        message = f"{package}=0.0-1 can't be installed: E: Version '0.0-1' for '{package}' was not found"
-        assert message in run.words, run.text
-        assert (self.state(role), role.sh("dpkg -l")) == before
+        with self.without_it(role):
+            before = self.state(role), role.sh("dpkg -l")
+            run = role.play(**{variable: [f"{package}=0.0-1"]})
+            assert (run.code, run.changed) == (2, 0), run.text
+            message = f"{package}=0.0-1 can't be installed: E: Version '0.0-1' for '{package}' was not found"
+            assert message in run.words, run.text
+            assert (self.state(role), role.sh("dpkg -l")) == before
         assert role.sh("find /etc /usr/sbin -name '*.fedlearn-aside' -o -name policy-rc.d") == ""
 
     def test_whoever_holds_the_package_manager_is_named_and_nothing_changes(self, role: RoleHost) -> None:
         variable, package = self.package
-        before = self.state(role), role.sh("dpkg -l")
         waits = {f"fedlearn.infra.{module}": {"lock_timeout": 1} for module in ("packages", "artifact")}
-        with unit(role, "holder", f"python3 -c {quote(HOLDER)}", "journalctl -u holder | grep -q held") as process:
-            run = role.play(module_defaults=waits, **{variable: [package, "hello"]})
-        assert (run.code, run.changed) == (2, 0), run.text
-        assert "hello can't be installed: E: Unable to acquire the dpkg frontend lock" in run.words, run.text
-        assert f"it is held by process {process} (python3)" in run.words, run.text
-        assert (self.state(role), role.sh("dpkg -l")) == before
+        held = unit(role, "holder", f"python3 -c {quote(HOLDER)}", "journalctl -u holder | grep -q held")
+        with self.without_it(role):
+            before = self.state(role), role.sh("dpkg -l")
+            with held as process:
+                run = role.play(module_defaults=waits, **{variable: [package, "hello"]})
+            assert (run.code, run.changed) == (2, 0), run.text
+            assert "hello can't be installed: E: Unable to acquire the dpkg frontend lock" in run.words, run.text
+            assert f"it is held by process {process} (python3)" in run.words, run.text
+            assert (self.state(role), role.sh("dpkg -l")) == before
 
 
 class Certified(Packaged):
@@ -172,16 +191,15 @@ class Certified(Packaged):
         assert role.play().changed == 0
 
 
-class Service(Certified):
-    """What is asked of a role whose instances are programs of their own."""
+class Listening(Role):
+    """What is asked of a role whose instances each listen on a port of their own."""
 
-    refused: Sequence[tuple[Mapping[str, Any], str]] = ()
-    """What its program can't work with, and the reason told."""
     name: str
     """The instance that `with_more` adds."""
-
     loopback: Mapping[str, Any]
-    """How an instance is told to listen on loopback, by IPv6."""
+    """How it is told to listen on loopback, by IPv6."""
+    taken = "already in use"
+    """What is said of a port that another program holds when an instance is started there."""
 
     def with_more(self, **changed: Any) -> dict[str, Any]:
         """The role's variables with one instance more, on loopback."""
@@ -191,6 +209,40 @@ class Service(Certified):
         """Takes that one away, and what it kept."""
         gone = role.play(**self.with_more(state="absent"), **{f"{role.role}_remove_data": True})
         assert gone.code == 0, gone.text
+
+    def test_a_port_of_somebody_else_is_named_and_nothing_changes(self, role: RoleHost) -> None:
+        before = self.state(role)
+        listens = f"ss -Hltn | grep -q 127.0.0.1:{PORT}"
+        with unit(role, "foreign", f"python3 -m http.server {PORT} --bind 127.0.0.1", listens) as process:
+            run = role.play(entry="precheck", **self.with_more(port=PORT))
+            told = f"{self.name}: 127.0.0.1 port {PORT}: held by python3 (process {process}, foreign.service)"
+            assert (run.code, told in run.words) == (2, True), run.text
+            run = role.play(**self.with_more(port=PORT), **{f"{role.role}_health_timeout_seconds": 10})
+            assert (run.code, self.name in run.words, self.taken in run.words) == (2, True, True), run.text
+        self.without_more(role)
+        assert self.state(role) == before
+
+    def test_ipv6_alone_will_do(self, role: RoleHost) -> None:
+        before = self.state(role)
+        wanted = self.with_more(port=PORT, **self.loopback)
+        with ipv6(role):
+            try:
+                run = role.play(**wanted)
+                assert run.code == 0, run.text
+                places = {line.split()[3] for line in role.sh(f"ss -Hltn 'sport = {PORT}'").splitlines()}
+                assert {f"[::1]:{PORT}"} <= places <= {f"[::1]:{PORT}", f"127.0.0.1:{PORT}"}
+                assert role.play(entry="check", **wanted).code == 0
+                assert role.play(**wanted).changed == 0
+            finally:
+                self.without_more(role)
+        assert self.state(role) == before
+
+
+class Service(Listening, Certified):
+    """What is asked of a role whose instances are programs of their own."""
+
+    refused: Sequence[tuple[Mapping[str, Any], str]] = ()
+    """What its program can't work with, and the reason told."""
 
     def serves(self, role: RoleHost) -> bool:
         """Whether a client comes in."""
@@ -210,32 +262,6 @@ class Service(Certified):
         assert reason in run.words, run.text
         assert self.kept(role) == before
         assert self.serves(role)
-
-    def test_a_port_of_somebody_else_is_named_and_nothing_changes(self, role: RoleHost) -> None:
-        before = self.state(role)
-        listens = f"ss -Hltn | grep -q 127.0.0.1:{PORT}"
-        with unit(role, "foreign", f"python3 -m http.server {PORT} --bind 127.0.0.1", listens) as process:
-            run = role.play(entry="precheck", **self.with_more(port=PORT))
-            told = f"{self.name}: 127.0.0.1 port {PORT}: held by python3 (process {process}, foreign.service)"
-            assert (run.code, told in run.words) == (2, True), run.text
-            run = role.play(**self.with_more(port=PORT), **{f"{role.role}_health_timeout_seconds": 10})
-            assert (run.code, self.name in run.words, "already in use" in run.words) == (2, True, True), run.text
-        self.without_more(role)
-        assert self.state(role) == before
-
-    def test_ipv6_alone_will_do(self, role: RoleHost) -> None:
-        before = self.state(role)
-        wanted = self.with_more(port=PORT, **self.loopback)
-        try:
-            run = role.play(**wanted)
-            assert run.code == 0, run.text
-            places = {line.split()[3] for line in role.sh(f"ss -Hltn 'sport = {PORT}'").splitlines()}
-            assert {f"[::1]:{PORT}"} <= places <= {f"[::1]:{PORT}", f"127.0.0.1:{PORT}"}
-            assert role.play(entry="check", **wanted).code == 0
-            assert role.play(**wanted).changed == 0
-        finally:
-            self.without_more(role)
-        assert self.state(role) == before
 
     def test_deferred_restarts_leave_what_runs(self, role: RoleHost) -> None:
         before = self.state(role)
@@ -260,6 +286,8 @@ class Store(Service):
             run = role.play(**self.with_more())
             assert run.code == 2, run.text
             assert f"{home} is there and {self.whose}: it is left alone; move it away, or name" in run.words, run.text
+            assert self.state(role) == before
+            self.without_more(role)
             assert role.sh(f"stat -c '%U %F' {home}; cat {home}/file").split("\n") == ["root directory", "theirs", ""]
             assert self.state(role) == before
         finally:
