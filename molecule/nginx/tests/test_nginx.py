@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 import role_host
 import yaml
 from role_host import RoleHost
+from shared_tests import Certified, Listening
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 UNITS = ("nginx.service",)
@@ -261,32 +261,45 @@ def test_the_unit_is_hardened_and_has_its_files(role: RoleHost) -> None:
     assert role.sh("stat -c %a /var/log/nginx/fedlearn-nginx-proxy.access.log").strip() == "640"
 
 
-def test_second_run_changes_nothing_with_two_executions(role: RoleHost) -> None:
-    before = role.state(units=UNITS)
-    again = role.play(most=2)
-    assert (again.code, again.changed) == (0, 0), again.text
-    assert role.state(units=UNITS) == before
-    assert role.play("--check").changed == 0
-    assert role.play(entry="check").code == 0
-    assert role.play(entry="precheck").code == 0
+class TestNginx(Listening, Certified):
+    units, owned = UNITS, 4
+    changed = {"nginx_sites": sites("nginx-plain", body_size_mb=3)}
+    package = ("nginx_packages", "nginx")
+    unfit = "key values mismatch"
+    name, taken, loopback = "nginx-third", "is held by another program", {"address": "::1"}
+    wrong = (
+        (
+            {"listen": [{"address": "127.0.0.1", "port": "80"}]},
+            "nginx_sites[2]: listen[0].port: expected a whole number from 1 to 65535",
+        ),
+        ({"listen": [{"address": "0.0.0.0", "port": 80}]}, "listen[0].address: '0.0.0.0' is no address of one host"),
+        ({"listen": []}, "nginx_sites[2]: listen: expected"),
+        ({"upstream": {"servers": ["back_end:80"]}}, "upstream.servers[0]: 'back_end:80' is no DNS name"),
+        ({"upstream": {"servers": ["fd00::1:80"]}}, "write [ADDRESS]:PORT"),
+        ({"allow": ["10.0.0.1/8"]}, "allow[0]: '10.0.0.1/8' has host bits set: write 10.0.0.0/8"),
+        ({"server_names": ["a b; }"]}, "server_names[0]: 'a b; }' is no DNS name"),
+        ({"tls": {"certificate": "x", "key": "/k"}}, "tls.certificate: 'x' is no absolute path"),
+        (
+            {"tls": {"certificate": "/c", "key": "/k", "client_names": ["x"]}},
+            "needs client_ca: the CA that vouches for them",
+        ),
+        ({"upstream": {"servers": ["127.0.0.1:1"], "tls": {"ca": "/c"}}}, "missing required arguments: name"),
+        ({"body_size_mb": 0}, "body_size_mb: expected a whole number from 1"),
+        ({"paths": [{"path": "admin"}]}, "paths[0].path: 'admin' is not a path without query"),
+        ({"paths": [{"path": "/a"}, {"path": "/a"}]}, "paths[1].path: '/a' stands there twice"),
+        ({"paths": [{"path": "/a", "client_names": ["x"]}]}, "paths[0].client_names: needs tls.client_ca"),
+        ({"limits": {"clients": 0}}, "limits.clients: expected a whole number from 1"),
+        ({"name": "nginx-rest"}, "nginx_sites[2]: name: 'nginx-rest' is also the name of [1]"),
+        ({"server_name": ["x"]}, "Supported parameters include"),
+    )
 
+    def with_(self, changed: Mapping[str, Any]) -> dict[str, Any]:
+        return {"nginx_sites": sites("nginx-plain", **changed)}
 
-def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> None:
-    before_pid = pid(role)
-    owned = role.owned()
-    assert len(owned) == 4
-    damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"))
-    for path, damage in zip(owned, damages, strict=False):
-        before = role.sh(f"cat {path}; stat -c '%a %U' {path}")
-        role.sh(damage.format(path))
-        assert role.play("--check").changed == 1, damage
-        named = role.play(entry="check").words
-        assert f"differing: {path}" in named, damage
-        assert ": stopped: " not in named, damage
-        assert ": ill: " not in named, damage
-        assert role.play().changed == 1, damage
-        assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before, damage
-    assert pid(role) == before_pid
+    def with_more(self, port: int = 8081, address: str = "127.0.0.1", **changed: Any) -> dict[str, Any]:
+        more = {"name": self.name, "federation": "nginx-one", "upstream": {"servers": ["127.0.0.1:7009"]}}
+        listen = [{"address": address, "port": port}]
+        return {"nginx_sites": [*VARIABLES["nginx_sites"], {**more, "listen": listen, **changed}]}
 
 
 @pytest.mark.parametrize(
@@ -463,20 +476,6 @@ def test_logs_outlive_a_site_but_not_one_of_a_verify_round(role: RoleHost) -> No
     assert role.play().changed == 1
 
 
-def test_a_port_of_somebody_else_is_named(role: RoleHost) -> None:
-    role.sh("systemd-run -q --unit foreign python3 -m http.server 23499 --bind 127.0.0.1; sleep 1")
-    try:
-        changed = sites("nginx-plain", listen=[{"address": "127.0.0.1", "port": 23499}])
-        run = role.play(nginx_sites=changed, entry="precheck")
-        assert "nginx-plain: 127.0.0.1 port 23499: held by python3 (process" in run.words
-        before = role.state(units=UNITS)
-        run = role.play(nginx_sites=changed)
-        assert "127.0.0.1 port 23499 is held by another program" in run.words
-        assert role.state(units=UNITS) == before
-    finally:
-        role.sh("systemctl stop foreign")
-
-
 @pytest.mark.usefixtures("upstreams")
 def test_changes_and_certificates_only_reload(role: RoleHost) -> None:
     before = pid(role)
@@ -490,53 +489,6 @@ def test_changes_and_certificates_only_reload(role: RoleHost) -> None:
     assert pid(role) == before
     role.sh("for i in $(seq 20); do [ $(wc -l < /root/slow) -ge 12 ] && break; sleep 1; done")
     assert [line.split()[0] for line in role.sh("cat /root/slow").splitlines()] == ["200"] * 12
-
-
-def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None:
-    role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")
-    before = role.state(units=UNITS)
-    run = role.play()
-    assert run.failed == 1
-    assert "key values mismatch" in run.words
-    assert role.state(units=UNITS) == before
-    role.sh("cd /etc/role-test && mv server.keep server.key")
-    assert role.play().failed == 0
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (
-            {"listen": [{"address": "127.0.0.1", "port": "80"}]},
-            "nginx_sites[2]: listen[0].port: expected a whole number from 1 to 65535",
-        ),
-        ({"listen": [{"address": "0.0.0.0", "port": 80}]}, "listen[0].address: '0.0.0.0' is no address of one host"),
-        ({"listen": []}, "nginx_sites[2]: listen: expected"),
-        ({"upstream": {"servers": ["back_end:80"]}}, "upstream.servers[0]: 'back_end:80' is no DNS name"),
-        ({"upstream": {"servers": ["fd00::1:80"]}}, "write [ADDRESS]:PORT"),
-        ({"allow": ["10.0.0.1/8"]}, "allow[0]: '10.0.0.1/8' has host bits set: write 10.0.0.0/8"),
-        ({"server_names": ["a b; }"]}, "server_names[0]: 'a b; }' is no DNS name"),
-        ({"tls": {"certificate": "x", "key": "/k"}}, "tls.certificate: 'x' is no absolute path"),
-        (
-            {"tls": {"certificate": "/c", "key": "/k", "client_names": ["x"]}},
-            "needs client_ca: the CA that vouches for them",
-        ),
-        ({"upstream": {"servers": ["127.0.0.1:1"], "tls": {"ca": "/c"}}}, "missing required arguments: name"),
-        ({"body_size_mb": 0}, "body_size_mb: expected a whole number from 1"),
-        ({"paths": [{"path": "admin"}]}, "paths[0].path: 'admin' is not a path without query"),
-        ({"paths": [{"path": "/a"}, {"path": "/a"}]}, "paths[1].path: '/a' stands there twice"),
-        ({"paths": [{"path": "/a", "client_names": ["x"]}]}, "paths[0].client_names: needs tls.client_ca"),
-        ({"limits": {"clients": 0}}, "limits.clients: expected a whole number from 1"),
-        ({"name": "nginx-rest"}, "nginx_sites[2]: name: 'nginx-rest' is also the name of [1]"),
-        ({"server_name": ["x"]}, "Supported parameters include"),
-    ],
-)
-def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
-    before = role.state(units=UNITS)
-    run = role.play(nginx_sites=sites("nginx-plain", **wrong))
-    assert (run.code, run.changed) == (2, 0)
-    assert message in run.words, run.text
-    assert role.state(units=UNITS) == before
 
 
 def test_federations_leave_each_others_sites(role: RoleHost) -> None:
