@@ -108,8 +108,7 @@ class Role:
         before = role.sh(look)
         for turn in range(len(self.damages)):
             damages = itertools.islice(itertools.cycle(self.damages), turn, None)
-            for path, damage in zip(owned, damages, strict=False):
-                role.sh(damage.format(quote(path)))
+            role.sh("; ".join(damage.format(quote(path)) for path, damage in zip(owned, damages, strict=False)))
             named = role.play(entry="check").words.replace("\\\\", "\\")
             assert [path for path in owned if path not in named] == [], named
             assert ": stopped: " not in named, named

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from role_host import RoleHost
+from shared_tests import Listening, Packaged, ipv6
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 UNITS = ("fedlearn-out.service", "fedlearn-named.service")
@@ -70,10 +72,52 @@ def test_hardened(role: RoleHost, unit: str) -> None:
     assert int(user) > 61000
 
 
+FIRST, SECOND = VARIABLES["tunnel_instances"]
+
+
+class TestTunnel(Listening, Packaged):
+    units, owned = UNITS, 6
+    changed = {"tunnel_instances": [{**FIRST, "listen": {"port": 5433}}, SECOND]}
+    package = ("tunnel_packages", "stunnel4")
+    name = "third"
+    loopback = {"address": "::1", "connect": {"host": "::1", "port": 5440, "name": "server.test"}}
+    # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
+    wrong = (
+        (
+            {"listen": {"address": "10.20.0.11", "port": 5432}},
+            "would come out at the other end as this host: 127.0.0.1",
+        ),
+        ({"listen": {"port": 5434}}, "tunnel_instances[1]: listen: 127.0.0.1 port 5434 is taken by 'out'"),
+        ({"tls": {"ca": "/ca", "key": "/key"}}, "tls: 'certificate' and 'key' go together"),
+        ({"protocol": "smtp"}, "value of protocol must be one of: tls, postgresql, got: smtp"),
+    )
+
+    def with_(self, changed: Mapping[str, Any]) -> dict[str, Any]:
+        return {"tunnel_instances": [{**FIRST, **changed}, SECOND]}
+
+    def with_more(self, port: int = 5436, address: str = "127.0.0.1", **changed: Any) -> dict[str, Any]:
+        more = {**FIRST, "name": self.name, "listen": {"address": address, "port": port}}
+        return {"tunnel_instances": [FIRST, SECOND, {**more, **changed}]}
+
+    def test_ipv6_alone_will_do(self, role: RoleHost) -> None:
+        """At both ends."""
+        at = "--unit far --socket-property 'ListenStream=[::1]:5440'"
+        with ipv6(role):
+            role.sh(f"systemd-run -q {at} /lib/systemd/systemd-socket-proxyd {role.address}:5432")
+            try:
+                super().test_ipv6_alone_will_do(role)
+            finally:
+                role.sh("systemctl stop far.socket far.service")
+
+
 @pytest.mark.parametrize(
     "keys",
-    [{"tls": {"ca": "/etc/role-test/other.pem"}}, {"connect": {"port": 5432, "name": "somebody.test"}}],
-    ids=["other CA", "other name"],
+    [
+        {"tls": {"ca": "/etc/role-test/other.pem"}},
+        {"tls": {"ca": "/etc/role-test/ended-ca.pem"}},
+        {"connect": {"port": 5432, "name": "somebody.test"}},
+    ],
+    ids=["other CA", "ended CA", "other name"],
 )
 def test_a_peer_that_is_not_meant_gets_nothing(role: RoleHost, keys: dict[str, Any]) -> None:
     """And the tunnel that works stays."""
@@ -97,21 +141,6 @@ def test_a_peer_that_is_away_is_told(role: RoleHost) -> None:
         through = "python3 -B /etc/fedlearn/tunnel-one/out/probe.py 127.0.0.1 5432"
         role.sh(f"for _ in $(seq 100); do {through} && break; sleep 0.2; done")
     assert role.play(entry="check").failed == 0
-
-
-def test_what_was_changed_by_hand_is_found_and_repaired(role: RoleHost) -> None:
-    before = role.sh(f"sha256sum {FILES}")
-    role.sh(f"echo '; by hand' >> {FILES}")
-    assert role.play("--check").changed == 1
-    assert role.play().changed == 1
-    assert role.sh(f"sha256sum {FILES}") == before
-    assert role.play(most=2).changed == 0
-
-
-def test_a_port_that_another_holds_is_told(role: RoleHost) -> None:
-    run = role.play(entry="precheck", tunnel_instances=changed(role, listen={"port": 22}))
-    assert run.failed == 1
-    assert "22" in run.words
 
 
 def test_nothing_is_left(role: RoleHost) -> None:
