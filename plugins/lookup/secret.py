@@ -50,6 +50,13 @@ options:
     default: {}
     vars:
       - name: fedlearn_secret_backend
+  ca_passphrase_file:
+    description:
+      - A file of the control node with the passphrase of the party's own CAs, as AWX lays one for a credential. Then it
+        is asked for the secrets of C(fedlearn_authorities), and neither the party's file nor O(backend) is.
+    type: path
+    vars:
+      - name: fedlearn_ca_passphrase_file
 notes:
   - Set C(no_log) on tasks that use it.
 seealso:
@@ -83,6 +90,7 @@ _raw:
 """
 
 import os.path
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleLookupError
@@ -90,13 +98,14 @@ from ansible.plugins.loader import lookup_loader
 from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.files import FileTroubleError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile import (
     SECRET_NAME,
     VaultFile,
     VaultTroubleError,
 )
 
-_VARIABLES = ("fedlearn_party", "fedlearn_state", "fedlearn_secret_backend")
+_VARIABLES = ("fedlearn_party", "fedlearn_state", "fedlearn_secret_backend", "fedlearn_ca_passphrase_file")
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]
@@ -106,7 +115,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         """The value of each name; AnsibleLookupError for one that isn't there."""
         # core hands variables on as written, templates unrendered
         known = variables or {}
-        given = {name: self._templar.template(known[name]) for name in _VARIABLES if name in known}
+        given = {name: self._templar.template(known[name]) for name in _VARIABLES if known.get(name)}
         self.set_options(var_options=given, direct=kwargs)
         party = self.get_option("party")
         if not party:
@@ -114,15 +123,42 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         for name in terms:
             if not isinstance(name, str) or not SECRET_NAME.fullmatch(name):
                 raise AnsibleLookupError(f"secret: {str(name)[:60]!r} is no name of a secret")
+        names = [str(name) for name in terms]
+        passphrases = self._passphrases(known, names)
+        others = [name for name in names if name not in passphrases]
+        found = dict(zip(others, self._kept(party, others, known), strict=True)) if others else {}
+        return [passphrases.get(name) or found[name] for name in names]
+
+    def _kept(self, party: str, names: list[str], known: dict[str, Any]) -> list[Any]:
+        """What the backend has of each name, or the party's file."""
         backend = self.get_option("backend")
         if backend:
-            values = self._from_backend(backend, party, terms, variables)
+            values = self._from_backend(backend, party, names, known)
             return [{"valid": {"a": value}, "newest": "a"} for value in values] if self.get_option("turns") else values
         document = str(known.get("fedlearn_document") or "YOUR_INVENTORY")
-        found = self._from_file(party, [str(name) for name in terms], document)
+        found = self._from_file(party, names, document)
         if self.get_option("turns") and self.get_option("newest_only"):
             return [{**one, "valid": {one["newest"]: one["valid"][one["newest"]]}} for one in found]
         return found
+
+    def _passphrases(self, known: dict[str, Any], names: list[str]) -> dict[str, str]:
+        """Of the names those of CAs, where their passphrase lies in a file of its own."""
+        file = self.get_option("ca_passphrase_file")
+        if not file:
+            return {}
+        authorities = self._templar.template(known.get("fedlearn_authorities") or [])
+        wanted = {secret_name(each["name"]) for each in authorities} & set(names)
+        if not wanted:
+            return {}
+        try:
+            passphrase = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise AnsibleLookupError(f"secret: the passphrase of CAs, {file}, can't be read: {error}") from None
+        if not passphrase:
+            raise AnsibleLookupError(
+                f"secret: {file} is to have the passphrase of CAs, and is empty: fill that credential in"
+            )
+        return dict.fromkeys(wanted, passphrase)
 
     def _from_file(self, party: str, names: list[str], document: str) -> list[Any]:
         state = self.get_option("state_directory")

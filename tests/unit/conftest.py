@@ -12,6 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# how long an example takes says what else the machine does
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

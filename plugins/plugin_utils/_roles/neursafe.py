@@ -118,6 +118,13 @@ def _one(values: Mapping[str, Any]) -> Breaches:
     return [((one["index"],), message) for one in values["instances"][1:]]
 
 
+KUBECONFIG = (
+    "{{ lookup('ansible.builtin.vars', 'fedlearn_kubeconfig_' ~ inventory_hostname | replace('-', '_'), "
+    "default=fedlearn_kubeconfig | default()) }}"
+)
+"""The document's, or one that was laid elsewhere for this run, as AWX does."""
+
+
 def check_servers(instances: Any) -> list[dict[str, Any]]:
     """``neursafe_server_instances`` with defaults. Raises RoleValueError."""
     return check_instances("neursafe_server_instances", instances, SERVER, (Rule("A cluster takes one server.", _one),))
@@ -129,7 +136,7 @@ def _variables(role: str, instances: Key, what: str) -> Mapping[str, Key]:
         f"{role}_kubeconfig": Key(
             Text(),
             "File of the control node that says how the cluster is reached.",
-            default="{{ fedlearn_kubeconfig | default('') }}",
+            default=KUBECONFIG,
         ),
         f"{role}_render": Key(
             Text(min_length=0),

@@ -10,6 +10,8 @@ room=$(mktemp -d "${OUTPUT_DIR:-/tmp}/secret.XXXXXX")
 trap 'rm -rf "$room"' EXIT
 mkdir -m 700 "$room/.secrets"
 echo 'known to this test only' > "$room/password"
+echo 'known here' > "$room/passphrase"
+: > "$room/empty"
 cat > "$room/.secrets/clinic-a.yml" <<'YAML'
 database: "reserved: :/?#[]@!$&'()*+,;=% {{ not_a_template }}"
 address: "fd00::11"

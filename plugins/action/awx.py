@@ -1,0 +1,184 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Writes what AWX runs the verbs by into the project; runs once, on the control node, and touches no host."""
+
+from __future__ import annotations
+
+import json
+import os.path
+import posixpath
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx import forms
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx.objects import (
+    Object,
+    Settings,
+    Side,
+    objects,
+    verbs_of,
+)
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
+
+COLLECTION = Path(__file__).resolve().parents[2]
+FOLDER = "awx"
+"""Where it lies in the project."""
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "document": {"type": "path", "required": True},
+    "project": {"type": "path", "default": "."},
+    "url": {"type": "str", "required": True},
+    "branch": {"type": "str", "default": ""},
+    "image": {"type": "str", "required": True},
+    "state": {"type": "str", "required": True},
+    "webhook": {"type": "str", "default": ""},
+    "ca_passphrase": {"type": "bool", "default": False, "no_log": False},
+}
+WANTED = {
+    "url": "where does AWX get the project from? -e awx_url=https://git.example/clinics.git",
+    "image": "what do jobs run in? -e awx_image=registry.example/fedlearn:0.1.0",
+    "state": "where do CAs and secrets outlive a job? -e awx_state=FOLDER, an absolute path that each job mounts",
+}
+
+
+class WrongProjectError(ValueError):
+    """Why nothing can be written for this document, in words for the operator."""
+
+
+class ActionModule(ActionBase):
+    """Action plugin behind M(fedlearn.infra.awx)."""
+
+    BYPASS_HOST_LOOP = True
+    _supports_check_mode = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Write the files that differ, and say which these are."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        for name, question in WANTED.items():
+            if not options[name] or (name == "state" and not posixpath.isabs(options[name])):
+                raise AnsibleActionFail(question)
+        try:
+            sides = list(_sides(options["document"], options["project"]))
+        except (loading.WrongDocumentError, WrongProjectError) as error:
+            raise AnsibleActionFail(str(error)) from None
+        made = objects(sides, _settings(options))
+        folder = Path(options["project"], FOLDER)
+        wanted = _files(sides, made)
+        former = {name: _read(folder / name) for name in {*wanted, *_ours(folder)}}
+        differing = sorted(name for name, text in former.items() if text != wanted.get(name, ""))
+        if not self._task.check_mode:
+            _write(folder, {name: wanted.get(name, "") for name in differing})
+        result.update(
+            changed=bool(differing),
+            directory=str(folder),
+            written=[name for name in differing if name in wanted],
+            removed=[name for name in differing if name not in wanted],
+            templates=[each.name for each in made if each.endpoint == "job_templates"],
+            diff=[
+                {
+                    "before": former[name],
+                    "after": wanted.get(name, ""),
+                    "before_header": str(folder / name),
+                    "after_header": str(folder / name),
+                }
+                for name in differing
+            ],
+        )
+        return result
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    return Settings(
+        url=options["url"],
+        image=options["image"],
+        state=options["state"],
+        folder=FOLDER,
+        version=_version(),
+        branch=options["branch"],
+        webhook=options["webhook"],
+        ca_passphrase=options["ca_passphrase"],
+    )
+
+
+def _version() -> str:
+    """The collection's, as it is installed, or as it is about to be built."""
+    manifest = COLLECTION / "MANIFEST.json"
+    if manifest.exists():
+        return str(json.loads(manifest.read_text(encoding="utf-8"))["collection_info"]["version"])
+    return str(yaml.safe_load((COLLECTION / "galaxy.yml").read_text(encoding="utf-8"))["version"])
+
+
+def _sides(document: str, project: str) -> Iterator[Side]:
+    """Each party that deploys from the project: by the document where it is alone, else by its viewpoint."""
+    federation = loading.load(document)
+    parties = _deploying(federation)
+    if federation.viewpoint is not None or len(parties) == 1:
+        yield Side(federation.viewpoint or parties[0], federation, _source(document, project))
+        return
+    for party in parties:
+        viewpoint = str(Path(document).parent / "parties" / party / "federation.yml")
+        if not os.path.lexists(viewpoint):
+            raise WrongProjectError(
+                f"{viewpoint} isn't there: of several parties each deploys its own side, by a viewpoint there "
+                f"(document: ../../{Path(document).name}, party: {party}); or give -i the viewpoint of one of them"
+            )
+        seen = loading.load(viewpoint)
+        if seen.viewpoint != party or seen.digest != federation.digest:
+            raise WrongProjectError(f"{viewpoint} is no viewpoint of party '{party}' on {document}")
+        yield Side(party, seen, _source(viewpoint, project))
+
+
+def _deploying(federation: Federation) -> list[str]:
+    """The parties with a host or a cluster of ours."""
+    clusters = {cluster.party for cluster in federation.own_clusters()}
+    return [name for name, party in federation.parties.items() if party.hosts or name in clusters]
+
+
+def _source(document: str, project: str) -> str:
+    """The document's path in the project."""
+    path = os.path.relpath(os.path.realpath(document), os.path.realpath(project))
+    if path.startswith(os.pardir):
+        raise WrongProjectError(f"{document} is outside of the project {project}: give -e awx_project= its root")
+    return path
+
+
+def _files(sides: list[Side], made: list[Object]) -> dict[str, str]:
+    verbs = {verb.name: verb for side in sides for verb in verbs_of(side.federation)}
+    return {
+        "objects.yml": forms.configuration(made),
+        "requests.json": forms.requests(made),
+        "apply.yml": forms.apply(made),
+        **{f"{name}.yml": forms.playbook(verb) for name, verb in verbs.items()},
+    }
+
+
+def _ours(folder: Path) -> Iterator[str]:
+    """The playbooks that were written here before."""
+    for path in sorted(folder.glob("*.yml")):
+        if path.is_file() and forms.WRITTEN in path.read_text(encoding="utf-8"):
+            yield path.name
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _write(folder: Path, files: dict[str, str]) -> None:
+    """Write each, or remove it where nothing is left of it."""
+    if files:
+        folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        if text:
+            (folder / name).write_text(text, encoding="utf-8")
+        else:
+            (folder / name).unlink()

@@ -1,0 +1,315 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What AWX is to hold for a federation: an organisation a party, and in it all that its verbs need."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .._federation.kinds import dpsa
+from .._federation.model import Cluster, Federation
+from .surveys import survey
+from .verbs import VERBS, Verb
+
+MACHINE, VAULT, SOURCE_CONTROL = "Machine", "Vault", "Source Control"
+"""Types of credentials that AWX has by itself."""
+
+ENABLED = "fedlearn.infra.federation"
+"""The only inventory plugin of a sync: what isn't a document has no other way to be read."""
+
+APPROVAL = "Somebody has looked at what precheck found, and has site change the hosts."
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What only the operator knows. ``folder`` is where generated playbooks lie in the project, ``version`` the
+    collection's.
+    """
+
+    url: str
+    image: str
+    state: str
+    folder: str
+    version: str
+    branch: str = ""
+    webhook: str = ""
+    ca_passphrase: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One party as it deploys: what it sees of the document, and where the source lies in the project."""
+
+    party: str
+    federation: Federation
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Another object, by its name; the API has ids."""
+
+    endpoint: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """One object of AWX. ``endpoint`` is its list in the API, ``fields`` are as the API has them.
+
+    ``references`` are fields that name another object, ``associations`` lists of others. ``within`` names the field
+    that its name is unique in. ``approval`` is what a node of a workflow waits for, where it runs no template.
+    """
+
+    endpoint: str
+    name: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    references: Mapping[str, Reference] = field(default_factory=dict)
+    associations: Mapping[str, tuple[Reference, ...]] = field(default_factory=dict)
+    within: str = "organization"
+    survey: Mapping[str, Any] = field(default_factory=dict)
+    approval: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def reference(self) -> Reference:
+        """How others name it."""
+        return Reference(self.endpoint, self.name)
+
+
+def objects(sides: Sequence[Side], settings: Settings) -> list[Object]:
+    """All objects, each after those that it names."""
+    return [each for side in sides for each in _Party(side, settings).objects()]
+
+
+def verbs_of(federation: Federation) -> list[Verb]:
+    """The verbs that make sense for a party of the federation."""
+    shared = federation.viewpoint is not None and len(federation.parties) > 1
+    separate = shared and any(stack.kind == dpsa.NAME for stack in federation.stacks.values())
+    wanted = {"always": True, "shared": shared, "dpsa": separate, "never": False}
+    return [verb for verb in VERBS if wanted[verb.where]]
+
+
+def kubeconfig_variable(cluster: Cluster) -> str:
+    """The variable that says where the cluster's kubeconfig lies, in place of the document's."""
+    return f"fedlearn_kubeconfig_{cluster.host.replace('-', '_')}"
+
+
+class _Party:
+    """A party's organisation."""
+
+    def __init__(self, side: Side, settings: Settings) -> None:
+        self.side, self.settings = side, settings
+        self.federation = side.federation
+        self.prefix = f"{side.federation.name} {side.party}"
+        self.state = posixpath.join(settings.state, side.federation.name, side.party)
+        self.organization = Object("organizations", side.party, {"description": "A party of federations"}, within="")
+        self.types, self.credentials = self._credentials()
+        self.environment = self._owned(
+            "execution_environments",
+            f"fedlearn.infra {settings.version}",
+            {"image": settings.image, "pull": "missing"},
+            within="",
+        )
+        self.hooks = self._hooks()
+        self.project = self._project()
+        self.inventory = self._owned("inventories", "hosts", {"kind": "", "variables": "{}"})
+
+    def objects(self) -> Iterator[Object]:
+        """In the order in which they can be made."""
+        yield self.organization
+        yield from self.types
+        yield from self.credentials.values()
+        yield self.environment
+        yield from self.hooks
+        yield self.project
+        yield self.inventory
+        yield self._source()
+        templates = {verb.name: self._template(verb) for verb in verbs_of(self.federation)}
+        yield from templates.values()
+        yield from self._workflow(templates)
+
+    def _owned(self, endpoint: str, name: str, fields: Mapping[str, Any], **more: Any) -> Object:
+        """An object of the organisation; its name has the party in it, since AWX's own modules look names up alone."""
+        references = {"organization": self.organization.reference, **more.pop("references", {})}
+        return Object(endpoint, f"{self.prefix} {name}", fields, references, **more)
+
+    def _credentials(self) -> tuple[list[Object], dict[str, Object]]:
+        """Types of our own, and credentials by what they are for; their values are the operator's to enter."""
+        types: list[Object] = []
+        credentials = {
+            "hosts": self._credential("ssh", MACHINE, "Logs in to the hosts."),
+            "vault": self._credential("vault", VAULT, "Opens .secrets/ of the state folder."),
+        }
+        if not self.settings.url.startswith(("https://", "http://")):
+            credentials["project"] = self._credential("project", SOURCE_CONTROL, "Fetches the project.")
+        if self.settings.ca_passphrase:
+            types.append(_type("fedlearn CA passphrase", "Passphrase", "passphrase", "fedlearn_ca_passphrase_file"))
+            credentials["ca"] = self._credential("CA passphrase", types[-1].name, "Opens the keys of the party's CAs.")
+        for cluster in self.federation.own_clusters():
+            variable = kubeconfig_variable(cluster)
+            types.append(_type(f"fedlearn kubeconfig {cluster.name}", "Kubeconfig", "kubeconfig", variable))
+            what = f"kubeconfig {cluster.name}"
+            credentials[what] = self._credential(what, types[-1].name, f"Asks the API of cluster {cluster.name}.")
+        return types, credentials
+
+    def _credential(self, name: str, type_name: str, description: str) -> Object:
+        references = {"credential_type": Reference("credential_types", type_name)}
+        return self._owned("credentials", name, {"description": description}, references=references)
+
+    def _hooks(self) -> list[Object]:
+        if not self.settings.webhook:
+            return []
+        # every key that the API keeps: it would add those that are missing, and differ from what it was sent
+        configuration = {
+            "url": self.settings.webhook,
+            "headers": {},
+            "http_method": "POST",
+            "disable_ssl_verification": False,
+            "username": "",
+            "password": "",
+        }
+        fields = {"notification_type": "webhook", "notification_configuration": configuration}
+        return [self._owned("notification_templates", "webhook", fields)]
+
+    def _told(self, *moments: str) -> dict[str, tuple[Reference, ...]]:
+        told = tuple(hook.reference for hook in self.hooks)
+        return {f"notification_templates_{moment}": told for moment in moments} if told else {}
+
+    def _project(self) -> Object:
+        fields = {
+            "description": "The document, and what belongs beside it",
+            "scm_type": "git",
+            "scm_url": self.settings.url,
+            "scm_branch": self.settings.branch,
+            "scm_clean": True,
+            "scm_update_on_launch": True,
+        }
+        key = self.credentials.get("project")
+        references = {
+            "default_environment": self.environment.reference,
+            **({"credential": key.reference} if key else {}),
+        }
+        return self._owned("projects", "project", fields, references=references, associations=self._told("error"))
+
+    def _source(self) -> Object:
+        fields = {
+            "source": "scm",
+            "source_path": self.side.source,
+            # of a sync these are its environment: a document with a mistake ends it
+            "source_vars": {
+                "ANSIBLE_INVENTORY_ENABLED": ENABLED,
+                "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
+                "FEDLEARN_STATE_DIRECTORY": self.state,
+            },
+            "overwrite": True,
+            "overwrite_vars": True,
+            "update_on_launch": True,
+        }
+        references = {
+            "inventory": self.inventory.reference,
+            "source_project": self.project.reference,
+            "execution_environment": self.environment.reference,
+        }
+        name = f"{self.prefix} document"
+        return Object("inventory_sources", name, fields, references, self._told("error"), within="inventory")
+
+    def _template(self, verb: Verb) -> Object:
+        stacks = [stack.name for stack in self.federation.stacks.values()]
+        asked = survey(verb, stacks, self.state)
+        fields = {
+            "description": verb.help,
+            "job_type": "run",
+            "playbook": posixpath.join(self.settings.folder, f"{verb.name}.yml"),
+            # once more: what was synced without it would have CAs made in a folder that is thrown away
+            "extra_vars": {"fedlearn_state": self.state, "fedlearn_build": posixpath.join(self.state, "build")},
+            "become_enabled": False,
+            # two that write would wait for each other on every host, and one might end in between
+            "allow_simultaneous": not verb.writes,
+            "survey_enabled": bool(asked),
+            "ask_limit_on_launch": verb.hosts,
+            "ask_tags_on_launch": verb.tags,
+            "ask_skip_tags_on_launch": verb.tags,
+            "ask_job_type_on_launch": verb.writes,
+            "ask_diff_mode_on_launch": verb.writes,
+            "ask_verbosity_on_launch": True,
+        }
+        references = {
+            "project": self.project.reference,
+            "inventory": self.inventory.reference,
+            "execution_environment": self.environment.reference,
+        }
+        opened = tuple(self.credentials[what].reference for what in self._opened(verb))
+        return self._owned(
+            "job_templates",
+            verb.name,
+            fields,
+            references=references,
+            associations={"credentials": opened, **self._told("error")},
+            survey=asked,
+        )
+
+    def _opened(self, verb: Verb) -> Iterator[str]:
+        """The credentials that a verb needs: none else is in its job."""
+        if verb.hosts:
+            yield "hosts"
+        if verb.vault:
+            yield "vault"
+            if self.settings.ca_passphrase:
+                yield "ca"
+        if verb.clusters:
+            yield from (f"kubeconfig {cluster.name}" for cluster in self.federation.own_clusters())
+
+    def _workflow(self, templates: Mapping[str, Object]) -> Iterator[Object]:
+        """precheck, an approval, site, verify, status; status at once where one fails. Last nodes first: others name
+        them.
+        """
+        workflow = self._owned(
+            "workflow_job_templates",
+            "deploy",
+            {"description": "precheck, approval, site, verify, status", "allow_simultaneous": False},
+            associations=self._told("error", "approvals"),
+        )
+        yield workflow
+        status = self._node(workflow, "status", template=templates["status"])
+        verify = self._node(workflow, "verify", template=templates["verify"], always=status)
+        site = self._node(workflow, "site", template=templates["site"], success=verify, failure=status)
+        approval = {"name": f"{self.prefix} approval", "description": APPROVAL, "timeout": 0}
+        approve = self._node(workflow, "approval", approval=approval, success=site)
+        precheck = self._node(workflow, "precheck", template=templates["precheck"], success=approve, failure=status)
+        yield from (status, verify, site, approve, precheck)
+
+    def _node(
+        self,
+        workflow: Object,
+        identifier: str,
+        template: Object | None = None,
+        approval: Mapping[str, Any] | None = None,
+        **ways: Object,
+    ) -> Object:
+        runs = {"unified_job_template": template.reference} if template else {}
+        return Object(
+            "workflow_job_template_nodes",
+            identifier,
+            references={"workflow_job_template": workflow.reference, **runs},
+            associations={f"{way}_nodes": (node.reference,) for way, node in ways.items()},
+            within="workflow_job_template",
+            approval=approval or {},
+        )
+
+
+def _type(name: str, label: str, value: str, variable: str) -> Object:
+    """A type of credential whose value lies in a file of the job, and whose path alone is a variable of it."""
+    inputs = {
+        "fields": [{"id": value, "label": label, "type": "string", "secret": True, "multiline": True}],
+        "required": [value],
+    }
+    injectors = {
+        "file": {f"template.{value}": f"{{{{ {value} }}}}"},
+        "extra_vars": {variable: f"{{{{ tower.filename.{value} }}}}"},
+    }
+    return Object("credential_types", name, {"kind": "cloud", "inputs": inputs, "injectors": injectors}, within="")

@@ -1,0 +1,290 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every verb of the collection, and what may be said to it: what surveys are made of, and playbooks compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .._federation.schema import Boolean, Choice, Integer, Reference, Text
+
+STACK = Reference("stack")
+"""The name of a stack of the document."""
+
+Type = Text | Integer | Choice | Boolean | Reference
+Where = Literal["always", "shared", "dpsa", "never"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What a verb takes with ``-e``; an empty answer is as none.
+
+    ``here`` is what only somebody at the control node can say, such as a folder there: no survey asks for it.
+    ``secret`` is what nobody may see. ``below_state`` is the default where a job has its state folder, below that.
+    """
+
+    name: str
+    type: Type
+    help: str
+    default: str | int | bool | None = None
+    required: bool = False
+    secret: bool = False
+    here: bool = False
+    below_state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A playbook of the collection.
+
+    ``writes``: on hosts, or what outlives the run on the control node, so that two at once would be in each other's
+    way. ``hosts``: it logs in to them, and takes ``--limit``. ``clusters``: it asks clusters, too. ``vault``: it opens
+    secrets. ``tags``: it goes through roles, whose tags may be given. ``where``: which federations it is for:
+    ``always`` all, ``shared`` those of which others deploy a side, ``dpsa`` those of them that have to be separate,
+    ``never`` what leaves nothing but a folder on the control node, which a job would throw away.
+    """
+
+    name: str
+    help: str
+    options: tuple[Option, ...] = ()
+    writes: bool = False
+    hosts: bool = False
+    clusters: bool = False
+    vault: bool = False
+    tags: bool = False
+    where: Where = "always"
+
+
+EVERYWHERE = (
+    Option(
+        "fedlearn_state", Text(format="path"), "Where CAs, secrets and what parties hand each other lie.", here=True
+    ),
+    Option("fedlearn_ca_passphrase_file", Text(format="path"), "A file with the passphrase of CAs.", here=True),
+)
+"""What every verb takes that looks at a federation."""
+
+ONE_STACK = Option("stack", STACK, "Only this stack; empty means all.")
+BUILD = Option("fedlearn_build", Text(format="path"), "Where reports are written.", default="build", here=True)
+RENDER = Option(
+    "fedlearn_render",
+    Text(format="path"),
+    "Write what clusters would get into this folder, and leave them alone.",
+    here=True,
+)
+DISRUPT = Option(
+    "fedlearn_disrupt",
+    STACK,
+    "This stack may be changed though that disturbs who takes part in it at the moment.",
+)
+REMOVE_DATA = Option("fedlearn_remove_data", Boolean(), "Data go along with what is removed.", default=False)
+
+VERBS = (
+    Verb(
+        "init",
+        "Writes a first document.",
+        (
+            Option("kind", Text(), "The kind of its stack.", required=True, here=True),
+            Option("federation", Text(), "The federation's name.", default="mine", here=True),
+            Option("directory", Text(format="path"), "The folder to write into.", here=True),
+        ),
+        writes=True,
+        where="never",
+    ),
+    Verb("secrets", "Makes the secrets that are missing; never changes one.", writes=True, vault=True),
+    Verb(
+        "accept",
+        "Shows what changed in what parties share, and accepts it.",
+        (Option("digest", Text(max_length=64), "Accept what has this digest; empty shows what waits."),),
+        writes=True,
+        where="shared",
+    ),
+    Verb(
+        "exchange",
+        "Signs what partners get of this party.",
+        (Option("days", Integer(1, 400), "How long partners may use it.", default=90),),
+        writes=True,
+        vault=True,
+        where="shared",
+    ),
+    Verb(
+        "audit",
+        "Looks whether this side is separate from the other parties'.",
+        (
+            BUILD,
+            Option("fedlearn_backup_directory", Text(format="path"), "Where backups lie.", here=True),
+        ),
+        writes=True,
+        hosts=True,
+        vault=True,
+        where="dpsa",
+    ),
+    Verb(
+        "precheck",
+        "Looks for what would stop a deploy; changes nothing.",
+        (ONE_STACK, RENDER),
+        hosts=True,
+        clusters=True,
+        vault=True,
+        tags=True,
+    ),
+    Verb(
+        "site",
+        "Makes the document true on the hosts.",
+        (
+            ONE_STACK,
+            Option(
+                "fedlearn_prune",
+                Boolean(),
+                "Remove what is ours and in no document any more; data stay.",
+                default=False,
+            ),
+            REMOVE_DATA,
+            DISRUPT,
+            RENDER,
+        ),
+        writes=True,
+        hosts=True,
+        clusters=True,
+        vault=True,
+        tags=True,
+    ),
+    Verb(
+        "verify",
+        "Proves what runs; a round also proves that it learns.",
+        (
+            ONE_STACK,
+            Option("verify", Choice(("probe", "round")), "Look only, or run a real round beside it.", default="probe"),
+            BUILD,
+        ),
+        writes=True,
+        hosts=True,
+        clusters=True,
+        vault=True,
+    ),
+    Verb(
+        "status",
+        "Tells what is stopped, ill, differing or orphaned; changes nothing.",
+        (ONE_STACK, BUILD),
+        hosts=True,
+        vault=True,
+    ),
+    Verb("flows", "Tells every connection, for a firewall team; touches no host.", (ONE_STACK, BUILD)),
+    Verb(
+        "backup",
+        "Brings the data of every role that has any.",
+        (
+            ONE_STACK,
+            Option(
+                "fedlearn_backup_recipient", Text(max_length=200), "The public key (age) that hosts encrypt them for."
+            ),
+            Option(
+                "accept_unrecoverable", Boolean(), "Keys that are on a host alone may be lost with it.", default=False
+            ),
+            Option("fedlearn_backup_directory", Text(format="path"), "Where they go.", here=True),
+            BUILD,
+        ),
+        writes=True,
+        hosts=True,
+        vault=True,
+    ),
+    Verb(
+        "restore",
+        "Puts the data of a backup in the place of those that are there.",
+        (
+            Option(
+                "from",
+                Text(format="path"),
+                "A folder of backups, of which each host gets its newest, or one file.",
+                required=True,
+                below_state=".backups",
+            ),
+            ONE_STACK,
+            Option("until", Text(max_length=64), "A moment, where the backup has all moments."),
+            Option("fedlearn_backup_secret", Text(max_length=128), "The name of the secret that reads encrypted ones."),
+        ),
+        writes=True,
+        hosts=True,
+        vault=True,
+    ),
+    Verb(
+        "rotate",
+        "Replaces what proves who somebody is, while what uses it goes on.",
+        (
+            Option(
+                "what",
+                Choice(("certificates", "passwords", "ca", "datastore_keys")),
+                "What is replaced.",
+                required=True,
+            ),
+            ONE_STACK,
+            Option(
+                "informed", Boolean(), "Of CAs: all who trust them and aren't ours trust the next ones.", default=False
+            ),
+            Option(
+                "withdraw", Boolean(), "Of datastore keys: let the former ones go, and nothing else.", default=False
+            ),
+            DISRUPT,
+        ),
+        writes=True,
+        hosts=True,
+        clusters=True,
+        vault=True,
+    ),
+    Verb("stop", "Stops what runs; touches no file.", (ONE_STACK,), writes=True, hosts=True),
+    Verb(
+        "remove",
+        "Takes away what site brought; data stay unless asked for.",
+        (ONE_STACK, REMOVE_DATA),
+        writes=True,
+        hosts=True,
+        clusters=True,
+        vault=True,
+    ),
+    Verb(
+        "worker_kit",
+        "Writes with what machines of others take part in a stack.",
+        (
+            Option("stack", STACK, "The stack.", required=True),
+            Option("directory", Text(format="path"), "The folder to write into.", here=True),
+            BUILD,
+        ),
+        writes=True,
+        where="never",
+    ),
+    Verb(
+        "client_kit",
+        "Writes what a client of DPSA needs.",
+        (
+            ONE_STACK,
+            Option("controller", Boolean(), "It is for the controller.", default=False),
+            Option("request", Text(format="path"), "The controller's signing request.", here=True),
+            BUILD,
+        ),
+        writes=True,
+        vault=True,
+        where="never",
+    ),
+    Verb(
+        "awx",
+        "Writes what AWX runs these verbs by.",
+        (
+            Option("awx_url", Text(), "Where AWX gets the project from.", required=True, here=True),
+            Option("awx_image", Text(), "The image that jobs run in.", required=True, here=True),
+            Option("awx_state", Text(format="path"), "The folder that outlives jobs.", required=True, here=True),
+            Option("awx_branch", Text(), "The project's branch.", here=True),
+            Option("awx_project", Text(format="path"), "The project's root.", default=".", here=True),
+            Option("awx_webhook", Text(), "The URL that is told when a job fails, or waits for approval.", here=True),
+            Option("awx_ca_passphrase", Boolean(), "AWX keeps the CAs' passphrase.", default=False, here=True),
+        ),
+        writes=True,
+        where="never",
+    ),
+)
+
+
+def verb(name: str) -> Verb:
+    """The verb of that name; KeyError when there is none."""
+    return {each.name: each for each in VERBS}[name]

@@ -1,0 +1,224 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a verb takes is said once, and is what its playbook and the roles read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.meta
+import pytest
+import yaml
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx.verbs import EVERYWHERE, VERBS, Verb, verb
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+from tests.unit.conftest import CHECKOUT
+from tests.unit.playbooks.test_playbooks import INNER
+
+PLAYBOOKS = CHECKOUT / "playbooks"
+ROLES = sorted(path.name for path in (CHECKOUT / "roles").iterdir() if path.is_dir())
+DOCUMENTS = sorted((CHECKOUT / "inventories").glob("*/federation.yml"))
+
+BY_ANSIBLE = {
+    "ansible_check_mode",
+    "ansible_facts",
+    "ansible_failed_result",
+    "ansible_host",
+    "ansible_managed",
+    "ansible_play_hosts",
+    "ansible_play_hosts_all",
+    "ansible_python_interpreter",
+    "group_names",
+    "groups",
+    "hostvars",
+    "inventory_dir",
+    "inventory_hostname",
+    "item",
+    "lookup",
+    "now",
+    "omit",
+    "playbook_dir",
+    "q",
+    "query",
+    "role_path",
+}
+CONDITIONS = {"when", "that", "until", "changed_when", "failed_when"}
+"""Whose texts are expressions without braces."""
+NAMES_IT = {"register", "loop_var", "index_var"}
+BY_LOOKUPS = {"fedlearn_set_aside"}
+"""What a lookup gives set_fact."""
+FOR_SOME = {
+    "federation.yml": {"stack"},  # refuses one that isn't there, whoever asks
+    "choose.yml": {"fedlearn_remove_data"},  # hands it to roles, for those who remove
+}
+SOMEWHERE_ELSE = {"round.yml", "federation.yml"}
+"""What verify imports by an expression."""
+
+
+class Known(dict[str, Any]):
+    """Filters, or tests, of any name: Ansible's aren't Jinja's."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return str
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+JINJA = jinja2.Environment()
+JINJA.filters, JINJA.tests = Known(), Known()
+
+
+def walk(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf with the key it is under, and every mapping under its own."""
+    if isinstance(value, dict):
+        yield key, value
+        for name, child in value.items():
+            yield from walk(child, str(name))
+    elif isinstance(value, list):
+        for child in value:
+            yield from walk(child, key)
+    else:
+        yield key, value
+
+
+def read_by(content: Any) -> set[str]:
+    """The variables that expressions of a file read."""
+    found: set[str] = set()
+    for key, value in walk(content):
+        if isinstance(value, str) and ("{{" in value or "{%" in value or key in CONDITIONS):
+            text = value if "{{" in value or "{%" in value else "{{ " + value + " }}"
+            found |= jinja2.meta.find_undeclared_variables(JINJA.parse(text))
+    return found
+
+
+def set_by(content: Any) -> set[str]:
+    """The variables that a file sets by itself."""
+    found: set[str] = set()
+    for key, value in walk(content):
+        if key in NAMES_IT and isinstance(value, str):
+            found.add(value)
+        if key in ("vars", "ansible.builtin.set_fact") and isinstance(value, dict):
+            found |= set(value)
+    return found
+
+
+def files_of(name: str) -> set[Path]:
+    """A playbook, and all that it is made of."""
+    found: set[Path] = set()
+    open_ = [PLAYBOOKS / name]
+    while open_:
+        path = open_.pop()
+        if path in found:
+            continue
+        found.add(path)
+        for key, value in walk(yaml.safe_load(path.read_text())):
+            if key == "ansible.builtin.import_playbook":
+                open_ += [PLAYBOOKS / each for each in (SOMEWHERE_ELSE if "{{" in value else {value})]
+            if isinstance(value, str) and re.fullmatch(r"tasks/\w+\.yml", value):
+                open_.append(PLAYBOOKS / value)
+    return found
+
+
+@cache
+def by_inventory() -> frozenset[str]:
+    """The variables that hosts have of the example documents."""
+    found: set[str] = set()
+    for document in DOCUMENTS:
+        made = variables.inventory(loading.load(str(document)))
+        found |= {name for each in made.hosts.values() for name in each}
+        found |= {name for group in made.groups.values() for name in group.variables}
+    return frozenset(found)
+
+
+def of_a_role(name: str) -> bool:
+    return any(name.startswith(f"{role}_") for role in ROLES)
+
+
+def asked_for(paths: set[Path]) -> set[str]:
+    """What these files read, and nobody but the caller gives them."""
+    read: set[str] = set()
+    for path in paths:
+        content = yaml.safe_load(path.read_text())
+        read |= read_by(content) - set_by(content) - FOR_SOME.get(path.name, set())
+    given = BY_ANSIBLE | BY_LOOKUPS | by_inventory() | by_playbooks()
+    return {name for name in read - given if not of_a_role(name)}
+
+
+@cache
+def by_playbooks() -> frozenset[str]:
+    """What playbooks set for each other, and for roles."""
+    return frozenset(set().union(*(set_by(yaml.safe_load(path.read_text())) for path in PLAYBOOKS.rglob("*.yml"))))
+
+
+@cache
+def asked_for_by_roles() -> frozenset[str]:
+    """What roles read of the caller, beside what playbooks set for them."""
+    paths = {path for part in ("defaults", "tasks", "vars") for path in CHECKOUT.glob(f"roles/*/{part}/*.yml")}
+    return frozenset(asked_for(paths) - set().union(*(_defaults(path) for path in paths)))
+
+
+def _defaults(path: Path) -> set[str]:
+    content = yaml.safe_load(path.read_text())
+    return set(content) if isinstance(content, dict) else set()
+
+
+def options(one: Verb) -> set[str]:
+    return {option.name for option in (*one.options, *EVERYWHERE)}
+
+
+def test_what_only_the_caller_gives_is_found() -> None:
+    """Of a playbook with an option of each kind."""
+    assert read_by({"when": "a is b", "hosts": "{{ c | default(d) }}", "name": "e"}) == {"a", "c", "d"}
+    assert set_by([{"vars": {"f": 1}, "register": "g", "ansible.builtin.set_fact": {"h": 1}}]) == {"f", "g", "h"}
+    assert files_of("verify.yml") >= {PLAYBOOKS / "round_stage.yml", PLAYBOOKS / "tasks/check.yml"}
+    assert {"stack", "from", "until"} <= asked_for(files_of("restore.yml"))
+
+
+def test_every_playbook_is_a_verb() -> None:
+    """But for those that others are made of."""
+    assert {f"{each.name}.yml" for each in VERBS} == {path.name for path in PLAYBOOKS.glob("*.yml")} - INNER
+
+
+@pytest.mark.parametrize("one", VERBS, ids=lambda one: one.name)
+def test_a_verb_takes_what_its_playbook_reads(one: Verb) -> None:
+    read = asked_for(files_of(f"{one.name}.yml"))
+    assert read - options(one) == set()
+    assert options(one) - options_of_everywhere() - read - asked_for_by_roles() == set()
+
+
+def options_of_everywhere() -> set[str]:
+    return {option.name for option in EVERYWHERE}
+
+
+def test_what_roles_read_is_an_option_of_a_verb() -> None:
+    assert asked_for_by_roles() - set().union(*map(options, VERBS)) == set()
+
+
+@pytest.mark.parametrize("one", VERBS, ids=lambda one: one.name)
+def test_an_empty_answer_is_as_none(one: Verb) -> None:
+    """AWX may send one: so no playbook asks whether an option is there, or takes an empty one for its default."""
+    text = "".join(path.read_text() for path in files_of(f"{one.name}.yml"))
+    asked = [option for option in one.options if not option.here]
+    assert [option.name for option in asked if re.search(rf"(?<![\w.]){option.name} is (not )?defined", text)] == []
+    for option in asked:
+        for default in re.findall(rf"(?<![\w.]){option.name} \| default\((.+?)\)", text):
+            assert default in ("''", "false") or default.endswith(", true"), option.name
+
+
+def test_a_verb_is_found_by_its_name() -> None:
+    assert verb("site").clusters
+    with pytest.raises(KeyError):
+        verb("sight")
+
+
+@pytest.mark.parametrize("one", VERBS, ids=lambda one: one.name)
+def test_operations_name_it(one: Verb) -> None:
+    assert f"| `fedlearn.infra.{one.name}" in (CHECKOUT / "docs" / "operations.md").read_text()
