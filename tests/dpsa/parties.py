@@ -91,9 +91,14 @@ class Party:
         key = self.home / "id_ed25519"
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
         for host in self.hosts:
-            self.on_engine(f"cat > /home/{USER}/.ssh/authorized_keys", key.with_suffix(".pub").read_text(), host)
+            self.let_in(host)
         text = re.sub(r"(?m)^(\s*IdentityFile\s+).*$", rf"\g<1>{key}", SSH.read_text())
         self.ssh.write_text(text)
+
+    def let_in(self, host: str) -> None:
+        """Nobody at this host but by the party's key."""
+        own = (self.home / "id_ed25519.pub").read_text()
+        self.on_engine(f"cat > /home/{USER}/.ssh/authorized_keys", own, host)
 
     def on_engine(self, command: str, given: str = "", host: str = "") -> None:
         """A shell command on the party's host by the container engine: what no party could do."""
@@ -186,6 +191,23 @@ def escrow_recipient() -> str:
     return str(recipient)
 
 
+def furnish(party: Party, host: str) -> None:
+    """What the doubles are written in."""
+    party.sh("apt-get install -qq -y python3-yaml python3-asyncpg >/dev/null", host)
+
+
+def lose(party: Party) -> None:
+    """The party's host is gone with all that was on it; another one has its addresses."""
+    subprocess.run(["docker", "rm", "--force", "--volumes", f"{SET}-{party.host}"], check=True, capture_output=True)
+    number = {"a1": 21, "b1": 22}[party.host]
+    networks = ["--subnet", f"{NETWORK}.0/24", "--subnet", f"{SIX}:/64"]
+    made = [sys.executable, str(CHECKOUT / "molecule" / "shared" / "hosts.py"), "up", "--suite", "bookworm", *networks]
+    given = f"{party.host}={NETWORK}.{number},{SIX}:{number}"
+    subprocess.run([*made, SET, given], check=True, capture_output=True)
+    party.let_in(party.host)
+    furnish(party, party.host)
+
+
 def begin() -> None:
     """Both parties with nothing but the document that they agreed on."""
     shutil.rmtree(ROOM, ignore_errors=True)
@@ -195,10 +217,11 @@ def begin() -> None:
     text = (CHECKOUT / "inventories" / "dpsa" / "federation.yml").read_text()
     document = yaml.safe_load(text.replace("10.98.55.", f"{NETWORK}."))
     document["stacks"]["survey"]["programs"] = packed()
+    document["stacks"]["survey"]["settings"] = {"aggregator": {"max_upload_batch_size": 1}}
     document["stacks"]["survey"]["leader"]["escrow"] = {"recipient": escrow_recipient()}
     DOCUMENT.write_text(yaml.safe_dump(document, sort_keys=False))
     for party, host in ((LEADER, LEADER.host), (LEADER, DRIVERS), (HELPER, HELPER.host)):
-        party.sh("apt-get install -qq -y python3-yaml python3-asyncpg >/dev/null", host)  # what doubles are written in
+        furnish(party, host)
 
 
 def digest() -> str:

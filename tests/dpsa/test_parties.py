@@ -26,6 +26,7 @@ from parties import (
     Party,
     agree,
     ask,
+    lose,
     running,
 )
 
@@ -315,15 +316,29 @@ def test_the_leader_s_certificate_is_renewed_and_the_partner_has_nothing_to_do()
 SEAL = r"""
 import base64, os, struct, sys
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-key = open("/var/lib/fedlearn-dpsa-survey-helper/datastore-keys").read().strip().split(",")[0]
-def seal(table, row, column):
-    parts = (table.encode(), row, column.encode())
-    bound = b"".join(struct.pack(">Q", len(part)) + part for part in parts)
+side, task, *sealed = sys.argv[1:]
+key = open(f"/var/lib/fedlearn-dpsa-survey-{side}/datastore-keys").read().strip().split(",")[0]
+cipher = AESGCM(base64.urlsafe_b64decode(key + "=="))
+parts = (b"tasks", bytes.fromhex(task), b"vdaf_verify_key")
+bound = b"".join(struct.pack(">Q", len(part)) + part for part in parts)
+if sealed:
+    content = bytes.fromhex(sealed[0])
+    print(cipher.decrypt(content[-12:], content[:-12], bound).decode())
+else:
     nonce = os.urandom(12)
-    return AESGCM(base64.urlsafe_b64decode(key + "==")).encrypt(nonce, b"a secret", bound) + nonce
-task = bytes.fromhex(sys.argv[1])
-print(seal("tasks", task, "vdaf_verify_key").hex())
+    print((cipher.encrypt(nonce, b"a secret", bound) + nonce).hex())
 """
+TASK = "ab" * 32
+
+
+def sealed(party: Party, *opened: str) -> str:
+    """A secret of a task, sealed with the key that seals; or what is in one that is given."""
+    return party.sh(f"python3 - {party.side} {TASK} {' '.join(opened)} <<'PYTHON'\n{SEAL}\nPYTHON")
+
+
+def insert_sealed(party: Party) -> None:
+    """A task whose secret is sealed, as the programs do it, and doubles don't."""
+    rows_of(party, f"INSERT INTO tasks (task_id, vdaf_verify_key) VALUES ('\\x{TASK}', '\\x{sealed(party)}')")
 
 
 def rows_of(party: Party, statement: str) -> str:
@@ -344,10 +359,9 @@ def health(party: Party) -> list[Any]:
 def test_a_datastore_key_is_replaced_and_goes_when_no_row_needs_it() -> None:
     ring = "cat /var/lib/fedlearn-dpsa-survey-helper/datastore-keys"
     old = HELPER.sh(ring)
-    sealed = HELPER.sh(f"python3 - {'ab' * 32} <<'PYTHON'\n{SEAL}\nPYTHON")
     real = not judged_as_doubles()
     if not real:  # the programs' own tasks are sealed, doubles seal nothing
-        rows_of(HELPER, f"INSERT INTO tasks (task_id, vdaf_verify_key) VALUES ('\\x{'ab' * 32}', '\\x{sealed}')")
+        insert_sealed(HELPER)
     replaced = HELPER.playbook("rotate", "-e", "what=datastore_keys")
     assert replaced.code == 0, replaced.text
     new, *kept = HELPER.sh(ring).split(",")
@@ -421,19 +435,52 @@ def test_a_database_without_an_escrow_isn_t_backed_up_in_silence() -> None:
     assert len(list(HELPER.home.glob(".backups/b1/postgresql-*.tar"))) == 1
 
 
-def test_keys_in_escrow_are_those_of_the_host_and_nobody_reads_them_on_the_way() -> None:
-    ring = LEADER.sh("cat /var/lib/fedlearn-dpsa-survey-leader/datastore-keys")
-    (kept,) = LEADER.home.glob(".escrow/a1/dpsa-survey-leader-*.age")
-    assert ring not in kept.read_text()
+def in_escrow() -> Path:
+    """The leader's keyring as it was kept last: a file for each state of it."""
+    return max(LEADER.home.glob(".escrow/a1/dpsa-survey-leader-*.age"), key=lambda path: path.stat().st_mtime)
+
+
+def out_of_escrow() -> str:
+    """The leader's keyring, opened where the private half is."""
+    kept = in_escrow()
     identity = (ROOM / "escrow.key").read_text()
     told = f"cat >key <<'KEY'\n{identity}KEY\nage --decrypt --identity key <<'FILE'\n{kept.read_text()}FILE\nrm key"
-    opened = LEADER.sh(f"cd /root && {told}", CONTROLLER)
-    assert opened == ring
+    return LEADER.sh(f"cd /root && {told}", CONTROLLER)
+
+
+def test_keys_in_escrow_are_those_of_the_host_and_nobody_reads_them_on_the_way() -> None:
+    ring = LEADER.sh("cat /var/lib/fedlearn-dpsa-survey-leader/datastore-keys")
+    assert ring not in in_escrow().read_text()
+    assert out_of_escrow() == ring
     taken = LEADER.playbook("backup")
     assert taken.code == 0, taken.text
     beside = LEADER.playbook("backup", "-e", f"fedlearn_backup_directory={LEADER.home / '.escrow' / 'databases'}")
     assert beside.code != 0
     assert "whoever has one isn't to have the other" in beside.words
+
+
+def test_a_lost_host_comes_back_with_what_was_sealed() -> None:
+    if judged_as_doubles():
+        insert_sealed(LEADER)
+    read = "SELECT encode(task_id, 'hex'), encode(vdaf_verify_key, 'hex') FROM tasks ORDER BY task_id"
+    before = rows_of(LEADER, read)
+    assert before
+    taken = LEADER.playbook("backup")
+    assert taken.code == 0, taken.text
+    lose(LEADER)
+    keys = "/var/lib/fedlearn-dpsa-survey-leader/datastore-keys"
+    LEADER.sh(f"install -D -m 600 /dev/stdin {keys} <<'KEYS'\n{out_of_escrow()}\nKEYS")
+    deployed = LEADER.playbook("site")
+    assert deployed.code == 0, deployed.text
+    assert rows_of(LEADER, read) == ""
+    restored = LEADER.playbook("restore", "-e", f"from={LEADER.home / '.backups'}")
+    assert restored.code == 0, restored.text
+    assert rows_of(LEADER, read) == before
+    if judged_as_doubles():
+        assert sealed(LEADER, before.split("|")[1]) == "a secret"
+        rows_of(LEADER, "DELETE FROM tasks")
+    assert health(LEADER) == []
+    assert ask(LEADER, ("127.0.0.1", 9975), INNER[0], name="127.0.0.1:9975")[0] == 400  # the helper knows its subject
 
 
 def judged_as_doubles() -> bool:

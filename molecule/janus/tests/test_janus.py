@@ -216,6 +216,16 @@ def test_a_configuration_that_the_program_refuses(role: RoleHost) -> None:
     assert role.play(entry="check").failed == 0
 
 
+def test_a_clock_that_is_too_far_off(role: RoleHost) -> None:
+    late = "/usr/local/bin/date"
+    role.sh(f"printf '#!/bin/sh\\nexec /bin/date -d +120sec \"$@\"\\n' > {late} && chmod 755 {late}")
+    try:
+        refused(role, "s off the control node's", "at most 60 s are borne", entry="precheck")
+    finally:
+        role.sh(f"rm {late}")
+    assert role.play(entry="precheck").failed == 0
+
+
 def test_a_port_that_another_holds_is_told_beforehand(role: RoleHost) -> None:
     refused(role, "5432", "postgres", entry="precheck", janus_instances=instances("b-creator", health_port=5432))
 

@@ -289,6 +289,12 @@ VARIABLES: Mapping[str, Key] = {
     "janus_health_timeout_seconds": Key(
         Integer(1, 3600), "How long a process may take to say that it is well after a start.", default=60
     ),
+    "janus_max_skew_ms": Key(
+        Integer(1, 86_400_000),
+        "How far the clock may be from the control node's: reports are dated, and drivers hold work by the clock.",
+        default=60_000,
+        unit="ms",
+    ),
     "janus_remove_data": Key(
         Boolean(), "Remove the datastore keys of absent instances: what is sealed with them is lost.", default=False
     ),

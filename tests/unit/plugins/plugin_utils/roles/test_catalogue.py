@@ -249,6 +249,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("janus_nofile", 10, ": expected a whole number from 1024 to 1073741816, found the number 10"),
     ("janus_memory_max", "much", ": 'much' is not bytes such as 2G"),
     ("janus_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("janus_max_skew_ms", 0, ": expected a whole number from 1 to 86400000, found the number 0"),
     ("janus_remove_data", "no", ": expected true or false, found the text 'no'"),
     # dpsa_manager
     (

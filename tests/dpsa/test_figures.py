@@ -1,0 +1,94 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Figures of two deployed sides, in build/bench/dpsa.json, which says whether doubles had a part in them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from parties import CHECKOUT, LEADER, PARTIES, Party, running
+
+FIGURES = CHECKOUT / "build" / "bench" / "dpsa.json"
+TIMES = 2
+"""How often each program is killed: twenty kills and more, of both sides together."""
+
+KILL = """
+for unit in {units}; do
+    before=$(systemctl show -p MainPID --value $unit)
+    kill -KILL $before
+    for _look in $(seq 240); do
+        sleep 0.25
+        now=$(systemctl show -p MainPID --value $unit)
+        if [ "$now" != 0 ] && [ "$now" != "$before" ] && [ "$(systemctl is-active $unit)" = active ]; then
+            echo $unit
+            break
+        fi
+    done
+done
+"""
+
+LATENCY = r"""
+import http.client, json, ssl, statistics, time
+site = "/etc/fedlearn/dpsa/pki/dpsa-survey-leader"
+context = ssl.create_default_context(cafile=site + "/ca.pem")
+context.check_hostname = False
+context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+ways = {
+    "direct": http.client.HTTPConnection("127.0.0.1", 9971, timeout=20),
+    "nginx": http.client.HTTPSConnection("HOST", 9991, timeout=20, context=context),
+}
+body, seconds, answers = b"x" * 4096, {way: [] for way in ways}, set()
+for number in range(600):
+    for way, connection in ways.items():
+        begun = time.perf_counter()
+        connection.request("PUT", "/tasks/AA/reports", body, headers={"Host": "dpsa-survey-leader-front"})
+        answer = connection.getresponse()
+        answer.read()
+        if number >= 100:  # before that both get warm
+            seconds[way].append(time.perf_counter() - begun)
+        answers.add(answer.status)
+found = {way: statistics.quantiles(each, n=100) for way, each in seconds.items()}
+print(json.dumps({"answers": sorted(answers), "ms": {
+    way: {"p50": each[49] * 1000, "p99": each[98] * 1000} for way, each in found.items()
+}}))
+"""
+
+
+def tell(name: str, figure: Any) -> None:
+    """Write a figure beside the others."""
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    real = LEADER.report("verify.json")["stacks"]["survey"]["real"]
+    FIGURES.write_text(json.dumps(known | {name: {"real": real, **figure}}, indent=1, sort_keys=True) + "\n")
+
+
+def unwell(party: Party) -> list[Any]:
+    party.playbook("verify")
+    survey = party.report("verify.json")["stacks"]["survey"]
+    return [check for check in survey["checks"] if not check["passed"]]
+
+
+def test_twenty_kills_are_healed() -> None:
+    killed = 0
+    for party in PARTIES:
+        units = [f"fedlearn-dpsa-survey-{component}" for component in sorted(running(party))]
+        for _time in range(TIMES):
+            healed = party.sh(KILL.format(units=" ".join(units)))
+            assert healed.split() == units
+            killed += len(units)
+    assert killed >= 20
+    assert {party.side: unwell(party) for party in PARTIES} == {"leader": [], "helper": []}
+    tell("kills", {"killed": killed, "healed": killed})
+
+
+def test_what_nginx_adds_to_an_upload() -> None:
+    """On kept connections; of a task that nobody knows, so that a double answers as the program does."""
+    host = LEADER.variables(LEADER.host)["ansible_host"]
+    told = json.loads(LEADER.sh(f"python3 - <<'PYTHON'\n{LATENCY.replace('HOST', host)}\nPYTHON"))
+    assert told["answers"] == [400]
+    ms = told["ms"]
+    added = {point: round(ms["nginx"][point] - ms["direct"][point], 3) for point in ("p50", "p99")}
+    tell("upload", {"requests": 500, "added_ms": added, "direct_ms": ms["direct"], "nginx_ms": ms["nginx"]})
