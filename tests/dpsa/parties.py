@@ -263,10 +263,20 @@ if case["tls"]:
     connection = http.client.HTTPSConnection(case["host"], case["port"], timeout=20, context=context)
 else:
     connection = http.client.HTTPConnection(case["host"], case["port"], timeout=20)
-connection.request(case["method"], case["path"], case["body"], headers={"Host": case["name"]})
+head = {"Host": case["name"], "Content-Type": case["type"]}
+connection.request(case["method"], case["path"], case["body"], headers=head)
 answer = connection.getresponse()
 print(json.dumps([answer.status, answer.read().decode(errors="replace")]))
 """
+
+
+TYPES = {
+    "/reports": "report",
+    "/aggregation_jobs/": "aggregation-job-init-req",
+    "/collection_jobs/": "collect-req",
+    "/aggregate_shares": "aggregate-share-req",
+}
+"""What an aggregator wants to be told that a body is."""
 
 
 def ask(
@@ -291,6 +301,7 @@ def ask(
         "name": name,
         "tls": trusts and pki + trusts,
         "shows": shows and pki + shows,
+        "type": next((f"application/dap-{kind}" for word, kind in TYPES.items() if word in path), "application/json"),
         "body": None if body is None else json.dumps(body),
     }
     told = party.sh(f"python3 - {json.dumps(json.dumps(case))} <<'PYTHON'\n{ASK}\nPYTHON", host)

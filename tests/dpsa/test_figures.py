@@ -40,11 +40,12 @@ ways = {
     "direct": http.client.HTTPConnection("127.0.0.1", 9971, timeout=20),
     "nginx": http.client.HTTPSConnection("HOST", 9991, timeout=20, context=context),
 }
+head = {"Host": "dpsa-survey-leader-front", "Content-Type": "application/dap-report"}
 body, seconds, answers = b"x" * 4096, {way: [] for way in ways}, set()
 for number in range(600):
     for way, connection in ways.items():
         begun = time.perf_counter()
-        connection.request("PUT", "/tasks/AA/reports", body, headers={"Host": "dpsa-survey-leader-front"})
+        connection.request("PUT", f"/tasks/{'A' * 43}/reports", body, headers=head)
         answer = connection.getresponse()
         answer.read()
         if number >= 100:  # before that both get warm

@@ -31,7 +31,8 @@ from parties import (
 )
 
 HELPER_FRONT, LEADER_FRONT, HELPER_MANAGER = (f"{NETWORK}.22", 9992), (f"{NETWORK}.21", 9991), (f"{NETWORK}.22", 9982)
-INNER = ("PUT /tasks/AA/aggregation_jobs/BB", "POST /tasks/AA/aggregate_shares")
+OF_TASK, JOB = f"/tasks/{'A' * 43}", "A" * 22
+INNER = (f"PUT {OF_TASK}/aggregation_jobs/{JOB}", f"POST {OF_TASK}/aggregate_shares")
 UNKNOWN_TASK = "urn:ietf:params:ppm:dap:error:unrecognizedTask"
 
 
@@ -86,13 +87,13 @@ def test_a_certificate_of_the_helper_s_own_ca_is_worth_nothing_there() -> None:
     ("place", "name", "request_", "status"),
     [
         (HELPER_FRONT, "dpsa-survey-helper-front", "GET /hpke_config", 400),
-        (HELPER_FRONT, "dpsa-survey-helper-front", "PUT /tasks/AA/reports", 404),
-        (HELPER_FRONT, "dpsa-survey-helper-front", "PUT /tasks/AA/collection_jobs/BB", 404),
+        (HELPER_FRONT, "dpsa-survey-helper-front", f"PUT {OF_TASK}/reports", 404),
+        (HELPER_FRONT, "dpsa-survey-helper-front", f"PUT {OF_TASK}/collection_jobs/{JOB}", 404),
         (HELPER_FRONT, "other.example", "GET /hpke_config", 421),
         (LEADER_FRONT, "dpsa-survey-leader-front", "GET /hpke_config", 400),
-        (LEADER_FRONT, "dpsa-survey-leader-front", "PUT /tasks/AA/reports", 400),
-        (LEADER_FRONT, "dpsa-survey-leader-front", "PUT /tasks/AA/collection_jobs/BB", 403),
-        (LEADER_FRONT, "dpsa-survey-leader-front", "PUT /tasks/AA/aggregation_jobs/BB", 404),
+        (LEADER_FRONT, "dpsa-survey-leader-front", f"PUT {OF_TASK}/reports", 400),
+        (LEADER_FRONT, "dpsa-survey-leader-front", f"PUT {OF_TASK}/collection_jobs/{JOB}", 403),
+        (LEADER_FRONT, "dpsa-survey-leader-front", f"PUT {OF_TASK}/aggregation_jobs/{JOB}", 404),
         (LEADER_FRONT, "dpsa-survey-leader-front", "GET /healthz", 404),
         (HELPER_MANAGER, "dpsa-survey-helper-front", "GET /get_main_locations", 200),
         (HELPER_MANAGER, "dpsa-survey-helper-front", "POST /create_session", 403),

@@ -174,6 +174,36 @@ def test_it_wants_the_schema_of_its_generation(program: Program) -> None:
     assert "schema" in output
 
 
+ASK = """
+import urllib.request as r, urllib.error as e
+for path, kind in {asked}:
+    put = r.Request("http://127.0.0.1:9871/tasks/" + path, b"", {{"Content-Type": kind}}, method="PUT")
+    try:
+        r.urlopen(put)
+    except e.HTTPError as answer:
+        print("answer", answer.code, "unrecognizedTask" in answer.read().decode())
+"""
+
+
+@pytest.mark.parametrize("generation", ["B", "C"])
+def test_an_aggregator_is_known_by_its_answer_only_where_a_request_could_be_right(host: Any, generation: str) -> None:
+    """What the audit goes by: it has to ask as the leader does."""
+    task, job, kind = "A" * 43, "A" * 22, "application/dap-aggregation-job-init-req"
+    asked = [
+        (f"{task}/aggregation_jobs/{job}", kind),
+        (f"{task}/aggregation_jobs/{job}", "application/json"),
+        (f"AAAA/aggregation_jobs/{job}", kind),
+        (f"{task}/aggregation_jobs/AAAA", kind),
+    ]
+    program = Program(host, generation, "aggregator")
+    ask = f"sleep 2.5; python3 -c {quote(ASK.format(asked=asked))}"
+    _status, output = program.start(program.config(), ask)
+    assert [line for line in output.splitlines() if line.startswith("answer")] == [
+        "answer 400 True",
+        *["answer 400 False"] * 3,
+    ]
+
+
 def test_a_manager_doesn_t_stop_when_asked(host: Any) -> None:
     """So its unit kills it; Janus' own programs do stop."""
     for name, stops in (("dpsa4fl-janus-manager", False), ("aggregator", True)):

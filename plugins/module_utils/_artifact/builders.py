@@ -22,6 +22,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.store imp
 
 PIP_LINES = 12
 KEPT_PROGRAMS = "python*"
+PROGRAMS = "bin"  # what is packed without a folder around it may have this one alone
 DOWNLOAD_SECONDS = 120
 # what packages bring for another Python doesn't compile, and needn't
 COMPILE = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2)"
@@ -175,7 +176,7 @@ def download(url: str, path: str, wanted: str) -> None:
 
 
 def build_archive(archive: str, folder: str, name: str) -> None:
-    """Unpacks a tar or zip archive; a single folder at its top is left out. Nothing may land outside."""
+    """Unpacks a tar or zip archive; a single folder around all is left out. Nothing may land outside."""
     inner = os.path.join(folder, ".unpacked")
     os.mkdir(inner)
     if tarfile.is_tarfile(archive):
@@ -195,7 +196,8 @@ def build_archive(archive: str, folder: str, name: str) -> None:
     else:
         raise ArtifactError(f"{name} is neither a tar nor a zip archive")
     top = os.listdir(inner)
-    source = os.path.join(inner, top[0]) if len(top) == 1 and os.path.isdir(os.path.join(inner, top[0])) else inner
+    wrapped = len(top) == 1 and top[0] != PROGRAMS and os.path.isdir(os.path.join(inner, top[0]))
+    source = os.path.join(inner, top[0]) if wrapped else inner
     for entry in os.listdir(source):
         os.rename(os.path.join(source, entry), os.path.join(folder, entry))
     shutil.rmtree(inner)

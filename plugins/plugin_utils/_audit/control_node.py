@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.builders import PROGRAMS
 from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import MAX_FILE, Searched, Sought, search
 
 NETWORKED = re.compile(r"nfs|cifs|smb|fuse\.s3fs|fuse\.sshfs|ceph|gluster")
@@ -147,12 +148,12 @@ def _objects(repository: str) -> Iterator[tuple[str, bytes]]:
 
 
 def archive_sums(archive: str) -> dict[str, str]:
-    """The sums of what an archive has, by paths as they are on hosts: a single folder at its top is left out."""
+    """The sums of what an archive has, by paths as they are on hosts: a single folder around all is left out."""
     with tarfile.open(archive) as tar:
         members = [member for member in tar if member.isfile()]
         names = [os.path.normpath(member.name) for member in members]
         tops = {name.split("/")[0] for name in names}
-        strip = len(tops) == 1 and all("/" in name for name in names)
+        strip = len(tops) == 1 and tops != {PROGRAMS} and all("/" in name for name in names)
         sums = {}
         for member, name in zip(members, names, strict=True):
             stream = tar.extractfile(member)

@@ -17,7 +17,12 @@ AT_ONCE = 400
 CONNECT_SECONDS = 2.0
 ANSWER_SECONDS = 5.0
 MOST = 65536
-INNER = ("PUT /tasks/AAAA/aggregation_jobs/AAAA", "POST /tasks/AAAA/aggregate_shares")
+TASK, JOB = "A" * 43, "A" * 22
+INNER = {
+    f"PUT /tasks/{TASK}/aggregation_jobs/{JOB}": "application/dap-aggregation-job-init-req",
+    f"POST /tasks/{TASK}/aggregate_shares": "application/dap-aggregate-share-req",
+}
+"""Requests as the leader makes them, by their types: to any other an aggregator says nothing that it is known by."""
 _ANSWER = b"urn:ietf:params:ppm:dap"
 """What only an aggregator says."""
 
@@ -59,7 +64,8 @@ async def _answer(address: str, port: int, request: str, name: str, tls: bool) -
     if tls:  # whom it is doesn't matter here, only what it lets through
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    text = f"{request} HTTP/1.1\r\nHost: {name}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    head = {"Host": name, "Content-Type": INNER[request], "Content-Length": "0", "Connection": "close"}
+    text = f"{request} HTTP/1.1\r\n" + "".join(f"{key}: {value}\r\n" for key, value in head.items()) + "\r\n"
     with contextlib.suppress(OSError, TimeoutError, ssl.SSLError):
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(

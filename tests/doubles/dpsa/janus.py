@@ -328,13 +328,19 @@ async def latest(**given: Any) -> Any:
 EMPTY = object()
 SESSIONS: dict[int, dict[str, Any]] = {}
 TASKS: dict[str, dict[str, Any]] = {}
-AGGREGATOR = (
-    ("GET", r"/hpke_config(?:\?.*)?"),
-    ("PUT", r"/tasks/[^/]+/reports"),
-    ("PUT|POST", r"/tasks/[^/]+/aggregation_jobs/[^/]+"),
-    ("PUT|POST|DELETE", r"/tasks/[^/]+/collection_jobs/[^/]+"),
-    ("POST", r"/tasks/[^/]+/aggregate_shares"),
+AGGREGATOR: tuple[tuple[dict[str, str], str], ...] = (
+    ({"GET": ""}, r"/hpke_config(?:\?.*)?"),
+    ({"PUT": "report"}, r"/tasks/([^/]+)/reports"),
+    (
+        {"PUT": "aggregation-job-init-req", "POST": "aggregation-job-continue-req"},
+        r"/tasks/([^/]+)/aggregation_jobs/([^/]+)",
+    ),
+    ({"PUT": "collect-req", "POST": "", "DELETE": ""}, r"/tasks/([^/]+)/collection_jobs/([^/]+)"),
+    ({"POST": "aggregate-share-req"}, r"/tasks/([^/]+)/aggregate_shares"),
 )
+"""By methods the type that the body has to be said to have."""
+LENGTHS = (43, 22)
+"""Of the ids of tasks and of jobs, as a path has them."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -374,10 +380,17 @@ class Aggregator(Handler):
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         for methods, pattern in AGGREGATOR:
-            if re.fullmatch(pattern, path):
-                if method not in methods.split("|"):
+            found = re.fullmatch(pattern, path)
+            if found:
+                if method not in methods:
                     return 405, EMPTY
-                task = path.split("/")[2] if path.startswith("/tasks/") else None
+                said = self.headers.get("Content-Type", "")
+                if methods[method] and said != f"application/dap-{methods[method]}":
+                    return 400, EMPTY
+                for number_, length in zip(found.groups(), LENGTHS):  # noqa: B905 - Python 3.9 has no strict
+                    if not re.fullmatch(f"[A-Za-z0-9_-]{{{length}}}", number_):
+                        return 400, EMPTY
+                task = found[1] if found.groups() else None
                 problem = "urn:ietf:params:ppm:dap:error:" + ("unrecognizedTask" if task else "missingTaskID")
                 return 400, {"type": problem, "status": 400, "taskid": task}
         return 404, EMPTY
