@@ -6,15 +6,15 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from role_host import RoleHost
+from shared_tests import Packaged, ipv6
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 UNIT = "chrony.service"
@@ -86,32 +86,27 @@ def test_the_unit_is_as_hardened_as_debian_has_it(role: RoleHost) -> None:
     assert role.sh(f"stat -c %U /proc/$(systemctl show -p MainPID --value {UNIT})").strip() == "_chrony"
 
 
-def test_second_run_changes_nothing_with_two_executions(role: RoleHost) -> None:
-    before = role.state(units=UNITS)
-    again = role.play(most=2)
-    assert (again.code, again.changed) == (0, 0), again.text
-    assert role.state(units=UNITS) == before
-    assert role.play("--check").changed == 0
-    for entry in ("check", "precheck"):
-        looked = role.play(entry=entry)
-        assert (looked.code, looked.changed) == (0, 0), looked.text
-    assert role.state(units=UNITS) == before
+class TestTimeSync(Packaged):
+    units, owned = UNITS, 4
+    changed = {"time_sync_instances": instances(makestep={"threshold_seconds": 2, "updates": 1})}
+    package = ("time_sync_packages", "chrony")
+    wrong = (
+        ({"sources": [{"address": "a b"}]}, "time_sync_instances[0]: sources[0].address: 'a b' is no DNS name"),
+        ({"sources": [{"address": "127.0.0.1", "port": "123"}]}, "sources[0].port: expected a whole number from 1"),
+        ({"sources": [{"address": "127.0.0.1\nallow"}]}, "sources[0].address"),
+        ({"sources": [{}]}, "missing required arguments: address"),
+        ({"listen": {"addresses": ["0.0.0.0"], "allow": ["10.0.0.0/8"]}}, "'0.0.0.0' is no address of one host"),
+        ({"makestep": {"threshold_seconds": 0, "updates": 1}}, "threshold_seconds: expected a number above 0"),
+        ({"require_authentication": True}, "no source has nts or a key: none would be left"),
+        ({"name": "../x"}, "time_sync_instances[0]: name: '../x' is not a name"),
+        ({"servers": ["a"]}, "Supported parameters include"),
+    )
+
+    def with_(self, changed: Mapping[str, Any]) -> dict[str, Any]:
+        return {"time_sync_instances": instances(**changed)}
 
 
-def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost) -> None:
-    owned = role.owned()
-    assert len(owned) == 4
-    damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"))
-    for path, damage in zip(owned, damages, strict=False):
-        before = role.sh(f"cat {path}; stat -c '%a %U' {path}")
-        role.sh(damage.format(path))
-        assert role.play("--check").changed == 1, damage
-        named = role.play(entry="check").words
-        assert f"differing: {path}" in named, damage
-        assert "stopped:" not in named, damage
-        assert "ill:" not in named, damage
-        assert role.play().changed == 1, damage
-        assert role.sh(f"cat {path}; stat -c '%a %U' {path}") == before, damage
+def test_what_is_stopped_or_disabled_by_hand_is_named_and_repaired(role: RoleHost) -> None:
     role.sh(f"systemctl disable --now {UNIT}")
     named = role.play(entry="check").words
     assert f"clock-lab: stopped: {UNIT} is inactive (dead)" in named
@@ -176,15 +171,20 @@ def test_two_federations_share_the_hosts_chrony(role: RoleHost) -> None:
 # -- those it serves, and authentication -------------------------------------------------------------------------------
 
 
-def test_it_serves_on_its_address_those_it_allows(role: RoleHost) -> None:
-    listen = {"addresses": [role.address], "port": 11125, "allow": [f"{role.address}/32"]}
-    assert role.play(time_sync_instances=instances(listen=listen)).changed == 1
-    assert listening(role) == [f"{role.address}:11125"]
-    asked = f"chronyd -Q -t 5 'server {role.address} port 11125 iburst maxsamples 1'"
-    assert "System clock wrong by" in role.try_sh(asked)[1]
-    elsewhere = {**listen, "allow": ["192.0.2.0/24"]}
-    assert role.play(time_sync_instances=instances(listen=elsewhere)).changed == 1
-    assert "System clock wrong by" not in role.try_sh(asked)[1]
+@pytest.mark.parametrize("family", [4, 6])
+def test_it_serves_on_its_address_those_it_allows(role: RoleHost, family: int) -> None:
+    address, shown, bits, elsewhere = {
+        4: (role.address, role.address, 32, "192.0.2.0/24"),
+        6: ("::1", "[::1]", 128, "2001:db8::/32"),
+    }[family]
+    listen = {"addresses": [address], "port": 11125, "allow": [f"{address}/{bits}"]}
+    with ipv6(role):
+        assert role.play(time_sync_instances=instances(listen=listen)).changed == 1
+        assert listening(role) == [f"{shown}:11125"]
+        asked = f"chronyd -Q -t 5 'server {address} port 11125 iburst maxsamples 1'"
+        assert "System clock wrong by" in role.try_sh(asked)[1]
+        assert role.play(time_sync_instances=instances(listen={**listen, "allow": [elsewhere]})).changed == 1
+        assert "System clock wrong by" not in role.try_sh(asked)[1]
     assert role.play().changed == 1
     assert listening(role) == []
 
@@ -308,31 +308,6 @@ def test_a_jump_between_two_looks_is_found_in_size_and_sign(
 def test_a_clock_within_the_bound_is_no_hindrance(role: RoleHost, turned: dict[str, str]) -> None:
     assert look(role, turned, "+3s") == ""
     assert look(role, turned, "+0s", "+3s") == ""
-
-
-# -- what is refused ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"sources": [{"address": "a b"}]}, "time_sync_instances[0]: sources[0].address: 'a b' is no DNS name"),
-        ({"sources": [{"address": "127.0.0.1", "port": "123"}]}, "sources[0].port: expected a whole number from 1"),
-        ({"sources": [{"address": "127.0.0.1\nallow"}]}, "sources[0].address"),
-        ({"sources": [{}]}, "missing required arguments: address"),
-        ({"listen": {"addresses": ["0.0.0.0"], "allow": ["10.0.0.0/8"]}}, "'0.0.0.0' is no address of one host"),
-        ({"makestep": {"threshold_seconds": 0, "updates": 1}}, "threshold_seconds: expected a number above 0"),
-        ({"require_authentication": True}, "no source has nts or a key: none would be left"),
-        ({"name": "../x"}, "time_sync_instances[0]: name: '../x' is not a name"),
-        ({"servers": ["a"]}, "Supported parameters include"),
-    ],
-)
-def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
-    before = role.state(units=UNITS)
-    run = role.play(time_sync_instances=instances(**wrong))
-    assert (run.code, run.changed) == (2, 0)
-    assert message in run.words, run.text
-    assert role.state(units=UNITS) == before
 
 
 # -- and the way back --------------------------------------------------------------------------------------------------
