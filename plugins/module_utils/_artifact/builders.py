@@ -27,8 +27,9 @@ DOWNLOAD_SECONDS = 120
 # what packages bring for another Python doesn't compile, and needn't
 COMPILE = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2)"
 FIND_WHEELS = """\
-import ensurepip, glob, os
-own = os.path.join(os.path.dirname(ensurepip.__file__), "_bundled")
+import glob, importlib.util, os
+found = importlib.util.find_spec("ensurepip")
+own = os.path.join(os.path.dirname(found.origin), "_bundled") if found else ""
 # Debian keeps them, and what its pip needs, in a place of their own
 wheels = glob.glob(os.path.join(own if os.path.isdir(own) else "/usr/share/python-wheels", "*.whl"))
 print(os.pathsep.join(sorted(wheels)))
