@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shlex import quote
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from role_host import RoleHost, Run
+from shared_tests import Packaged
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 STATE = Path(os.environ["FEDLEARN_ROLE_STATE"])
@@ -159,43 +161,74 @@ def test_no_key_leaves_the_host_and_no_secret_is_shown(healed: RoleHost) -> None
         assert not any(line in path.read_text() for line in (*lines, password, *passphrases)), path
 
 
-def test_second_run_changes_nothing_with_one_execution(role: RoleHost) -> None:
-    before = role.state(*FILES)
-    again = role.play(most=1)
-    assert (again.code, again.changed) == (0, 0), again.text
-    assert role.state(*FILES) == before
+class TestPki(Packaged):
+    most = 1
+    package = ("pki_packages", "openssl")
+    changed = {"pki_certificates": certificates(dns_names=["web.example", "www.example"])}
+    wrong = (
+        (
+            {"pki_certificates": certificates(lifetime_days="397")},
+            "pki_certificates: [0].lifetime_days: expected a whole number from 1 to 36500, found the text '397'",
+        ),
+        ({"pki_certificates": certificates(dns_names=[])}, "at least one of 'dns_names' and 'addresses'"),
+        ({"pki_certificates": certificates(addresses=["web.example"])}, "'web.example' is no numeric address"),
+        ({"pki_certificates": certificates(key_type="rsa-2048")}, "RSA keys have 3072 to 8192 bits"),
+        ({"pki_certificates": certificates(name="../x")}, "'../x' is not a name"),
+        ({"pki_certificates": certificates(usages=["sign"])}, "'sign'"),
+        ({"pki_certificates": certificates(common_name="a/b")}, "'a/b' is not a common name"),
+        ({"pki_certificates": certificates(name="client")}, "certificate client is described twice; remove one"),
+        (
+            {"pki_certificates": certificates(authority="nobody")},
+            "certificate web: there is no authority nobody (authorities: lab, partner, store)",
+        ),
+        (
+            {"pki_certificates": certificates(authority="partner")},
+            "certificate web: authority partner is external: it can be trusted, not sign here",
+        ),
+        ({"pki_certificates": certificates(dns_name=["web"])}, "Supported parameters include: addresses"),
+        (
+            {"pki_authorities": authorities(mode="acme")},
+            "pki_authorities: [0].acme: is what mode acme takes, and only that",
+        ),
+        (
+            {"pki_authorities": authorities(common_name="Other CA")},
+            "wanted is CN=Other CA: give this federation a fedlearn_state of its own, or the authority another name",
+        ),
+    )
 
+    def state(self, role: RoleHost) -> str:
+        return f"{role.state(*FILES)} {role.configuration()}"
 
-def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
-    before = role.state(*FILES)
-    assert role.play("--check").changed == 0
-    assert role.play(entry="check").code == 0
-    assert role.play(entry="precheck").code == 0
-    assert role.state(*FILES) == before
+    @contextmanager
+    def without_it(self, role: RoleHost) -> Iterator[None]:
+        role.sh("dpkg --force-depends --remove openssl")
+        try:
+            yield
+        finally:
+            assert role.play().code == 0
 
-
-@pytest.mark.parametrize("damage", ["printf '# by hand\\n' >> {0}", "chmod 640 {0}", "rm {0}"])
-def test_what_is_changed_by_hand_is_reported_and_repaired(healed: RoleHost, damage: str) -> None:
-    keys = [path for path in FILES if path.endswith("key.pem")]
-    # without its key a certificate is worth nothing: there a new one comes for both
-    lost = [f"{WEB}/key.pem"] if damage.startswith("rm") else []
-    damaged = FILES if damage.startswith("chmod") else [path for path in FILES if path not in keys] + lost
-    kept = [path for path in keys if path not in lost]
-    before = healed.state(*kept)
-    modes = healed.sh(f"stat -c '%n %a %U:%G' {' '.join(FILES)}")
-    for path in damaged:
-        healed.sh(damage.format(path))
-    checked = healed.play("--check")
-    assert (checked.code, checked.changed) == (0, 1), checked.text
-    named = healed.play(entry="check")
-    assert named.code == 2
-    for name in ("web", "everything", "client"):
-        assert f"{name}: differing: " in named.words
-    assert healed.play().changed == 1
-    assert healed.play(entry="check").code == 0
-    assert there(healed) == FILES
-    assert healed.sh(f"stat -c '%n %a %U:%G' {' '.join(FILES)}") == modes
-    assert healed.state(*kept) == before
+    @pytest.mark.parametrize("damage", ["printf '# by hand\\n' >> {0}", "chmod 640 {0}", "rm {0}"])
+    def test_what_is_changed_by_hand_is_named_and_repaired(self, healed: RoleHost, damage: str) -> None:
+        keys = [path for path in FILES if path.endswith("key.pem")]
+        # without its key a certificate is worth nothing: there a new one comes for both
+        lost = [f"{WEB}/key.pem"] if damage.startswith("rm") else []
+        damaged = FILES if damage.startswith("chmod") else [path for path in FILES if path not in keys] + lost
+        kept = [path for path in keys if path not in lost]
+        before = healed.state(*kept)
+        modes = healed.sh(f"stat -c '%n %a %U:%G' {' '.join(FILES)}")
+        for path in damaged:
+            healed.sh(damage.format(path))
+        checked = healed.play("--check")
+        assert (checked.code, checked.changed) == (0, 1), checked.text
+        named = healed.play(entry="check")
+        assert named.code == 2
+        for name in ("web", "everything", "client"):
+            assert f"{name}: differing: " in named.words
+        assert healed.play().changed == 1
+        assert healed.play(entry="check").code == 0
+        assert there(healed) == FILES
+        assert healed.sh(f"stat -c '%n %a %U:%G' {' '.join(FILES)}") == modes
+        assert healed.state(*kept) == before
 
 
 def vault_file() -> str:
@@ -246,48 +279,6 @@ def test_another_kind_of_key_is_a_new_one(healed: RoleHost) -> None:
     assert there(healed) == FILES
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (
-            {"pki_certificates": certificates(lifetime_days="397")},
-            "pki_certificates: [0].lifetime_days: expected a whole number from 1 to 36500, found the text '397'",
-        ),
-        ({"pki_certificates": certificates(dns_names=[])}, "at least one of 'dns_names' and 'addresses'"),
-        ({"pki_certificates": certificates(addresses=["web.example"])}, "'web.example' is no numeric address"),
-        ({"pki_certificates": certificates(key_type="rsa-2048")}, "RSA keys have 3072 to 8192 bits"),
-        ({"pki_certificates": certificates(name="../x")}, "'../x' is not a name"),
-        ({"pki_certificates": certificates(usages=["sign"])}, "'sign'"),
-        ({"pki_certificates": certificates(common_name="a/b")}, "'a/b' is not a common name"),
-        ({"pki_certificates": certificates(name="client")}, "certificate client is described twice; remove one"),
-        (
-            {"pki_certificates": certificates(authority="nobody")},
-            "certificate web: there is no authority nobody (authorities: lab, partner, store)",
-        ),
-        (
-            {"pki_certificates": certificates(authority="partner")},
-            "certificate web: authority partner is external: it can be trusted, not sign here",
-        ),
-        ({"pki_certificates": certificates(dns_name=["web"])}, "Supported parameters include: addresses"),
-        (
-            {"pki_authorities": authorities(mode="acme")},
-            "pki_authorities: [0].acme: is what mode acme takes, and only that",
-        ),
-        (
-            {"pki_authorities": authorities(common_name="Other CA")},
-            "wanted is CN=Other CA: give this federation a fedlearn_state of its own, or the authority another name",
-        ),
-    ],
-)
-def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
-    before = role.state(*FILES)
-    run = role.play(**wrong)
-    assert (run.code, run.changed) == (2, 0)
-    assert message in run.words, run.text
-    assert role.state(*FILES) == before
-    assert there(role) == FILES
-
-
 def test_a_ca_that_could_not_sign_is_told_before_a_host_is_touched(role: RoleHost) -> None:
     before = role.state(*FILES)
     key = STATE / ".ca" / "lab" / "lab.key"
@@ -300,6 +291,19 @@ def test_a_ca_that_could_not_sign_is_told_before_a_host_is_touched(role: RoleHos
     assert run.code == 2
     assert "is there, but its key" in run.words
     assert role.state(*FILES) == before
+
+
+@pytest.mark.parametrize(("offset", "told"), [("-1d", "begins on"), ("+2000d", "has ended on")])
+def test_a_clock_that_jumped_is_told_and_nothing_changes(role: RoleHost, offset: str, told: str) -> None:
+    role.sh("dpkg -s faketime >/dev/null 2>&1 || apt-get install -qqy faketime >/dev/null")
+    turned = {"LD_PRELOAD": role.sh("ls /usr/lib/*/faketime/libfaketime.so.1").strip(), "FAKETIME": offset}
+    before = TestPki().state(role)
+    run = role.play(environment=turned)
+    assert (run.code, run.changed) == (2, 0), run.text
+    assert "isn't what was asked for, so nothing was put in place: it " + told in run.words, run.text
+    assert ", and this host's clock says " in run.words, run.text
+    assert TestPki().state(role) == before
+    assert role.play().changed == 0
 
 
 def test_openssl_is_installed_where_it_is_missing(healed: RoleHost) -> None:
