@@ -19,5 +19,5 @@ echo clean
 library=ansible_collections.fedlearn.infra.plugins
 run mypy .venv/bin/mypy -p $library.plugin_utils -p $library.module_utils
 run mypy env MYPYPATH=molecule/shared .venv/bin/mypy molecule/shared/hosts.py
-run mypy env MYPYPATH=tests/tools .venv/bin/mypy tests/tools/*.py
+run mypy env MYPYPATH=tests/tools:molecule/shared .venv/bin/mypy tests/tools/*.py
 run pytest .venv/bin/pytest --quiet -m 'not slow'

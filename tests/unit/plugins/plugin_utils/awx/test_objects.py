@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -339,3 +340,24 @@ def test_a_template_s_playbook_is_one_that_awx_finds() -> None:
     loaded = yaml.safe_load(forms.playbook(verb("site")))
     assert loaded == [{"name": "Site", "import_playbook": "fedlearn.infra.site"}]
     assert "\n  import_playbook: " in forms.playbook(verb("site"))
+
+
+def test_what_the_page_shows_is_generated() -> None:
+    """Each block is a part of what the demo's document gives, with the options of the page."""
+    page = (CHECKOUT / "docs" / "awx.md").read_text()
+    given = dict(re.findall(r"-e awx_(url|image|state)=(\S+)", page))
+    demo = Side("lab", side(DEMO).federation, "federation.yml")
+    settings = {**_slots(), **given}
+    texts = [forms.playbook(verb("site"))]
+    texts += [
+        forms.configuration(objects([demo], Settings(**{**settings, "ca_passphrase": kept}))) for kept in (False, True)
+    ]
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 5
+    assert [block for block in blocks if not any(block in text for text in texts)] == []
+
+
+def test_the_page_has_a_command_for_each_template() -> None:
+    page = (CHECKOUT / "docs" / "awx.md").read_text()
+    told = set(re.findall(r"^\| (\w+) \| `ansible-playbook -i federation.yml fedlearn.infra.(\w+)", page, re.MULTILINE))
+    assert told == {(one.name, one.name) for one in VERBS if one.where != "never"}
