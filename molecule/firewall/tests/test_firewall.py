@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 from role_host import CHECKOUT, RoleHost, Run
+from shared_tests import Packaged
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 SERVICES: list[dict[str, Any]] = VARIABLES["firewall_services"]
@@ -143,25 +144,26 @@ def test_nobody_outside_passes_for_the_host_itself(role: RoleHost, source: str) 
 # --- a second run, and what is changed by hand
 
 
-def test_second_run_changes_nothing_with_two_executions(role: RoleHost) -> None:
-    before = role.state(*FILES, units=(UNIT,)), role.sh(f"nft list table inet {TABLE}")
-    again = role.play(most=2)
-    assert (again.code, again.changed) == (0, 0), again.text
-    assert (role.state(*FILES, units=(UNIT,)), role.sh(f"nft list table inet {TABLE}")) == before
-    assert role.play("--check").changed == 0
-    assert role.play(entry="check").code == 0
-    assert role.play(entry="precheck").code == 0
+class TestFirewall(Packaged):
+    units, owned = (UNIT,), len(FILES)
+    damages = ("printf ' ' >> {0}", "chmod 604 {0}", "rm {0}")
+    changed = {"firewall_services": changed_services()}
+    package = ("firewall_packages", "nftables")
+    wrong = (
+        ({"firewall_mode": "on"}, "value of firewall_mode must be one of: off, report, enforce, got: on"),
+        (
+            {"firewall_services": [{"name": "web", "addresses": ["192.0.2.1"]}]},
+            "firewall_services[0]: port: is missing: where it listens, or ephemeral: true",
+        ),
+        (
+            {"firewall_services": [{"name": "web", "addresses": ["192.0.2.1"], "port": 1, "sources": ["friends"]}]},
+            "firewall_services[0]: sources[0]: 'friends' is no network, such as 10.20.0.0/16 or fd00::/64",
+        ),
+        ({"firewall_confirm_seconds": 0}, "firewall_confirm_seconds: expected a whole number from 5 to 600"),
+    )
 
-
-@pytest.mark.parametrize("damage", ["printf ' ' >> {0}", "chmod 600 {0}", "rm {0}"])
-def test_files_that_are_changed_by_hand_are_reported_and_repaired(role: RoleHost, damage: str) -> None:
-    assert role.owned() == sorted(FILES)
-    before = role.sh(f"cat {' '.join(FILES)}; stat -c '%a %U' {' '.join(FILES)}")
-    role.sh("; ".join(damage.format(path) for path in FILES))
-    told = role.play(entry="check").words
-    assert [path for path in FILES if path not in told] == []
-    assert role.play().changed == 1
-    assert role.sh(f"cat {' '.join(FILES)}; stat -c '%a %U' {' '.join(FILES)}") == before
+    def state(self, role: RoleHost) -> str:
+        return f"{super().state(role)} {listing(role)}"
 
 
 @pytest.mark.parametrize(
@@ -402,19 +404,6 @@ def test_a_host_that_no_longer_answers_puts_its_rules_back(role: RoleHost) -> No
     assert role.play().changed == 0
 
 
-def test_what_cannot_be_written_down_is_not_loaded(role: RoleHost) -> None:
-    before = listing(role)
-    role.sh("mount --bind /etc/fedlearn /etc/fedlearn && mount -o remount,bind,ro /etc/fedlearn")
-    try:
-        run = role.play(firewall_services=changed_services())
-    finally:
-        role.sh("umount /etc/fedlearn")
-    assert run.failed == 1
-    assert "the file system is mounted read-only" in run.words
-    assert listing(role) == before
-    assert role.play().changed == 0
-
-
 # --- boot
 
 
@@ -435,32 +424,6 @@ def test_a_reboot_brings_the_rules_back_before_the_network(role: RoleHost) -> No
 
 def test_the_unit_is_hardened(role: RoleHost) -> None:
     assert role.exposure(UNIT) <= 2.5
-
-
-# --- wrong values
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"firewall_mode": "on"}, "value of firewall_mode must be one of: off, report, enforce, got: on"),
-        (
-            {"firewall_services": [{"name": "web", "addresses": ["192.0.2.1"]}]},
-            "firewall_services[0]: port: is missing: where it listens, or ephemeral: true",
-        ),
-        (
-            {"firewall_services": [{"name": "web", "addresses": ["192.0.2.1"], "port": 1, "sources": ["friends"]}]},
-            "firewall_services[0]: sources[0]: 'friends' is no network, such as 10.20.0.0/16 or fd00::/64",
-        ),
-        ({"firewall_confirm_seconds": 0}, "firewall_confirm_seconds: expected a whole number from 5 to 600"),
-    ],
-)
-def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
-    before = role.state(*FILES), listing(role)
-    run = role.play(**wrong)
-    assert (run.code, run.changed) == (2, 0)
-    assert message in run.words, run.text
-    assert (role.state(*FILES), listing(role)) == before
 
 
 # --- the end
