@@ -29,6 +29,7 @@ class ActionModule(ActionBase):
                 "unwell": {"type": "list", "elements": "dict", "options": row, "default": []},
                 "ill": {"type": "dict", "default": {}},
                 "differing": {"type": "dict", "default": {}},
+                "artifacts": {"type": "dict", "default": {}},
             }
         )
         unwell = [*arguments["unwell"]]
@@ -36,6 +37,10 @@ class ActionModule(ActionBase):
             for name, reasons in arguments[state].items():
                 reason = reasons if isinstance(reasons, str) else ", ".join(reasons)
                 unwell += [{"name": name, "state": state, "reason": reason}] if reason else []
+        for name, artifact in (arguments["artifacts"].get("artifacts") or {}).items():
+            if artifact["changed"] or artifact["drift"]:
+                reason = f"{artifact['path']} is missing, or isn't as it was brought"
+                unwell.append({"name": name, "state": "differing", "reason": reason})
         result: dict[str, Any] = {"changed": False, "unwell": unwell}
         if unwell:
             result.update(failed=True, msg="\n".join(judgement.told(unwell)))

@@ -92,6 +92,20 @@ options:
       needed_by:
         description: Files of who still needs the number, as a glob. While there is one, nothing is put back.
         type: path
+  otherwise:
+    description: What to do where a package isn't to be had; the message of a failure ends with it.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      package:
+        description: As O(names) has it.
+        type: str
+        required: true
+      text:
+        description: What to do.
+        type: str
+        required: true
   lock_timeout:
     description: Seconds to wait for another run of apt or dpkg.
     type: int
@@ -103,7 +117,7 @@ attributes:
     support: full
     details:
       - Reports what would be installed, withdrawn and raised, also where no package list was ever fetched. Without one
-        it can't be told whether packages would have to go.
+        it can't be told whether packages would have to go, or aren't to be had.
   diff_mode:
     support: none
   idempotent:
@@ -151,6 +165,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.fedlearn.infra.plugins.module_utils._packages import QUIET, missing
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
 
+LISTS = "/var/lib/apt/lists/*Packages*"
 MARK = "# laid by fedlearn.infra.packages while it installs\n"
 MINIMUM = {
     "path": {"type": "str", "required": True},
@@ -215,18 +230,32 @@ def install(module: AnsibleModule, names: list[str]) -> None:
         refuse_removals(module, names)
         code, output = run(module, wanted)
     if code != 0:
-        module.fail_json(msg=f"{', '.join(names)} can't be installed: {reason(output)}", missing=names, withdrawn=[])
+        refuse(module, names, reason(output))
 
 
-def refuse_removals(module: AnsibleModule, names: list[str]) -> None:
-    """Fails where apt would remove what nobody said may go. Where apt can't tell yet, nothing is said."""
+def refuse(module: AnsibleModule, names: list[str], why: str) -> None:
+    """Fails, with what to do instead where that is known."""
+    instead = [one["text"] for one in module.params["otherwise"] if one["package"] in names]
+    told = "; ".join([f"{', '.join(names)} can't be installed: {why}", *dict.fromkeys(instead)])
+    module.fail_json(msg=told, missing=names, withdrawn=[])
+
+
+def foresee(module: AnsibleModule, names: list[str]) -> None:
+    """Fails where apt already knows that it won't do. Without a package list it knows nothing."""
+    code, output = refuse_removals(module, names)
+    if code != 0 and glob.glob(LISTS):
+        refuse(module, names, reason(output))
+
+
+def refuse_removals(module: AnsibleModule, names: list[str]) -> tuple[int, str]:
+    """Fails where apt would remove what nobody said may go; returns what it foresees."""
     simulated = ["apt-get", "--simulate", "--no-install-recommends", "--allow-downgrades", "install", "--", *names]
-    _code, output = run(module, simulated)
+    code, output = run(module, simulated)
     leaving = {line.split()[1] for line in output.splitlines() if line.startswith("Remv ")}
     others = ", ".join(sorted(leaving - set(module.params["replaces"])))
     if others:
-        why = f"apt would remove {others} for it: remove them yourself, or ask for it elsewhere"
-        module.fail_json(msg=f"{', '.join(names)} can't be installed: {why}", missing=names, withdrawn=[])
+        refuse(module, names, f"apt would remove {others} for it: remove them yourself, or ask for it elsewhere")
+    return code, output
 
 
 def run(module: AnsibleModule, argv: list[str]) -> tuple[int, str]:
@@ -307,6 +336,7 @@ def main() -> None:
     """Looks, installs, withdraws, raises."""
     link = {key: {"type": "str", "required": True} for key in ("link", "target", "package")}
     file = {key: {"type": "str", "required": True} for key in ("path", "content")}
+    otherwise = {key: {"type": "str", "required": True} for key in ("package", "text")}
     module = AnsibleModule(
         argument_spec={
             "names": {"type": "list", "elements": "str", "required": True},
@@ -314,13 +344,14 @@ def main() -> None:
             "replaces": {"type": "list", "elements": "str", "default": []},
             "during": {"type": "list", "elements": "dict", "options": file, "default": []},
             "minimums": {"type": "list", "elements": "dict", "options": MINIMUM, "default": []},
+            "otherwise": {"type": "list", "elements": "dict", "options": otherwise, "default": []},
             "lock_timeout": {"type": "int", "default": 300},
         },
         supports_check_mode=True,
     )
     names = missing(module, module.params["names"])
     if names and module.check_mode:
-        refuse_removals(module, names)
+        foresee(module, names)
     during = [NO_DAEMONS, *(During(one["path"], MARK + one["content"]) for one in module.params["during"])]
     if not module.check_mode and (names or any(one.left for one in during)):
         try:
@@ -329,7 +360,7 @@ def main() -> None:
                     one.lay()
                 install(module, names)
         except files.ServiceError as error:
-            module.fail_json(msg=f"{', '.join(names)} can't be installed: {error}", missing=names, withdrawn=[])
+            refuse(module, names, str(error))
         finally:
             for one in during:
                 one.put_back()

@@ -198,7 +198,10 @@ def holder(owners: str, unit: str) -> str | None:
     if not processes:
         return "another program"
     name, pid = processes[0]
-    return f"{name} (process {pid}, {unit_of(pid) or 'no unit'})"
+    holds = unit_of(pid)
+    left = holds.startswith("fedlearn-")
+    way_out = ": if no document has it any more, name its host under `absent`, and it goes first" if left else ""
+    return f"{name} (process {pid}, {holds or 'no unit'}){way_out}"
 
 
 def is_own(address: str) -> bool:

@@ -46,6 +46,10 @@ options:
     description: What else a deploy would change, by name, with what differs or a list. Whose list is empty is well.
     type: dict
     default: {}
+  artifacts:
+    description: What M(fedlearn.infra.artifact) returned in check mode. What it would bring, or finds changed, differs.
+    type: dict
+    default: {}
 extends_documentation_fragment:
   - fedlearn.infra.attributes
   - fedlearn.infra.attributes.control_node

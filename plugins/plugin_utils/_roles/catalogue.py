@@ -73,7 +73,7 @@ LISTENING: Mapping[str, Callable[[Any], Instances]] = _gathered("LISTENING")
 Packages = dict[str, list[Any]]
 """Options of the module ``packages``, those in `ASKED`: ``names`` always, others where there are any."""
 
-ASKED = ("names", "withdraw", "replaces", "during", "minimums")
+ASKED = ("names", "withdraw", "replaces", "during", "minimums", "otherwise")
 
 PACKAGES: Mapping[str, Callable[[Mapping[str, Any]], Packages]] = _gathered("PACKAGES")
 """What each role needs of the distribution, by the values of variables."""

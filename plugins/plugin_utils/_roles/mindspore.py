@@ -398,6 +398,12 @@ SHARED_VARIABLES: Mapping[str, Key] = {
 """All variables of what the three roles share."""
 
 
+WITHOUT_PYTHON = (
+    "only Debian 11 has the Python 3.9 that MindSpore Federated needs: elsewhere bring one "
+    "(runtime: {python: {source: archive}}), or name one that is there (source: path)"
+)
+
+
 def _packages(instances: str) -> Callable[[Mapping[str, Any]], dict[str, list[Any]]]:
     """What the present instances of a list variable need of the distribution, by their runtimes."""
 
@@ -410,7 +416,9 @@ def _packages(instances: str) -> Callable[[Mapping[str, Any]], dict[str, list[An
             "shared_mindspore_archive_packages": "archive" in sources,
             "shared_mindspore_full_packages": "full" in flavours,
         }
-        return {"names": [name for variable, wanted in asked.items() if wanted for name in values[variable]]}
+        otherwise = [{"package": name, "text": WITHOUT_PYTHON} for name in values["shared_mindspore_python_packages"]]
+        names = [name for variable, wanted in asked.items() if wanted for name in values[variable]]
+        return {"names": names, "otherwise": otherwise if "system" in sources else []}
 
     return packages
 

@@ -52,6 +52,18 @@ def test_all_that_is_not_well_is_named_in_a_line_each() -> None:
     ]
 
 
+def test_software_that_is_not_as_it_was_brought_differs() -> None:
+    software = {
+        "s/environment": {"path": "/opt/e", "changed": True, "drift": False},
+        "s/launcher": {"path": "/opt/l", "changed": False, "drift": False},
+        "s/python": {"path": "/usr/p", "changed": False, "drift": True},
+    }
+    assert well(artifacts={"artifacts": software})["unwell"] == [
+        {"name": name, "state": "differing", "reason": f"{path} is missing, or isn't as it was brought"}
+        for name, path in (("s/environment", "/opt/e"), ("s/python", "/usr/p"))
+    ]
+
+
 def test_a_state_that_nobody_knows_is_refused() -> None:
     with pytest.raises(AnsibleError, match="value of state must be one of"):
         well(unwell=[{**STOPPED, "state": "dead"}])

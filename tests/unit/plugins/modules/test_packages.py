@@ -39,6 +39,28 @@ def foresee(
     return found
 
 
+@pytest.mark.parametrize("fetched", [True, False], ids=["lists there", "no list was ever fetched"])
+def test_what_is_not_to_be_had_is_told_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, fetched: bool
+) -> None:
+    """Without lists apt knows no package at all."""
+    (tmp_path / "debian_Packages").touch() if fetched else None
+    monkeypatch.setattr(packages, "LISTS", f"{tmp_path}/*Packages*")
+    monkeypatch.setattr(packages, "missing", lambda _module, names: names)
+    monkeypatch.setattr(packages, "run", lambda _module, _argv: (100, "E: Unable to locate package age\n"))
+    otherwise = [{"package": "age", "text": "bring one"}, {"package": "rage", "text": "bring another"}]
+    with (
+        patch_module_args({"names": ["age"], "otherwise": otherwise, "_ansible_check_mode": True}),
+        pytest.raises(SystemExit),
+    ):
+        packages.main()
+    found = json.loads(capsys.readouterr().out)
+    assert found.get("failed", False) is fetched
+    assert found.get("msg", "") == (
+        "age can't be installed: E: Unable to locate package age; bring one" if fetched else ""
+    )
+
+
 def test_what_would_go_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = foresee(monkeypatch, capsys, SIMULATED, replaces=["systemd-timesyncd"])
     assert found["failed"] is True
@@ -52,6 +74,7 @@ def test_what_may_go_is_no_hindrance(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], simulated: str
 ) -> None:
     """Nor is a host on which apt can't tell yet, since no list was ever fetched."""
+    monkeypatch.setattr(packages, "LISTS", "/nowhere/*")
     found = foresee(monkeypatch, capsys, simulated, replaces=["systemd-timesyncd", "ntpsec"])
     assert (found["changed"], found["missing"]) == (True, ["chrony"])
 

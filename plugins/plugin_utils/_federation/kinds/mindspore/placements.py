@@ -14,6 +14,8 @@ from .settings import HOST_PATH, OBSERVED, SEED, UINT32_MAX, Breaches
 
 VERIFY_PORT_SHIFT = 2000
 DEFAULT_APPLICATION = "fedlearn_mindspore.linear:train"
+DEFAULT_SHAPES: Mapping[str, list[int]] = {"fc.weight": [1, 3], "fc.bias": [1]}
+"""The model that the default application trains (SHAPES in the launcher's linear.py)."""
 _FILE = Text(format="path")
 
 REDIS_SETTINGS = Section(

@@ -18,7 +18,7 @@ from ...model import Federation, Party, Path, Placement, Stack
 from ...nodes import Report
 from ...schema import complete, merge
 from ...unknown import UNKNOWN, attempt
-from .placements import DEFAULT_APPLICATION
+from .placements import DEFAULT_APPLICATION, DEFAULT_SHAPES
 from .settings import SETTINGS, Breaches, release
 
 EXCHANGE = "-checkpoints"
@@ -291,14 +291,23 @@ class Topology:
                 self.report.mistake((*placement.path, placement.where), message)
 
     def _check_model(self) -> None:
-        if "initial_model" in self.servers.options or not self.servers.hosts:
+        if not self.servers.hosts:
             return
-        if not self.workers.hosts:
+        is_default = self.workers.hosts and self.workers.options["application"]["callable"] == DEFAULT_APPLICATION
+        model = self.servers.options.get("initial_model")
+        if model is not None:
+            if is_default and model.get("shapes", DEFAULT_SHAPES) != DEFAULT_SHAPES:
+                shapes = ", ".join(f"{name}: {shape}" for name, shape in DEFAULT_SHAPES.items())
+                message = (
+                    f"the default application trains another model, {{{shapes}}}: leave it out, or name an application"
+                )
+                self.report.mistake((*self.servers.path, "initial_model"), message)
+        elif not self.workers.hosts:
             self.report.mistake(
                 self.servers.path,
                 "the key 'initial_model' is missing: without workers no application knows the model's shape",
             )
-        elif self.workers.options["application"]["callable"] != DEFAULT_APPLICATION:
+        elif not is_default:
             self.report.mistake(
                 self.servers.path, "the key 'initial_model' is missing: the model that the workers' application trains"
             )

@@ -35,7 +35,7 @@ stacks:
     kind: mindspore
     redis: {external: {address: 10.99.0.1, ca: redis.pem}}
     scheduler: {host: h1}
-    servers: {hosts: [h2], initial_model: {shapes: {w: [1]}}}
+    servers: {hosts: [h2], initial_model: {shapes: {fc.weight: [1, 3], fc.bias: [1]}}}
     workers: {hosts: [k1]}
     proxy: {host: h1, public_url: "https://203.0.113.7:8443"}
     runtime: {}

@@ -140,6 +140,12 @@ ROWS = {
         "      ms2: 10.20.0.12\n      w02: 10.20.0.13",
         "10:7: parties.lab.hosts.'w[01:03]': there is a host 'w02' already (federation.yml:9:12)",
     ),
+    "a model that the default application doesn't train": (
+        "servers: {hosts: [ms2]}",
+        "servers: {hosts: [ms2], initial_model: {shapes: {fc.weight: [1, 5]}}}",
+        "18:44: stacks.lenet.servers.initial_model: the default application trains another model, "
+        "{fc.weight: [1, 3], fc.bias: [1]}: leave it out, or name an application",
+    ),
     "many hosts of one name": (
         "      ms2: 10.20.0.12",
         '      ms2: 10.20.0.12\n      "W0[1:3]": {first_address: 10.20.2.1}',
