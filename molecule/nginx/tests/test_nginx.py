@@ -436,6 +436,20 @@ def test_a_site_that_another_one_stands_before_is_ill(role: RoleHost) -> None:
     assert role.play(entry="check").failed == 0
 
 
+def test_a_file_of_others_that_nginx_refuses_is_told_while_it_runs_on(role: RoleHost) -> None:
+    """With it nginx wouldn't start again, and all sites would be away."""
+    by_hand = "/etc/nginx/conf.d/zz.conf"
+    role.sh(f"echo 'include /nowhere.conf;' > {by_hand}")
+    try:
+        found = {entry: role.play(entry=entry) for entry in ("check", "precheck")}
+    finally:
+        role.sh(f"rm {by_hand}")
+    for run in found.values():
+        assert (run.failed, run.changed) == (1, 0), run.text
+        assert "nginx refuses the files it would start with: nginx: [emerg] open()" in run.words, run.text
+    assert role.play(entry="check").failed == 0
+
+
 @pytest.mark.usefixtures("upstreams")
 def test_a_site_that_does_not_refuse_is_told(role: RoleHost) -> None:
     """By hand each site is made to serve whom it is to refuse."""
