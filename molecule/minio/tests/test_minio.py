@@ -13,15 +13,17 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import pytest
 import yaml
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from role_host import RoleHost
+from shared_tests import Secretive, Store
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._minio.client import Client, MinioError, UnansweredError
 from ansible_collections.fedlearn.infra.plugins.module_utils._minio.objects import encrypted
@@ -38,13 +40,6 @@ def role(host: Any) -> RoleHost:
     return RoleHost(host, "minio", VARIABLES)
 
 
-@pytest.fixture
-def ca(role: RoleHost, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    path.write_text(role.sh("cat /etc/role-test/ca.pem"))
-    return str(path)
-
-
 class Clients:
     """Whoever comes to the full instance, by name."""
 
@@ -59,14 +54,29 @@ class Clients:
         return self("administrator", self.role.sh("cat /var/lib/fedlearn-s3-full/administrator").strip())
 
 
+@contextmanager
+def coming(role: RoleHost) -> Iterator[Clients]:
+    """Those who believe the scenario's CA."""
+    with NamedTemporaryFile("w", suffix=".pem") as ca:
+        ca.write(role.sh("cat /etc/role-test/ca.pem"))
+        ca.flush()
+        yield Clients(role, ca.name)
+
+
 @pytest.fixture
-def clients(role: RoleHost, ca: str) -> Clients:
-    return Clients(role, ca)
+def clients(role: RoleHost) -> Iterator[Clients]:
+    with coming(role) as those:
+        yield those
 
 
 def instances(**changed: Any) -> list[dict[str, Any]]:
     """The scenario's instances, the first one changed."""
     return [{**FULL, **changed}, PLAIN]
+
+
+def third(**changed: Any) -> list[dict[str, Any]]:
+    """The scenario's instances, and one more."""
+    return [FULL, PLAIN, {"name": "s3-third", "federation": "s3-one", "port": 9020, **changed}]
 
 
 def refusal(client: Client, method: str, path: str, body: bytes = b"") -> str:
@@ -215,13 +225,6 @@ def test_hardened(role: RoleHost, unit: str) -> None:
     assert role.sh(f"ps -o user= -p {main_pid(role, unit)}").strip() != "root"
 
 
-def test_second_run_changes_nothing_with_three_executions(role: RoleHost) -> None:
-    before = role.state(units=UNITS)
-    again = role.play(most=3)
-    assert (again.code, again.changed) == (0, 0), again.text
-    assert role.state(units=UNITS) == before
-
-
 def test_a_control_node_that_built_nothing_changes_nothing(role: RoleHost, tmp_path: Path) -> None:
     before = role.state(units=UNITS)
     again = role.play(minio_build_directory=str(tmp_path), minio_go="/nowhere/go")
@@ -232,28 +235,58 @@ def test_a_control_node_that_built_nothing_changes_nothing(role: RoleHost, tmp_p
     assert "is built by Go, and there is no '/nowhere/go' on the control node" in told.words
 
 
-def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
-    assert role.play("--check").changed == 0
-    assert role.play(entry="check").code == 0
-    assert role.play(entry="precheck").code == 0
+class TestMinio(Secretive, Store):
+    units, owned, most = UNITS, 6, 3
+    changed = {"minio_instances": instances(port=9009)}
+    package = ("minio_packages", "age")
+    unfit = "/etc/role-test/server.key is not the key of /etc/role-test/server.pem"
+    name, whose, space = "s3-third", "isn't the server's", "minio_space_mb"
+    loopback = {"address": "::1"}
+    refused = (
+        (
+            {"tls": {**FULL["tls"], "key": "/etc/role-test/stranger.key"}},
+            "/etc/role-test/stranger.key is not the key of /etc/role-test/server.pem",
+        ),
+        ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/no.pem"}}, "/etc/role-test/no.pem isn't there, or is"),
+        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
+        (
+            {"tls": {**FULL["tls"], "certificate": "/etc/role-test/expired.pem"}},
+            "0 depth lookup: certificate has expired",
+        ),
+        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
+        ({"settings": {"MINIO_SERVER_URL": "ftp://store"}}, "Invalid MINIO_SERVER_URL value"),
+    )
+    # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_minio.py
+    wrong = (
+        ({"tls": None}, "is reached by others, and without tls all they send can be read on the way: give tls"),
+        ({"buckets": []}, "clients[0].bucket: no bucket of this instance is called 'imaging' (there are none)"),
+        ({"name": "s3-plain"}, "minio_instances[1]: name: 's3-plain' is also the name of [0]"),
+        ({"port": 9010}, "minio_instances[1]: port: 127.0.0.1 port 9010 is taken by 's3-full'"),
+        ({"bukets": []}, "Supported parameters include:"),
+    )
 
+    def with_(self, changed: Mapping[str, Any]) -> dict[str, Any]:
+        return {"minio_instances": instances(**changed), "minio_health_timeout_seconds": 15}
 
-@pytest.mark.parametrize("damage", ["printf '# by hand\\n' >> {0}", "chmod 600 {0}", "rm {0}"])
-def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost, clients: Clients, damage: str) -> None:
-    owned = role.owned()
-    assert len(owned) == 6
-    look = "; ".join(f"cat {path}; stat -c '%a %U' {path}" for path in owned)
-    before = role.sh(look)
-    for path in owned:
-        role.sh(damage.format(path))
-    named = role.play(entry="check").words
-    assert [path for path in owned if path not in named] == []
-    assert "s3-full: differing: " in named
-    assert "s3-plain: differing: " in named
-    assert role.play("--check").changed == 1
-    assert role.play().changed == 1
-    assert role.sh(look) == before
-    assert clients("imaging_a", "first").knows_me()
+    def with_more(self, **changed: Any) -> dict[str, Any]:
+        return {"minio_instances": third(**changed)}
+
+    def serves(self, role: RoleHost) -> bool:
+        with coming(role) as clients:
+            return clients("imaging_a", "first").knows_me()
+
+    # what a server keeps of its users lies in its own data, which nobody else reads
+    places = Secretive.places.replace("/var/lib/fedlearn*", "/var/lib/fedlearn/")
+
+    def lose(self, role: RoleHost) -> None:
+        with coming(role) as clients:
+            clients.admin.admin("DELETE", "remove-user", {"accessKey": "imaging_b"})
+
+    def own(self, role: RoleHost) -> list[str]:
+        return [role.sh("cat /var/lib/fedlearn-s3-full/administrator").strip()]
+
+    def kept(self, role: RoleHost) -> str:
+        return role.state()  # of a setting it tells only what is wrong when it starts
 
 
 def test_what_is_changed_inside_is_named_and_repaired(role: RoleHost, clients: Clients) -> None:
@@ -336,93 +369,11 @@ def test_it_starts_without_what_a_boot_takes_away(role: RoleHost, clients: Clien
     assert role.play().changed == 0
 
 
-@pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
-        (
-            {"tls": {**FULL["tls"], "key": "/etc/role-test/stranger.key"}},
-            "/etc/role-test/stranger.key is not the key of /etc/role-test/server.pem",
-        ),
-        ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/no.pem"}}, "/etc/role-test/no.pem isn't there, or is"),
-        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
-        ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/expired.pem"}}, "certificate has expired"),
-        ({"settings": {"MINIO_SERVER_URL": "ftp://store"}}, "Invalid MINIO_SERVER_URL value"),
-    ],
-    ids=["key of another", "no certificate", "another CA", "expired", "setting"],
-)
-def test_what_it_refuses_never_replaces_what_it_takes(
-    role: RoleHost, clients: Clients, changed: dict[str, Any], reason: str
-) -> None:
-    before = role.sh("cd /etc/fedlearn/s3-one && find . -type f -exec sha256sum {} + | sort")
-    run = role.play(minio_instances=instances(**changed), minio_health_timeout_seconds=15)
-    assert run.failed == 1
-    assert reason in run.words, run.text
-    assert role.sh("cd /etc/fedlearn/s3-one && find . -type f -exec sha256sum {} + | sort") == before
-    assert clients("imaging_a", "first").knows_me()
-
-
-# every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_minio.py
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"tls": None}, "is reached by others, and without tls all they send can be read on the way: give tls"),
-        ({"buckets": []}, "clients[0].bucket: no bucket of this instance is called 'imaging' (there are none)"),
-        ({"name": "s3-plain"}, "minio_instances[1]: name: 's3-plain' is also the name of [0]"),
-        ({"port": 9010}, "minio_instances[1]: port: 127.0.0.1 port 9010 is taken by 's3-full'"),
-        ({"bukets": []}, "Supported parameters include:"),
-    ],
-)
-def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: dict[str, Any], message: str) -> None:
-    before = role.state(units=UNITS)
-    run = role.play(minio_instances=instances(**wrong))
-    assert (run.code, run.changed) == (2, 0)
-    assert message in run.words, run.text
-    assert role.state(units=UNITS) == before
-
-
 def test_a_password_that_is_too_short_is_told(role: RoleHost) -> None:
     run = role.play(canary_second="short")
     assert (run.code, run.failed) == (2, 1)
     assert "s3-full: client imaging_b: password: " in run.words, run.text
     assert role.play().code == 0
-
-
-@pytest.fixture
-def foreign(role: RoleHost) -> Iterator[int]:
-    """A port held by somebody else's program."""
-    role.sh("systemd-run --quiet --unit foreign python3 -m http.server 9099 --bind 127.0.0.1; sleep 1")
-    yield 9099
-    role.sh("systemctl stop foreign")
-
-
-def third(**changed: Any) -> list[dict[str, Any]]:
-    """The scenario's instances, and one more."""
-    return [FULL, PLAIN, {"name": "s3-third", "federation": "s3-one", "port": 9020, **changed}]
-
-
-def test_precheck_names_ports_of_others_and_too_small_disks(role: RoleHost, foreign: int) -> None:
-    before = role.state(units=UNITS)
-    run = role.play(minio_instances=third(port=foreign), entry="precheck")
-    assert run.code == 2
-    assert "s3-third: 127.0.0.1 port 9099: held by python3 (process" in run.words
-    run = role.play(minio_instances=third(), minio_space_mb=900_000_000, entry="precheck")
-    assert run.code == 2
-    assert "900000000 MB are needed (900000000 MB in /var/lib/fedlearn-s3-third for s3-third)" in run.words
-    assert role.state(units=UNITS) == before
-
-
-def test_a_directory_of_somebody_else_is_left_alone(role: RoleHost) -> None:
-    role.sh("mkdir -p /var/lib/fedlearn-s3-third && echo theirs >/var/lib/fedlearn-s3-third/file")
-    try:
-        run = role.play(minio_instances=third())
-        assert run.code == 2
-        assert "/var/lib/fedlearn-s3-third is there and isn't the server's: it is left alone" in run.words
-        assert role.sh("stat -c %U /var/lib/fedlearn-s3-third; cat /var/lib/fedlearn-s3-third/file").split() == [
-            "root",
-            "theirs",
-        ]
-    finally:
-        role.sh("rm -r /var/lib/fedlearn-s3-third")
 
 
 def test_a_new_certificate_is_loaded_while_clients_go_on(role: RoleHost, clients: Clients) -> None:
@@ -468,44 +419,6 @@ def test_another_certificate_is_what_it_serves(role: RoleHost) -> None:
         role.sh("cd /etc/role-test && mv server.old server.pem")
     assert role.play().changed == 1
     assert role.sh(served) == role.sh("openssl x509 -noout -serial -in /etc/role-test/server.pem")
-
-
-def test_a_certificate_that_does_not_fit_is_not_taken_up(role: RoleHost) -> None:
-    before = role.state(units=UNITS)
-    role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")
-    try:
-        run = role.play()
-    finally:
-        role.sh("cd /etc/role-test && mv server.keep server.key")
-    assert run.code == 2
-    assert "/etc/role-test/server.key is not the key of /etc/role-test/server.pem" in run.words
-    assert role.state(units=UNITS) == before
-    assert role.play().changed == 0
-
-
-def test_no_secret_anywhere(role: RoleHost, clients: Clients) -> None:
-    password = clients.admin.password
-    clients.admin.admin("DELETE", "remove-user", {"accessKey": "imaging_b"})
-    told = role.play("-vvv", "--diff").text
-    assert role.sh("echo CANARY-0 >/etc/planted; grep -rl CANARY- /etc; rm /etc/planted").split() == ["/etc/planted"]
-    assert "CANARY-" not in told
-    assert password not in told
-    # what a server keeps of its users lies in its own data, which nobody else reads
-    places = "/etc /run/fedlearn* /run/systemd /var/lib/fedlearn/ /var/log/apt /usr/lib/systemd /tmp"
-    assert role.sh(f"grep -rls CANARY- {places} || true").strip() == ""
-    assert role.sh(f"grep -rls {password} {places} || true").strip() == ""
-    assert role.sh("stat -L -c %a /var/lib/fedlearn-s3-full").strip() == "700"
-    journal = role.sh("journalctl --no-pager -u 'fedlearn-*'")
-    assert "CANARY-" not in journal
-    assert password not in journal
-    assert password not in role.sh("ps axww -o args")
-
-
-def test_deferred_restarts_leave_what_runs(role: RoleHost) -> None:
-    before = role.state(units=UNITS)
-    run = role.play("-e", "fedlearn_restart=deferred", minio_instances=instances(port=9009))
-    assert run.code == 0, run.text
-    assert role.state(units=UNITS) == before
 
 
 def test_a_program_of_the_host_is_used(role: RoleHost) -> None:
