@@ -391,6 +391,8 @@ def drivers() -> Iterator[None]:
     yield
     document["stacks"]["survey"]["leader"] = former["stacks"]["survey"]["leader"]
     agree(document)
+    # where the database listens again; the role that removes the tunnel comes after the database's
+    LEADER.sh("systemctl stop fedlearn-dpsa-survey-leader-tunnel")
     pruned = LEADER.playbook("site", "-e", "fedlearn_prune=true")
     assert pruned.code == 0, pruned.text
     assert running(LEADER, DRIVERS) == set()
@@ -416,8 +418,12 @@ def test_drivers_on_another_host_get_the_keys_and_nobody_on_the_way_reads_them(d
     assert (new.split(",")[1:], LEADER.sh(ring, DRIVERS)) == (old.split(","), new)
     assert health(LEADER) == []
     gone = LEADER.playbook("rotate", "-e", "what=datastore_keys", "-e", "withdraw=true")
-    assert gone.code == 0, gone.text
-    assert LEADER.sh(ring) == LEADER.sh(ring, DRIVERS) == new.split(",")[0]
+    if judged_as_doubles():
+        assert gone.code == 0, gone.text
+        new = new.split(",")[0]
+    else:  # the rounds' tasks are sealed with the former one
+        assert "of tasks.aggregator_auth_token" in gone.words
+    assert LEADER.sh(ring) == LEADER.sh(ring, DRIVERS) == new
     assert health(LEADER) == []
     (laid,) = LEADER.home.glob(f".keyrings/**/{DRIVERS}.json")
     assert not [key for key in new.split(",") if key in laid.read_text()]
