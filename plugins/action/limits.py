@@ -48,8 +48,6 @@ class ActionModule(ActionBase):
 def _told(reason: str) -> str:
     if "put back" in reason:
         return reason.strip()
-    if "confirm" in reason and "No such file" in reason:
-        return "no new connection was made within 30 seconds; the former limits were put back"
     return (
         f"with these limits nobody comes in and becomes root any more: {reason.strip()}\n"
         "The host puts the former ones back 30 seconds after it wrote them."

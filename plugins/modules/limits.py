@@ -150,6 +150,8 @@ fi
 rm -rf {UNDO}
 echo "$number"
 """
+TOO_LATE = f"no new connection was made within {CONFIRM_SECONDS} seconds; the former limits were put back"
+CONFIRMING = f"if [ -e {CONFIRM} ]; then /bin/sh {CONFIRM}; else echo '{TOO_LATE}' >&2; exit 1; fi"
 PORTS = "net.ipv4.ip_local_port_range"
 PER_WORKER = 5  # as the filter nofile_limit counts
 RESERVE = 512
@@ -477,7 +479,7 @@ def run(module: AnsibleModule) -> dict:
     elif module.params["verify"] and not differing:
         sessions = measure(module, plan.soft)
     holds = {"asked": plan.asked, "soft": plan.soft, "hard": plan.hard, "workers": plan.workers, "sessions": sessions}
-    waiting = {"confirm": f"/bin/sh {CONFIRM}"} if LIMITS in differing and not module.check_mode else {}
+    waiting = {"confirm": CONFIRMING} if LIMITS in differing and not module.check_mode else {}
     return {
         **waiting,
         "changed": bool(differing or plan.raised),

@@ -222,10 +222,11 @@ def install(module: AnsibleModule, names: list[str]) -> None:
     if module.params["replaces"]:
         refuse_removals(module, names)
     code, output = run(module, wanted)
+    if code != 0:
+        refuse_removals(module, names)
     for remedy in attempts:
         if code == 0:
             return
-        refuse_removals(module, names)
         run(module, remedy)
         refuse_removals(module, names)
         code, output = run(module, wanted)

@@ -16,6 +16,7 @@ description:
   - A port within the host's range for outgoing connections is warned of, unless the host reserves it. It is no mistake,
     since some systems' own ports lie there.
   - What several things need of one file system is added up; what is there already needs none.
+  - A nginx that is there has to take the files that lie there.
   - Folders that every deploy writes to, C(/etc), C(/opt) and C(/var/lib), may not be read-only.
   - Changes nothing.
 version_added: 0.1.0
@@ -76,6 +77,9 @@ options:
         description: The site's own file.
         type: path
         required: true
+  nginx:
+    description: The program nginx, an absolute path on the host; without it its files aren't looked at.
+    type: path
   space:
     description: Room that is needed on disks.
     type: list
@@ -156,6 +160,8 @@ import resource
 import socket
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._nginx import refusal
 
 WRITTEN = ("/etc", "/opt", "/var/lib")
 ANY = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not listened on
@@ -372,6 +378,7 @@ def main() -> None:
         argument_spec={
             "ports": {"type": "list", "elements": "dict", "options": port, "default": []},
             "sites": {"type": "list", "elements": "dict", "options": site, "default": []},
+            "nginx": {"type": "path"},
             "space": {"type": "list", "elements": "dict", "options": room, "default": []},
             "open_files": {"type": "list", "elements": "dict", "options": files, "default": []},
         },
@@ -381,6 +388,8 @@ def main() -> None:
     problems = [found for found in (problem(one, rows[one["protocol"]]) for one in module.params["ports"]) if found]
     sites = site_files()
     problems += [found for found in (site_problem(one, sites) for one in module.params["sites"]) if found]
+    told = refusal(module, module.params["nginx"])
+    problems += [told] if told else []
     problems += read_only() + lacking(module.params["space"]) + too_few(module.params["open_files"])
     for doubt in doubts(module.params["ports"]):
         module.warn(doubt)

@@ -15,6 +15,7 @@ description:
     certificate is refused first).
   - Also looks whether a listener shows the certificate that is its own. Where it doesn't, another site answers there,
     or nginx hasn't loaded what lies on the disk.
+  - Also asks O(program) whether it would take the files that lie there, if it had to start again.
   - Sends one C(GET) for each trial, which nginx answers itself; a listener that doesn't refuse passes it on.
 version_added: 0.1.0
 author:
@@ -58,6 +59,9 @@ options:
         description: Where only some paths need a certificate, one of these.
         type: str
         default: ''
+  program:
+    description: The program nginx, an absolute path on the host; without it its files aren't looked at.
+    type: path
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -93,6 +97,7 @@ checks:
     detail: {description: How it answered., type: str}
 ill:
   description: Site by site, whom it did not refuse, or that another one answers. What couldn't be tried is not in it.
+    By C(nginx), which of its files it wouldn't start with.
   returned: always
   type: dict
 """
@@ -102,6 +107,8 @@ import socket
 import ssl
 
 from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._nginx import refusal
 
 SECONDS = 5.0
 FIRST_CERTIFICATE = "-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----"
@@ -240,10 +247,17 @@ def main() -> None:
     listener["guarded_path"] = {"type": "str", "default": ""}
     listener["certificate"] = {"type": "path", "default": ""}
     module = AnsibleModule(
-        argument_spec={"listeners": {"type": "list", "elements": "dict", "required": True, "options": listener}},
+        argument_spec={
+            "listeners": {"type": "list", "elements": "dict", "required": True, "options": listener},
+            "program": {"type": "path"},
+        },
         supports_check_mode=True,
     )
-    module.exit_json(**try_all(module.params["listeners"]))
+    result = try_all(module.params["listeners"])
+    told = refusal(module, module.params["program"])
+    if told:
+        result["ill"]["nginx"] = [told]
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from pathlib import Path
 
@@ -31,22 +30,13 @@ class Six(Demo):
 
     def begin(self) -> None:
         """Deploy, while the hosts get packages by IPv4 as the test's network has it, which is then taken from two."""
-        ROOM.mkdir(parents=True, exist_ok=True)
-        if not self.vault_password.exists():
-            for state in (".secrets", ".ca", "public"):
-                shutil.rmtree(ROOM / state, ignore_errors=True)
-            self.vault_password.write_text(secrets.token_urlsafe(32))
-            self.vault_password.chmod(0o600)
-        shutil.rmtree(ROOM / "group_vars", ignore_errors=True)
-        self.beside(ROOM, state=False)
+        self.lay_beside()
         shutil.rmtree(ROOM / "library", ignore_errors=True)
         shutil.copytree(Path(UPSTREAM) / "dc_federated" if UPSTREAM else DOUBLE, ROOM / "library")
         document = yaml.safe_load(Path(__file__).with_name("federation.yml").read_text())
         library = {"source": "library"} if UPSTREAM else {"source": "library", "double": True}
         document["stacks"]["polls"]["library"] = library
         (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
-        made = self.playbook("fedlearn.infra.secrets")
-        assert made.returncode == 0, made.output[-3000:]
-        self.site()
+        self.deploy()
         for host in ALONE:
             self.run(host, "ip -4 addr flush dev eth0")

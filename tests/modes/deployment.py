@@ -9,8 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import secrets
-import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -37,18 +35,9 @@ class Modes(Demo):
 
     def begin(self) -> None:
         """Lay the document down and deploy it; what stands already is brought up to date."""
-        ROOM.mkdir(parents=True, exist_ok=True)
-        if not self.vault_password.exists():
-            for state in (".secrets", ".ca", "public"):
-                shutil.rmtree(ROOM / state, ignore_errors=True)
-            self.vault_password.write_text(secrets.token_urlsafe(32))
-            self.vault_password.chmod(0o600)
-        shutil.rmtree(ROOM / "group_vars", ignore_errors=True)
-        self.beside(ROOM, state=False)
+        self.lay_beside()
         self.write()
-        made = self.playbook("fedlearn.infra.secrets")
-        assert made.returncode == 0, made.output[-3000:]
-        self.site()
+        self.deploy()
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with a change."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import ssl
 import subprocess
@@ -95,6 +96,23 @@ class Demo:
         (folder / "group_vars" / "all.yml").write_text(json.dumps(self.ssh()))
         for name in (".secrets", ".ca", "public") if state else ():
             shutil.copytree(self.inventory / name, folder / name)  # the same CA, which is used through no link
+
+    def lay_beside(self) -> None:
+        """Make the inventory's folder, with a vault password of its own and no state that another one encrypted."""
+        self.inventory.mkdir(parents=True, exist_ok=True)
+        if not self.vault_password.exists():
+            for state in (".secrets", ".ca", "public"):
+                shutil.rmtree(self.inventory / state, ignore_errors=True)
+            self.vault_password.write_text(secrets.token_urlsafe(32))
+            self.vault_password.chmod(0o600)
+        shutil.rmtree(self.inventory / "group_vars", ignore_errors=True)
+        self.beside(self.inventory, state=False)
+
+    def deploy(self) -> None:
+        """Make the secrets that are missing, and run site."""
+        made = self.playbook("fedlearn.infra.secrets")
+        assert made.returncode == 0, made.output[-3000:]
+        self.site()
 
     def run(self, host: str, command: str) -> str:
         """What a shell script prints, as root on a host; a failing one fails the test.

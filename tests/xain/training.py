@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import json
-import secrets
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,14 +33,7 @@ class Rounds(Demo):
 
     def begin(self) -> None:
         """Lay the document down and deploy it; what stands already is brought up to date."""
-        ROOM.mkdir(parents=True, exist_ok=True)
-        if not self.vault_password.exists():
-            for state in (".secrets", ".ca", "public"):
-                shutil.rmtree(ROOM / state, ignore_errors=True)
-            self.vault_password.write_text(secrets.token_urlsafe(32))
-            self.vault_password.chmod(0o600)
-        shutil.rmtree(ROOM / "group_vars", ignore_errors=True)
-        self.beside(ROOM, state=False)
+        self.lay_beside()
         settings = ROOM / "group_vars" / "all.yml"
         built = {"minio_build_directory": str(CHECKOUT / "build" / "go")}
         settings.write_text(json.dumps({**json.loads(settings.read_text()), **built}))
@@ -51,9 +42,7 @@ class Rounds(Demo):
         self.run("x1", f"systemctl try-restart {COORDINATOR} 2>/dev/null || true")
         for host in ("x2", "x3"):
             self.run(host, f"rm -f /var/lib/{PARTICIPANT}/finished-* /var/lib/{PARTICIPANT}/result.json")
-        made = self.playbook("fedlearn.infra.secrets")
-        assert made.returncode == 0, made.output[-3000:]
-        self.site()
+        self.deploy()
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with a change."""

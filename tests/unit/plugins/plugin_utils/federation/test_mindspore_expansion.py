@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, loading, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.mindspore.placements import (
+    DEFAULT_SHAPES,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Component, Federation
 from tests.unit.conftest import DOCUMENT
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
@@ -456,3 +460,12 @@ def test_a_round_brings_workers_to_hosts_that_have_none(load: Load) -> None:
         "participant": ["mindspore_worker"],
     }
     assert found.groups["round_front"].hosts == found.groups["round_data"].hosts == []
+
+
+def test_the_default_application_s_model_is_the_launcher_s() -> None:
+    """Read and not imported: it calculates with numpy, which only hosts have."""
+    source = (CHECKOUT / "roles/shared_mindspore/files/fedlearn_mindspore/linear.py").read_text()
+    named = {ast.unparse(node.target): node.value for node in ast.parse(source).body if isinstance(node, ast.AnnAssign)}
+    shapes = named["SHAPES"]
+    assert shapes is not None
+    assert ast.literal_eval(shapes) == DEFAULT_SHAPES
