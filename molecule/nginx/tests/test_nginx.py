@@ -301,6 +301,15 @@ class TestNginx(Listening, Certified):
         listen = [{"address": address, "port": port}]
         return {"nginx_sites": [*VARIABLES["nginx_sites"], {**more, "listen": listen, **changed}]}
 
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def room(cls, host: Any) -> None:
+        """For a third site: nginx' connections are only ever raised, since other federations share them."""
+        role, test = RoleHost(host, "nginx", VARIABLES), cls()
+        added = role.play(**test.with_more())
+        assert added.code == 0, added.text
+        test.without_more(role)
+
 
 @pytest.mark.parametrize(
     ("changed", "reason"),
