@@ -45,7 +45,7 @@ class ActionModule(ActionBase):
         args = self._arguments()
         instances = args.pop("instances")
         if not instances:
-            return {**result, "changed": False, "services": {}, "deferred": [], "unwell": []}
+            return {**result, "changed": False, "services": {}, "deferred": [], "kept": [], "unwell": []}
         try:
             renderer = _Renderer(self, task_vars or {}, args["service"])
             services = [renderer.service(instance) for instance in instances]
@@ -184,7 +184,7 @@ class _Renderer:
 
     def _file(self, file: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Content or digest of one file, its mode as a number."""
-        sent = {key: file[key] for key in ("path", "owner", "group", "secret", "validate", "change", "restore")}
+        sent = {key: file[key] for key in ("path", "owner", "group", "secret", "validate", "change", "restore", "keeps")}
         if file["source"] is not None:
             content = self._read(self._action.file_source(file["source"]), sent)
         else:

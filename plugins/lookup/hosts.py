@@ -31,15 +31,16 @@ options:
     description: Only hosts that have a variable of this name, and not an empty one.
     type: str
     default: ''
-  deferred:
-    description: Only hosts on which a role of the stage put off a restart in this run.
-    type: bool
-    default: false
+  left:
+    description: Only hosts on which a role of the stage left something for later in this run, restarts (V(deferred)) or
+      lines in its files (V(kept)).
+    type: str
+    choices: [deferred, kept]
 """
 
 EXAMPLES = r"""
 - name: Restart, one host after the other, what put it off
-  hosts: "{{ lookup('fedlearn.infra.hosts', stage='service', deferred=true) }}"
+  hosts: "{{ lookup('fedlearn.infra.hosts', stage='service', left='deferred') }}"
   serial: 1
 """
 
@@ -68,14 +69,14 @@ class LookupModule(LookupBase):
         groups = [f"{'round' if self.get_option('round') else 'stage'}_{stage}" if stage else everybody]
         if stack:
             groups.append("stack_" + str(self._templar.template(stack)).replace("-", "_"))
-        where, deferred = self.get_option("where"), self.get_option("deferred")
-        if not where and not deferred:
+        where, left = self.get_option("where"), self.get_option("left")
+        if not where and not left:
             return [":&".join(groups)]
         known = given.get("hostvars", {})  # of --list-hosts nobody's
         found = sorted(host for host in self._members(groups, given["groups"]) if host in known)
         if where:
             return [[host for host in found if known[host].get(where)]]
-        return [[host for host in found if self._deferred(known[host], stage)]]
+        return [[host for host in found if self._left(known[host], stage, left)]]
 
     @staticmethod
     def _members(groups: list[str], members: Mapping[str, list[str]]) -> set[str]:
@@ -84,7 +85,7 @@ class LookupModule(LookupBase):
         return set.intersection(*each)
 
     @staticmethod
-    def _deferred(variables: Mapping[str, Any], stage: str) -> bool:
-        """Whether what a role of the stage registered on a host names a deferred restart."""
+    def _left(variables: Mapping[str, Any], stage: str, what: str) -> bool:
+        """Whether what a role of the stage registered on a host names instances of which something was left."""
         roles = variables["fedlearn_stages"].get(stage, [])
-        return any(variables.get(f"{role}_converged", {}).get("deferred") for role in roles)
+        return any(variables.get(f"{role}_converged", {}).get(what) for role in roles)

@@ -43,10 +43,12 @@ options:
       - "C(type): V(service), or V(job) for what ends by itself; while a job's C(finished) file exists it is
         converged and isn't started again. C(state): V(started) or V(stopped)."
       - "C(files): list of C(path), one of C(template), C(content) and C(source) (a file on the control node),
-        C(mode), C(owner), C(group), C(secret), C(validate), C(change), C(restore)."
+        C(mode), C(owner), C(group), C(secret), C(validate), C(change), C(restore), C(keeps)."
       - "A file's C(validate) is a command as a list, with C(%s) for the staged copy. C(change) is V(restart),
         V(reload) or V(none). C(restore=false) marks a file whose former content is withdrawn and must not be put
-        back."
+        back. C(keeps) is a regular expression with one group: with O(restart=deferred), lines of the file in place
+        that match stay below their like, the lines of the new one with the same group. So a proxy leads to a port
+        that is given up for as long as something may answer there."
       - "C(validate): a command as a list, run once all files are in place and before anything is restarted or
         reloaded."
       - "C(watch): list of C(path) and C(change); files and directories that something else writes."
@@ -61,7 +63,8 @@ options:
   restart:
     description:
       - With V(deferred), a service whose running process would be restarted is validated but left as it is, and
-        named in RV(deferred).
+        named in RV(deferred). What keeps lines of its files is named in RV(kept). A later call with V(now) brings
+        both to their end.
     type: str
     choices: [now, deferred]
     default: now
@@ -141,6 +144,7 @@ services:
       description: None, started, restarted, reloaded, stopped or removed; in check mode what would be done.
       type: str
     deferred: {description: Whether it was left for a later call., type: bool}
+    kept: {description: Whether lines of its files were kept until a later call., type: bool}
     healthy: {description: Whether it runs and its checks passed; null where that was not asked., type: bool}
     pause:
       description: Seconds from the beginning of its restart until it was healthy again; 0 where it wasn't restarted.
@@ -166,6 +170,11 @@ told:
   type: dict
 deferred:
   description: The instances left for a later call.
+  returned: always
+  type: list
+  elements: str
+kept:
+  description: The instances with lines in their files that were kept until a later call.
   returned: always
   type: list
   elements: str
@@ -312,7 +321,8 @@ def start_together(services: list) -> None:
 
 
 def run(module: AnsibleModule, sent: dict, foresee: bool) -> dict:
-    options = Options(module.params["remove_data"], module.params["transient"], sent["uploads"])
+    keeping = module.params["restart"] == "deferred" and not foresee
+    options = Options(module.params["remove_data"], module.params["transient"], sent["uploads"], keeping)
     owned = {name: state.Owned(name) for name in sorted({service["federation"] for service in sent["services"]})}
     services = []
     for wanted in sent["services"]:

@@ -14,10 +14,11 @@ import grp
 import hashlib
 import os
 import pwd
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 STAGED_PREFIX = ".fedlearn-new."
@@ -43,6 +44,7 @@ class File:
     validate: list[str] = field(default_factory=list)
     change: str = "restart"
     restore: bool = True
+    keeps: str | None = None  # lines that stay while what they lead to may still be there; see `with_kept_lines`
     modified_ns: int | None = None  # None: now
 
     def digest(self) -> str:
@@ -61,6 +63,22 @@ class Found:
     gid: int = 0
     modified_ns: int = 0
     size: int = 0
+
+
+def with_kept_lines(file: File, there: bytes) -> File:
+    """The file with those lines of the one in place that it `keeps`, below their like; itself where there are none."""
+    if file.keeps is None or file.content is None:
+        return file
+    pattern = re.compile(file.keeps)
+    lines = file.content.decode().splitlines(keepends=True)
+    like = {found.group(1): number for number, line in enumerate(lines) if (found := pattern.match(line))}
+    kept = [line for line in there.decode("utf-8", "replace").splitlines(keepends=True) if line not in lines]
+    kept = [line for line in kept if (found := pattern.match(line)) and found.group(1) in like]
+    if not kept:
+        return file
+    last = max(like.values()) + 1
+    content = "".join(lines[:last] + kept + lines[last:]).encode()
+    return replace(file, content=content, sha256=digest_of(content), size=len(content))
 
 
 def digest_of(content: bytes) -> str:

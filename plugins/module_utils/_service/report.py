@@ -137,6 +137,7 @@ def result(services: Sequence[Service], diff: list[dict[str, str]] | None, fores
         "changed": any(service.outcome.changed for service in services),
         "services": {service.name: asdict(service.outcome) for service in services},
         "deferred": [service.name for service in services if service.outcome.deferred and not service.failed],
+        "kept": [service.name for service in services if service.outcome.kept and not service.failed],
         "unwell": [
             {"name": service.name, "state": state, "reason": mask(reason)}
             for service in services

@@ -25,6 +25,7 @@ class Options:
     remove_data: bool
     transient: bool
     uploads: dict[str, str]  # sha256 -> where the large file arrived
+    keeping: bool = False  # whether lines stay that files keep
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Outcome:
     changed: bool = False
     action: str = "none"
     deferred: bool = False
+    kept: bool = False
     healthy: bool | None = None
     pause: float = 0.0
     rolled_back: bool = False
@@ -200,6 +202,8 @@ class Present(Service):
     def compare(self, shown: dict[str, units.Unit]) -> None:
         super().compare(shown)
         self._refuse_foreign_units()
+        if self.options.keeping:
+            self._keep_lines()
         found = {file.path: files.look(file.path) for file in self.files}
         self.changes = [(file, found[file.path]) for file in self.files if not _same(file, found[file.path])]
         self.obsolete = [path for path in self.entry.get("files", []) if path not in found and os.path.lexists(path)]
@@ -225,6 +229,13 @@ class Present(Service):
             or self.record.stale
             or record.get("items") != self.items
         )
+
+    def _keep_lines(self) -> None:
+        """Leaves in our own files the lines they keep; the call that comes later takes them out."""
+        ours = self.entry.get("files", [])
+        kept = [files.with_kept_lines(one, files.read(one.path)) if one.path in ours else one for one in self.files]
+        self.outcome.kept = kept != self.files
+        self.files = kept
 
     def look_inside(self) -> None:
         """Asks it by its own command whether what it holds is as it was made; silence says that it is."""

@@ -189,6 +189,15 @@ def _optional(check: Check) -> Check:
     return lambda value, where: None if value is None else check(value, where)
 
 
+def _pattern(value: Any, where: str) -> str:
+    """A regular expression with one group."""
+    try:
+        groups = re.compile(_line(value, where)).groups
+    except re.error as error:
+        return str(_fail(where, f"is no regular expression: {error}"))
+    return str(value) if groups == 1 else str(_fail(where, "must be a regular expression with one group"))
+
+
 def _mapping(
     value: Any, where: str, required: dict[str, Check], optional: dict[str, tuple[Check, Any]]
 ) -> dict[str, Any]:
@@ -242,6 +251,7 @@ def _file(value: Any, where: str) -> dict[str, Any]:
             "validate": (_argv, []),
             "change": (_one_of(*CHANGES), None),
             "restore": (_boolean, True),
+            "keeps": (_pattern, None),
         },
     )
     if sum(file[key] is not None for key in ("template", "content", "source")) != 1:

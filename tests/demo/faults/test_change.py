@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import yaml
-from standing_demo import FILES, ITERATIONS, SERVERS, Changed, Demo, last_line, recap
+from standing_demo import FILES, ITERATIONS, SERVERS, Changed, Demo, last_line, recap, until
 
 SERVER = "fedlearn-demo-lenet-server-1"
 PID = f"systemctl show -p MainPID --value {SERVER}"
@@ -82,6 +83,36 @@ def test_a_program_that_ends_at_once_is_rolled_back_with_its_last_words(demo: De
     assert [password for password in passwords if password in failed.output] == []
     assert demo.run("ms2", FILES) == before
     demo.becomes_healthy()
+
+
+PORT = (SERVERS, "servers: {hosts: [ms2, ms3], port: 6680}")
+
+
+def test_a_port_of_servers_behind_the_proxy_changes_without_a_request_that_fails(demo: Demo, document: Changed) -> None:
+    with demo.asked() as answers:
+        demo.site(inventory=document(PORT))
+    assert set(answers) == {"404"}
+    site = demo.run("ms1", "cat /etc/nginx/conf.d/fedlearn-demo-lenet-proxy.conf")
+    assert re.findall(r"^    server (\S+) ", site, re.MULTILINE) == ["10.20.0.12:6680", "10.20.0.13:6680"]
+
+
+def test_the_proxy_leads_to_servers_that_could_not_take_their_new_port(demo: Demo, document: Changed) -> None:
+    before = demo.run("ms2", FILES)
+    changed = document(PORT)
+    demo.run("ms2", "systemd-run --unit=taken python3 -m http.server --bind 10.20.0.12 6680")
+    try:
+        failed = demo.playbook("site.yml", inventory=changed)
+        with demo.asked() as answers:
+            until(60, lambda: len(answers), lambda count: count >= 50)
+    finally:
+        demo.run("ms2", "systemctl stop taken")
+    assert failed.returncode == 2, failed.output[-3000:]
+    assert "ms2: demo-lenet-server-1: " in failed.output
+    assert "rolled back, the former service is running" in failed.output
+    assert demo.run("ms2", FILES) == before
+    assert set(answers) == {"404"}
+    demo.site(inventory=changed)
+    assert demo.run("ms2", "ss -Hltn 'sport = :6680'")
 
 
 def test_a_full_disk_leaves_what_runs(demo: Demo) -> None:

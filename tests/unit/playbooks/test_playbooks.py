@@ -32,6 +32,7 @@ INNER = {
     "move_over.yml",
     "partners.yml",
     "prepare.yml",
+    "proxies.yml",
     "round.yml",
     "round_stage.yml",
     "sources.yml",

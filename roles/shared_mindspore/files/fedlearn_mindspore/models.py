@@ -32,6 +32,9 @@ def initial(description: Any) -> Weights:
     floats = {name: array for name, array in weights.items() if array.dtype == numpy.float32}
     if not floats:
         raise SystemExit(f"{path}: holds no float32 tensor, and MindSpore Federated aggregates no other")
+    for name, array in floats.items():
+        if not numpy.isfinite(array).all():
+            raise SystemExit(f"{path}: the tensor '{name}' holds values that aren't finite, and so would every answer")
     return floats
 
 

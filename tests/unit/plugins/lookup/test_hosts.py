@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.lookup.hosts import LookupModule
 
-DEFERRED = {"fedlearn_stages": {"service": ["echo_server"]}, "echo_server_converged": {"deferred": ["echo"]}}
+DEFERRED = {"fedlearn_stages": {"service": ["echo_server"]}, "echo_server_converged": {"deferred": ["echo"], "kept": []}}
 HOSTVARS = {
     "h1": DEFERRED,
     "h2": {**DEFERRED, "echo_server_converged": {"deferred": []}},
@@ -27,7 +27,7 @@ class Lookup(LookupModule):
     """Its options without Ansible's loader, which would look for their defaults in an installed collection."""
 
     def set_options(self, task_keys: Any = None, var_options: Any = None, direct: Any = None) -> None:
-        self.options = {"stage": "", "clusters": False, "round": False, "where": "", "deferred": False, **direct}
+        self.options = {"stage": "", "clusters": False, "round": False, "where": "", "left": None, **direct}
 
     def get_option(self, option: str, hostvars: Any = None) -> Any:
         return self.options[option]
@@ -56,9 +56,10 @@ def test_a_play_is_about_the_stack_that_was_given(stack: str, options: dict[str,
 
 def test_restarts_are_of_hosts_that_put_one_off() -> None:
     known = {"groups": GROUPS, "hostvars": HOSTVARS}
-    assert chosen(known, stage="service", deferred=True) == ["h1", "h3"]
-    assert chosen({**known, "stack": "my-hall"}, stage="service", deferred=True) == ["h1"]
-    assert chosen(known, stage="front", deferred=True) == []
+    assert chosen(known, stage="service", left="deferred") == ["h1", "h3"]
+    assert chosen({**known, "stack": "my-hall"}, stage="service", left="deferred") == ["h1"]
+    assert chosen(known, stage="front", left="deferred") == []
+    assert chosen(known, stage="service", left="kept") == []
 
 
 def test_hosts_are_chosen_by_a_variable_that_is_there_and_not_empty() -> None:
@@ -71,4 +72,4 @@ def test_hosts_are_chosen_by_a_variable_that_is_there_and_not_empty() -> None:
 
 
 def test_nobody_put_a_restart_off_where_a_play_s_hosts_are_only_listed() -> None:
-    assert chosen({"groups": GROUPS}, stage="service", deferred=True) == []
+    assert chosen({"groups": GROUPS}, stage="service", left="deferred") == []

@@ -487,3 +487,59 @@ def test_a_reason_shows_no_secret(host: Host) -> None:
     found = host.unwell(UP, health=told, files=[secret])
     assert redact.MASK in found["ill"]
     assert SECRET not in found["ill"]
+
+
+SITE = files.File("/site", "", 0, 0o644, "0", "0", keeps="    server (.+):[0-9]+ ")
+
+
+def led_to(wanted: list[str], there: list[str]) -> list[str]:
+    """Where a proxy leads to that is to lead to some servers, and led to others."""
+
+    def text(servers: list[str]) -> bytes:
+        lines = "".join(f"    server {server} max_fails=1;\n" for server in servers)
+        return f"upstream a {{\n    zone a 1k;\n{lines}}}\nserver {{\n    server_name b:1 ;\n}}\n".encode()
+
+    file = dataclasses.replace(SITE, content=text(wanted), sha256=files.digest_of(text(wanted)))
+    kept = files.with_kept_lines(file, text(there))
+    assert kept.content is not None
+    assert (kept.sha256, kept.size) == (files.digest_of(kept.content), len(kept.content)) or kept == file
+    servers = [line.split()[1] for line in kept.content.decode().splitlines() if line.startswith("    server ")]
+    assert kept.content == text(servers)
+    return servers
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "kept"),
+    [
+        (["10.0.0.1:2"], ["10.0.0.1:1"], ["10.0.0.1:2", "10.0.0.1:1"]),  # it changes its port
+        (["[::1]:2"], ["[::1]:1"], ["[::1]:2", "[::1]:1"]),
+        (["10.0.0.1:3"], ["10.0.0.1:2", "10.0.0.1:1"], ["10.0.0.1:3", "10.0.0.1:2", "10.0.0.1:1"]),  # cut off twice
+        (["10.0.0.1:1"], ["10.0.0.1:1", "10.0.0.2:1"], ["10.0.0.1:1"]),  # a host is drained
+        (["10.0.0.2:1"], ["10.0.0.1:1"], ["10.0.0.2:1"]),  # it moves: two of one may not answer side by side
+        (["10.0.0.1:1", "10.0.0.2:1"], ["10.0.0.1:1"], ["10.0.0.1:1", "10.0.0.2:1"]),
+        (["a:2", "b:2"], ["a:1", "b:1"], ["a:2", "b:2", "a:1", "b:1"]),
+        (["a:1"], [], ["a:1"]),
+    ],
+)
+def test_a_proxy_keeps_leading_to_ports_of_servers_that_stay_where_they_are(
+    wanted: list[str], there: list[str], kept: list[str]
+) -> None:
+    assert led_to(wanted, there) == kept
+
+
+def test_lines_are_kept_of_files_of_ours_only_and_until_a_call_that_defers_nothing(host: Host) -> None:
+    file = {**host.wanted()["files"][0], "keeps": "(te)xt"}
+    new = {**file, "content": b"text 2\n", "sha256": files.digest_of(b"text 2\n"), "size": 7}
+    host.path.write_bytes(b"text 1\n")
+
+    def wanted(keeping: bool) -> tuple[bytes | None, bool]:
+        service = Present(host.wanted(files=[new]), state.Owned("f"), Options(False, False, {}, keeping))
+        service.compare({"a.service": UP})
+        return service.files[0].content, service.outcome.kept
+
+    assert wanted(keeping=True) == (b"text 2\ntext 1\n", True)
+    assert wanted(keeping=False) == (b"text 2\n", False)
+    owned = state.Owned("f")
+    owned.services["a"]["files"] = []
+    owned.save()
+    assert wanted(keeping=True) == (b"text 2\n", False)
