@@ -184,7 +184,9 @@ class _Renderer:
 
     def _file(self, file: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Content or digest of one file, its mode as a number."""
-        sent = {key: file[key] for key in ("path", "owner", "group", "secret", "validate", "change", "restore", "keeps")}
+        sent = {
+            key: file[key] for key in ("path", "owner", "group", "secret", "validate", "change", "restore", "keeps")
+        }
         if file["source"] is not None:
             content = self._read(self._action.file_source(file["source"]), sent)
         else:

@@ -162,10 +162,10 @@ import socket
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._nginx import refusal
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.listeners import unit_of, way_out
 
 WRITTEN = ("/etc", "/opt", "/var/lib")
 ANY = ("0.0.0.0", "::", "*")  # noqa: S104 - compared with, not listened on
-UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
 SYSTEM = "/proc/sys/net/ipv4"
 STREAMS = "/etc/nginx/streams.d/"
 """Sites of the role nginx in which connections are passed on: no names tell them apart from others."""
@@ -186,16 +186,6 @@ def listeners(module: AnsibleModule, protocol: str) -> list[tuple[str, int, str]
     return rows
 
 
-def unit_of(pid: str) -> str:
-    """The systemd unit a process belongs to; empty when it can't be told."""
-    try:
-        with open(f"/proc/{pid}/cgroup", encoding="ascii", errors="replace") as stream:
-            found = UNIT.findall(stream.read())
-    except OSError:
-        return ""
-    return found[-1] if found else ""
-
-
 def holder(owners: str, unit: str) -> str | None:
     """Who holds a port, in words; None when it is the unit itself."""
     processes = PROCESS.findall(owners)
@@ -204,10 +194,7 @@ def holder(owners: str, unit: str) -> str | None:
     if not processes:
         return "another program"
     name, pid = processes[0]
-    holds = unit_of(pid)
-    left = holds.startswith("fedlearn-")
-    way_out = ": if no document has it any more, name its host under `absent`, and it goes first" if left else ""
-    return f"{name} (process {pid}, {holds or 'no unit'}){way_out}"
+    return f"{name} (process {pid}, {unit_of(pid) or 'no unit'}){way_out(pid)}"
 
 
 def is_own(address: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -164,15 +165,18 @@ def test_a_clock_that_jumped_costs_one_restart_at_most(host: ServiceHost) -> Non
 # -- health -----------------------------------------------------------------------------------------------------------
 
 
-def test_an_answer_of_another_program_is_no_health(host: ServiceHost) -> None:
-    host.shell("systemd-run --quiet --unit=stranger python3 -m http.server --bind 127.0.0.1 18001")
+@pytest.mark.parametrize("stranger", ["other", "fedlearn-orphan"])
+def test_an_answer_of_another_program_is_no_health(host: ServiceHost, stranger: str) -> None:
+    host.shell(f"systemd-run --quiet --unit={stranger} python3 -m http.server --bind 127.0.0.1 18001")
     try:
         host.shell("for i in $(seq 300); do ss -Hltn 'sport = :18001' | grep -q . && exit 0; sleep 0.1; done; exit 1")
         ran = host.fail(thing(program={"silent": True}, timeout=2))
     finally:
-        host.shell("systemctl stop stranger.service")
-    assert "port 18001 is answered by another program (python3, process " in ran.service("thing")["reason"]
-    assert "and not by fedlearn-thing.service" in ran.service("thing")["reason"]
+        host.shell(f"systemctl stop {stranger}.service")
+    told = ran.service("thing")["reason"]
+    assert re.search(rf"port 18001 is answered by another program \(python3, process \d+, {stranger}.service\)", told)
+    assert "and not by fedlearn-thing.service" in told
+    assert ("name its host under `absent`" in told) == stranger.startswith("fedlearn-")
 
 
 CRASHING = {"text": "second", "program": {"crash": 2}, "checks": [], "timeout": 90}

@@ -311,6 +311,36 @@ class TestNginx(Listening, Certified):
         test.without_more(role)
 
 
+def test_a_port_that_a_service_of_a_former_document_holds_is_named_with_the_way_out(role: RoleHost) -> None:
+    role.sh("systemd-run --quiet --unit=fedlearn-orphan python3 -m http.server --bind 127.0.0.1 8999")
+    try:
+        role.sh("for i in $(seq 300); do ss -Hltn 'sport = :8999' | grep -q . && exit 0; sleep 0.1; done; exit 1")
+        run = role.play(nginx_sites=sites("nginx-plain", listen=[{"address": "127.0.0.1", "port": 8999}]))
+    finally:
+        role.sh("systemctl stop fedlearn-orphan.service")
+    assert run.failed == 1
+    assert "fedlearn-orphan.service: if no document has it any more, name its host under absent" in run.words
+
+
+def servers_of(role: RoleHost, site: str) -> list[str]:
+    """Where a site leads to."""
+    return role.sh(rf"sed -n 's/^    server \([^ ]*\) .*/\1/p' /etc/nginx/conf.d/fedlearn-{site}.conf").split()
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_a_server_s_former_port_is_led_to_until_a_call_that_defers_nothing(role: RoleHost) -> None:
+    former = servers_of(role, "nginx-plain")
+    moved = {"nginx_sites": sites("nginx-plain", upstream={"servers": ["127.0.0.1:7999"]})}
+    for _again in range(2):  # as after a run that was cut off
+        assert role.play(fedlearn_restart="deferred", **moved).failed == 0
+        assert servers_of(role, "nginx-plain") == ["127.0.0.1:7999", *former]
+    answers = [ask(role, "http://127.0.0.1:8080/", host="a.test")[0] for _turn in range(4)]
+    assert answers == [200] * 4
+    assert role.play(**moved).changed == 1
+    assert servers_of(role, "nginx-plain") == ["127.0.0.1:7999"]
+    assert role.play().changed == 1
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any
+
+_UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
 
 
 def others(unit: str, checks: list[dict[str, Any]], ports: list[dict[str, Any]]) -> str | None:
@@ -20,9 +23,28 @@ def others(unit: str, checks: list[dict[str, Any]], ports: list[dict[str, Any]])
         if not sockets or any(sockets & _sockets(pid) for pid in _processes() if _belongs(pid, unit)):
             continue
         stranger = next((pid for pid in _processes() if sockets & _sockets(pid)), None)
-        who = f" ({read(f'/proc/{stranger}/comm').strip()}, process {stranger})" if stranger else ""
-        return f"port {port} is answered by another program{who} and not by {unit}"
+        return f"port {port} is answered by another program{_told(stranger)} and not by {unit}{way_out(stranger)}"
     return None
+
+
+def unit_of(pid: str) -> str:
+    """The systemd unit a process belongs to; empty when it can't be told."""
+    found = _UNIT.findall(read(f"/proc/{pid}/cgroup"))
+    return found[-1] if found else ""
+
+
+def way_out(pid: str | None) -> str:
+    """What to do about a process that holds a port, where that is a service of ours."""
+    if not pid or not unit_of(pid).startswith("fedlearn-"):
+        return ""
+    return ": if no document has it any more, name its host under `absent`, and it goes first"
+
+
+def _told(pid: str | None) -> str:
+    if not pid:
+        return ""
+    unit = unit_of(pid)
+    return f" ({read(f'/proc/{pid}/comm').strip()}, process {pid}{f', {unit}' if unit else ''})"
 
 
 def _port(check: dict[str, Any]) -> int | None:

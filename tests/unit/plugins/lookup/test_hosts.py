@@ -13,7 +13,10 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.lookup.hosts import LookupModule
 
-DEFERRED = {"fedlearn_stages": {"service": ["echo_server"]}, "echo_server_converged": {"deferred": ["echo"], "kept": []}}
+DEFERRED = {
+    "fedlearn_stages": {"service": ["echo_server"]},
+    "echo_server_converged": {"deferred": ["echo"], "kept": []},
+}
 HOSTVARS = {
     "h1": DEFERRED,
     "h2": {**DEFERRED, "echo_server_converged": {"deferred": []}},
