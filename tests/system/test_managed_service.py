@@ -32,6 +32,7 @@ def test_what_a_first_run_makes(host: ServiceHost) -> None:
         "changed": True,
         "action": "started",
         "deferred": False,
+        "kept": False,
         "healthy": True,
         "pause": 0.0,
         "rolled_back": False,
