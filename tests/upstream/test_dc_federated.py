@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
 import os
 import socket
@@ -69,7 +70,7 @@ class Stand:
             self.port: int = free.getsockname()[1]
         self.environment = {
             **os.environ,
-            "PYTHONPATH": f"{LAUNCHERS}:{library}",
+            "PYTHONPATH": f"{LAUNCHERS}:{library}:{Path(__file__).parent}",
             "HOME": str(room),
             "WEB_CONCURRENCY": "3",  # which no server may take for its number of processes
             "CREDENTIALS_DIRECTORY": str(room),
@@ -127,12 +128,16 @@ class Stand:
         path.write_text(json.dumps(made))
         return path
 
-    def serve(self, **settings: Any) -> subprocess.Popen[bytes]:
-        server = self.start("server", self.config(**settings))
+    def serve(self, *callable_: str, **settings: Any) -> subprocess.Popen[bytes]:
+        server = self.start("server", self.config(*callable_, **settings))
         eventually(lambda: self.ask("/")[0] == 404)
         return server
 
     def worker(self, number: int, vector: list[float]) -> subprocess.Popen[bytes]:
+        return self.participant(number, "fedlearn_dc_federated.mean:run", vector=vector)
+
+    def participant(self, number: int, callable_: str, **settings: Any) -> subprocess.Popen[bytes]:
+        """A worker with an application of its own."""
         state = self.room / f"state{number}"
         state.mkdir(exist_ok=True)
         address = {"server_protocol": "http", "server_host_ip": "127.0.0.1", "server_port": self.port}
@@ -141,7 +146,7 @@ class Stand:
             "ca": None,
             "state": str(state),
             "digest": "d",
-            "application": {"callable": "fedlearn_dc_federated.mean:run", "settings": {"vector": vector}},
+            "application": {"callable": callable_, "settings": settings},
             "arguments": {**address, "private_key_file": self.keys[number]},
         }
         path = self.room / f"worker{number}.json"
@@ -370,6 +375,65 @@ def test_a_worker_goes_on_when_its_server_was_restarted(stand: Stand) -> None:
 
     eventually(registered, 60)
     assert worker.poll() is None
+
+
+def test_an_update_outlives_a_server_that_is_away(stand: Stand) -> None:
+    """The library's ``run`` ends in silence when an update can't be sent, as if all were done."""
+    server = stand.serve("counting:build", workers=1)
+    worker = stand.participant(0, "counting:run", wait="sent")
+    eventually((stand.room / "learning").exists)
+    server.kill()
+    server.wait(30)
+    eventually(lambda: stand.ask("/")[0] == 0)
+    (stand.room / "sent").touch()
+    time.sleep(2)
+    assert worker.poll() is None
+    stand.serve("counting:build", workers=1)
+    assert worker.wait(60) == 0
+
+
+def test_a_worker_that_was_forgotten_sends_once_more(stand: Stand) -> None:
+    """Its server began anew with the version that it has: by itself it would wait for ever."""
+    server = stand.serve("counting:build", workers=2)
+    first = stand.participant(0, "counting:run")
+    eventually(lambda: stand.polls() >= 1)
+    server.kill()
+    server.wait(30)
+    eventually(lambda: stand.ask("/")[0] == 0)
+    stand.serve("counting:build", workers=2)
+    second = stand.participant(1, "counting:run")
+    assert [worker.wait(90) for worker in (first, second)] == [0, 0]
+
+
+def test_an_application_that_fails_ends_its_worker_as_failed(stand: Stand) -> None:
+    """The library's ``run`` returns as if all were done."""
+    stand.serve("counting:build", workers=1)
+    assert stand.participant(0, "counting:run", fail="no data").wait(60) == 1
+    assert "ValueError: no data" in (stand.room / "worker0.log").read_text()
+
+
+def test_a_connection_is_kept_for_longer_than_nginx_keeps_it(stand: Stand) -> None:
+    """Else nginx would send a request into one that is just being closed, and answer 502."""
+    stand.serve()
+    kept = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=20)
+    kept.request("GET", "/challenge_phrase/x")
+    kept.getresponse().read()
+    opened = kept.sock
+    time.sleep(3)  # gunicorn's own is 2 s
+    kept.request("GET", "/challenge_phrase/x")
+    assert kept.getresponse().status == 200
+    assert kept.sock is opened
+
+
+def test_a_poll_asks_after_its_server(stand: Stand) -> None:
+    """Whose packets are dropped is told of nothing: a worker would wait for ever."""
+    stand.serve()
+    stand.worker(0, [1.0, 2.0])
+    eventually(lambda: stand.polls() >= 1)
+    time.sleep(1)
+    listed = ["ss", "-Htno", "state", "established", f"( dport = :{stand.port} )"]
+    (timers,) = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "timer:(keepalive," in timers
 
 
 def test_a_poll_ends_with_its_connection(stand: Stand) -> None:

@@ -34,6 +34,9 @@ HANDED_ON = "administration.json"
 STOP_SECONDS = 2
 """A stop waits so long for requests under way: polls wouldn't end by themselves."""
 
+KEPT_SECONDS = 75
+"""Longer than nginx keeps a connection that nothing goes through (60 s): who closes first never loses a request."""
+
 _STRAY = ("WEB_CONCURRENCY", "GUNICORN_CMD_ARGS")
 
 
@@ -113,11 +116,12 @@ def serve(config: Mapping[str, Any]) -> None:
         config = {**config, "arguments": {**config["arguments"], "key_list_file": config["applied"]}}
     _module, server = build(config)
     database.begun(Path(config["arguments"]["path_to_keys_db"]))
-    from gunicorn.config import GracefulTimeout, WorkerConnections
+    from gunicorn.config import GracefulTimeout, Keepalive, WorkerConnections
 
     from .guard import Guard
 
     GracefulTimeout.default = STOP_SECONDS
+    Keepalive.default = KEPT_SECONDS
     WorkerConnections.default = config["connections"]  # its own are 1,000: further workers would wait for ever
 
     Guard(server, config["max_update_size"]).install()

@@ -21,8 +21,6 @@ from typing import Any
 
 from . import files, launching
 
-KEEPALIVE = ("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)
-
 
 def fed_avg(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The same for FedAvgWorker, which takes any protocol that it is told for https."""
@@ -30,22 +28,14 @@ def fed_avg(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {**arguments, "server_protocol": protocol}
 
 
-def keep_alive() -> None:
-    """Every connection asks after its peer: a poll of a day to a server that is gone ends after two minutes."""
-    import socket
-
-    from urllib3.connection import HTTPConnection
-
-    options = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    options += [(socket.IPPROTO_TCP, getattr(socket, name), value) for name, value in KEEPALIVE]
-    HTTPConnection.default_socket_options = [*HTTPConnection.default_socket_options, *options]
-
-
 def prepare(config: Mapping[str, Any]) -> Any:
     """The application, in an environment in which the library finds our CA."""
     if config["ca"]:
         os.environ["REQUESTS_CA_BUNDLE"] = config["ca"]
     launching.check_library(config["double"])
+    from . import steady  # it imports ssl, which has to be patched before
+
+    steady.settle()  # before applications take the class
     found = launching.application(config["application"]["callable"])
     if "dc_federated.algorithms.fed_avg" in sys.modules:
         os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
@@ -56,12 +46,6 @@ def run(config: Mapping[str, Any]) -> None:
     """Runs the application to its end."""
     state = Path(config["state"])
     application = prepare(config)
-    keep_alive()
-    from dc_federated.backend import DCFWorker
-
-    from .steady import steady
-
-    steady(DCFWorker)
     launching.notify("READY=1")
     result = application(dict(config["arguments"]), config["application"]["settings"])
     if isinstance(result, Mapping):
