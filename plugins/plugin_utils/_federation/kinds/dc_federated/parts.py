@@ -103,7 +103,7 @@ class Copy:
                 "allow": list(topology.proxy.options["allow"]),
                 "body_size_mb": 1,
                 "read_timeout_seconds": DAY,
-                "limits": {"clients": 2 * topology.expected + RESERVE},
+                "limits": self._limits(),
                 "tls": self._proxy_tls(),
                 "paths": self._paths(),
                 "upstream": self._upstream(),
@@ -112,6 +112,12 @@ class Copy:
             if values["redirect"]:
                 listening.append(topology.redirect_endpoint())
             roster.present("nginx", "proxy", "proxy", host, values, listening, variable=SITES)
+
+    def _limits(self) -> Part:
+        """A total, since all workers may share one address; less for each address only where that is said."""
+        found: Part = {"clients": 2 * self.topology.expected + RESERVE}
+        of_each = self.topology.proxy.options["limits"].get("per_address")
+        return {**found, "clients_per_address": of_each} if of_each else found
 
     def _redirect(self) -> list[Part]:
         """Where plain HTTP is sent to TLS, as long as there is nothing to be sent to but the deployed proxy."""

@@ -90,6 +90,19 @@ PLACEMENTS: Mapping[str, Key] = {
                 "admins": Key(
                     _ADMINS, "Who reaches `/workers` from outside, with the server's administrator's password."
                 ),
+                "limits": Key(
+                    Section(
+                        {
+                            "per_address": Key(
+                                Integer(1, 1_000_000),
+                                "Requests under way from one address, of which each worker's poll is one. Without it "
+                                "there is only the total of `2 x expected + 50`: all workers may share an address.",
+                            )
+                        }
+                    ),
+                    "How much at once, beside what `expected` says.",
+                    default={},
+                ),
                 "redirect": Key(
                     Boolean(),
                     "Where `port` is 443, send to it who asks on port 80, and refuse who sends anything there.",

@@ -167,6 +167,11 @@ def test_limits_come_of_the_expected_workers(load: Load, expected: int, files: i
     assert site(found, "h1")["limits"] == {"clients": clients}
 
 
+def test_an_address_has_a_limit_of_its_own_where_that_is_said(load: Load) -> None:
+    found = load(DOCUMENT.replace("proxy: {host: h1}", "proxy: {host: h1, limits: {per_address: 40}}"))
+    assert site(found, "h1")["limits"] == {"clients": 54, "clients_per_address": 40}
+
+
 def test_machines_of_others_take_part_by_what_is_public(load: Load) -> None:
     found = load(DOCUMENT)
     kit = variables.inventory(found).groups["federation_hosts"].variables["fedlearn_kits"]["vision"]
