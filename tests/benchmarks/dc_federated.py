@@ -66,7 +66,7 @@ def judged(runs: dict[str, Any], through: dict[str, Any], sent: dict[str, Any], 
         "files a worker": first["files"] / WORKERS,
         f"dropped of {most}": float(runs[str(most)]["dropped"]),
     }
-    goals = {
+    goals: dict[str, float | None] = {
         "dropped of 1,000": 0.0,
         "told, 99th percentile, s": 5.0,
         "files a worker": float(FILES_EACH),
@@ -77,6 +77,10 @@ def judged(runs: dict[str, Any], through: dict[str, Any], sent: dict[str, Any], 
         goals[f"broken by {phase}"] = 0.0
     figures["not told after all of it"] = float(through["of"] - through["told"])
     goals["not told after all of it"] = 0.0
+    small = sent["streamed"]["0"]
+    for part in ("p50", "p99"):
+        figures[f"small request, ms more, {part}"] = small["proxy"][part] - small["server"][part]
+        goals[f"small request, ms more, {part}"] = None
     for size in ("1", "20", "200"):
         figures[f"{size} MB through nginx"] = (
             sent["streamed"][size]["proxy"]["p50"] / sent["streamed"][size]["server"]["p50"]

@@ -95,7 +95,7 @@ class Client:
         asked = {**await self.proof(), "last_worker_model_version": version}
         return await self.ask("POST", "/notify_me_if_gm_version_updated", json.dumps(asked).encode())
 
-    async def send(self, content: bytes, level: int = -1) -> bytes:
+    def form(self, content: bytes, level: int = -1) -> bytes:
         """An update as the library sends it: a form of two files."""
         signed = self.key.sign(hashlib.sha256(content).digest()).hex().encode()
         body = b""
@@ -104,8 +104,11 @@ class Client:
                 (name.encode(),) * 2
             )
             body += part + b"\r\n"
+        return body + b"--end--\r\n"
+
+    async def send(self, form: bytes) -> bytes:
         path = f"/receive_worker_update/{self.public}"
-        return await self.ask("POST", path, body + b"--end--\r\n", "multipart/form-data; boundary=end")
+        return await self.ask("POST", path, form, "multipart/form-data; boundary=end")
 
 
 async def run(address: str, ca: str, file: str) -> dict[str, object]:
@@ -137,7 +140,7 @@ async def run(address: str, ca: str, file: str) -> dict[str, object]:
     while not RELEASE.exists():
         await asyncio.sleep(0.2)
     before = len(told) + len(errors)
-    said = await first.send(json.dumps([1.0, 2.0, 3.0]).encode())
+    said = await first.send(first.form(json.dumps([1.0, 2.0, 3.0]).encode()))
     sent = time.monotonic()
     await asyncio.wait(polls, timeout=120)
     seconds = sorted(moment - sent for moment in told.values())
@@ -260,7 +263,7 @@ async def hold(address: str, ca: str, file: str) -> dict[str, object]:
     await first.connect()
     await first.register()
     crowd.sent = time.monotonic()
-    await first.send(json.dumps([1.0, 2.0, 3.0]).encode())
+    await first.send(first.form(json.dumps([1.0, 2.0, 3.0]).encode()))
     await asyncio.wait(staying, timeout=120)
     seconds = sorted(moment - crowd.sent for moment in crowd.told.values())
     return {"phases": crowd.report(), "told": len(seconds), "of": len(others), "seconds": spread(seconds)}
@@ -278,23 +281,22 @@ async def compare(ca: str, file: str, proxy: str, server: str) -> dict[str, obje
         await client.connect()
         await client.register()
 
-    async def timed(client: Client, content: bytes) -> float:
+    async def timed(client: Client, form: bytes) -> float:
         began = time.monotonic()
-        if not content:
+        if not form:
             await client.proof()
-        elif await client.send(content, level=0) != b"received":
+        elif await client.send(form) != b"received":
             raise OSError("the update was refused")
         return 1000 * (time.monotonic() - began)
 
     found: dict[str, object] = {}
     for size, turns in {0: SMALL, **SIZES}.items():
-        content = b"[1.0, 2.0, 3.0]".ljust(size * MEGABYTE) if size else b""
+        content = b"[1.0, 2.0, 3.0]".ljust(size * MEGABYTE)
+        form = ways["proxy"].form(content, level=0) if size else b""  # the other's is the same
         spent: dict[str, list[float]] = {name: [] for name in ways}
         for _turn in range(turns + 1):
             for name, client in ways.items():
-                if content:
-                    await client.connect()  # while the other had its turn the server has closed the one there was
-                spent[name].append(await timed(client, content))
+                spent[name].append(await timed(client, form))
         found[str(size)] = {name: spread(values[1:]) for name, values in spent.items()}
     return found
 
