@@ -13,6 +13,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import requests
 from nacl.signing import SigningKey
 
@@ -27,7 +28,7 @@ class Client:
         self.session.verify = ca
 
     def post(self, path: str, **more: Any) -> list[Any]:
-        answer = self.session.post(f"{self.url}{path}", timeout=600, **more)
+        answer = self.session.post(f"{self.url}{path}", timeout=86400, **more)
         return [answer.status_code, answer.text[:200]]
 
     def register(self, signer: str = "") -> list[Any]:
@@ -41,6 +42,13 @@ class Client:
         phrase = self.session.get(f"{self.url}/challenge_phrase/{self.public}", timeout=60).content
         asked = {"worker_id": self.public, "signed_phrase": self.key.sign(phrase).hex()}
         return self.post("/notify_me_if_gm_version_updated", json={**asked, "last_worker_model_version": version})
+
+    def hold(self) -> list[Any]:
+        """Asks to be told of a model after the one there is."""
+        phrase = self.session.get(f"{self.url}/challenge_phrase/{self.public}", timeout=60).content
+        asked = {"worker_id": self.public, "signed_phrase": self.key.sign(phrase).hex()}
+        packed = self.session.post(f"{self.url}/return_global_model", json=asked, timeout=60).content
+        return self.poll(msgpack.unpackb(zlib.decompress(packed))["global_model_version"])
 
     def update(self, content: bytes, signed: bytes = b"") -> list[Any]:
         """Sends an update; with ``signed`` the signature is of something else."""
