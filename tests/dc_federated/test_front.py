@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -125,6 +126,27 @@ def test_an_update_beyond_the_limit_is_told_so_and_other_requests_are_small(poll
     over, under = 201 * 1024 * 1024, 2 * 1024 * 1024
     assert statuses(polls, (NEAR, "POST", "/receive_worker_update/x", over)) == [413]
     assert statuses(polls, (NEAR, "POST", "/register_worker", under)) == [413]
+
+
+def test_packed_zeros_of_a_stranger_cost_nobody_anything(polls: Polls) -> None:
+    """20 MB are 20 GB unpacked."""
+    master = polls.pid("p3", "polls-far-server")
+    child = polls.run("p3", f"cat /proc/{master}/task/{master}/children").strip()
+
+    def peak() -> int:
+        return int(polls.run("p3", f"awk '/VmHWM/ {{print $2}}' /proc/{child}/status"))
+
+    def poll() -> str:
+        """The connection that holds the poll of the worker of `far`."""
+        return polls.run("p1", f"ss -Htn state established dst {FAR}:443 | awk '{{print $3}}'")
+
+    assert until(60, poll, bool)
+    polling, before = poll(), peak()
+    assert polls.client("p3", secrets.token_hex(32), ["packed_zeros", 20], stack="far") == [[200, "Invalid Worker"]]
+    assert peak() - before < 100_000  # kB; as they came they may be there twice
+    assert poll() == polling
+    said = polls.run("p1", "journalctl -u fedlearn-polls-far-worker --since -1min --no-pager")
+    assert "no model" not in said
 
 
 def test_each_listens_where_it_should(polls: Polls) -> None:
