@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
     AUTHORITY_OPTIONS,
     CERTIFICATE_OPTIONS,
+    PACKAGE_OPTIONS,
     AuthorityDescription,
     Description,
     DescriptionError,
@@ -44,6 +45,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE_OPTIONS},
     "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
     "state_directory": {"type": "path", "required": True},
+    "packages": {"type": "dict", "default": {}, "options": PACKAGE_OPTIONS},
+    "lock_timeout": {"type": "int", "default": 300},
     "thorough": {"type": "bool", "default": False},
     "renew": {"type": "bool", "default": False},
     "keep": {"type": "bool", "default": False},
@@ -150,7 +153,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 given["anchors"][item.name]["acme"] = _asked(authorities[item.authority].description)
         for item, serials in _revoked(present, authorities, variables["inventory_hostname"]):
             given["anchors"][item.name]["revoked"] = serials
-        result = self._module(given, variables)
+        result = self._equipped(given, options, variables)
         result["withdrawn"] = withdrawn["withdrawn"]
         result["changed"] = result.get("changed", False) or withdrawn["changed"]
         requests, usable = result.pop("requests", {}), result.pop("usable", [])
@@ -175,6 +178,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if issued:
             result = _merged(result, self._module({**given, "step": "install", "issued": issued}, variables))
         return _told(result, still_open, usable)
+
+    def _equipped(self, given: dict[str, Any], options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """What the module finds, after packages were installed for programs that the host lacked."""
+        result = self._module(given, variables)
+        names = [name for program in result.get("missing", ()) for name in options["packages"].get(program, ())]
+        if not names:
+            return result
+        asked = {"names": names, "lock_timeout": options["lock_timeout"]}
+        brought = self._execute_module("fedlearn.infra.packages", asked, task_vars=variables)
+        if brought.get("failed"):
+            raise AnsibleActionFail(str(brought.get("msg", "")))
+        return {**self._module(given, variables), "changed": True, "installed": names}
 
     def _withdraw(
         self,
@@ -445,7 +460,7 @@ def _told(result: dict[str, Any], still_open: dict[str, Waiting | AuthorityError
         else:
             result.setdefault("warnings", []).append(line)
     outcomes = result["certificates"].values()
-    beside = bool(result.get("watch") or result.get("withdrawn"))
+    beside = any(result.get(key) for key in ("installed", "watch", "withdrawn"))
     result["changed"] = beside or any(outcome["changed"] for outcome in outcomes)
     if wrong:
         result.update(failed=True, msg="\n".join(wrong))

@@ -223,6 +223,27 @@ options:
       - Directory on the control node below which C(.ca/) and C(public/) lie.
       - Required. Only the module alone does without.
     type: path
+  packages:
+    description:
+      - What to install where the host lacks a program, by that program's name; M(fedlearn.infra.packages) does it.
+      - Where nothing is named for it, the task fails. In check mode nothing is installed.
+    type: dict
+    default: {}
+    suboptions:
+      openssl:
+        description: Packages for what makes keys and requests.
+        type: list
+        elements: str
+        default: []
+      dehydrated:
+        description: Packages for what asks an ACME server.
+        type: list
+        elements: str
+        default: []
+  lock_timeout:
+    description: Seconds to wait for another run of apt or dpkg.
+    type: int
+    default: 300
   thorough:
     description: Have openssl prove again what an earlier run has proven, also for files that haven't changed since.
     type: bool
@@ -413,6 +434,11 @@ watch:
   returned: always
   type: list
   elements: str
+installed:
+  description: Packages that were installed for a program that was missing.
+  returned: when there were any
+  type: list
+  elements: str
 missing:
   description: Programs that the host lacks, V(openssl) or V(dehydrated), where the task failed for that.
   returned: failure
@@ -440,6 +466,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki import (
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
     AUTHORITY_OPTIONS,
     CERTIFICATE_OPTIONS,
+    PACKAGE_OPTIONS,
     Description,
     DescriptionError,
     describe_all,
@@ -452,6 +479,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE_OPTIONS},
     "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
     "state_directory": {"type": "path"},
+    "packages": {"type": "dict", "default": {}, "options": PACKAGE_OPTIONS},
+    "lock_timeout": {"type": "int", "default": 300},
     "thorough": {"type": "bool", "default": False},
     "renew": {"type": "bool", "default": False},
     "keep": {"type": "bool", "default": False},

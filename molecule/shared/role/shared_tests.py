@@ -159,7 +159,7 @@ class Packaged(Role):
 
     def test_whoever_holds_the_package_manager_is_named_and_nothing_changes(self, role: RoleHost) -> None:
         variable, package = self.package
-        waits = {f"fedlearn.infra.{module}": {"lock_timeout": 1} for module in ("packages", "artifact")}
+        waits = {f"fedlearn.infra.{module}": {"lock_timeout": 1} for module in ("packages", "artifact", "certificates")}
         held = unit(role, "holder", f"python3 -c {quote(HOLDER)}", "journalctl -u holder | grep -q held")
         with self.without_it(role):
             before = self.state(role), role.sh("dpkg -l")

@@ -75,6 +75,9 @@ CERTIFICATE_OPTIONS: dict[str, dict[str, Any]] = {
     "certificate_file": {"type": "str"},
     "key_file": {"type": "str", "no_log": False},
 }
+PACKAGE_OPTIONS: dict[str, dict[str, Any]] = {
+    program: {"type": "list", "elements": "str", "default": []} for program in ("openssl", "dehydrated")
+}
 
 
 class DescriptionError(ValueError):

@@ -109,6 +109,12 @@ def test_every_role_s_check_ends_by_naming_what_is_not_well(check: Path) -> None
     assert "when" not in last
 
 
+def test_a_task_that_fails_says_so_in_its_module_s_words() -> None:
+    """Of a condition that failed, Ansible's line of error names the condition alone."""
+    written = "".join(path.read_text() for path in CHECKOUT.glob("roles/*/tasks/*.yml"))
+    assert set(re.findall(r"^ *failed_when: *(.*?)(?: +#.*)?$", written, re.MULTILINE)) <= {"false"}
+
+
 def test_stop_goes_through_no_role() -> None:
     """A role's way begins with what it brings: models and secrets of the control node, packages, files."""
     text = "".join((PLAYBOOKS / name).read_text() for name in ("stop.yml", "tasks/stop.yml"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -126,6 +127,34 @@ def test_without_the_group_nobody_is_taken_for_gone(authorities: dict[str, Autho
     given = {"inventory_hostname": "host1", "groups": {"all": ["host1"]}}
     with pytest.raises(DescriptionError, match="there is no group pki in the inventory"):
         module._withdraw([], authorities, {"group": "pki", "expected": []}, given)
+
+
+class Lacking(ActionModule):  # type: ignore[misc]
+    """The action on a host that lacks openssl until it is installed, and what it has executed there."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails, self.executed = fails, []
+
+    def _execute_module(self, module_name: str = "", module_args: Any = None, **_more: Any) -> dict[str, Any]:
+        self.executed.append((module_name.rpartition(".")[2], module_args.get("names")))
+        if module_name == "fedlearn.infra.packages":
+            return {"failed": True, "msg": self.fails} if self.fails else {"changed": True}
+        if ("packages", ["openssl=3"]) in self.executed:
+            return {"changed": False, "certificates": {}}
+        return {"failed": True, "msg": "there is no openssl on this host", "missing": ["openssl"]}
+
+
+def test_what_the_host_lacks_is_installed_where_packages_are_named_for_it() -> None:
+    options = {"packages": {"openssl": ["openssl=3"], "dehydrated": ["dehydrated"]}, "lock_timeout": 7}
+    action = Lacking()
+    done = action._equipped({}, options, {})
+    assert action.executed == [("certificates", None), ("packages", ["openssl=3"]), ("certificates", None)]
+    assert (done["changed"], done["installed"]) == (True, ["openssl=3"])
+    assert _told(done, {}, [])["changed"]
+    without = Lacking()._equipped({}, {**options, "packages": {}}, {})
+    assert (without["failed"], without["msg"]) == (True, "there is no openssl on this host")
+    with pytest.raises(AnsibleActionFail, match="can't be installed"):
+        Lacking("openssl=3 can't be installed")._equipped({}, options, {})
 
 
 def result(*names: str, **more: Any) -> dict[str, Any]:
