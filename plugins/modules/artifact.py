@@ -39,7 +39,9 @@ options:
         type: str
         default: ''
       state:
-        description: With V(absent), all versions of the program that no unit names are removed.
+        description:
+          - With V(absent), all versions of the program are removed that no service names, in a unit or in its
+            configuration.
         type: str
         choices: [present, absent]
         default: present
@@ -120,7 +122,9 @@ options:
         description: Folder on the host (for V(preinstalled)).
         type: path
       keep:
-        description: Versions kept, the present one included. One that a unit names is never removed.
+        description:
+          - Versions kept, the present one included. One that a service names, in a unit or in its configuration, is
+            never removed.
         type: int
         default: 2
   packages:
@@ -341,7 +345,7 @@ class Converger:
 
 
 def remove(store: Store, programs: list, check: bool) -> list:
-    """Removes the versions that no unit names."""
+    """Removes the versions that no service names."""
     gone = []
     for program in programs:
         gone += store.unused(program) if check else store.prune(program, set(), 0)

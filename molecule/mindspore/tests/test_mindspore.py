@@ -282,6 +282,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         {"initial_model": {"source": "model.bin", "sha256": "0" * 64}},
         "[0]: initial_model.source: 'model.bin' is not a file whose name ends with .ckpt or .npz",
     ),
+    (SERVER, {"initial_model": junk("junk.npz", b"junk")}, "junk.npz: it is no complete archive of NumPy's arrays: "),
+    (SERVER, {"initial_model": junk("junk.ckpt", b"junk")}, "junk.ckpt: it is no complete checkpoint: cut off"),
     (SERVER, {"initial_model": {"source": "/no/model.npz", "sha256": "0" * 64}}, "there is no '/no/model.npz' on the"),
     (SERVER, {"initial_model": {"source": str(STATE / "model.npz"), "sha256": "0" * 64}}, ", not " + "0" * 64),
     (WORKER, {"settings": {"fl_name": "a"}}, "[0]: settings.server_mode: FEDERATED_LEARNING has devices and no worker"),
@@ -335,10 +337,8 @@ def test_a_port_of_somebody_else_is_named(roles: dict[str, RoleHost], foreign: i
             "is of another model than the initial",
             units(SERVER),
         ),
-        ({"initial_model": junk("junk.npz", b"junk")}, "model.npz: File is not a zip file", units(SERVER)),
-        ({"initial_model": junk("junk.ckpt", b"junk")}, "model.ckpt: ", units(SERVER)),
     ],
-    ids=["password", "model", "npz", "ckpt"],
+    ids=["password", "model"],
 )
 def test_what_a_server_refuses_never_replaces_what_it_takes(
     server: RoleHost, changed: dict[str, Any], reason: str, running: tuple[str, ...]

@@ -18,12 +18,21 @@ import json
 import os
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Collection, Iterator
 from typing import Any
 
 MANIFEST = ".fedlearn-artifact.json"
-UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system")
+NAMED_IN = (
+    "/etc/systemd/system/fedlearn-*",
+    "/run/systemd/system/fedlearn-*",
+    "/etc/fedlearn/**",
+    "/var/lib/fedlearn/*/services/*.former/*",
+)
+"""Files that name what services run and read: units, configurations, and those that a roll-back would put back."""
+NAMING_BYTES = 4 << 20
+"""Larger files are no configuration."""
 FULL_BYTES = 32 << 20
 """With less than this left, what a failed builder says of itself is seldom the reason: venv asks for a package then."""
 
@@ -60,12 +69,10 @@ def read_manifest(root: str) -> dict[str, Any]:
 class Store:
     """The folder all programs lie in."""
 
-    def __init__(
-        self, root: str, unit_folders: tuple[str, ...] = UNIT_FOLDERS, spared: Collection[str] = frozenset()
-    ) -> None:
-        """`spared`: paths of versions that are needed though no unit names them yet."""
+    def __init__(self, root: str, named_in: tuple[str, ...] = NAMED_IN, spared: Collection[str] = frozenset()) -> None:
+        """`spared`: paths of versions that are needed though no service's files name them yet."""
         self.root = root
-        self._unit_folders = unit_folders
+        self._named_in = named_in
         self._spared = spared
 
     def path(self, program: str, version: str) -> str:
@@ -157,7 +164,7 @@ class Store:
             shutil.rmtree(old, ignore_errors=True)
 
     def prune(self, program: str, needed: set[str], keep: int) -> list[str]:
-        """Removes former versions but for the newest `keep - 1`; never one that is needed now or that a unit names.
+        """Removes former versions but for the newest `keep - 1`; never one that is needed now or that services name.
 
         With none to keep, fingerprints of preinstalled folders go, too.
         """
@@ -175,7 +182,7 @@ class Store:
         return [os.path.join(folder, name) for name in gone] + records
 
     def unused(self, program: str) -> list[str]:
-        """The versions of a program that no unit names, and what is kept of preinstalled ones."""
+        """The versions of a program that no service names, and what is kept of preinstalled ones."""
         folder = os.path.join(self.root, program)
         versions = [
             os.path.join(folder, name) for name in self._versions(folder) if not self._used(os.path.join(folder, name))
@@ -187,7 +194,7 @@ class Store:
         return os.path.join(self.root, program, f"preinstalled-{digest[:12]}.json")
 
     def _records(self, program: str) -> list[str]:
-        """Those of folders that no unit names."""
+        """Those of folders that no service names."""
         found = []
         for path in sorted(glob.glob(os.path.join(glob.escape(self.root), program, "preinstalled-*.json"))):
             with open(path, encoding="utf-8") as file:
@@ -206,11 +213,17 @@ class Store:
             return True
         # a version may be named for itself, or for a file in it, and its name may begin as another's does
         wanted = re.compile(re.escape(path.encode()) + rb"(?![\w.+-])")
-        for unit in (name for folder in self._unit_folders for name in glob.glob(folder + "/fedlearn-*")):
-            with contextlib.suppress(OSError), open(unit, "rb") as file:
-                if wanted.search(file.read()):
-                    return True
+        if any(wanted.search(text) for text in self._naming()):
+            return True
         return any(self._within(manifest, path) for manifest in self._manifests())
+
+    def _naming(self) -> Iterator[bytes]:
+        for place in (name for pattern in self._named_in for name in glob.glob(pattern, recursive=True)):
+            with contextlib.suppress(OSError):
+                status = os.stat(place)
+                if stat.S_ISREG(status.st_mode) and status.st_size <= NAMING_BYTES:
+                    with open(place, "rb") as file:
+                        yield file.read()
 
     def _manifests(self) -> list[dict[str, Any]]:
         return [

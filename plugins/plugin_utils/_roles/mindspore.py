@@ -124,9 +124,7 @@ SCHEDULER = Section(
 )
 
 
-def _one_model(values: Mapping[str, Any]) -> Breaches:
-    if "source" in values and "shapes" in values:
-        return [(("shapes",), "'source' is given too: a model is either a file or zeros of these shapes")]
+def _whole_model(values: Mapping[str, Any]) -> Breaches:
     if ("source" in values) != ("sha256" in values):
         return [((), "'source' and 'sha256' go together: another file is refused before anything starts")]
     return [] if values else [((), "is empty: give 'source' with 'sha256', or 'shapes'")]
@@ -144,10 +142,10 @@ _MODEL = Section(
         "sha256": Key(Text(format="sha256"), "Its sum: another file is refused before anything starts."),
         "shapes": Key(
             Table(Text(max_length=256), Items(Integer(1, 4294967295), min_items=1, max_items=16)),
-            "Instead of a file: names and dimensions of the weights, which are then zeros at first.",
+            "Names and dimensions of the weights: those that the file has to hold, or zeros where there is no file.",
         ),
     },
-    rules=(Rule("A model has one origin.", _one_model),),
+    rules=(Rule("A file goes with its sum.", _whole_model),),
 )
 
 _PEER = Section(

@@ -115,6 +115,25 @@ def test_the_proxy_leads_to_servers_that_could_not_take_their_new_port(demo: Dem
     assert demo.run("ms2", "ss -Hltn 'sport = :6680'")
 
 
+def test_a_wiped_server_finds_its_checkpoint_after_another_model_s_name_was_rolled_back(
+    demo: Demo, document: Changed
+) -> None:
+    lay_over = (ITERATIONS, f"{ITERATIONS}\n      fl_name: other")
+    demo.run("ms2", "systemd-run --unit=taken python3 -m http.server --bind 10.20.0.12 6680")
+    try:
+        failed = demo.playbook("site.yml", inventory=document(PORT, lay_over))
+    finally:
+        demo.run("ms2", "systemctl stop taken")
+    assert failed.returncode == 2, failed.output[-3000:]
+    assert "rolled back, the former service is running" in failed.output
+    demo.run("ms2", f"systemctl stop {SERVER}; rm /var/lib/private/{SERVER}/checkpoints/*; systemctl start {SERVER}")
+    said = f"journalctl -q -o cat -u {SERVER} _SYSTEMD_INVOCATION_ID=$(systemctl show -P InvocationID {SERVER})"
+    began = until(60, lambda: demo.run("ms2", said), lambda text: "going on from" in str(text))
+    assert "going on from lenet_recovery_iteration_" in str(began)
+    assert "starting from the initial weights" not in str(began)
+    demo.site()
+
+
 def test_a_full_disk_leaves_what_runs(demo: Demo) -> None:
     """Nothing more fits where programs are installed, and they have to be: what is there can't be seen."""
     before, pid = demo.run("ms2", FILES), demo.run("ms2", PID)
@@ -152,12 +171,12 @@ def test_a_model_of_another_sum_is_refused_before_anything_starts(demo: Demo, do
     assert demo.processes() == processes
 
 
-def test_a_model_that_is_none_is_refused_while_the_servers_run_on(demo: Demo, document: Changed) -> None:
+def test_a_model_that_is_none_is_refused_before_any_host_is_touched(demo: Demo, document: Changed) -> None:
     before, processes = demo.files(), demo.processes()
     failed = demo.playbook("site.yml", inventory=with_no_model(document, sum_of=NO_MODEL))
     assert failed.returncode == 2, failed.output[-3000:]
-    assert "refused the new" in failed.output
-    assert "nothing was changed" in failed.output
+    assert "model.npz: it is no complete archive of NumPy's arrays" in failed.output
+    assert {counts["changed"] for counts in recap(failed.output).values()} == {0}
     assert demo.files() == before
     assert demo.processes() == processes
 

@@ -10,6 +10,8 @@ also answers while the server is down:
 
     python -m fedlearn_mindspore.checkpoints --config FILE
 
+It knows no fl_name, so that servers which a failed change of it left on the former one still find their checkpoints.
+
 It offers its directory over HTTPS to the peers named in a file (mutual TLS, exact common names), and every few seconds
 fetches what a peer has newer. The file is read anew each time: a server more or less restarts nobody.
 
@@ -71,16 +73,17 @@ class Checkpoint:
 
 
 class Store:
-    """A directory of checkpoints of one model (`fl_name`)."""
+    """A directory of checkpoints, of one model (`fl_name`) or of all that were trained here."""
 
-    def __init__(self, directory: Path, model: str) -> None:
+    def __init__(self, directory: Path, model: str | None = None) -> None:
         self.directory = directory
         self.model = model
+        self._sums: dict[tuple[str, int, int], str] = {}
 
     def names(self) -> list[Checkpoint]:
-        """This model's, newest first."""
+        """Its models', newest first."""
         found = (Checkpoint.parse(path.name) for path in self.directory.glob("*.ckpt") if path.is_file())
-        return sorted((item for item in found if item and item.model == self.model), reverse=True)
+        return sorted((item for item in found if item and self.model in (None, item.model)), reverse=True)
 
     def path(self, checkpoint: Checkpoint) -> Path:
         """Where a checkpoint lies, or would lie."""
@@ -106,9 +109,10 @@ class Store:
         return self.path(checkpoint)
 
     def prune(self) -> None:
-        """Drops all but the newest, and all but one of the broken."""
-        for checkpoint in self.names()[KEEP:]:
-            self.path(checkpoint).unlink(missing_ok=True)
+        """Drops all but each model's newest, and all but one of the broken."""
+        for kept in by_model(self.names()).values():
+            for checkpoint in kept[KEEP:]:
+                self.path(checkpoint).unlink(missing_ok=True)
         for broken in sorted(self.directory.glob("*.broken"))[:-1]:
             broken.unlink(missing_ok=True)
 
@@ -117,12 +121,22 @@ class Store:
         listed = []
         for checkpoint in self.names():
             try:
-                content = self.path(checkpoint).read_bytes()
+                status = self.path(checkpoint).stat()
+                key = (checkpoint.name, status.st_size, status.st_mtime_ns)
+                if key not in self._sums:  # peers ask every few seconds
+                    self._sums[key] = hashlib.sha256(self.path(checkpoint).read_bytes()).hexdigest()
             except FileNotFoundError:
                 continue
-            total = hashlib.sha256(content).hexdigest()
-            listed.append({"name": checkpoint.name, "size": len(content), "sha256": total})
+            listed.append({"name": checkpoint.name, "size": status.st_size, "sha256": self._sums[key]})
         return listed
+
+
+def by_model(checkpoints: Iterable[Checkpoint]) -> dict[str, list[Checkpoint]]:
+    """Each model's, in the order given."""
+    found: dict[str, list[Checkpoint]] = {}
+    for checkpoint in checkpoints:
+        found.setdefault(checkpoint.model, []).append(checkpoint)
+    return found
 
 
 @dataclass(frozen=True)
@@ -170,14 +184,15 @@ class Puller:
             parsed: item
             for item in listed["checkpoints"]
             for parsed in [Checkpoint.parse(str(item["name"]))]
-            if parsed and parsed.model == self._store.model
+            if parsed and self._store.model in (None, parsed.model)
         }
-        own = self._store.names()
-        newer = sorted((item for item in offered if not own or item > own[0]), reverse=True)
-        for checkpoint in newer[:1]:
-            self._fetch(peer, checkpoint, offered[checkpoint])
-            answer.fetched.append(checkpoint)
-            LOG.info("fetched %s from %s", checkpoint.name, peer.endpoint)
+        own = by_model(self._store.names())
+        for model, theirs in by_model(sorted(offered, reverse=True)).items():
+            if model in own and own[model][0] >= theirs[0]:
+                continue
+            self._fetch(peer, theirs[0], offered[theirs[0]])
+            answer.fetched.append(theirs[0])
+            LOG.info("fetched %s from %s", theirs[0].name, peer.endpoint)
 
     def _fetch(self, peer: Peer, checkpoint: Checkpoint, item: Mapping[str, Any]) -> None:
         """Puts a peer's checkpoint into the store once it is complete and readable."""
@@ -371,7 +386,7 @@ def main() -> None:
     """Offers and fetches until stopped."""
     sharing = config.from_arguments(config.Sharing, "Exchange of checkpoints between the servers of a stack")
     runtime.log_to_stderr()
-    store = Store(Path(sharing.exchange.directory), sharing.model)
+    store = Store(Path(sharing.exchange.directory))
     store.directory.mkdir(parents=True, exist_ok=True)
     remove_partial(store.directory)
     if sharing.round:

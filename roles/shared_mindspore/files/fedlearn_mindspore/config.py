@@ -44,9 +44,8 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Sharing:
-    """An exchange's own process: `model` is the fl_name whose checkpoints it shares, `round` a verify round's name."""
+    """An exchange's own process: `round` is a verify round's name, if any."""
 
-    model: str
     exchange: Exchange
     round: str | None = None
 

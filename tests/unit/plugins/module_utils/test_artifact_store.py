@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -54,7 +55,7 @@ def units(tmp_path: Path) -> Path:
 
 def stored(tmp_path: Path, units: Path, *versions: str, spared: tuple[str, ...] = ()) -> Store:
     """A store of a program with these versions."""
-    store = Store(str(tmp_path / "opt"), (str(units),), spared)
+    store = Store(str(tmp_path / "opt"), (f"{units}/**",), spared)
     for version in versions:
         with store.locked(), store.building("tool", version, version, {}):
             pass
@@ -77,6 +78,16 @@ def test_what_a_unit_names_stays_however_it_is_named(tmp_path: Path, units: Path
     assert store.unused("tool") == [store.path("tool", "1.0-bbbb")]
     assert store.prune("tool", set(), 0) == [store.path("tool", "1.0-bbbb")]
     assert (tmp_path / "opt/tool/1.0-aaaa").is_dir()
+
+
+def test_what_only_a_configuration_names_stays_however_many_runs_fail(tmp_path: Path, units: Path) -> None:
+    store = stored(tmp_path, units, "1.0-good", "1.0-bad", "1.0-worse")
+    (units / "demo" / "server").mkdir(parents=True)
+    named = store.path("tool", "1.0-good") + "/model.npz"
+    (units / "demo" / "server" / "launcher.json").write_text(json.dumps({"initial_model": named}))
+    assert store.prune("tool", {"1.0-worse"}, 2) == []
+    assert store.prune("tool", {"1.0-worse"}, 1) == [store.path("tool", "1.0-bad")]
+    assert store.unused("tool") == [store.path("tool", "1.0-worse")]
 
 
 @pytest.mark.parametrize("other", ["1.0-aaaab", "1.0-aaaa-1", "1.0-aaaa.old"])
@@ -107,7 +118,7 @@ def test_one_builds_at_a_time_though_the_folder_goes_between(tmp_path: Path, uni
 
     def come_and_go(number: int) -> None:
         for _turn in range(50):
-            with Store(str(tmp_path / "opt"), (str(units),)).locked():
+            with Store(str(tmp_path / "opt"), (f"{units}/**",)).locked():
                 inside.append(number)
                 most.append(len(inside))
                 assert (tmp_path / "opt").is_dir()

@@ -15,6 +15,7 @@ from typing import Any
 from ... import certificates, network
 from ...expanding import Roster, endpoint, instance_name
 from ...model import Certificate, Endpoint, Expansion, Placement
+from .placements import DEFAULT_SHAPES
 from .topology import EXCHANGE, Server, Topology
 
 SCHEDULER_LOOPBACK = "127.0.0.1"
@@ -72,7 +73,10 @@ class Instances:
 
     def _initial_model(self) -> dict[str, Any] | None:
         model = self.topology.servers.options.get("initial_model")
-        return {**model, "source": self.beside(model["source"])} if model and "source" in model else model
+        if not model or "source" not in model:
+            return model
+        shapes = {"shapes": dict(DEFAULT_SHAPES)} if self.topology.trains_default else {}
+        return {**model, **shapes, "source": self.beside(model["source"])}
 
     def certificate(self, role: str) -> str:
         """The name of a role's certificate; both copies use the same."""

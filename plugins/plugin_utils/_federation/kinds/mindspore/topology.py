@@ -290,13 +290,17 @@ class Topology:
                 )
                 self.report.mistake((*placement.path, placement.where), message)
 
+    @property
+    def trains_default(self) -> bool:
+        """Whether the stack's own workers train the default application."""
+        return bool(self.workers.hosts) and self.workers.options["application"]["callable"] == DEFAULT_APPLICATION
+
     def _check_model(self) -> None:
         if not self.servers.hosts:
             return
-        is_default = self.workers.hosts and self.workers.options["application"]["callable"] == DEFAULT_APPLICATION
         model = self.servers.options.get("initial_model")
         if model is not None:
-            if is_default and model.get("shapes", DEFAULT_SHAPES) != DEFAULT_SHAPES:
+            if self.trains_default and model.get("shapes", DEFAULT_SHAPES) != DEFAULT_SHAPES:
                 shapes = ", ".join(f"{name}: {shape}" for name, shape in DEFAULT_SHAPES.items())
                 message = (
                     f"the default application trains another model, {{{shapes}}}: leave it out, or name an application"
@@ -307,7 +311,7 @@ class Topology:
                 self.servers.path,
                 "the key 'initial_model' is missing: without workers no application knows the model's shape",
             )
-        elif not is_default:
+        elif not self.trains_default:
             self.report.mistake(
                 self.servers.path, "the key 'initial_model' is missing: the model that the workers' application trains"
             )

@@ -1149,11 +1149,6 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "mindspore_server_instances",
-        [{"initial_model": {"source": "a.npz", "sha256": SUM, "shapes": {"w": [1]}}}],
-        "[0]: initial_model.shapes: 'source' is given too: a model is either a file or zeros of these shapes",
-    ),
-    (
-        "mindspore_server_instances",
         [{"settings": {"fl_name": "first", "round": {"start_fl_job_threshold": 0}}}],
         (
             "[0]: settings.round.start_fl_job_threshold: expected a whole number from 1 to "
