@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import json
 import os.path
 import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
@@ -27,8 +25,8 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx.objects import
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.collection import version
 
-COLLECTION = Path(__file__).resolve().parents[2]
 FOLDER = "awx"
 """Where it lies in the project."""
 
@@ -103,19 +101,11 @@ def _settings(options: dict[str, Any]) -> Settings:
         image=options["image"],
         state=options["state"],
         folder=FOLDER,
-        version=_version(),
+        version=version(),
         branch=options["branch"],
         webhook=options["webhook"],
         ca_passphrase=options["ca_passphrase"],
     )
-
-
-def _version() -> str:
-    """The collection's, as it is installed, or as it is about to be built."""
-    manifest = COLLECTION / "MANIFEST.json"
-    if manifest.exists():
-        return str(json.loads(manifest.read_text(encoding="utf-8"))["collection_info"]["version"])
-    return str(yaml.safe_load((COLLECTION / "galaxy.yml").read_text(encoding="utf-8"))["version"])
 
 
 def _sides(document: str, project: str) -> Iterator[Side]:

@@ -46,9 +46,9 @@ options:
         C(mode), C(owner), C(group), C(secret), C(validate), C(change), C(restore), C(keeps)."
       - "A file's C(validate) is a command as a list, with C(%s) for the staged copy. C(change) is V(restart),
         V(reload) or V(none). C(restore=false) marks a file whose former content is withdrawn and must not be put
-        back. C(keeps) is a regular expression with one group: with O(restart=deferred), lines of the file in place
-        that match stay below their like, the lines of the new one with the same group. So a proxy leads to a port
-        that is given up for as long as something may answer there."
+        back. C(keeps) is a regular expression with one group: with O(restart=deferred), for each line that is new
+        one of the file in place with the same group stays, marked by a comment. So a proxy leads to a port that
+        changes for as long as something may answer there."
       - "C(validate): a command as a list, run once all files are in place and before anything is restarted or
         reloaded."
       - "C(watch): list of C(path) and C(change); files and directories that something else writes."

@@ -256,6 +256,13 @@ def test_an_exit_code_arrives(job: Any) -> None:
     assert "the document has no stack 'nothing'" in wrong.stdout
 
 
+def test_a_template_of_another_version_is_told(job: Any) -> None:
+    other = job("precheck", fedlearn_generated_by="0.0.1")
+    assert other.rc == 2
+    assert "fedlearn.infra 0.0.1 generated this job's template, and " in other.stdout
+    assert "UNREACHABLE" not in other.stdout
+
+
 def test_an_empty_answer_is_none(job: Any) -> None:
     assert job("flows", stack="").rc == 0
 

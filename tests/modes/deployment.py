@@ -7,14 +7,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import struct
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import models
 import yaml
 from device import Device
 from standing_demo import CHECKOUT, Demo
@@ -65,15 +63,13 @@ def lay(name: str, content: bytes) -> dict[str, str]:
 
 
 def npz(weights: Mapping[str, Sequence[float]]) -> bytes:
-    """Weights as numpy.savez writes them: fc.weight with one row, all others flat; the same bytes each time."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name, values in weights.items():
-            shape = f"(1, {len(values)})" if name.endswith("weight") else f"({len(values)},)"
-            header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
-            array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), array + struct.pack(f"<{len(values)}f", *values))
-    return packed.getvalue()
+    """Weights of a linear layer: fc.weight with one row, all others flat."""
+    return models.npz(
+        {
+            name: ((1, len(values)) if name.endswith("weight") else (len(values),), values)
+            for name, values in weights.items()
+        }
+    )
 
 
 # --- what a host can reach --------------------------------------------------------------------------------------------

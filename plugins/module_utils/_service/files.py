@@ -23,6 +23,8 @@ from typing import IO
 
 STAGED_PREFIX = ".fedlearn-new."
 _LINKS_FOLLOWED = 16
+KEPT = "  # kept"
+"""What a line has at its end that stays for a while; see `with_kept_lines`."""
 
 
 class ServiceError(Exception):
@@ -66,18 +68,31 @@ class Found:
 
 
 def with_kept_lines(file: File, there: bytes) -> File:
-    """The file with those lines of the one in place that it `keeps`, below their like; itself where there are none."""
+    """The file with those lines of the one in place that it `keeps`, below their like; itself where there are none.
+
+    For each line that is new a former one of the same group stays, marked, and what a cut-off run had marked. So a port
+    that changes is led to further, and one that is given up for good isn't.
+    """
     if file.keeps is None or file.content is None:
         return file
     pattern = re.compile(file.keeps)
-    lines = file.content.decode().splitlines(keepends=True)
-    like = {found.group(1): number for number, line in enumerate(lines) if (found := pattern.match(line))}
-    kept = [line for line in there.decode("utf-8", "replace").splitlines(keepends=True) if line not in lines]
-    kept = [line for line in kept if (found := pattern.match(line)) and found.group(1) in like]
+    wanted, former = file.content.decode().splitlines(), there.decode("utf-8", "replace").splitlines()
+    groups = [(number, found.group(1)) for number, line in enumerate(wanted) if (found := pattern.match(line))]
+    new = [group for number, group in groups if wanted[number] not in former]
+    kept = []
+    for line in former:
+        found, plain = pattern.match(line), line.removesuffix(KEPT)
+        if not found or plain in wanted or found.group(1) not in [group for _number, group in groups]:
+            continue
+        if plain == line and found.group(1) not in new:
+            continue
+        if plain == line:
+            new.remove(found.group(1))
+        kept.append(plain + KEPT)
     if not kept:
         return file
-    last = max(like.values()) + 1
-    content = "".join(lines[:last] + kept + lines[last:]).encode()
+    last = groups[-1][0] + 1
+    content = "".join(f"{line}\n" for line in [*wanted[:last], *kept, *wanted[last:]]).encode()
     return replace(file, content=content, sha256=digest_of(content), size=len(content))
 
 

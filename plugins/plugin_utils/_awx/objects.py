@@ -225,8 +225,12 @@ class _Party:
             "description": verb.help,
             "job_type": "run",
             "playbook": posixpath.join(self.settings.folder, f"{verb.name}.yml"),
-            # once more: what was synced without it would have CAs made in a folder that is thrown away
-            "extra_vars": {"fedlearn_state": self.state, "fedlearn_build": posixpath.join(self.state, "build")},
+            "extra_vars": {
+                # once more: what was synced without it would have CAs made in a folder that is thrown away
+                "fedlearn_state": self.state,
+                "fedlearn_build": posixpath.join(self.state, "build"),
+                "fedlearn_generated_by": self.settings.version,
+            },
             "become_enabled": False,
             # two that write would wait for each other on every host, and one might end in between
             "allow_simultaneous": not verb.writes,

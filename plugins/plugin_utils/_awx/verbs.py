@@ -62,6 +62,9 @@ EVERYWHERE = (
     Option(
         "fedlearn_state", Text(format="path"), "Where CAs, secrets and what parties hand each other lie.", here=True
     ),
+    Option(
+        "fedlearn_generated_by", Text(), "The version of the collection that generated the job's template.", here=True
+    ),
     Option("fedlearn_ca_passphrase_file", Text(format="path"), "A file with the passphrase of CAs.", here=True),
 )
 """What every verb takes that looks at a federation."""

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki import revocat
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register import Issued
 from tests.unit.conftest import CHECKOUT, DOCUMENT, run
+
+sys.path.insert(0, str(CHECKOUT / "tests" / "support"))
+
+from models import npz
 
 PLAYBOOKS = CHECKOUT / "playbooks"
 INNER = {
@@ -66,11 +71,14 @@ def with_secrets(folder: Path) -> Path:
     return folder
 
 
+MODEL = npz({"fc.weight": ([1, 3], [1.0, 2.0, 3.0]), "fc.bias": ([1], [4.0])})
+
+
 def begin_with(folder: Path, source: str, sha256: str) -> None:
     """Have the servers begin with a model of the control node."""
     model = f"initial_model: {{source: {source}, sha256: {sha256}}}"
     (folder / "federation.yml").write_text(DOCUMENT.replace("servers: {", f"servers: {{{model}, "))
-    (folder / "model.npz").write_bytes(b"weights")
+    (folder / "model.npz").write_bytes(MODEL)
 
 
 def play(
@@ -267,7 +275,7 @@ def test_status_tells_of_hosts_of_the_run_only(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("model.npz", f"model.npz has the sha256 {hashlib.sha256(b'weights').hexdigest()}, not {'a' * 64}"),
+        ("model.npz", f"model.npz has the sha256 {hashlib.sha256(MODEL).hexdigest()}, not {'a' * 64}"),
         ("nowhere.npz", "nowhere.npz' on the control node"),
     ],
 )
@@ -281,7 +289,7 @@ def test_site_refuses_another_model_before_any_host_is_touched(with_secrets: Pat
 
 @pytest.mark.slow
 def test_site_goes_on_to_the_hosts_with_the_model_that_was_meant(with_secrets: Path) -> None:
-    begin_with(with_secrets, "model.npz", hashlib.sha256(b"weights").hexdigest())
+    begin_with(with_secrets, "model.npz", hashlib.sha256(MODEL).hexdigest())
     ended = play(with_secrets, "site.yml")
     assert ended.returncode == 4, ended
     assert "UNREACHABLE" in ended.stdout

@@ -439,6 +439,21 @@ def test_a_restart_says_how_long_the_service_was_away(host: Host, monkeypatch: p
     assert (service.outcome.pause >= 2.5) == (action == "restart")
 
 
+@pytest.mark.parametrize("differs", [True, False])
+def test_a_failure_before_any_change_says_that_nothing_differs_only_where_nothing_does(
+    host: Host, differs: bool
+) -> None:
+    service = Transaction(host.wanted(), state.Owned("f"), Options(False, False, {}))
+    if differs:
+        for file in service.files:
+            file.mode, file.change = 0o600, "none"
+    service.compare({"a.service": UP})
+    assert service.action == "none"
+    service.undo("no space left")
+    assert ("nothing of it differs" in service.outcome.reason) == (not differs)
+    assert ("nothing was changed" in service.outcome.reason) == differs
+
+
 @pytest.mark.parametrize("theirs", [True, False])
 def test_what_lay_there_before_a_first_deploy_that_was_refused_stays_somebody_elses(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: bool
@@ -492,39 +507,39 @@ def test_a_reason_shows_no_secret(host: Host) -> None:
 SITE = files.File("/site", "", 0, 0o644, "0", "0", keeps="    server (.+):[0-9]+ ")
 
 
-def led_to(wanted: list[str], there: list[str]) -> list[str]:
-    """Where a proxy leads to that is to lead to some servers, and led to others."""
-
-    def text(servers: list[str]) -> bytes:
-        lines = "".join(f"    server {server} max_fails=1;\n" for server in servers)
-        return f"upstream a {{\n    zone a 1k;\n{lines}}}\nserver {{\n    server_name b:1 ;\n}}\n".encode()
-
-    file = dataclasses.replace(SITE, content=text(wanted), sha256=files.digest_of(text(wanted)))
-    kept = files.with_kept_lines(file, text(there))
-    assert kept.content is not None
-    assert (kept.sha256, kept.size) == (files.digest_of(kept.content), len(kept.content)) or kept == file
-    servers = [line.split()[1] for line in kept.content.decode().splitlines() if line.startswith("    server ")]
-    assert kept.content == text(servers)
-    return servers
+def upstream(servers: list[str]) -> bytes:
+    """A site that leads to these; `!` is a server's that was kept."""
+    lines = "".join(f"    server {one.strip('!')} max_fails=1;{'  # kept' * one.endswith('!')}\n" for one in servers)
+    return f"upstream a {{\n    zone a 1k;\n{lines}}}\nserver {{\n    server_name b:1 ;\n}}\n".encode()
 
 
 @pytest.mark.parametrize(
     ("wanted", "there", "kept"),
     [
-        (["10.0.0.1:2"], ["10.0.0.1:1"], ["10.0.0.1:2", "10.0.0.1:1"]),  # it changes its port
-        (["[::1]:2"], ["[::1]:1"], ["[::1]:2", "[::1]:1"]),
-        (["10.0.0.1:3"], ["10.0.0.1:2", "10.0.0.1:1"], ["10.0.0.1:3", "10.0.0.1:2", "10.0.0.1:1"]),  # cut off twice
+        (["10.0.0.1:2"], ["10.0.0.1:1"], ["10.0.0.1:2", "10.0.0.1:1!"]),  # it changes its port
+        (["[::1]:2"], ["[::1]:1"], ["[::1]:2", "[::1]:1!"]),
+        (["10.0.0.1:2"], ["10.0.0.1:2", "10.0.0.1:1!"], ["10.0.0.1:2", "10.0.0.1:1!"]),  # the run was cut off
+        (["10.0.0.1:3"], ["10.0.0.1:2", "10.0.0.1:1!"], ["10.0.0.1:3", "10.0.0.1:2!", "10.0.0.1:1!"]),
+        (["10.0.0.1:1"], ["10.0.0.1:2", "10.0.0.1:1!"], ["10.0.0.1:1", "10.0.0.1:2!"]),  # back again
         (["10.0.0.1:1"], ["10.0.0.1:1", "10.0.0.2:1"], ["10.0.0.1:1"]),  # a host is drained
+        (["10.0.0.1:1"], ["10.0.0.1:1", "10.0.0.1:2"], ["10.0.0.1:1"]),  # one server less on a host
+        (["10.0.0.1:3"], ["10.0.0.1:1", "10.0.0.1:2"], ["10.0.0.1:3", "10.0.0.1:1!"]),
+        (["10.0.0.1:1", "10.0.0.1:2"], ["10.0.0.1:1"], ["10.0.0.1:1", "10.0.0.1:2"]),
         (["10.0.0.2:1"], ["10.0.0.1:1"], ["10.0.0.2:1"]),  # it moves: two of one may not answer side by side
         (["10.0.0.1:1", "10.0.0.2:1"], ["10.0.0.1:1"], ["10.0.0.1:1", "10.0.0.2:1"]),
-        (["a:2", "b:2"], ["a:1", "b:1"], ["a:2", "b:2", "a:1", "b:1"]),
+        (["a:2", "b:2"], ["a:1", "b:1"], ["a:2", "b:2", "a:1!", "b:1!"]),
         (["a:1"], [], ["a:1"]),
     ],
 )
-def test_a_proxy_keeps_leading_to_ports_of_servers_that_stay_where_they_are(
+def test_a_proxy_keeps_leading_to_ports_that_servers_change(
     wanted: list[str], there: list[str], kept: list[str]
 ) -> None:
-    assert led_to(wanted, there) == kept
+    content = upstream(wanted)
+    file = dataclasses.replace(SITE, content=content, sha256=files.digest_of(content), size=len(content))
+    found = files.with_kept_lines(file, upstream(there))
+    assert found.content == upstream(kept)
+    assert (found.sha256, found.size) == (files.digest_of(found.content), len(found.content))
+    assert (found == file) == (kept == wanted)
 
 
 def test_lines_are_kept_of_files_of_ours_only_and_until_a_call_that_defers_nothing(host: Host) -> None:
@@ -537,7 +552,7 @@ def test_lines_are_kept_of_files_of_ours_only_and_until_a_call_that_defers_nothi
         service.compare({"a.service": UP})
         return service.files[0].content, service.outcome.kept
 
-    assert wanted(keeping=True) == (b"text 2\ntext 1\n", True)
+    assert wanted(keeping=True) == (b"text 2\ntext 1  # kept\n", True)
     assert wanted(keeping=False) == (b"text 2\n", False)
     owned = state.Owned("f")
     owned.services["a"]["files"] = []

@@ -6,12 +6,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-import struct
 import sys
-import zipfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,38 +22,10 @@ from tests.unit.conftest import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT / "tests" / "support"))
 
-Tensors = Mapping[str, tuple[Sequence[int], Sequence[float]]]
+from models import Tensors, ckpt, npz
 
 SHAPES = {"fc.weight": [1, 3], "fc.bias": [1]}
 FITS: Tensors = {"fc.weight": ([1, 3], [1.0, 2.0, 3.0]), "fc.bias": ([1], [4.0])}
-
-
-def npz(arrays: Tensors, kind: str = "<f4", order: bool = False) -> bytes:
-    """What numpy.savez writes."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, (shape, values) in arrays.items():
-            header = repr({"descr": kind, "fortran_order": order, "shape": tuple(shape)}).encode() + b"\n"
-            content = struct.pack(f"<{len(values)}f", *values)
-            archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + content)
-    return file.getvalue()
-
-
-def ckpt(arrays: Tensors, kind: str = "Float32", slices: int = 1) -> bytes:
-    """What mindspore.save_checkpoint writes; lengths stay below 128 here."""
-
-    def block(number: int, content: bytes) -> bytes:
-        assert len(content) < 128
-        return bytes([number << 3 | 2, len(content)]) + content
-
-    whole = b""
-    for name, (shape, values) in arrays.items():
-        content = struct.pack(f"<{len(values)}f", *values)
-        step = max(4, len(content) // slices)
-        for start in range(0, max(len(content), 1), step):
-            inner = b"".join(bytes([8, size]) for size in shape) + block(2, kind.encode())
-            whole += block(1, block(1, name.encode()) + block(2, inner + block(3, content[start : start + step])))
-    return whole
 
 
 @pytest.mark.parametrize("shapes", [None, SHAPES])

@@ -330,6 +330,7 @@ def test_the_api_is_told_each_object_in_its_turn() -> None:
     assert json.loads(site["fields"]["extra_vars"]) == {
         "fedlearn_state": "/state/demo/lab",
         "fedlearn_build": "/state/demo/lab/build",
+        "fedlearn_generated_by": "0.1.0",
     }
     assert site["references"]["project"] == {"endpoint": "projects", "name": "demo lab project"}
     assert site["survey_spec"]["spec"][0]["choices"] == ["lenet"]
