@@ -14,6 +14,7 @@ version_added: 0.1.0
 description:
   - Reads the files of initial models on the control node, C(.ckpt) and C(.npz). They have to be complete, hold float32
     tensors of finite values and, where C(shapes) stands beside C(source), those that the workers train.
+  - A file that isn't there is for M(fedlearn.infra.artifact) to tell.
   - Touches no host, and needs neither MindSpore nor NumPy.
 options:
   _terms:
@@ -26,10 +27,10 @@ options:
 EXAMPLES = r"""
 - name: Refuse models that no server can begin with
   ansible.builtin.assert:
-    that: shared_mindspore_models == []
-    fail_msg: "{{ shared_mindspore_models }}"
+    that: mindspore_server_models == []
+    fail_msg: "{{ mindspore_server_models }}"
   vars:
-    shared_mindspore_models: "{{ query('fedlearn.infra.models', *mindspore_server_instances) }}"
+    mindspore_server_models: "{{ query('fedlearn.infra.models', *mindspore_server_instances) }}"
 """
 
 RETURN = r"""
@@ -56,8 +57,6 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         models = [term.get("initial_model") or {} for term in terms if term.get("state", "present") != "absent"]
         files = {str(model["source"]): model.get("shapes") for model in models if "source" in model}
-        found = {source: mistake(self._path(source, variables), shapes) for source, shapes in files.items()}
+        paths = {source: self.find_file_in_search_path(variables, "files", source, True) for source in files}
+        found = {source: mistake(Path(path), files[source]) for source, path in paths.items() if path}
         return [f"{source}: {told}" for source, told in found.items() if told]
-
-    def _path(self, source: str, variables: Mapping[str, Any] | None) -> Path:
-        return Path(self.find_file_in_search_path(variables, "files", source) or source)

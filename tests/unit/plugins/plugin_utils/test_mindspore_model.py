@@ -95,7 +95,8 @@ def test_a_file_that_several_instances_share_is_told_once(tmp_path: Path) -> Non
             """None is there, and Ansible's loader would look for them in an installed collection."""
 
         def find_file_in_search_path(self, *names: Any, **how: Any) -> str:
-            return str(tmp_path / names[2])
+            path = tmp_path / names[2]
+            return str(path) if path.exists() else ""
 
     def server(**model: Any) -> dict[str, Any]:
         return {"name": "a", "initial_model": model}
@@ -104,4 +105,4 @@ def test_a_file_that_several_instances_share_is_told_once(tmp_path: Path) -> Non
     bad, good = server(source="bad.ckpt"), server(source="good.npz", shapes=SHAPES)
     found = lookup.run([bad, bad, good, server(shapes=SHAPES), {"name": "b"}, {**bad, "state": "absent"}])
     assert found == ["bad.ckpt: it is no complete checkpoint: cut off"]
-    assert lookup.run([{**bad, "state": "absent"}]) == []
+    assert lookup.run([{**bad, "state": "absent"}, server(source="none.npz")]) == []
