@@ -474,6 +474,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.facts import Anchors, Facts, moment
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.installed import Layout, locked
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.outcome import Outcome, RefusedError
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import explain
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE_OPTIONS},
@@ -545,8 +546,10 @@ def _each(
             outcomes[description.name] = _one(module, layout, description, time.time())
         except openssl.OpensslMissingError:
             raise
-        except (files.FileTroubleError, openssl.OpensslError, RefusedError, der.DerError, OSError) as error:
+        except (files.FileTroubleError, openssl.OpensslError, RefusedError, der.DerError) as error:
             failed[description.name] = str(error)
+        except OSError as error:
+            failed[description.name] = str(explain(error, str(error.filename or "its files")))
     return outcomes, failed
 
 

@@ -13,7 +13,6 @@ import ast
 import importlib.util
 import math
 import struct
-import sys
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +32,6 @@ def _launcher_module(name: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{_LAUNCHER / name}.py is missing: install the collection anew")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
     spec.loader.exec_module(module)
     return module
 

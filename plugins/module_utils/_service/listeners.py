@@ -27,6 +27,17 @@ def others(unit: str, checks: list[dict[str, Any]], ports: list[dict[str, Any]])
     return None
 
 
+def held(unit: str, ports: list[dict[str, Any]]) -> str:
+    """In words, which of a unit's own ports others hold; empty where none is."""
+    told = []
+    for port in (one["port"] for one in ports if one["protocol"] == "tcp"):
+        sockets = _listening(port)
+        holder = next((pid for pid in _processes() if sockets and sockets & _sockets(pid)), None)
+        if holder and not _belongs(holder, unit):
+            told.append(f"port {port} is held by another program{_told(holder)}{way_out(holder)}")
+    return "; ".join(told)
+
+
 def unit_of(pid: str) -> str:
     """The systemd unit a process belongs to; empty when it can't be told."""
     found = _UNIT.findall(read(f"/proc/{pid}/cgroup"))

@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, health, state, units
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, health, listeners, state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import File, ServiceError
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.service import PAST, Options, Present
 
@@ -222,6 +222,8 @@ class Transaction(Present):
         self.outcome.reason = reason
         if self.acted:
             self.outcome.journal = units.journal(self.unit_names, self._since)
+            held = listeners.held(self.main, self.wanted["ports"])
+            self.outcome.reason += f"; {held}" if held and "by another program" not in reason else ""
         state.point("undoing", self.name)
         try:
             self.outcome.reason += self._undo()

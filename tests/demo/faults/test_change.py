@@ -108,6 +108,7 @@ def test_the_proxy_leads_to_servers_that_could_not_take_their_new_port(demo: Dem
         demo.run("ms2", "systemctl stop taken")
     assert failed.returncode == 2, failed.output[-3000:]
     assert "ms2: demo-lenet-server-1: " in failed.output
+    assert re.search(r"port 6680 is held by another program \(python3, process \d+, taken.service\)", failed.output)
     assert "rolled back, the former service is running" in failed.output
     assert demo.run("ms2", FILES) == before
     assert set(answers) == {"404"}

@@ -17,8 +17,7 @@ files that mindspore 2.0.0 wrote.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
@@ -57,8 +56,7 @@ class CheckpointError(ValueError):
     """A file isn't a complete checkpoint. A ValueError, since FLServerJob tries the next older file only after one."""
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One tensor: its type by numpy's name, its content in slices."""
 
     name: str
