@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import io
 import math
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +72,31 @@ def test_a_model_that_fits_is_none_to_refuse(tmp_path: Path, name: str, content:
 def test_a_model_that_no_server_can_begin_with_is_told(tmp_path: Path, name: str, content: bytes, told: str) -> None:
     (tmp_path / name).write_bytes(content)
     assert told in mistake(tmp_path / name, SHAPES)
+
+
+def raw(content: bytes, encrypted: bool = False) -> bytes:
+    """An archive with one entry as it is given."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("w.npy"), content)
+    whole = file.getvalue()
+    return (
+        whole.replace(b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01").replace(
+            b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"
+        )
+        if encrypted
+        else whole
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [raw(b"\x93NUMPY"), raw(b"\x93NUMPY\x01\x00\x01"), raw(b'\x93NUMPY\x01\x00\x09\x00{"a": 1}'), raw(b"x", True)],
+    ids=["magic only", "half a length", "no header", "encrypted"],
+)
+def test_an_archive_of_something_else_is_told_as_one(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.npz").write_bytes(content)
+    assert mistake(tmp_path / "m.npz").startswith("it is no complete archive of NumPy's arrays: ")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
