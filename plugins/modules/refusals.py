@@ -15,7 +15,8 @@ description:
     certificate is refused first).
   - Also looks whether a listener shows the certificate that is its own. Where it doesn't, another site answers there,
     or nginx hasn't loaded what lies on the disk.
-  - Also asks O(program) whether it would take the files that lie there, if it had to start again.
+  - Also asks O(program) whether it would take the files that lie there, if it had to start again, and looks whether a
+    certificate, CA or list of withdrawn ones that it reads for one of O(listeners) has ended.
   - Sends one C(GET) for each trial, which nginx answers itself; a listener that doesn't refuse passes it on.
 version_added: 0.1.0
 author:
@@ -96,7 +97,8 @@ checks:
     passed: {description: Whether it did., type: bool}
     detail: {description: How it answered., type: str}
 ill:
-  description: Site by site, whom it did not refuse, or that another one answers. What couldn't be tried is not in it.
+  description: Site by site, whom it did not refuse, that another one answers, or what has ended. What couldn't be
+    tried is not in it.
     By C(nginx), which of its files it wouldn't start with.
   returned: always
   type: dict
@@ -105,10 +107,11 @@ ill:
 import re
 import socket
 import ssl
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._nginx import refusal
+from ansible_collections.fedlearn.infra.plugins.module_utils._nginx import ended_files, refusal
 
 SECONDS = 5.0
 FIRST_CERTIFICATE = "-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----"
@@ -257,6 +260,9 @@ def main() -> None:
     told = refusal(module, module.params["program"])
     if told:
         result["ill"]["nginx"] = [told]
+    over = ended_files(module, module.params["program"], time.time())
+    for name in {listener["name"] for listener in module.params["listeners"]} & set(over):
+        result["ill"].setdefault(name, []).extend(over[name])
     module.exit_json(**result)
 
 

@@ -240,6 +240,7 @@ class TestMinio(Secretive, Store):
     changed = {"minio_instances": instances(port=9009)}
     package = ("minio_packages", "age")
     unfit = "/etc/role-test/server.key is not the key of /etc/role-test/server.pem"
+    serves_at = 9000
     name, whose, space = "s3-third", "isn't the server's", "minio_space_mb"
     loopback = {"address": "::1"}
     refused = (

@@ -155,6 +155,20 @@ def test_certificates_of_its_client_ca_only_when_it_has_one(role: RoleHost) -> N
         assert role.play().code == 0
 
 
+def test_a_postgresql_that_is_not_the_one_asked_for_is_told_no_password(role: RoleHost) -> None:
+    known = role.sh("cat /etc/hosts")
+    other = {**STORE, "postgresql": {**STORE["postgresql"], "host": "elsewhere.test"}}
+    role.sh(f"echo {role.address} elsewhere.test >>/etc/hosts")
+    try:
+        run = role.play(mongodb_instances=[FULL, other, THEIRS], mongodb_health_timeout_seconds=10)
+    finally:
+        role.sh(f"printf %s {quote(known)} >/etc/hosts")
+    assert run.failed == 1, run.text
+    assert "not elsewhere.test" in run.words, run.text
+    assert role.play().code == 0
+    assert role.play(entry="check").code == 0
+
+
 def test_a_public_name_is_what_its_certificate_is_checked_for(role: RoleHost) -> None:
     assert role.play(mongodb_instances=instances(public_name="server.test")).code == 0
     wrong = role.play(mongodb_instances=instances(public_name="other.test"), mongodb_health_timeout_seconds=5)
@@ -174,6 +188,7 @@ class TestMongodb(Secretive, Store):
     changed = {"mongodb_instances": instances(port=27020)}
     package = ("mongodb_packages", "age")
     unfit = "/etc/role-test/server.key isn't the key of /etc/role-test/server.pem"
+    serves_at = 27017
     name, whose, space = "mdb-third", "isn't FerretDB's", "mongodb_space_mb"
     loopback = {"address": "::1"}
     refused = (

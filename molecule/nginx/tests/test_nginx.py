@@ -265,7 +265,7 @@ class TestNginx(Listening, Certified):
     units, owned = UNITS, 4
     changed = {"nginx_sites": sites("nginx-plain", body_size_mb=3)}
     package = ("nginx_packages", "nginx")
-    unfit = "key values mismatch"
+    unfit, serves_at, ended = "key values mismatch", 6666, " has ended on 2020-02-01T00:00:00Z"
     name, taken, loopback = "nginx-third", "is held by another program", {"address": "::1"}
     wrong = (
         (

@@ -206,6 +206,7 @@ class TestPostgresql(Secretive, Store):
     changed = {"postgresql_instances": instances(port=5439)}
     package = ("postgresql_packages", "postgresql")
     unfit = "key values mismatch"
+    other_name = 'does not match host name "elsewhere.test"'
     name, whose, space = "pg-third", "belongs to root", "postgresql_space_mb"
     loopback = {"addresses": ["::1"]}
     refused = (
@@ -219,6 +220,10 @@ class TestPostgresql(Secretive, Store):
             "0 depth lookup: certificate has expired",
         ),
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
+        (
+            {"tls": {**FULL["tls"], "client_ca": "/etc/role-test/ended-ca.pem"}},
+            "ended-ca.pem has no CA that is valid now",
+        ),
         ({"version": 14}, "and version: 14 is wanted: see 'Major versions'"),
     )
     # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
@@ -239,6 +244,10 @@ class TestPostgresql(Secretive, Store):
 
     def with_more(self, **changed: Any) -> dict[str, Any]:
         return {"postgresql_instances": third(**changed)}
+
+    def comes(self, role: RoleHost, name: str) -> tuple[int, str]:
+        told = {"host": name, "hostaddr": role.address, "sslmode": "verify-full"}
+        return client(role, "SELECT 1", "survey_a", "first", **told)
 
     def serves(self, role: RoleHost) -> bool:
         return client(role, "SELECT 1", "survey_a", "first")[0] == 0
@@ -308,19 +317,50 @@ def test_a_new_one_that_can_not_be_made_is_told(role: RoleHost, changed: dict[st
     gone(role)
 
 
-def test_a_new_certificate_is_loaded_without_losing_a_session(role: RoleHost) -> None:
-    before = main_pid(role, UNITS[0])
-    role.sh("cd /etc/role-test && cp -p server.pem server.old && cat server.old ca.pem > server.pem")
-    waiting = (
-        f"PGPASSWORD=CANARY-2 psql -XAtc 'SELECT pg_sleep(40), 5' 'host={role.address} user=survey_b dbname=survey'"
-    )
-    role.sh(f"systemd-run --quiet --unit session /bin/sh -c {quote(waiting + ' >/run/session')}; sleep 1")
-    assert role.play().changed == 1
-    assert main_pid(role, UNITS[0]) == before
-    role.sh("cd /etc/role-test && mv server.old server.pem")
-    assert role.play().changed == 1
-    role.sh("while systemctl is-active --quiet session; do sleep 1; done")
-    assert role.sh("cat /run/session; rm /run/session").strip() == "|5"
+def served(role: RoleHost) -> str:
+    """The serial number of the certificate it shows."""
+    show = f"openssl s_client -starttls postgres -connect {role.address}:5432 </dev/null 2>/dev/null"
+    return role.sh(f"{show} | openssl x509 -noout -serial")
+
+
+NEW_PAIR = """
+cd /etc/role-test && cp -p server.pem server.old && cp -p server.key key.old
+printf 'subjectAltName=DNS:server.test,IP:%s\\nextendedKeyUsage=serverAuth\\n' {address} >new.ext
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.key -subj /CN=server |
+    openssl x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile new.ext -out new.pem
+cat new.pem >server.pem && cat new.key >server.key
+"""
+
+
+def test_a_renewed_certificate_is_shown_to_who_comes_and_drops_nobody(role: RoleHost) -> None:
+    before, former = main_pid(role, UNITS[0]), served(role)
+    said = "host=server.test user=survey_b dbname=survey sslmode=verify-full sslrootcert=/etc/role-test/ca.pem"
+    way = quote(f"{said} hostaddr={role.address}")
+    going_on = {
+        "stays": f"while sleep 0.1; do echo 'SELECT pg_backend_pid();'; done | psql -XAt {way} >/run/stays 2>&1",
+        "comes": f"while :; do psql -XAtc 'SELECT 5' {way} >>/run/comes 2>&1; done",
+    }
+    try:
+        for name, script in going_on.items():
+            role.sh(f"systemd-run --quiet --unit {name} --setenv=PGPASSWORD=CANARY-2 /bin/sh -c {quote(script)}")
+        role.sh(f"sleep 1; {NEW_PAIR.format(address=role.address)}")
+        assert role.play().changed == 1
+        assert served(role) != former
+        assert main_pid(role, UNITS[0]) == before
+        lines = [
+            int(line)
+            for line in role.sh("cat /run/stays /run/comes | wc -l; sleep 2; cat /run/stays /run/comes | wc -l").split()
+        ]
+        assert lines[1] - lines[0] > 10
+        role.sh("systemctl stop stays comes")
+        stays, comes = (role.sh(f"cat /run/{name}").split() for name in going_on)
+        assert (len(set(stays)), set(comes)) == (1, {"5"}), (set(stays), set(comes))
+        assert min(len(stays), len(comes)) > 20
+    finally:
+        role.sh("systemctl stop stays comes 2>/dev/null; rm -f /run/stays /run/comes")
+        role.sh("cd /etc/role-test && mv server.old server.pem && mv key.old server.key && rm -f new.*")
+        assert role.play().changed == 1
+    assert served(role) == former
 
 
 def test_a_login_is_shut_out_at_once_and_dropped_after_its_last_session(role: RoleHost) -> None:
@@ -423,7 +463,7 @@ def test_any_moment_since_the_copy_of_a_server_comes_back(role: RoleHost, tmp_pa
     (file,) = tmp_path.glob("second/host/postgresql-*.tar")
     assert role.sh("ls /var/lib/fedlearn-pg-plain/archive").split() == ["base", "wal"]
     assert role.sh("find /var/lib/fedlearn-pg-plain/archive/base -maxdepth 0 -mtime +1") == ""
-    assert int(role.sh("ls /var/lib/fedlearn-pg-plain/archive/wal | wc -l")) <= 3
+    assert int(role.sh("ls /var/lib/fedlearn-pg-plain/archive/wal | grep -vc backup")) <= 2
 
     restore = {"entry": "restore", "postgresql_instances": only, "postgresql_restore_from": str(file)}
     beyond = role.play(**restore, postgresql_restore_until="2099-01-01 00:00:00+00")

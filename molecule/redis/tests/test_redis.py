@@ -242,7 +242,7 @@ class TestRedis(Secretive, Store):
     units, owned = UNITS, 10
     changed = {"redis_instances": instances(settings={"maxmemory": "32mb"})}
     package = ("redis_packages", "redis-tools")
-    unfit = "key values mismatch"
+    unfit, serves_at = "key values mismatch", 23456
     name, whose = "redis-third", "isn't the server's"
     loopback = {"addresses": ["::1"]}
     refused = (

@@ -207,6 +207,7 @@ class TestRegistry(Secretive, Store):
     changed = {"registry_instances": instances(port=5009)}
     package = ("registry_packages", "docker-registry")
     unfit = "private key does not match public key"
+    serves_at = 5000
     name, whose, space = "reg-third", "isn't the registry's", "registry_space_mb"
     loopback = {"address": "::1"}
     refused = (

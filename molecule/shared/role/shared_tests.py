@@ -25,6 +25,14 @@ HOLDER = (
 )
 PORT = 5599
 """Of somebody else's program."""
+COMES = """
+import socket, ssl
+context = ssl.create_default_context(cafile="/etc/role-test/ca.pem")
+context.load_cert_chain("/etc/role-test/client.pem", "/etc/role-test/client.key")
+with context.wrap_socket(socket.create_connection(({address!r}, {port!r})), server_hostname={name!r}):
+    pass
+"""
+"""A client that verifies whom it speaks with."""
 
 
 @contextmanager
@@ -176,6 +184,40 @@ class Certified(Packaged):
 
     unfit: str
     """What is said of a key that isn't its certificate's."""
+    serves_at: int
+    """The port where an instance shows the scenario's certificate."""
+    other_name = "Hostname mismatch, certificate is not valid for 'elsewhere.test'"
+    """What a client says of a server that isn't whom it asked for."""
+    ended = "certificate has expired"
+    """What is said of a certificate that has ended, and of one whose CA has."""
+
+    def comes(self, role: RoleHost, name: str) -> tuple[int, str]:
+        """Status and output of a client that wants the server to be this one."""
+        script = COMES.format(address=role.address, port=self.serves_at, name=name)
+        return role.try_sh(f"python3 -c {quote(script)}")
+
+    def test_a_client_that_asks_for_another_name_refuses_the_server(self, role: RoleHost) -> None:
+        assert self.comes(role, "server.test")[0] == 0
+        code, said = self.comes(role, "elsewhere.test")
+        assert code != 0
+        assert self.other_name in said
+
+    @pytest.mark.parametrize(
+        ("file", "old"), [("server.pem", "expired.pem"), ("ca.pem", "ended-ca.pem")], ids=["certificate", "CA"]
+    )
+    def test_what_ends_while_it_serves_is_told(self, role: RoleHost, file: str, old: str) -> None:
+        """The program takes it up by hand, since the role lets none that has ended through."""
+        load = f"systemctl restart {self.units[0]} && sleep 1"
+        role.sh(f"cd /etc/role-test && cp -p {file} kept.pem && cp {old} {file} && {load}")
+        try:
+            told = role.play(entry="check")
+        finally:
+            role.sh(f"cd /etc/role-test && mv kept.pem {file} && {load}")
+        assert (told.code, told.changed) == (2, 0), told.text
+        assert ": ill: " in told.words, told.text
+        assert self.ended in told.words, told.text
+        assert role.play(entry="check").code == 0
+        assert role.play().changed == 0
 
     def test_a_certificate_that_does_not_fit_is_not_taken_up(self, role: RoleHost) -> None:
         before = self.state(role)
