@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from role_host import RoleHost
+from shared_tests import Packaged, Secretive
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 FULL, READ, FOLDER = VARIABLES["s3fs_mounts"]
@@ -88,32 +89,33 @@ def test_hardened(role: RoleHost) -> None:
     assert "CapBnd:\t0000000000200002" in status
 
 
-def test_second_run_changes_nothing_with_two_executions(role: RoleHost) -> None:
-    before = look(role)
-    again = role.play(most=2)
-    assert (again.code, again.changed) == (0, 0), again.text
-    assert look(role) == before
+class TestS3fs(Secretive, Packaged):
+    owned = 14
+    changed = {"s3fs_mounts": mounts(umask="0002")}
+    package = ("s3fs_packages", "s3fs")
+    # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
+    wrong = (
+        (
+            [{**FULL, "directory": "/srv"}],
+            "[0]: needs exactly one of s3, nfs, directory: what is mounted there; found s3",
+        ),
+        ([{**FULL, "options": ["no_check_certificate"]}], "whoever answers would be believed to be the storage"),
+        ([FULL, {**FOLDER, "path": PLACE}], f"[1]: path: '{PLACE}' is where 's3fs-full' is mounted"),
+        ([{**FULL, "pfad": 1}], "Supported parameters include:"),
+    )
 
+    def with_(self, changed: list[Any]) -> dict[str, Any]:
+        return {"s3fs_mounts": changed}
 
-def test_check_mode_reports_nothing_and_check_is_content(role: RoleHost) -> None:
-    assert role.play("--check").changed == 0
-    assert role.play(entry="check").code == 0
-    assert role.play(entry="precheck").code == 0
+    meant = tuple(f"/etc/fedlearn/s3fs-one/s3fs-{name}/passwd" for name in ("full", "read"))
+    # the storage is the scenario's own
+    places = Secretive.places.replace("/var/lib/fedlearn*", "/var/lib/fedlearn/")
 
+    def lose(self, role: RoleHost) -> None:
+        role.sh(f"rm {self.meant[0]}")
 
-@pytest.mark.parametrize("damage", ["printf '# by hand\\n' >> {0}", "chmod 640 {0}", "rm {0}"])
-def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost, damage: str, unwatched: None) -> None:
-    owned = role.owned()
-    assert len(owned) == 14
-    before = role.sh("; ".join(f"cat {quote(path)}; stat -c '%a %U' {quote(path)}" for path in owned))
-    for path in owned:
-        role.sh(damage.format(quote(path)))
-    named = role.play(entry="check").text.replace("\\\\", "\\")
-    assert [path for path in owned if path not in named] == []
-    assert role.play("--check").changed == 1
-    assert role.play().changed == 1
-    assert role.sh("; ".join(f"cat {quote(path)}; stat -c '%a %U' {quote(path)}" for path in owned)) == before
-    assert role.play(entry="check").code == 0
+    def state(self, role: RoleHost) -> str:
+        return f"{look(role)} {role.configuration()}"
 
 
 @pytest.mark.parametrize(
@@ -124,10 +126,11 @@ def test_what_is_changed_by_hand_is_reported_and_repaired(role: RoleHost, damage
         # who may not list a bucket isn't told whether there is one
         ({"bucket": "nowhere"}, "invalid credentials"),
         ({"ca": "/etc/role-test/other.pem"}, "certificate isn't trusted: unable to get local issuer certificate"),
+        ({"ca": "/etc/role-test/ended-ca.pem"}, "certificate isn't trusted: certificate has expired"),
         ({"url": "https://localhost:9000"}, "certificate isn't trusted: hostname mismatch"),
         ({"url": "https://127.0.0.1:9999"}, "connect"),
     ],
-    ids=["secret", "client", "bucket", "CA", "name", "address"],
+    ids=["secret", "client", "bucket", "CA", "ended CA", "name", "address"],
 )
 def test_what_can_not_be_mounted_is_told_and_the_former_mount_is_back(
     role: RoleHost, changed: dict[str, Any], reason: str
@@ -199,25 +202,15 @@ def test_what_a_mount_would_hide_is_left_alone(role: RoleHost) -> None:
         role.sh("umount /srv/third; rm -r /srv/third")
 
 
-# every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (
-            [{**FULL, "directory": "/srv"}],
-            "[0]: needs exactly one of s3, nfs, directory: what is mounted there; found s3",
-        ),
-        ([{**FULL, "options": ["no_check_certificate"]}], "whoever answers would be believed to be the storage"),
-        ([FULL, {**FOLDER, "path": PLACE}], f"[1]: path: '{PLACE}' is where 's3fs-full' is mounted"),
-        ([{**FULL, "pfad": 1}], "Supported parameters include:"),
-    ],
-)
-def test_wrong_values_are_told_and_touch_nothing(role: RoleHost, wrong: list[Any], message: str) -> None:
-    before = look(role)
-    run = role.play(s3fs_mounts=wrong)
-    assert (run.code, run.changed) == (2, 0)
-    assert message in run.words, run.text
-    assert look(role) == before
+def test_a_kernel_without_nfs_is_told_and_nothing_changes(role: RoleHost) -> None:
+    if role.try_sh("grep -qw nfs4 /proc/filesystems || modprobe --quiet fs-nfs")[0] == 0:
+        pytest.skip("this kernel has NFS")
+    before = TestS3fs().state(role)
+    export = {"name": "s3fs-third", "federation": "s3fs-one", "path": "/srv/third", "nfs": "127.0.0.1:/export"}
+    run = role.play(s3fs_mounts=[FULL, READ, FOLDER, export], s3fs_nfs_packages=["s3fs"])
+    assert run.failed == 1, run.text
+    assert "127.0.0.1:/export can't be mounted: this host's kernel has no NFS" in run.words, run.text
+    assert TestS3fs().state(role) == before
 
 
 def test_a_mount_that_is_gone_is_named_and_made(role: RoleHost, unwatched: None) -> None:
@@ -297,18 +290,6 @@ def test_a_mount_follows_when_its_client_comes_in_turn(host: Any, role: RoleHost
     finally:
         assert [store.play().failed, role.play().failed] == [0, 0]
         role.sh(f"rm -f {PLACE}/before {PLACE}/after")
-
-
-def test_no_secret_anywhere(role: RoleHost, unwatched: None) -> None:
-    role.sh("rm /etc/fedlearn/s3fs-one/s3fs-full/passwd")
-    told = role.play("-vvv", "--diff").text
-    assert "CANARY-" not in told
-    places = "/etc /run/fedlearn* /run/systemd /var/lib/fedlearn/ /var/log/apt /usr/lib/systemd /tmp /var/tmp"
-    kept = [f"/etc/fedlearn/s3fs-one/s3fs-{name}/passwd" for name in ("full", "read")]
-    assert sorted(role.sh(f"grep -rls CANARY- {places} || true").split()) == kept
-    assert role.sh(f"stat -c '%a %U' {' '.join(kept)}").split() == ["600", "root"] * 2
-    assert "CANARY-" not in role.sh("journalctl --no-pager -t s3fs -t sh -t mount -u '*.mount' -u 'fedlearn-*'")
-    assert "CANARY-1it" not in role.sh("ps axww -o args")
 
 
 def test_deferred_restarts_leave_what_is_mounted(role: RoleHost) -> None:
