@@ -125,21 +125,29 @@ async def run(address: str, ca: str, file: str) -> dict[str, object]:
     began = time.monotonic()
     await asyncio.gather(*map(join, (first, *others)))
     registered = time.monotonic() - began
-    version, told, errors = await first.version(), {}, []
+    told: dict[str, float] = {}
+    errors: list[str] = []
+    early = 0
 
     async def wait(client: Client) -> None:
+        """A model that came before is another worker's, of those that were there."""
+        nonlocal early
         try:
-            answer = await client.poll(version)
-            if answer != TOLD:
-                raise OSError(answer.decode(errors="replace")[:100])
-            told[client.public] = time.monotonic()
+            while client.public not in told:
+                answer = await client.poll(await client.version())
+                if answer != TOLD:
+                    raise OSError(answer.decode(errors="replace")[:100])
+                if RELEASE.exists():
+                    told[client.public] = time.monotonic()
+                else:
+                    early += 1
         except (OSError, asyncio.IncompleteReadError, ValueError) as error:
             errors.append(f"{type(error).__name__}: {error}")
 
     polls = [asyncio.ensure_future(wait(client)) for client in others]
     while not RELEASE.exists():
         await asyncio.sleep(0.2)
-    before = len(told) + len(errors)
+    before = len(errors)
     said = await first.send(first.form(json.dumps([1.0, 2.0, 3.0]).encode()))
     sent = time.monotonic()
     await asyncio.wait(polls, timeout=120)
@@ -148,6 +156,7 @@ async def run(address: str, ca: str, file: str) -> dict[str, object]:
         "registered_in": registered,
         "accepted": said.decode(),
         "ended_before": before,
+        "told_of_others_models": early,
         "seconds": seconds,
         "errors": errors[:5],
         "dropped": len(others) - len(told),

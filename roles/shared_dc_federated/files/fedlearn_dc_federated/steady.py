@@ -122,10 +122,12 @@ class Steady(_Library):  # type: ignore[misc]  # the library has no types
             if isinstance(answer, dict):
                 return answer
             _log.warning("no model: %.200r", answer)
-            if answer in UNKNOWN:
+            known = answer not in UNKNOWN
+            if known or ask == self._model:
+                time.sleep(next(waiting))
+            if not known:
                 # a server that was started anew may have this worker's version, and no update of it
                 self.worker_id, ask = None, self._model
-            time.sleep(next(waiting))
 
     def send_model_update(self, update: bytes) -> Any:
         """Until the server has answered, whatever it says."""
