@@ -30,7 +30,10 @@ WORKERS, MOST, FILES_EACH = 1000, 10_000, 6
 PROGRAM = Path(__file__).with_name("dc_federated_hosts") / "load.py"
 PYTHON = "$(ls -d /opt/fedlearn/dc_federated-python/*/bin/python | tail -n1) -B /var/tmp/load.py"
 SERVER, CLIENTS, ADDRESS = "p1", "p3", f"{NET}.11"
-FAR_PROXY, FAR_SERVER, FAR_CLIENT = f"{NET}.12:443", f"{NET}.13:5000", "p1"
+FAR_CLIENT = "p2"
+PLACES = {"beside": f"{ADDRESS}:443", "apart": f"{NET}.12:443", "server": f"{NET}.13:5000"}
+"""nginx on its server's host, nginx that speaks TLS with a server on another, and that server's own TLS."""
+
 AUTHORITY = "/etc/fedlearn/polls/pki/polls-near-worker/ca.pem"
 PATIENCE_SECONDS = 300
 LORISES, LORIS_SECONDS = 200, 40
@@ -77,15 +80,15 @@ def judged(runs: dict[str, Any], through: dict[str, Any], sent: dict[str, Any], 
         goals[f"broken by {phase}"] = 0.0
     figures["not told after all of it"] = float(through["of"] - through["told"])
     goals["not told after all of it"] = 0.0
-    small = sent["streamed"]["0"]
-    for part in ("p50", "p99"):
-        figures[f"small request, ms more, {part}"] = small["proxy"][part] - small["server"][part]
-        goals[f"small request, ms more, {part}"] = None
-    for size in ("1", "20", "200"):
-        figures[f"{size} MB through nginx"] = (
-            sent["streamed"][size]["proxy"]["p50"] / sent["streamed"][size]["server"]["p50"]
-        )
-        goals[f"{size} MB through nginx"] = RATIO
+    for way in ("beside", "apart"):
+        for part in ("p50", "p99"):
+            small = sent["streamed"]["0"]
+            figures[f"small request, nginx {way}, ms more, {part}"] = small[way][part] - small["server"][part]
+            goals[f"small request, nginx {way}, ms more, {part}"] = None
+        for size in ("1", "20", "200"):
+            spent = sent["streamed"][size]
+            figures[f"{size} MB, nginx {way}"] = spent[way]["p50"] / spent["server"]["p50"]
+            goals[f"{size} MB, nginx {way}"] = RATIO
     return {"figures": figures, "goals": goals}
 
 
@@ -187,20 +190,23 @@ def dawdle(polls: Polls, ended: dict[str, Any]) -> None:
 
 
 def updates(polls: Polls) -> dict[str, Any]:
-    """Milliseconds of requests to the server of `far`, through nginx and past it.
+    """Milliseconds of requests through both proxies, and past them to the server of `far`.
 
     Then once more with nginx taking all of an update before it hands any of it on, as it does by itself.
     """
     polls.run(FAR_CLIENT, f"cat >/var/tmp/load.py <<'END-OF-FILE'\n{PROGRAM.read_text()}\nEND-OF-FILE")
-    (ROOM / "others.keys").write_text(polls.run(FAR_CLIENT, f"{PYTHON} keys 1 /var/tmp/far.keys"))
-    polls.site("-e", "stack=far")
-    ca = "/etc/fedlearn/polls/pki/polls-far-worker/ca.pem"
-    run = f"{PYTHON} compare {ca} /var/tmp/far.keys {FAR_PROXY} {FAR_SERVER}"
+    public = polls.run(FAR_CLIENT, f"{PYTHON} keys 1 /var/tmp/far.keys")
+    for name in ("others.keys", "load.keys"):
+        (ROOM / name).write_text(public)
+    polls.site()
+    ca = "/etc/fedlearn/polls/pki/polls-near-worker/ca.pem"
+    places = " ".join(f"{name}={place}" for name, place in PLACES.items())
+    run = f"{PYTHON} compare {ca} /var/tmp/far.keys {places}"
     streamed = json.loads(polls.run(FAR_CLIENT, run))
-    site = "/etc/nginx/conf.d/fedlearn-polls-far-proxy.conf"
-    polls.run(
-        "p2", f"sed -i 's/proxy_request_buffering off/proxy_request_buffering on/' {site}; systemctl reload nginx"
-    )
+    for host, stack in (("p1", "near"), ("p2", "far")):
+        site = f"/etc/nginx/conf.d/fedlearn-polls-{stack}-proxy.conf"
+        change = f"sed -i 's/proxy_request_buffering off/proxy_request_buffering on/' {site}"
+        polls.run(host, f"{change}; systemctl reload nginx")
     buffered = json.loads(polls.run(FAR_CLIENT, run))
     master = polls.pid("p3", "polls-far-server")
     child = int(polls.run("p3", f"cat /proc/{master}/task/{master}/children"))

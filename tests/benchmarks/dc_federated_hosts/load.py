@@ -12,7 +12,7 @@ happens meanwhile (`kill NUMBER` ends so many connections), /tmp/load.status say
 there the first one sends; printed is, phase by phase, how many polls broke, in what time all polled again, and how long
 a small request took.
 
-load.py compare CA FILE PROXY SERVER: small requests and updates of the first, to one and the other in turn.
+load.py compare CA FILE NAME=ADDRESS:PORT ...: small requests and updates of the first, to each of them in turn.
 
 load.py loris ADDRESS NUMBER SECONDS: connections that never come to the end of their request.
 
@@ -278,13 +278,14 @@ async def hold(address: str, ca: str, file: str) -> dict[str, object]:
     return {"phases": crowd.report(), "told": len(seconds), "of": len(others), "seconds": spread(seconds)}
 
 
-async def compare(ca: str, file: str, proxy: str, server: str) -> dict[str, object]:
-    """Milliseconds of small requests and of updates: through the proxy, and to the server itself, in turn."""
+async def compare(ca: str, file: str, *places: str) -> dict[str, object]:
+    """Milliseconds of small requests and of updates, to each place in turn."""
     context = ssl.create_default_context(cafile=ca)
     key = Path(file).read_text().split()[0]
     ways: dict[str, Client] = {}
-    for name, place in (("proxy", proxy), ("server", server)):
-        address, _colon, port = place.partition(":")
+    for place in places:
+        name, _equals, where = place.partition("=")
+        address, _colon, port = where.partition(":")
         ways[name] = Client(address, context, key, int(port))
     for client in ways.values():
         await client.connect()
@@ -301,7 +302,7 @@ async def compare(ca: str, file: str, proxy: str, server: str) -> dict[str, obje
     found: dict[str, object] = {}
     for size, turns in {0: SMALL, **SIZES}.items():
         content = b"[1.0, 2.0, 3.0]".ljust(size * MEGABYTE)
-        form = ways["proxy"].form(content, level=0) if size else b""  # the other's is the same
+        form = next(iter(ways.values())).form(content, level=0) if size else b""  # the others' are the same
         spent: dict[str, list[float]] = {name: [] for name in ways}
         for _turn in range(turns + 1):
             for name, client in ways.items():
