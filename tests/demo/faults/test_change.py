@@ -11,6 +11,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 from standing_demo import FILES, ITERATIONS, SERVERS, Changed, Demo, last_line, recap, until
 
@@ -234,3 +235,12 @@ def test_two_runs_at_once_both_end_well(demo: Demo, document: Changed, tmp_path:
         assert "fl_iteration_num: 4" in demo.run(host, "cat /etc/fedlearn/demo/demo-lenet-server-1/mindspore.yml")
     again = demo.site(inventory=changed)
     assert {row["changed"] for row in recap(again.output).values()} == {0}
+
+
+@pytest.mark.parametrize("what", ["certificates", "ca"])
+def test_whatever_reads_certificates_reads_those_that_a_rotation_made(demo: Demo, what: str) -> None:
+    rotated = demo.playbook("fedlearn.infra.rotate", "-e", f"what={what}")
+    assert rotated.returncode == 0, rotated.output[-3000:]
+    status = demo.playbook("fedlearn.infra.status")
+    assert status.returncode == 0, last_line(status)
+    assert recap(demo.site().output)["ms2"]["changed"] == 0
