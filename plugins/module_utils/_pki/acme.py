@@ -118,7 +118,9 @@ def wanted(layout: Layout, federation: str) -> list[str]:
 
 def renew(layout: Layout, federation: str) -> list[str]:
     """Ask for what is due, as the timer does; what went wrong, a line each."""
-    said = {os.path.basename(place): _run(layout, place, forced=False) for place in wanted(layout, federation)}
+    said = {
+        os.path.basename(place): _run(layout, place, forced=False, due=False) for place in wanted(layout, federation)
+    }
     return [f"certificate {name}: {line}" for name, line in said.items() if line]
 
 
@@ -174,12 +176,12 @@ def _ask(layout: Layout, place: str, wanted_files: dict[str, bytes], description
     return _run(layout, place, forced and os.path.exists(description.certificate_file))
 
 
-def _run(layout: Layout, place: str, forced: bool) -> str:
+def _run(layout: Layout, place: str, forced: bool, due: bool = True) -> str:
     """Have dehydrated ask for what its configuration says, if it is due or ``forced``; its last words if it failed."""
     command = [PROGRAM, "--cron", "--accept-terms", "--config", os.path.join(place, "config")]
     command += ["--force"] if forced else []
     try:
-        with files.lock(os.path.join(layout.run, "fedlearn-acme.lock"), _TIMEOUT), _answering(place):
+        with files.lock(os.path.join(layout.run, "fedlearn-acme.lock"), _TIMEOUT), _answering(place, due) as taken:
             for _turn in range(_TURNS):
                 done = subprocess.run(
                     command,
@@ -194,6 +196,8 @@ def _run(layout: Layout, place: str, forced: bool) -> str:
                     return ""
                 if _STALE not in done.stdout:
                     break
+            if taken is not None:
+                raise taken
     except FileNotFoundError:
         return f"there is no {PROGRAM} on this host"
     except subprocess.TimeoutExpired:
@@ -211,24 +215,29 @@ def _gist(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _answering(place: str) -> Iterator[None]:
-    """Show the ACME server what dehydrated lays out for it, and nothing else, where the challenge is http-01."""
+def _answering(place: str, due: bool = True) -> Iterator[OSError | None]:
+    """Show the ACME server what dehydrated lays out for it, and nothing else, where the challenge is http-01.
+
+    Where somebody else has the port that is an error, or given where nothing is known to be ``due``, which needs none.
+    """
     found = _content(os.path.join(place, "http.json"))
     settings = json.loads(found) if found else {}
     if not settings:
-        yield
+        yield None
         return
     everywhere = "::" if socket.has_dualstack_ipv6() else ""
     inner = settings.get("inner_port")
+    taken: OSError | None = None
     with contextlib.ExitStack() as answering:
         if inner:
             answering.enter_context(_showing(place, "127.0.0.1", inner))
         try:
             answering.enter_context(_showing(place, settings["address"] or everywhere, settings["port"]))
         except OSError as error:
-            if not inner or error.errno != errno.EADDRINUSE:  # else a proxy has it, which leads to the other
+            if error.errno != errno.EADDRINUSE or (due and not inner):
                 raise
-        yield
+            taken = None if inner else error  # a proxy has it, which leads to the inner one
+        yield taken
 
 
 @contextlib.contextmanager

@@ -259,7 +259,8 @@ class Transaction(Present):
         """What to tell where no file was to change."""
         if self.acted:
             return "; there is no former state to put back"
-        if not self.differs and self.shown[self.main].running:
+        touched = self.changes or self.obsolete or self.action != "none"
+        if not touched and self.shown[self.main].running:
             return f"; nothing of it differs, so it was left running: if it hangs, `systemctl restart {self.main}`"
         return "; nothing was changed"
 

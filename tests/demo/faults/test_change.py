@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from standing_demo import FILES, ITERATIONS, SERVERS, Changed, Demo, last_line, recap, until
+from standing_demo import FILES, ITERATIONS, SERVERS, WORKER, Changed, Demo, last_line, recap, until
 
 SERVER = "fedlearn-demo-lenet-server-1"
 PID = f"systemctl show -p MainPID --value {SERVER}"
@@ -235,6 +235,21 @@ def test_two_runs_at_once_both_end_well(demo: Demo, document: Changed, tmp_path:
         assert "fl_iteration_num: 4" in demo.run(host, "cat /etc/fedlearn/demo/demo-lenet-server-1/mindspore.yml")
     again = demo.site(inventory=changed)
     assert {row["changed"] for row in recap(again.output).values()} == {0}
+
+
+def test_nobody_trains_alone_while_a_host_that_serves_them_failed(demo: Demo, document: Changed) -> None:
+    changed = document((ITERATIONS, "fl_iteration_num: 5"))
+    demo.run("ms2", "mount --bind /etc/fedlearn /etc/fedlearn && mount -o remount,bind,ro /etc/fedlearn")
+    try:
+        failed = demo.playbook("site.yml", inventory=changed)
+    finally:
+        demo.run("ms2", "umount /etc/fedlearn")
+    assert failed.returncode == 2, failed.output[-3000:]
+    assert "stays as it is, so that nobody trains alone: ms2 failed above" in failed.output
+    assert demo.run("ms3", f"systemctl is-active {WORKER} || true") == "inactive\n"
+    demo.site(inventory=changed)
+    for host in ("ms2", "ms3"):
+        demo.trained(host)
 
 
 @pytest.mark.parametrize("what", ["certificates", "ca"])

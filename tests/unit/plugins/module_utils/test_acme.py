@@ -241,6 +241,19 @@ def test_a_port_that_is_taken_is_named(host: Host) -> None:
     assert host.calls == []
 
 
+def test_what_is_not_due_needs_no_port(host: Host) -> None:
+    host.obtain()
+    with socket.socket() as proxy:
+        proxy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        proxy.bind(("127.0.0.1", host.port))
+        proxy.listen()
+        (host.bin / "dehydrated").write_text("#!/bin/sh\nexit 0\n")  # which finds that nothing is due
+        assert acme.renew(host.layout, "demo") == []
+        (host.bin / "dehydrated").write_text("#!/bin/sh\necho '  + it is refused'; exit 1\n")
+        (told,) = acme.renew(host.layout, "demo")
+    assert f"Address already in use while preparing to answer the ACME server (port {host.port})" in told
+
+
 def test_with_a_port_inside_another_program_may_have_the_one_outside_and_lead_there(host: Host) -> None:
     inner, host.port = host.port, host.port + 1  # the fake asks inside, where a proxy would lead it
     host.server = replace(host.server, port=host.port, inner_port=inner)
