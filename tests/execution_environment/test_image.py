@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,14 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.conftest import BIN, CHECKOUT
+from tests.unit.conftest import CHECKOUT
 
-IMAGE = os.environ["FEDLEARN_EXECUTION_ENVIRONMENT"]
-"""Its name: tests/tools/execution_environment.sh makes it."""
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-VAULT, PASSPHRASE = "canary-of-the-vault", "canary-of-the-CAs"
-STATE = "/var/lib/fedlearn-state"
-USER = 1000
+from jobs import PASSPHRASE, STATE, USER, VAULT, Job, generate, inside, synced
+
 EXAMPLE = CHECKOUT / "inventories" / "dc_federated" / "federation.yml"
 """One with a secret beside those of CAs."""
 KEPT = f"{yaml.safe_load(EXAMPLE.read_text())['federation']}/lab"
@@ -46,122 +43,19 @@ print(count)
 """
 
 
-def inside(*command: str, folders: dict[Path, str] | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
-    """A command in a fresh container that reaches nobody, as nobody in particular."""
-    mounts = [word for place, target in (folders or {}).items() for word in ("--volume", f"{place}:{target}")]
-    given = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
-    docker = ["docker", "run", "--rm", "--network", "none", "--user", str(USER), *mounts, *given, IMAGE, *command]
-    return subprocess.run(docker, capture_output=True, text=True, check=False, timeout=300)
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A document in a project, with what is generated for AWX."""
     folder = tmp_path_factory.mktemp("project")
     shutil.copy(EXAMPLE, folder)
-    words = {
-        "awx_url": "https://git.example/a.git",
-        "awx_image": IMAGE,
-        "awx_state": STATE,
-        "awx_ca_passphrase": "true",
-    }
-    given = [word for name, value in words.items() for word in ("-e", f"{name}={value}")]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_HOME": str(folder / "home")}
-    command = [str(BIN / "ansible-playbook"), "-i", "federation.yml", "fedlearn.infra.awx", *given]
-    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
-    shutil.rmtree(folder / "home", ignore_errors=True)
-    _open(folder)
+    generate(folder)
     return folder
-
-
-def _open(folder: Path) -> None:
-    """Let the container's user in."""
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, USER, USER)
-        path.chmod(0o700 if path.is_dir() else 0o600)
-
-
-def configuration(project: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load((project / "awx" / "objects.yml").read_text(), _Loader)
-    return found
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads what Ansible is told to leave alone."""
-
-
-_Loader.add_constructor("!unsafe", lambda loader, node: node.value)
 
 
 @pytest.fixture(scope="module")
 def hosts(project: Path) -> str:
-    """What a sync of the inventory source keeps."""
-    (source,) = configuration(project)["controller_inventory_sources"]
-    command = ("ansible-inventory", "--list", "--export", "-i", f"/runner/project/{source['source_path']}")
-    kept = inside(*command, folders={project: "/runner/project:ro"}, **source["source_vars"])
-    assert kept.returncode == 0, kept.stderr
-    return kept.stdout
-
-
-class Job:
-    """A job of a template, as AWX lays it out, in a container of its own; what it leaves is in `artifacts`."""
-
-    def __init__(self, room: Path, project: Path, hosts: str, state: Path, verb: str, **answers: Any) -> None:
-        self.room, self.state, self.project = room, state, project
-        held = configuration(project)
-        (template,) = [each for each in held["controller_templates"] if each["playbook"] == f"awx/{verb}.yml"]
-        asked = template.get("survey_spec", {}).get("spec", [])
-        defaults = {each["variable"]: each["default"] for each in asked if "default" in each}
-        credentials = {each["name"]: each["credential_type"] for each in held["controller_credentials"]}
-        types = [credentials[name] for name in template["credentials"]]
-        for folder in ("env", "inventory", "artifacts"):
-            (room / folder).mkdir()
-        injected = self._inject(held, types)
-        (room / "env" / "extravars").write_text(
-            json.dumps({**template["extra_vars"], **defaults, **answers, **injected})
-        )
-        if "Vault" in types:
-            (room / "env" / "passwords").write_text(json.dumps({r"Vault password:\s*?$": VAULT}))
-            (room / "env" / "cmdline").write_text("--ask-vault-pass")
-        program = room / "inventory" / "hosts"
-        program.write_text(f"#!/usr/bin/env python3\nprint({hosts!r})\n")
-        self.playbook = template["playbook"]
-        _open(room)
-        program.chmod(0o700)
-
-    def _inject(self, held: dict[str, Any], types: list[str]) -> dict[str, str]:
-        """Files of our own types of credentials, as their injectors say, and the variables that name these."""
-        given = {}
-        for each in held.get("controller_credential_types", []):
-            if each["name"] in types:
-                (label,) = each["injectors"]["file"]
-                (self.room / "env" / label).write_text(PASSPHRASE + "\n")
-                (variable,) = each["injectors"]["extra_vars"]
-                given[variable] = f"/runner/env/{label}"
-        return given
-
-    def run(self) -> Job:
-        """Run it to its end."""
-        folders = {self.room: "/runner", self.project: "/runner/project:ro", self.state: STATE}
-        (self.room / "project").mkdir(exist_ok=True)
-        os.chown(self.room / "project", USER, USER)
-        self.ended = inside("ansible-runner", "run", "/runner", "-p", self.playbook, "--ident", "job", folders=folders)
-        return self
-
-    @property
-    def rc(self) -> int:
-        return int((self.room / "artifacts" / "job" / "rc").read_text())
-
-    @property
-    def stdout(self) -> str:
-        return (self.room / "artifacts" / "job" / "stdout").read_text()
-
-    def left(self) -> str:
-        """Everything that the job tells: events, output, command."""
-        return "".join(path.read_text() for path in (self.room / "artifacts").rglob("*") if path.is_file())
-
-    def events(self) -> int:
-        return len(list((self.room / "artifacts" / "job" / "job_events").glob("*.json")))
+    """What AWX knows of the hosts."""
+    return synced(project)
 
 
 @pytest.fixture
@@ -237,7 +131,7 @@ def test_what_a_job_writes_outlives_it_and_the_next_one_changes_nothing(job: Any
 def test_no_event_has_a_secret(job: Any) -> None:
     for one in (job("secrets"), job("site"), job("precheck")):
         told = one.left()
-        assert one.events() > 5
+        assert len(one.events()) > 5
         assert "Look for the hosts of a federation" in told
         assert VAULT not in told
         assert PASSPHRASE not in told

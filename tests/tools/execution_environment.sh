@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# The execution environment, made of this tree, and what runs in it: execution_environment.sh [pytest options]. The image
-# is removed in the end (with KEEP=1 it stays).
+# The execution environment, made of this tree, and what runs in it, on hosts of its own: execution_environment.sh [pytest
+# options]. The image and the hosts are removed in the end (with KEEP=1 they stay).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 FEDLEARN_EXECUTION_ENVIRONMENT=$(.venv/bin/python tests/tools/execution_environment.py | tail -1)
 export FEDLEARN_EXECUTION_ENVIRONMENT
-[ -n "${KEEP:-}" ] || trap 'docker image rm --force "$FEDLEARN_EXECUTION_ENVIRONMENT" >/dev/null' EXIT
+hosts=(.venv/bin/python molecule/shared/hosts.py)
+[ -n "${KEEP:-}" ] || trap 'docker image rm --force "$FEDLEARN_EXECUTION_ENVIRONMENT" >/dev/null; "${hosts[@]}" down execution' EXIT
 docker image inspect --format '{{.Size}} bytes' "$FEDLEARN_EXECUTION_ENVIRONMENT"
+"${hosts[@]}" up --suite bullseye --subnet 10.98.14.0/24 execution ms1=10.98.14.11 ms2=10.98.14.12 ms3=10.98.14.13
 .venv/bin/python -m pytest --quiet "${@:-tests/execution_environment}"
