@@ -54,6 +54,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "sources_only": {"type": "bool", "default": False},
     "expected": {"type": "list", "elements": "str"},
     "group": {"type": "str"},
+    "group_size": {"type": "int"},
     "withdraw_only": {"type": "bool", "default": False},
     "authorities_only": {"type": "bool", "default": False},
     "change": {"type": "str", "choices": list(STEPS)},
@@ -199,14 +200,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         variables: dict[str, Any],
     ) -> dict[str, Any]:
         """Withdraw what this host, and who isn't of the group any more, was issued and isn't to have."""
-        group = options["group"]
-        if group and group not in variables["groups"]:  # else everybody would be taken for gone
+        group, size = options["group"], options["group_size"]
+        if group and not size and group not in variables["groups"]:  # else everybody would be taken for gone
             raise DescriptionError(f"there is no group {group} in the inventory, so nobody knows which hosts have gone")
+        members = variables["groups"].get(group, [])
+        whole = group and len(members) >= (size or 0)  # a job's slice has but some of the hosts
         leaving = Leaving(
             variables["inventory_hostname"],
             {(item.federation, item.name) for item in descriptions if item.state == "absent"},
             options["expected"],
-            variables["groups"][group] if group else None,
+            members if whole else None,
         )
         now, check = datetime.now(UTC), self._task.check_mode
         found = {name: authority.withdraw(leaving, now, check) for name, authority in authorities.items()}

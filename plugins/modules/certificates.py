@@ -278,6 +278,11 @@ options:
       - The inventory group of all hosts that have certificates of O(authorities). What any other host was issued is
         withdrawn. Left out, no other host is looked at.
     type: str
+  group_size:
+    description:
+      - How many hosts O(group) has. An inventory with fewer is a part of the whole, as that of one slice of a job, and
+        says nothing of other hosts.
+    type: int
   authorities_only:
     description: Make CAs of one's own that are missing, on the control node, and nothing else.
     type: bool
@@ -489,6 +494,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "sources_only": {"type": "bool", "default": False},
     "expected": {"type": "list", "elements": "str"},
     "group": {"type": "str"},
+    "group_size": {"type": "int"},
     "withdraw_only": {"type": "bool", "default": False},
     "authorities_only": {"type": "bool", "default": False},
     "change": {"type": "str", "choices": ["begin", "switch", "end", "finish"]},

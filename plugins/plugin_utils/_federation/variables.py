@@ -137,6 +137,11 @@ class _Inventory:
             self._host(host.name, host.party, "federation_hosts", {"ansible_host": host.ssh, **host.connection})
         for cluster in self.federation.own_clusters():
             self._host(cluster.host, cluster.party, "federation_clusters", self._from_here(cluster))
+        # whoever has but a part of the inventory sees by it that it is one
+        certified = {"fedlearn_certified_hosts": len(self.result.groups.get("pki", Group()).hosts)}
+        for name in ("federation_hosts", "federation_clusters"):
+            if self._group(name).variables:
+                self._group(name).variables |= certified
         return self.result
 
     # ... gathering

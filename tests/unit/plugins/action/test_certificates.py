@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -126,7 +127,23 @@ def test_without_the_group_nobody_is_taken_for_gone(authorities: dict[str, Autho
     module = object.__new__(ActionModule)
     given = {"inventory_hostname": "host1", "groups": {"all": ["host1"]}}
     with pytest.raises(DescriptionError, match="there is no group pki in the inventory"):
-        module._withdraw([], authorities, {"group": "pki", "expected": []}, given)
+        module._withdraw([], authorities, {"group": "pki", "group_size": None, "expected": []}, given)
+
+
+@pytest.mark.parametrize(("hosts", "gone"), [(["host1"], []), ([], []), (["host1", "host3"], ["host2"])])
+def test_a_part_of_the_inventory_takes_nobody_for_gone(
+    authorities: dict[str, Authority], hosts: list[str], gone: list[str]
+) -> None:
+    """As the jobs of AWX's slices have it: each knows some of the two hosts that there are."""
+    lab = authorities["lab"]
+    for host in ("host1", "host2"):
+        lab.register.add(host, [Issued(f"0{host[-1]}", 1 << 33, host, "demo", "web")], 1)
+    module = object.__new__(ActionModule)
+    module._task = SimpleNamespace(check_mode=False)
+    given = {"inventory_hostname": "host1", "groups": {"pki": hosts} if hosts else {}}
+    options = {"group": "pki", "group_size": 2, "expected": ["web"]}
+    module._withdraw([], {"lab": lab}, options, given)
+    assert sorted(each.host for each in lab.register.revoked()) == gone
 
 
 class Lacking(ActionModule):  # type: ignore[misc]
