@@ -97,9 +97,8 @@ checks:
     passed: {description: Whether it did., type: bool}
     detail: {description: How it answered., type: str}
 ill:
-  description: Site by site, whom it did not refuse, that another one answers, or what has ended. What couldn't be
-    tried is not in it.
-    By C(nginx), which of its files it wouldn't start with.
+  description: Site by site, whom it did not refuse, that another one answers, or what has ended; by C(nginx), which of
+    its files it wouldn't start with. What couldn't be tried is not in it.
   returned: always
   type: dict
 """

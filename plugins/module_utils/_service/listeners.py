@@ -22,7 +22,7 @@ def others(unit: str, checks: list[dict[str, Any]], ports: list[dict[str, Any]])
         sockets = _listening(port)
         if not sockets or any(sockets & _sockets(pid) for pid in _processes() if _belongs(pid, unit)):
             continue
-        stranger = next((pid for pid in _processes() if sockets & _sockets(pid)), None)
+        stranger = _holder(sockets)
         return f"port {port} is answered by another program{_told(stranger)} and not by {unit}{way_out(stranger)}"
     return None
 
@@ -31,8 +31,7 @@ def held(unit: str, ports: list[dict[str, Any]]) -> str:
     """In words, which of a unit's own ports others hold; empty where none is."""
     told = []
     for port in (one["port"] for one in ports if one["protocol"] == "tcp"):
-        sockets = _listening(port)
-        holder = next((pid for pid in _processes() if sockets and sockets & _sockets(pid)), None)
+        holder = _holder(_listening(port))
         if holder and not _belongs(holder, unit):
             told.append(f"port {port} is held by another program{_told(holder)}{way_out(holder)}")
     return "; ".join(told)
@@ -49,6 +48,11 @@ def way_out(pid: str | None) -> str:
     if not pid or not unit_of(pid).startswith("fedlearn-"):
         return ""
     return ": if no document has it any more, name its host under `absent`, and it goes first"
+
+
+def _holder(sockets: set[str]) -> str | None:
+    """A process that has one of the sockets."""
+    return next((pid for pid in _processes() if sockets & _sockets(pid)), None) if sockets else None
 
 
 def _told(pid: str | None) -> str:

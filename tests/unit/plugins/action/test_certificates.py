@@ -146,7 +146,7 @@ def test_a_part_of_the_inventory_takes_nobody_for_gone(
     assert sorted(each.host for each in lab.register.revoked()) == gone
 
 
-class Lacking(ActionModule):  # type: ignore[misc]
+class Lacking(ActionModule):  # type: ignore[misc]  # Ansible has no types
     """The action on a host that lacks openssl until it is installed, and what it has executed there."""
 
     def __init__(self, fails: str = "") -> None:
