@@ -219,6 +219,21 @@ class Certified(Packaged):
         assert role.play(entry="check").code == 0
         assert role.play().changed == 0
 
+    @pytest.mark.parametrize(
+        ("file", "old"), [("server.pem", "expired.pem"), ("ca.pem", "ended-ca.pem")], ids=["certificate", "CA"]
+    )
+    def test_what_has_ended_is_not_taken_up(self, role: RoleHost, file: str, old: str) -> None:
+        before = self.state(role)
+        role.sh(f"cd /etc/role-test && cp -p {file} kept.pem && cp {old} {file}")
+        try:
+            run = role.play()
+        finally:
+            role.sh(f"cd /etc/role-test && mv kept.pem {file}")
+        assert run.code == 2, run.text
+        assert self.ended in run.words, run.text
+        assert self.state(role) == before
+        assert role.play().changed == 0
+
     def test_a_certificate_that_does_not_fit_is_not_taken_up(self, role: RoleHost) -> None:
         before = self.state(role)
         role.sh("cd /etc/role-test && cp -p server.key server.keep && cp stranger.key server.key")

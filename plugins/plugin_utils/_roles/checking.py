@@ -28,6 +28,7 @@ FILE = Text(format="absolute_path")
 SECONDS = Integer(1, 3600)
 MEMORY = Text(pattern=r"[1-9][0-9]*[KMGT]?|infinity", pattern_name="bytes such as 4G, or infinity")
 TASKS = Integer(16, 4_194_304)
+CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a file on the control node")
 CONTROL_FOLDER = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node")
 
 IDENTITY: Mapping[str, Key] = {

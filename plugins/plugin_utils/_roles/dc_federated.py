@@ -17,10 +17,12 @@ from typing import Any
 from .._federation.kinds.dc_federated import placements
 from .._federation.kinds.dc_federated.settings import SETTINGS
 from .._federation.model import Path
-from .._federation.python_programs import application_artifact, runtime
+from .._federation.python_programs import runtime
 from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
+from .applications import ARCHIVE, application
 from .backups import backup_variables
 from .checking import (
+    CONTROL_FILE,
     CONTROL_FOLDER,
     FILE,
     IDENTITY,
@@ -35,35 +37,11 @@ from .listening import Place, one_owner, services
 Breaches = list[tuple[Path, str]]
 Instance = dict[str, Any]
 
-_CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a file on the control node")
-_ARCHIVE = Section(
-    {
-        "source": Key(OneOf((Text(format="url"), _CONTROL_FILE)), "URL, or file on the control node.", required=True),
-        "sha256": Key(Text(format="sha256"), "Its sum.", required=True),
-    }
-)
-
-
-def _application(doc: str) -> Key:
-    artifact = application_artifact(_CONTROL_FILE, _ARCHIVE).type
-    assert isinstance(artifact, Section)
-    keys = {
-        "callable": Key(Text(format="callable"), doc, required=True),
-        "settings": Key(Anything(), "What it is given beside the arguments; JSON data.", default={}),
-        **artifact.keys,
-    }
-    return Key(Section(keys, rules=(Rule("Code comes from one place.", _one_place),)), "What runs.", required=True)
-
-
-def _one_place(values: Mapping[str, Any]) -> Breaches:
-    both = "source" in values and "archive" in values
-    return [(("archive",), "'source' is given too: the code comes from one place")] if both else []
-
 
 _COMMON: Mapping[str, Key] = {
     **IDENTITY,
-    "library": placements.library(_CONTROL_FILE, _ARCHIVE),
-    "runtime": runtime(_CONTROL_FILE),
+    "library": placements.library(CONTROL_FILE, ARCHIVE),
+    "runtime": runtime(CONTROL_FILE),
 }
 
 _ADMIN = Section(
@@ -87,7 +65,9 @@ def _unused_keys(values: Mapping[str, Any]) -> Breaches:
 SERVER = Section(
     {
         **_COMMON,
-        "application": _application("`build(arguments, settings)`, which returns the server."),
+        "application": application(
+            "`build(arguments, settings)`, which returns the server.", "What it is given beside the arguments"
+        ),
         "listen": Key(
             Section(
                 {
@@ -110,7 +90,7 @@ SERVER = Section(
         ),
         "settings": Key(SETTINGS, "The library's own arguments: docs/federation.md lists them.", default={}),
         "key_files": Key(
-            Items(_CONTROL_FILE),
+            Items(CONTROL_FILE),
             "Files of the control node with workers' public keys, one a line. One that isn't there yet is left out: "
             "its worker has no key so far.",
             default=[],
@@ -135,7 +115,9 @@ def _whole_key(values: Mapping[str, Any]) -> Breaches:
 WORKER = Section(
     {
         **_COMMON,
-        "application": _application("`run(arguments, settings)`, which takes part until it returns."),
+        "application": application(
+            "`run(arguments, settings)`, which takes part until it returns.", "What it is given beside the arguments"
+        ),
         "server": Key(
             Section(
                 {
@@ -154,7 +136,7 @@ WORKER = Section(
             FILE,
             "Its key, made where it is missing, in a folder of the name; beside it its `.pub`. Without it unsafe mode.",
         ),
-        "public_key_file": Key(_CONTROL_FILE, "Where the public half is laid on the control node."),
+        "public_key_file": Key(CONTROL_FILE, "Where the public half is laid on the control node."),
     },
     rules=(Rule("A public half has a key.", _whole_key),),
 )

@@ -13,11 +13,10 @@ from typing import Any
 from .._federation.kinds.dpsa.placements import client_runtime
 from .._federation.model import Path
 from .._federation.schema import Boolean, Integer, Items, Key, Number, Rule, Section, Text
-from .checking import IDENTITY, check_instances, is_present
+from .checking import CONTROL_FILE, IDENTITY, check_instances, is_present
 
 Breaches = list[tuple[Path, str]]
 
-_CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a file on the control node")
 _ORIGIN = Text(format="origin")
 
 
@@ -66,7 +65,7 @@ ROUND = Section(
             "What each client submits: no longer than 1. Fewer than two are never collected.",
             required=True,
         ),
-        "runtime": client_runtime(_CONTROL_FILE),
+        "runtime": client_runtime(CONTROL_FILE),
     },
     rules=(
         Rule("Vectors have one length.", _one_length),

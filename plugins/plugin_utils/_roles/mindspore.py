@@ -32,6 +32,7 @@ from .._federation.schema import (
     Text,
 )
 from .checking import (
+    CONTROL_FILE,
     FILE,
     IDENTITY,
     MEMORY,
@@ -45,7 +46,6 @@ from .listening import Place, one_owner, services
 Breaches = list[tuple[Path, str]]
 Instance = dict[str, Any]
 
-_CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a file on the control node")
 # ccsrc/common/core/comm_util.cc takes nothing else, and finds out only when it starts
 _ADDRESS = Text(
     pattern=r"(?:[1-9]|[1-9]\d|1\d\d|2[0-4]\d|25[0-4])(?:\.(?:\d|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])){2}"
@@ -64,15 +64,15 @@ def _runtime() -> Section:
     runtime = _section(PLACEMENTS["runtime"])
     python = _section(runtime.keys["python"])
     archive = _section(python.keys["archive"])
-    source = Key(_CONTROL_FILE, "URL, or file on the control node.", required=True)
+    source = Key(CONTROL_FILE, "URL, or file on the control node.", required=True)
     archive_key = Key(Section({**archive.keys, "source": source}), python.keys["archive"].doc)
     python_type = Section({**python.keys, "archive": archive_key}, rules=python.rules)
     return Section(
         {
             **runtime.keys,
             "python": Key(python_type, runtime.keys["python"].doc, default={}),
-            "wheels": Key(_CONTROL_FILE, "Folder on the control node with the wheels to install from."),
-            "requirements": Key(_CONTROL_FILE, "Pinned requirements with hashes, instead of the role's own."),
+            "wheels": Key(CONTROL_FILE, "Folder on the control node with the wheels to install from."),
+            "requirements": Key(CONTROL_FILE, "Pinned requirements with hashes, instead of the role's own."),
         }
     )
 
@@ -210,7 +210,7 @@ def _whole_store(values: Mapping[str, Any]) -> Breaches:
 _APPLICATION = Section(
     {
         "callable": Key(Text(format="callable"), "The function that trains.", default=DEFAULT_APPLICATION),
-        "source": Key(_CONTROL_FILE, "Its package or file, on the control node."),
+        "source": Key(CONTROL_FILE, "Its package or file, on the control node."),
         "settings": Key(Anything(), "What the function is given; JSON data."),
     }
 )

@@ -340,7 +340,11 @@ def listening(sites: Any) -> list[dict[str, Any]]:
 
 VARIABLES: Mapping[str, Key] = {
     "nginx_sites": Key(Items(SITE), "The sites of this host.", default=[]),
-    "nginx_packages": Key(Items(Text(), min_items=1), "Debian's nginx; C(NAME=VERSION) pins.", default=["nginx"]),
+    "nginx_packages": Key(
+        Items(Text(), min_items=1),
+        "Debian's nginx, and what tells when certificates end; C(NAME=VERSION) pins.",
+        default=["nginx", "openssl"],
+    ),
     "nginx_stream_packages": Key(
         Items(Text(), min_items=1),
         "What sites of C(protocol: tcp) need beside it; C(NAME=VERSION) pins.",

@@ -17,9 +17,11 @@ from .._federation import network
 from .._federation.kinds.xain.placements import BUCKET
 from .._federation.kinds.xain.settings import SETTINGS
 from .._federation.model import Path
-from .._federation.python_programs import application_artifact, runtime
+from .._federation.python_programs import runtime
 from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
+from .applications import application
 from .checking import (
+    CONTROL_FILE,
     FILE,
     IDENTITY,
     MEMORY,
@@ -34,13 +36,6 @@ from .listening import Place, one_owner, services
 Breaches = list[tuple[Path, str]]
 Instance = dict[str, Any]
 
-_CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a file on the control node")
-_ARCHIVE = Section(
-    {
-        "source": Key(OneOf((Text(format="url"), _CONTROL_FILE)), "URL, or file on the control node.", required=True),
-        "sha256": Key(Text(format="sha256"), "Its sum.", required=True),
-    }
-)
 _MEGABYTES = Integer(1, 1_048_576)
 
 _STORAGE = Section(
@@ -69,7 +64,7 @@ def _in_the_clear(values: Mapping[str, Any]) -> Breaches:
 
 _COMMON: Mapping[str, Key] = {
     **IDENTITY,
-    "runtime": runtime(_CONTROL_FILE),
+    "runtime": runtime(CONTROL_FILE),
     "storage": Key(_STORAGE, "The bucket with weights and models.", required=True),
     "ca": Key(FILE, "CA of the storage's certificate; without it those that the host trusts."),
 }
@@ -105,23 +100,6 @@ COORDINATOR = Section(
 )
 
 
-def _application() -> Key:
-    artifact = application_artifact(_CONTROL_FILE, _ARCHIVE).type
-    assert isinstance(artifact, Section)
-    doc = "`make(settings)`, such as a class: returns a C(Participant) of xain-sdk."
-    keys = {
-        "callable": Key(Text(format="callable"), doc, required=True),
-        "settings": Key(Anything(), "What it is given; JSON data.", default={}),
-        **artifact.keys,
-    }
-    return Key(Section(keys, rules=(Rule("Code comes from one place.", _one_place),)), "What runs.", required=True)
-
-
-def _one_place(values: Mapping[str, Any]) -> Breaches:
-    both = "source" in values and "archive" in values
-    return [(("archive",), "'source' is given too: the code comes from one place")] if both else []
-
-
 _TLS = Section(
     {
         "ca": Key(FILE, "CA of the coordinator's certificate.", required=True),
@@ -149,7 +127,9 @@ def _plain(values: Mapping[str, Any]) -> Breaches:
 PARTICIPANT = Section(
     {
         **_COMMON,
-        "application": _application(),
+        "application": application(
+            "`make(settings)`, such as a class: returns a C(Participant) of xain-sdk.", "What it is given"
+        ),
         "coordinator": Key(
             Section(
                 {

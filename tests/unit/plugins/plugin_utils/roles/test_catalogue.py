@@ -1825,7 +1825,7 @@ def test_foundations_need_programs_only_for_what_is_present() -> None:
 @pytest.mark.parametrize("disable", [True, False])
 def test_nginx_comes_without_the_welcome_page(disable: bool) -> None:
     needed = packages(["nginx"], {"nginx_sites": [{"name": "front"}], "nginx_disable_default_site": disable})
-    assert needed["names"] == ["nginx"]
+    assert needed["names"] == ["nginx", "openssl"]
     assert [link["link"] for link in needed["withdraw"]] == ["/etc/nginx/sites-enabled/default"] * disable
 
 
@@ -1834,7 +1834,7 @@ def test_nginx_has_its_part_for_connections_where_some_are_passed_on() -> None:
         packages(["nginx"], {"nginx_sites": [{"name": "front", "protocol": protocol}]})["names"]
         for protocol in ("http", "tcp")
     ]
-    assert found == [["nginx"], ["nginx", "libnginx-mod-stream"]]
+    assert found == [["nginx", "openssl"], ["nginx", "openssl", "libnginx-mod-stream"]]
 
 
 @pytest.mark.parametrize(
