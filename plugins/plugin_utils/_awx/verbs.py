@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal
 
 from .._federation.schema import Boolean, Choice, Integer, Reference, Text
@@ -83,6 +85,12 @@ DISRUPT = Option(
     "This stack may be changed though that disturbs who takes part in it at the moment.",
 )
 REMOVE_DATA = Option("fedlearn_remove_data", Boolean(), "Data go along with what is removed.", default=False)
+
+_NEAR = 0.8
+"""How alike two names are, of 1, for one to be the other misspelt: `stak` and `stack` are 0.89."""
+_PREFIX = "fedlearn_"
+_OTHERS = ("ansible_", "awx_", "tower_")
+"""What names begin with that Ansible and AWX give."""
 
 VERBS = (
     Verb(
@@ -291,3 +299,16 @@ VERBS = (
 def verb(name: str) -> Verb:
     """The verb of that name; KeyError when there is none."""
     return {each.name: each for each in VERBS}[name]
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """A sentence for each name that is no option of any verb but all but one; what is like none is a user's own."""
+    known = {option.name for each in VERBS for option in each.options} | {option.name for option in EVERYWHERE}
+    told = []
+    for name in sorted(set(names) - known):
+        ours = name.startswith(_PREFIX)
+        likely = {each.removeprefix(_PREFIX): each for each in known if ours or not each.startswith(_PREFIX)}
+        near = get_close_matches(name.removeprefix(_PREFIX).lower(), likely, n=1, cutoff=_NEAR)
+        if near and not name.startswith(_OTHERS):
+            told.append(f"-e {name}= is no option: write {likely[near[0]]}=, or give a variable of yours another name")
+    return told

@@ -210,6 +210,15 @@ def test_a_stack_that_is_not_there_is_refused_before_any_host_is_touched(
 
 
 @pytest.mark.slow
+def test_a_misspelt_option_is_refused_before_any_host_is_touched(folder: Path) -> None:
+    """Ansible passes over a name that nobody uses: all stacks would go."""
+    ended = play(folder, "remove.yml", "-e", "stak=lenet")
+    assert ended.returncode == 2, ended
+    assert "-e stak= is no option: write stack=" in ended.stdout
+    assert "UNREACHABLE" not in ended.stdout
+
+
+@pytest.mark.slow
 def test_a_way_to_verify_that_there_is_not_is_refused_before_any_host_is_touched(folder: Path) -> None:
     ended = play(folder, "verify.yml", "-e", "verify=ruond")
     assert ended.returncode == 2, ended

@@ -17,7 +17,7 @@ import jinja2.meta
 import pytest
 import yaml
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx.verbs import EVERYWHERE, VERBS, Verb, verb
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx.verbs import EVERYWHERE, VERBS, Verb, misspelt, verb
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
 from tests.unit.conftest import CHECKOUT
 from tests.unit.playbooks.test_playbooks import INNER
@@ -222,3 +222,27 @@ def test_a_verb_is_found_by_its_name() -> None:
 @pytest.mark.parametrize("one", VERBS, ids=lambda one: one.name)
 def test_operations_name_it(one: Verb) -> None:
     assert f"| `fedlearn.infra.{one.name}" in (CHECKOUT / "docs" / "operations.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("stak", "stack"),
+        ("Stack", "stack"),
+        ("stacks", "stack"),
+        ("fedlearn_stack", "stack"),
+        ("verfy", "verify"),
+        ("fedlearn_prun", "fedlearn_prune"),
+        ("fedlearn_remove_date", "fedlearn_remove_data"),
+    ],
+)
+def test_a_misspelt_option_is_told_with_what_was_meant(name: str, meant: str) -> None:
+    assert misspelt([name, "stack"]) == [
+        f"-e {name}= is no option: write {meant}=, or give a variable of yours another name"
+    ]
+
+
+def test_no_option_and_nothing_of_the_user_s_own_is_taken_for_misspelt() -> None:
+    options = [option.name for each in VERBS for option in each.options]
+    others = ["region", "ansible_host", "awx_job_id", "tower_user_name", "nginx_sites", "redis_port", "memory"]
+    assert misspelt([*options, *others]) == []
