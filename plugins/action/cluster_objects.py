@@ -74,7 +74,9 @@ class ActionModule(ActionBase):
         else:
             lookup = lookup_loader.get("fedlearn.infra.secret", loader=self._loader, templar=self._templar)
             values = dict(zip(names, lookup.run(names, variables=variables), strict=True))
-        texts = {path: _text(path) for one in present for path in manifests.files(one)}
+        # a CA's certificate may come to be in the very run: what only looks finds a difference then
+        only_looks = arguments["plan"] or self._task.check_mode
+        texts = {path: _text(path, missing=only_looks) for one in present for path in manifests.files(one)}
         return {one["name"]: manifests.objects(one, values.__getitem__, texts.__getitem__) for one in present}
 
     # -- files
@@ -129,9 +131,14 @@ class ActionModule(ActionBase):
         return {"ill": {}}
 
 
-def _text(path: str) -> str:
+def _text(path: str, *, missing: bool) -> str:
+    """What is in a file; nothing where it may be ``missing``."""
     try:
         return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if missing:
+            return ""
+        raise AnsibleError(f"{path} isn't there") from None
     except (OSError, UnicodeError) as error:
         raise AnsibleError(f"{path} can't be read: {getattr(error, 'strerror', error)}") from None
 

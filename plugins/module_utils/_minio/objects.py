@@ -58,6 +58,8 @@ def policy_name(client: Mapping[str, Any]) -> str:
     """The policy a client has; what it may do with some objects it shares with nobody."""
     if client["access"] == "metrics":
         return METRICS_POLICY
+    if client.get("also"):
+        return f"_{client['name']}"  # no name of a bucket begins so
     return f"{client['bucket']}-{client['name'] if client['access'] == 'some' else client['access']}"
 
 
@@ -76,19 +78,26 @@ def _on_objects(client: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _on_bucket(bucket: str, access: str) -> list[dict[str, Any]]:
+    """What a client may do with all of a bucket."""
+    home = f"arn:aws:s3:::{bucket}"
+    return [
+        {"Effect": "Allow", "Action": BUCKET_ACTIONS[access], "Resource": [home]},
+        {"Effect": "Allow", "Action": OBJECT_ACTIONS[access], "Resource": [f"{home}/*"]},
+    ]
+
+
 def policy(client: Mapping[str, Any]) -> dict[str, Any]:
-    """What a client may do: its bucket and no other, and no keys beside its own, which would outlive it."""
+    """What a client may do: its buckets and no others, and no keys beside its own, which would outlive it."""
     denied = {"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]}
     if client["access"] == "metrics":
         allowed: list[dict[str, Any]] = [{"Effect": "Allow", "Action": ["admin:Prometheus"]}]
     elif client["access"] == "some":
         allowed = _on_objects(client)
     else:
-        home = f"arn:aws:s3:::{client['bucket']}"
-        allowed = [
-            {"Effect": "Allow", "Action": BUCKET_ACTIONS[client["access"]], "Resource": [home]},
-            {"Effect": "Allow", "Action": OBJECT_ACTIONS[client["access"]], "Resource": [f"{home}/*"]},
-        ]
+        allowed = _on_bucket(client["bucket"], client["access"])
+    for further in client.get("also", ()):
+        allowed += _on_bucket(further["bucket"], further["access"])
     return {"Version": "2012-10-17", "Statement": [*allowed, denied]}
 
 

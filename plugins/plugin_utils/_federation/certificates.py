@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._pki.names import permits
+from .._pki.names import permits, public_path
 from . import network
 from .model import Authority, Certificate, Federation, Host, Party, Placement
 
@@ -72,6 +73,13 @@ def party_authority(federation: Federation, party: Party) -> Authority:
     """
     mode = "ownca" if party.pki_mode == "acme" else party.pki_mode
     return _authority(federation, party, party.name, "external" if party.external else mode)
+
+
+def published(federation: Federation, authority: Authority) -> str:
+    """The file of the control node with the certificate of a party's own CA, for what isn't on a host."""
+    if authority.ca is not None:
+        return posixpath.join(federation.directory, authority.ca)
+    return public_path(federation.state_directory, authority.party, authority.name)
 
 
 def front_authority(federation: Federation, party: Party) -> Authority:

@@ -20,7 +20,9 @@ JOBS = "default"
 SHARED = "shared"
 PULL = "registry-secret"
 DATABASE_SECRET = "pgsecret"  # noqa: S105 - the name of the Secret
+OWNER_SECRET = "pgowner"  # noqa: S105 - the name of the Secret
 TRUST = "trust"
+TUNNEL = "tunnel"
 API_PORTS = (443, 6443)
 KUBECTL_PATHS = tuple(f"^/api/v1/namespaces/{JOBS}/{kind}(/[^/]*)?$" for kind in ("pods", "services"))
 MAKES_JOBS = dict.fromkeys(("pods", "services"), ("create", "get", "delete"))
@@ -49,6 +51,33 @@ except errors.CollectionNotExisting:
 """
 """Makes a table, or a collection, where there is none: by the program's own code, so it is as the program wants it."""
 
+TUNNEL_PORT = 27017
+TUNNEL_SETUP = """\
+worker_processes 1;
+error_log /dev/stderr notice;
+pid /tmp/tunnel.pid;
+
+events {
+    worker_connections 256;
+}
+
+stream {
+    server {
+        listen 127.0.0.1:@LISTEN@ so_keepalive=on;
+        proxy_pass @HOST@:@PORT@;
+        proxy_connect_timeout 10s;
+        proxy_timeout 1h;
+        proxy_ssl on;
+        proxy_ssl_protocols TLSv1.2 TLSv1.3;
+        proxy_ssl_trusted_certificate /trust/database.pem;
+        proxy_ssl_verify on;
+        proxy_ssl_verify_depth 3;
+        proxy_ssl_name @HOST@;
+        proxy_ssl_server_name on;
+    }
+}
+"""
+
 Instance = Mapping[str, Any]
 
 
@@ -63,10 +92,11 @@ class Neursafe:
         self.text = text
         self.hidden = list(self.secrets())
         self.trust = list(self.trusted())
+        self.tunnel_files, self.tunnel_sidecar, self.tunnel_volumes = self._tunnel()
 
     def image(self, component: str, word: str) -> str:
         """The component's own image, or that of the registry with its digest or tag."""
-        own = self.settings[component].get("image")
+        own = self.settings.get(component, {}).get("image")
         if own:
             return str(own)
         images = self.instance["images"]
@@ -79,12 +109,17 @@ class Neursafe:
     def secrets(self) -> list[Object]:
         """The Secrets of database and registry."""
         database, images = self.instance["database"], self.instance["images"]
-        login = {"username": database["username"], "password": self.secret(database["secret"])}
-        found = [parts.opaque(self.home, DATABASE_SECRET, login)]
+        found = [self._login(DATABASE_SECRET, database)]
+        if "owner" in database:
+            found.append(self._login(OWNER_SECRET, database["owner"]))
         if "pull" in images:
             password, registry = self.secret(images["pull"]["secret"]), images.get("registry", "").partition("/")[0]
             found.append(parts.pull_secret(self.home, PULL, registry, images["pull"]["username"], password))
         return found
+
+    def _login(self, name: str, login: Mapping[str, str]) -> Object:
+        values = {"username": login["username"], "password": self.secret(login["secret"])}
+        return parts.opaque(self.home, name, values)
 
     def trusted(self) -> list[Object]:
         """CAs of the database and of S3, where they are not public ones."""
@@ -99,8 +134,9 @@ class Neursafe:
         return [parts.files_mount(TRUST, "/trust")], [parts.files_volume(TRUST)]
 
     def reads(self, *names: str) -> list[Object]:
-        """The Secrets of these names, and what every pod has."""
-        return [one for one in (*self.hidden, *self.trust) if one["metadata"]["name"] in (*names, PULL, TRUST)]
+        """The Secrets of these names, and what every pod has; who reads the database's may need the way there."""
+        known = (*self.hidden, *self.trust, *(self.tunnel_files if DATABASE_SECRET in names else []))
+        return [one for one in known if one["metadata"]["name"] in (*names, PULL, TRUST, TUNNEL)]
 
     @property
     def pull(self) -> str | None:
@@ -113,11 +149,11 @@ class Neursafe:
         database = self.instance["database"]
         plain = {
             "DB_TYPE": ENGINES[database["engine"]],
-            "DB_ADDRESS": database["address"],
+            "DB_ADDRESS": f"127.0.0.1:{TUNNEL_PORT}" if self.tunnelled else database["address"],
             "DB_NAME": database["name"],
             "DB_COLLECTION_NAME": collection,
         }
-        if "ca" in database:  # libpq's own variables: the programs say nothing of TLS
+        if "ca" in database and not self.tunnelled:  # libpq's own variables: the programs say nothing of TLS
             plain |= {"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/trust/database.pem"}
         return plain, {"DB_USERNAME": (DATABASE_SECRET, "username"), "DB_PASSWORD": (DATABASE_SECRET, "password")}
 
@@ -125,6 +161,8 @@ class Neursafe:
         """The container that makes a component's table before it starts, since the program wants it to be there."""
         trusted, _volumes = self.trust_mounts()
         plain, hidden = self.database(collection)
+        if "owner" in self.instance["database"]:
+            hidden = {name: (OWNER_SECRET, key) for name, (_secret, key) in hidden.items()}
         return parts.container(
             "table",
             image,
@@ -134,9 +172,42 @@ class Neursafe:
             command=["python3.7", "-c", TABLE],
         )
 
+    @property
+    def tunnelled(self) -> bool:
+        """Whether the database is reached by a sidecar: with MongoDB the programs can't do TLS."""
+        database = self.instance["database"]
+        return "ca" in database and ENGINES[database["engine"]] == "mongo"
+
+    def _tunnel(self) -> tuple[list[Object], list[Object], list[Object]]:
+        """The ConfigMap, sidecar and volume of what the programs reach on loopback, and leads to MongoDB by TLS.
+
+        It is the proxy's image unless told, whose nginx is there anyway.
+        """
+        if not self.tunnelled:
+            return [], [], []
+        trusted, _volumes = self.trust_mounts()
+        files = parts.config_map(self.home, TUNNEL, {"nginx.conf": self._tunnel_setup()})
+        sidecar = parts.container(
+            TUNNEL,
+            self.instance["images"].get("tunnel") or self.image("proxy", "proxy"),
+            resources={"cpu": "50m", "memory": "64Mi"},
+            mounts=[parts.files_mount(TUNNEL, "/tunnel"), *trusted],
+            command=["nginx", "-p", "/tmp", "-c", "/tunnel/nginx.conf", "-g", "daemon off;"],  # noqa: S108 - the pod's own
+        )
+        return [files], [{**sidecar, "restartPolicy": "Always"}], [parts.files_volume(TUNNEL)]
+
+    def _tunnel_setup(self) -> str:
+        host, port = network.split(self.instance["database"]["address"])
+        return TUNNEL_SETUP.replace("@LISTEN@", str(TUNNEL_PORT)).replace("@HOST@", host).replace("@PORT@", str(port))
+
+    def aliases(self) -> dict[str, list[str]]:
+        """Names that pods know without asking for them, by their address."""
+        database = self.instance["database"]
+        return {database["at"]: [network.split(database["address"])[0]]} if "at" in database else {}
+
     def to_database(self) -> Object:
         host, port = network.split(self.instance["database"]["address"])
-        return parts.way(parts.address_block(host), port, towards="to")
+        return parts.way(parts.address_block(self.instance["database"].get("at", host)), port, towards="to")
 
     def program(self) -> dict[str, Any]:
         """The variables that every program has."""
@@ -145,5 +216,6 @@ class Neursafe:
 
 def secret_names(instance: Instance) -> list[str]:
     """The names of the secrets of database and registry."""
-    logins = [instance["database"], instance["images"].get("pull", {})]
+    database = instance["database"]
+    logins = [database, database.get("owner", {}), instance["images"].get("pull", {})]
     return [login["secret"] for login in logins if "secret" in login]

@@ -19,6 +19,7 @@ from .neursafe import (
     JOBS,
     KUBECTL_PATHS,
     MAKES_JOBS,
+    OWNER_SECRET,
     SHARED,
     Instance,
     Neursafe,
@@ -62,6 +63,7 @@ class Client(Neursafe):
             parts.account(home, self.name),
             *self.hidden,
             *self.trust,
+            *self.tunnel_files,
             *parts.shared_volume(home, SHARED, posixpath.dirname(directory), self.instance["capacity"]),
             *self._lmdb(),
             *parts.role(home, home.namespace, JOBS, MAKES_JOBS, self.name),
@@ -150,9 +152,10 @@ class Client(Neursafe):
             [program],
             self.instance["user"],
             name,
-            before=[prepare, self.table(image, self.settings["task_manager"]["db_collection_name"]), sidecar],
-            volumes=[*claims, parts.files_volume(name), account, *volumes],
+            before=[*self.tunnel_sidecar, prepare, self.table(image, self.settings["task_manager"]["db_collection_name"]), sidecar],
+            volumes=[*claims, parts.files_volume(name), account, *volumes, *self.tunnel_volumes],
             pull=self.pull,
+            aliases=self.aliases(),
         )
         external = self.settings["task_manager"]["external"]
         nodes = [parts.service(self.home, f"{name}-nodes", name, {"grpc": self.port}, node_ports=True)]
@@ -161,7 +164,7 @@ class Client(Neursafe):
             parts.opened(self.home, name, [parts.way(parts.ANYBODY, self.port, towards="from")], self._outgoing()),
             parts.service(self.home, name, name, {"grpc": self.port}),
             *(nodes if external else []),
-            parts.deployment(self.home, name, pod, [setup, *self.reads(DATABASE_SECRET)]),
+            parts.deployment(self.home, name, pod, [setup, *self.reads(DATABASE_SECRET, OWNER_SECRET)]),
         ]
 
     def _outgoing(self) -> list[Object]:

@@ -20,6 +20,7 @@ from .neursafe import (
     JOBS,
     KUBECTL_PATHS,
     MAKES_JOBS,
+    OWNER_SECRET,
     SHARED,
     Instance,
     Neursafe,
@@ -50,6 +51,7 @@ class Server(Neursafe):
             *(parts.account(self.home, name) for name in names),
             *self.hidden,
             *self.trust,
+            *self.tunnel_files,
             *parts.shared_volume(self.home, SHARED, shared, self.instance["capacity"]),
             *parts.role(
                 self.home,
@@ -100,13 +102,19 @@ class Server(Neursafe):
     def _pod(self, component: str, containers: list[Object], **more: Any) -> Pod:
         return Pod(containers, self.instance["user"], self.service(component), pull=self.pull, **more)
 
+    def _with_database(self, component: str, containers: list[Object], **more: Any) -> Pod:
+        """One that comes to the database: by a sidecar that begins first, where it can't by itself."""
+        before = [*self.tunnel_sidecar, *more.pop("before")]
+        volumes = [*more.pop("volumes"), *self.tunnel_volumes]
+        return self._pod(component, containers, before=before, volumes=volumes, aliases=self.aliases(), **more)
+
     def _ingress_peers(self) -> parts.Peers:
         return parts.pods_of(self.instance["ingress"]["namespace"]) if self.settings["api_server"]["external"] else []
 
     # -- the components
 
     def _folders(self, image: str) -> Object:
-        """Makes the folders that the programs expect, and leaves those alone that are there."""
+        """Makes the folders that the programs expect, for their user and group; leaves those alone that are there."""
         folders = [
             self.settings["job_scheduler"]["coordinator_configs_dir"],
             self.settings["model_manager"]["models_dir"],
@@ -118,7 +126,7 @@ class Server(Neursafe):
             image,
             resources={"cpu": "50m", "memory": "64Mi"},
             mounts=[self._shared_mount()],
-            command=["mkdir", "-p", "--", *paths],
+            command=["mkdir", "-p", "-m", "0770", "--", *paths],
         )
 
     def scheduler_environment(self) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
@@ -160,7 +168,7 @@ class Server(Neursafe):
             resources=self.instance["resources"]["job_scheduler"],
             mounts=[self._shared_mount(), *trusted],
         )
-        pod = self._pod(
+        pod = self._with_database(
             "job_scheduler",
             [program],
             before=[self._folders(image), self.table(image, settings["db_collection_name"]), sidecar],
@@ -185,7 +193,7 @@ class Server(Neursafe):
         return [
             parts.opened(self.home, name, [parts.way(way_in, port, towards="from")], outgoing),
             parts.service(self.home, name, name, {"http": port}),
-            parts.deployment(self.home, name, pod, self.reads(DATABASE_SECRET, TOKEN_SECRET)),
+            parts.deployment(self.home, name, pod, self.reads(DATABASE_SECRET, OWNER_SECRET, TOKEN_SECRET)),
             *self._ingress(
                 name,
                 port,
@@ -237,7 +245,7 @@ class Server(Neursafe):
             mounts=[self._shared_mount(), *trusted],
         )
         before = [self.table(image, settings["db_collection_name"])]
-        pod = self._pod("model_manager", [program], before=before, volumes=[self._shared_volume(), *volumes])
+        pod = self._with_database("model_manager", [program], before=before, volumes=[self._shared_volume(), *volumes])
         outgoing = [self.to_database()]
         if "address" in self.instance["storage"]:
             url = network.parse_url(self.instance["storage"]["address"])
@@ -247,7 +255,7 @@ class Server(Neursafe):
         return [
             parts.opened(self.home, name, [parts.way(way_in, port, towards="from")], outgoing),
             parts.service(self.home, name, name, {"http": port}),
-            parts.deployment(self.home, name, pod, self.reads(DATABASE_SECRET, STORAGE_SECRET)),
+            parts.deployment(self.home, name, pod, self.reads(DATABASE_SECRET, OWNER_SECRET, STORAGE_SECRET)),
             *self._ingress(
                 name,
                 port,

@@ -286,6 +286,7 @@ class Pod:
     volumes: list[Object] = field(default_factory=list)
     pull: str | None = None
     searches: tuple[str, ...] = ()
+    aliases: Mapping[str, list[str]] = field(default_factory=dict)
 
 
 def deployment(home: Home, name: str, pod: Pod, reads: Iterable[Object]) -> Object:
@@ -303,6 +304,8 @@ def deployment(home: Home, name: str, pod: Pod, reads: Iterable[Object]) -> Obje
         spec["initContainers"] = pod.before
     if pod.pull:
         spec["imagePullSecrets"] = [{"name": pod.pull}]
+    if pod.aliases:
+        spec["hostAliases"] = [{"ip": address, "hostnames": names} for address, names in pod.aliases.items()]
     if pod.searches:
         spec["dnsConfig"] = {"searches": list(pod.searches)}
     labels = {"app": name}

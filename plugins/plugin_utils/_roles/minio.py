@@ -103,6 +103,22 @@ def _objects(client: Mapping[str, Any], place: Path) -> list[tuple[Path, str]]:
     return [((*place, "objects"), message)]
 
 
+def _further(client: Mapping[str, Any], place: Path, names: list[str], told: str) -> list[tuple[Path, str]]:
+    """What is wrong with the further buckets of a client."""
+    if client["also"] and client["access"] == "metrics":
+        return [((*place, "also"), "isn't reached by access: metrics; leave it out")]
+    seen, breaches = {client.get("bucket")}, []
+    for index, further in enumerate(client["also"]):
+        bucket = further["bucket"]
+        at = (*place, "also", index, "bucket")
+        if bucket not in names:
+            breaches.append((at, f"no bucket of this instance is called '{bucket}' {told}"))
+        elif bucket in seen:
+            breaches.append((at, f"'{bucket}' stands there twice"))
+        seen.add(bucket)
+    return breaches
+
+
 def _clients(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     names = [bucket["name"] for bucket in values["buckets"]]
     told = f"(there are {', '.join(names)})" if names else "(there are none)"
@@ -117,7 +133,7 @@ def _clients(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
             continue
         if "secret" not in client:
             breaches.append(((*place, "secret"), "is missing: the name of the secret that is its password"))
-        breaches += _objects(client, place)
+        breaches += _objects(client, place) + _further(client, place, names, told)
         if client["access"] == "metrics":
             if "bucket" in client:
                 breaches.append(((*place, "bucket"), "isn't reached by access: metrics; leave it out"))
@@ -167,7 +183,7 @@ _CLIENT = Section(
     {
         "name": Key(CLIENT, "Its name, which S3 calls an access key.", required=True),
         "state": Key(Choice(("present", "absent")), "V(absent) takes it away at once.", default="present"),
-        "bucket": Key(BUCKET, "The one bucket it reaches."),
+        "bucket": Key(BUCKET, "The bucket it reaches."),
         "access": Key(
             Choice(("write", "read", "some", "metrics")),
             "V(write) puts, gets, lists and deletes objects; V(read) gets and lists; V(some) does what O(objects) says "
@@ -175,6 +191,18 @@ _CLIENT = Section(
             default="write",
         ),
         "objects": Key(_SOME, "Of the bucket's objects only these."),
+        "also": Key(
+            Items(
+                Section(
+                    {
+                        "bucket": Key(BUCKET, "Its name.", required=True),
+                        "access": Key(Choice(("write", "read")), "As O(access) has it.", default="read"),
+                    }
+                )
+            ),
+            "Further buckets, for a program that copies from one to another.",
+            default=[],
+        ),
         "secret": Key(Text(format="secret"), "Name of the secret that is its password: 8 characters or more."),
         "in_turn": IN_TURN,
     }

@@ -42,9 +42,45 @@ _IDENTITY: Mapping[str, Key] = {
     "name": Key(_NAMESPACE, "Names the instance, and the Kubernetes namespace of its components.", required=True),
     "state": Key(Choice(("present", "absent")), "V(absent) is removed; files stay.", default="present"),
 }
+_FOLLOWS = Key(
+    Boolean(),
+    "The file of C(ca) comes to be in the very run that brings the instance, so nobody misses it before.",
+    default=False,
+)
+
+
+def _owner(values: Mapping[str, Any]) -> Breaches:
+    if "owner" in values and placements.ENGINES[values["engine"]] == "mongo":
+        return [(("owner",), "is of PostgreSQL: in MongoDB whoever writes a collection makes it")]
+    return []
+
+
 _DATABASE = Section(
-    {**_anywhere(placements.DATABASE), **placements.DATABASE_OPTIONS},
-    rules=(*placements.DATABASE.rules, Rule("MongoDB is reached without TLS.", placements.plain_mongo)),
+    {
+        **_anywhere(placements.DATABASE),
+        **placements.DATABASE_OPTIONS,
+        "ca_follows": _FOLLOWS,
+        "at": Key(
+            Text(format="address"), "The numeric address of the name in C(address): pods are told it, and ask no DNS."
+        ),
+        "owner": Key(
+            Section(
+                {
+                    "username": Key(placements.USER, "The login.", required=True),
+                    "secret": Key(Text(format="secret"), "Name of the secret that is its password.", required=True),
+                }
+            ),
+            "Who makes the tables, so that the programs may write them and nothing else; default: the programs.",
+        ),
+    },
+    rules=(*placements.DATABASE.rules, Rule("Tables have an owner in PostgreSQL.", _owner)),
+)
+_STORAGE = Section(
+    {
+        **{key: value for key, value in _anywhere(placements.STORAGE).items() if key != "nfs"},
+        "ca_follows": _FOLLOWS,
+    },
+    rules=placements.STORAGE.rules,
 )
 
 SERVER = Section(
@@ -58,7 +94,7 @@ SERVER = Section(
         },
         "namespaces": placements.PLACEMENTS["namespaces"],
         "storage": Key(
-            Section(_anywhere(placements.STORAGE), rules=placements.STORAGE.rules),
+            _STORAGE,
             "What is behind the shared directory.",
             required=True,
         ),
@@ -76,6 +112,14 @@ SERVER = Section(
 )
 
 
+def _tunnel(values: Mapping[str, Any]) -> Breaches:
+    database, images = values["database"], values["images"]
+    tunnelled = "ca" in database and placements.ENGINES[database["engine"]] == "mongo"
+    if not tunnelled or placements.leads_to_mongodb(images):
+        return []
+    return [(("images",), "say 'tag', a digest of proxy, or 'tunnel': it leads to MongoDB by TLS")]
+
+
 CLIENT = Section(
     {
         **_IDENTITY,
@@ -89,6 +133,7 @@ CLIENT = Section(
         "settings": Key(CLIENT_SETTINGS, "The system's own configuration: docs/federation.md lists it.", default={}),
     },
     rules=(
+        Rule("MongoDB is reached by TLS through an image.", _tunnel),
         Rule("lmdb lies on one node.", placements.lmdb_is_local),
         Rule("Pods see the directory's parent.", placements.deep_enough),
     ),

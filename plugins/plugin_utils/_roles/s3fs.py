@@ -181,7 +181,6 @@ def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 ROLES = {"s3fs": VARIABLES}
 PACKAGES = {"s3fs": _packages}
-INFRASTRUCTURE = {"s3fs": "data"}
+# a stage after the store's, whichever host that is on: a mount looks for its bucket when it begins
+INFRASTRUCTURE = {"s3fs": "front"}
 INSTANCES = {"s3fs_mounts": check}
-# a bucket that the host itself serves has to be there first
-BEFORE = {"minio": ["s3fs"]}

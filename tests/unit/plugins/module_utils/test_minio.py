@@ -95,6 +95,15 @@ def test_who_is_for_some_objects_lists_nothing_and_shares_its_policy_with_nobody
     assert len(policy({**client, "objects": {**some, "never_put": []}})["Statement"]) == 3
 
 
+def test_who_copies_between_buckets_has_a_policy_of_its_own() -> None:
+    client = {**WRITER, "name": "models", "also": [{"bucket": "default", "access": "read"}]}
+    _bucket, written, _further, read, _denied = policy(client)["Statement"]
+    assert (written["Resource"], "s3:PutObject" in written["Action"]) == (["arn:aws:s3:::imaging/*"], True)
+    assert (read["Resource"], read["Action"]) == (["arn:aws:s3:::default/*"], ["s3:GetObject"])
+    assert policy_name(client) == "_models"
+    assert policy_name({**client, "also": []}) == "imaging-write"
+
+
 def test_who_sees_metrics_reaches_no_bucket() -> None:
     statements = policy({"name": "watcher", "access": "metrics"})["Statement"]
     assert [one["Action"] for one in statements] == [["admin:Prometheus"], ["admin:CreateServiceAccount"]]

@@ -150,6 +150,8 @@ def test_the_shared_directory_is_seen_again_when_it_is_mounted_anew() -> None:
     assert folders["command"] == [
         "mkdir",
         "-p",
+        "-m",
+        "0770",
         "--",
         *(f"/shared/files/{name}" for name in ("coordinator_configs", "models", "default")),
     ]
@@ -198,6 +200,67 @@ def test_with_a_ca_the_database_is_reached_by_tls_only() -> None:
     for name in ("nsfl-job-scheduler", "nsfl-model-manager"):
         asked = variables(found, name)
         assert (asked["PGSSLMODE"], asked["PGSSLROOTCERT"]) == ("verify-full", "/trust/database.pem")
+
+
+OWNED = INSTANCE["database"] | {
+    "address": "demo-imaging-database:5432",
+    "at": "10.20.0.13",
+    "ca": "db.pem",
+    "owner": {"username": "tables", "secret": "owner"},
+}
+
+
+def test_who_makes_tables_is_not_who_writes_them() -> None:
+    found = objects(database=OWNED)
+    for name in ("nsfl-job-scheduler", "nsfl-model-manager"):
+        (table,) = [each for each in pod(found, name)["initContainers"] if each["name"] == "table"]
+        made = {one["name"]: one["valueFrom"]["secretKeyRef"]["name"] for one in table["env"] if "valueFrom" in one}
+        assert made == {"DB_USERNAME": "pgowner", "DB_PASSWORD": "pgowner"}
+        assert variables(found, name)["DB_USERNAME"] == {"secretKeyRef": {"name": "pgsecret", "key": "username"}}
+    assert base64.b64decode(named(found, "Secret", "pgowner")["data"]["username"]) == b"tables"
+
+
+def test_a_name_that_no_dns_knows_is_told_to_pods() -> None:
+    found = objects(database=OWNED)
+    for name in ("nsfl-job-scheduler", "nsfl-model-manager"):
+        assert pod(found, name)["hostAliases"] == [{"ip": "10.20.0.13", "hostnames": ["demo-imaging-database"]}]
+        rules = named(found, "NetworkPolicy", name)["spec"]["egress"]
+        assert {"to": [{"ipBlock": {"cidr": "10.20.0.13/32"}}], "ports": [{"port": 5432, "protocol": "TCP"}]} in rules
+    assert "hostAliases" not in pod(found, "nsfl-proxy")
+
+
+def test_another_owner_s_password_rolls_out_who_makes_tables() -> None:
+    (instance,) = check_servers([INSTANCE | {"database": OWNED}])
+    before = MANIFESTS["neursafe_server"].objects(instance, lambda _name: "old", str)
+    values = {"token": "old", "database": "old", "owner": "new"}
+    after = MANIFESTS["neursafe_server"].objects(instance, values.__getitem__, str)
+    assert rolled_out(before, after) == {"nsfl-job-scheduler", "nsfl-model-manager"}
+
+
+MONGODB = {**OWNED, "engine": "mongodb", "address": "demo-imaging-database:27018"}
+del MONGODB["owner"]
+
+
+def test_a_mongodb_with_tls_is_reached_by_a_sidecar_on_loopback() -> None:
+    found = objects(database=MONGODB)
+    for name in ("nsfl-job-scheduler", "nsfl-model-manager"):
+        first = pod(found, name)["initContainers"][0]
+        assert (first["name"], first["restartPolicy"]) == ("tunnel", "Always")
+        assert first["image"] == "registry.example:5000/nsfl-proxy:1.0"
+        asked = variables(found, name)
+        assert (asked["DB_ADDRESS"], "PGSSLMODE" in asked) == ("127.0.0.1:27017", False)
+        assert {"name": "tunnel", "configMap": {"name": "tunnel"}} in pod(found, name)["volumes"]
+    setup = named(found, "ConfigMap", "tunnel")["data"]["nginx.conf"]
+    assert "proxy_pass demo-imaging-database:27018;" in setup
+    assert "proxy_ssl_verify on;" in setup
+    assert "@" not in setup
+    assert [one for one in objects() if one["metadata"]["name"] == "tunnel"] == []
+
+
+def test_another_way_to_mongodb_rolls_out_who_goes_it() -> None:
+    other = objects(database={**MONGODB, "address": "demo-imaging-database:27019"})
+    assert digests(objects(database=MONGODB)) != digests(other)
+    assert rolled_out(objects(database=MONGODB), other) == {"nsfl-job-scheduler", "nsfl-model-manager"}
 
 
 def test_nodes_log_in_to_a_registry_that_wants_it() -> None:
@@ -382,6 +445,13 @@ def test_a_client_looks_at_its_cluster_s_resources() -> None:
     assert (found["PLATFORM"], found["K8S_ADDRESS"]) == ("k8s", "127.0.0.1:8001")
     assert found["CONTAINER_EXECUTOR_IMAGE"] == "registry.example:5000/nsfl-client-cpu:1.0"
     assert [value for value in found.values() if not isinstance(value, (str, dict))] == []
+
+
+def test_a_client_goes_to_mongodb_by_the_image_that_is_told() -> None:
+    found = client_objects(database=MONGODB, images={"digests": {"client-cpu": f"sha256:{'a' * 64}"}, "tunnel": "n:1"})
+    (first, *_others) = pod(found, MANAGER)["initContainers"]
+    assert (first["name"], first["image"]) == ("tunnel", "n:1")
+    assert variables(found, MANAGER)["DB_ADDRESS"] == "127.0.0.1:27017"
 
 
 def test_tasks_have_a_client_s_files_by_the_same_path_as_it() -> None:

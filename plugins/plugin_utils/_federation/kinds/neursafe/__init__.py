@@ -5,7 +5,8 @@
 """Neursafe FL: its server's components and its clients on Kubernetes, by manifests of this collection.
 
 ``settings`` is the system's own configuration, ``placements`` what a stack may say, ``topology`` and ``clients`` what
-follows of server and clients, ``names`` what they are called.
+follows of server and clients, ``database`` and ``storage`` of what they keep their state in, ``names`` what they are
+called.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
     topology.check()
     if len(report) > before:
         return Expansion()
-    roster = topology.roster()
+    roster, certificates = topology.roster(), tuple(topology.certificates())
+    present = any(certificate.state == "present" for certificate in certificates)
     return Expansion(
         components=tuple(roster.components),
+        authorities=(topology.authority,) if present else (),
+        certificates=certificates,
         secrets=tuple(topology.all_secrets()),
         flows=tuple(dict.fromkeys(topology.all_flows())),
         variables=roster.variables,

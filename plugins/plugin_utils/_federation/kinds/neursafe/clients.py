@@ -14,7 +14,9 @@ from ... import network
 from ...expanding import Roster, instance_name
 from ...model import Endpoint, Flow, Placement, Secret
 from ...schema import complete, merge
+from .database import Database, flow_out
 from .names import IN_CLUSTER, MAX_NAME
+from .placements import ENGINES, leads_to_mongodb
 from .settings import CLIENT_SETTINGS
 
 if TYPE_CHECKING:
@@ -40,8 +42,12 @@ class Client:
             self._mistake(f"{told}, and a Kubernetes namespace at most {MAX_NAME}")
         if self._database is None:
             self._mistake("the key 'database' is missing: the stack's is another party's")
+        elif self.uses(self.topology.database) and self.topology.database.hosted and not self.networks:
+            self._mistake("the key 'networks' is missing: the stack's database lets in those networks that it knows")
         if self._images is None:
             self._mistake("the key 'images' is missing: the server's have neither a tag nor a digest of client-cpu")
+        elif self._tunnelled and not leads_to_mongodb(self._images):
+            self._mistake("its images have neither a tag nor a digest of proxy, nor 'tunnel': it leads to MongoDB by TLS")
         if self.server_address is None:
             self._mistake("nobody knows where the server is: say server.node_address, or task_manager.server_address")
         if self.settings["task_manager"]["external"] and self.address is None:
@@ -76,18 +82,36 @@ class Client:
         """Whether the server is in the same cluster."""
         return self.place.cluster == self.topology.server.cluster
 
+    def uses(self, database: Database) -> bool:
+        """Whether it writes its tasks down in the stack's: no other is told, and the passwords are its party's."""
+        if "database" in self.place.options or not database.there:
+            return False
+        return not self.topology.server.places or self.party == self.topology.party
+
     @property
     def _database(self) -> dict[str, Any] | None:
-        """Where it writes its tasks down: the stack's database, where that is its party's."""
+        """How it reaches its database."""
         own = self.place.options.get("database")
-        stack = self.topology.stack.placements["database"]
-        if own is None and self.topology.server.places and self.party != self.topology.party:
-            return None
-        found = stack if own is None else own
-        if found.external is None:
-            return None
-        external = self.topology.beside(found.external, "ca")
-        return {**external, "engine": found.options["engine"], "name": found.options["name"]}
+        if own is not None and own.external is not None:
+            external = self.topology.beside(own.external, "ca")
+            return {**external, "engine": own.options["engine"], "name": own.options["name"]}
+        stack = self.topology.database
+        return stack.of_client(self) if self.uses(stack) else None
+
+    @property
+    def _tunnelled(self) -> bool:
+        database = self._database or {}
+        return "ca" in database and ENGINES[database["engine"]] == "mongo"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where its pods come from, as flows have it."""
+        return self.topology.sources if self.beside_server else tuple(self.place.options["networks"])
+
+    @property
+    def networks(self) -> list[str]:
+        """The same, each as a network."""
+        return self.topology.networks if self.beside_server else list(self.place.options["networks"])
 
     @property
     def _images(self) -> dict[str, Any] | None:
@@ -153,7 +177,8 @@ class Client:
         if not self.place.places or self._database is None or self._images is None:
             return
         database, pull = self._database, self._images.get("pull")
-        yield Secret(database["secret"], self.party, f"the password of '{database['username']}' in the database")
+        if not self.uses(self.topology.database):
+            yield Secret(database["secret"], self.party, f"the password of '{database['username']}' in the database")
         if pull:
             yield Secret(pull["secret"], self.party, f"the password of '{pull['username']}' in the registry")
 
@@ -161,10 +186,11 @@ class Client:
         """Connections that leave its cluster, or enter it."""
         if not self.place.places or self._database is None:
             return
-        place, database = self.place.places[0], self._database
-        host, port = network.split(database["address"])
-        words = "TLS, password" if "ca" in database else "password"
-        yield Flow(place, host, port, "tasks", words, address=host)
+        place = self.place.places[0]
+        if self.uses(self.topology.database):
+            yield from self.topology.database.flows_of(self)
+        else:
+            yield flow_out(place, self._database, "tasks")
         server = self.topology.server.places
         if server and not self.beside_server:
             proxy, manager = self.topology.settings["proxy"], self.settings["task_manager"]

@@ -10,7 +10,7 @@ import posixpath
 from collections.abc import Mapping
 from typing import Any
 
-from ...schema import Choice, Integer, Items, Key, Place, Rule, Section, Table, Text
+from ...schema import PORT, Choice, Integer, Items, Key, Place, Rule, Section, Table, Text
 from .settings import CLIENT_SETTINGS, IMAGE, Breaches
 
 COMPONENTS = ("job-scheduler", "selector", "model-manager", "proxy", "coordinator")
@@ -30,9 +30,14 @@ ENGINES: Mapping[str, str] = {
 }
 """A database's engine, as people write it, and the word that the code compares with."""
 
+POSTGRESQL_PORT = 5432
+MONGODB_PORT = 27017
+LONGEST_DATABASE = 50
+
 _SECRET = Text(format="secret")
+_NETWORKS = Items(Text(format="network"), single=True)
 _FILE = Text(format="path")
-_USER = Text(max_length=63, pattern=r"[A-Za-z0-9_.-]+", pattern_name="a user's name: A-Z, a-z, 0-9, '_', '.' and '-'")
+USER = Text(max_length=63, pattern=r"[A-Za-z0-9_.-]+", pattern_name="a user's name: A-Z, a-z, 0-9, '_', '.' and '-'")
 _TAG = Text(max_length=128, pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", pattern_name="a tag such as 1.0")
 _DIGEST = Text(pattern=r"sha256:[0-9a-f]{64}", pattern_name="a digest: sha256: and 64 of 0-9 and a-f")
 _REGISTRY = Text(
@@ -73,10 +78,13 @@ _IMAGES: Mapping[str, Key] = {
         default={},
     ),
     "kubectl": Key(IMAGE, "The image of the kubectl proxy beside what calls the API.", default=KUBECTL),
+    "tunnel": Key(
+        IMAGE, "The image, with nginx, of what leads to a MongoDB by TLS; default: the proxy's, by tag or digest."
+    ),
     "pull": Key(
         Section(
             {
-                "username": Key(_USER, "Who pulls.", required=True),
+                "username": Key(USER, "Who pulls.", required=True),
                 "secret": Key(_SECRET, "Name of the secret that is the password.", required=True),
             }
         ),
@@ -128,9 +136,9 @@ DATABASE = Section(
             required=True,
             example="10.20.0.11:5432",
         ),
-        "username": Key(_USER, "The login.", required=True),
+        "username": Key(USER, "The login.", required=True),
         "secret": Key(_SECRET, "Name of the secret that is its password.", required=True),
-        "ca": Key(_FILE, "File beside the document with its CA: then nothing but TLS. PostgreSQL only."),
+        "ca": Key(_FILE, "File beside the document with its CA: then nothing but TLS, by the name in `address`."),
     },
     rules=(
         Rule(
@@ -145,12 +153,9 @@ DATABASE = Section(
 )
 
 
-def plain_mongo(values: Mapping[str, Any]) -> Breaches:
-    """In a document, and of a role's instance."""
-    inside = ("external",) if "external" in values else ()
-    if ENGINES[values["engine"]] == "mongo" and "ca" in values.get("external", values):
-        return [((*inside, "ca"), "the programs speak no TLS to MongoDB")]
-    return []
+def leads_to_mongodb(images: Mapping[str, Any]) -> bool:
+    """Whether it is said which image does."""
+    return "tunnel" in images or "tag" in images or "proxy" in images["digests"]
 
 
 def _storage(values: Mapping[str, Any]) -> Breaches:
@@ -161,6 +166,8 @@ def _storage(values: Mapping[str, Any]) -> Breaches:
             breaches.append(((), f"the key '{key}' is missing: S3 needs address, username and secret"))
         elif not s3 and key in values:
             breaches.append(((key,), "means nothing with type: posix, which is the shared directory alone"))
+    if s3 and "nfs" in values:
+        breaches.append((("nfs",), "means nothing with type: s3, which is no export"))
     return breaches
 
 
@@ -172,9 +179,16 @@ STORAGE = Section(
             required=True,
         ),
         "address": Key(Text(format="origin"), "Of S3.", example="http://10.20.0.11:9000"),
-        "username": Key(_USER, "Its access key."),
+        "username": Key(USER, "Its access key."),
         "secret": Key(_SECRET, "Name of the secret that is its secret key."),
         "ca": Key(_FILE, "File beside the document with its CA, where that is no public one."),
+        "nfs": Key(
+            Text(
+                pattern=r"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):/[A-Za-z0-9_./-]*",
+                pattern_name="an export of NFS such as store.example:/imaging",
+            ),
+            "The export that is mounted at the shared directory on each of `nodes`.",
+        ),
     },
     rules=(Rule("S3 is reached at an address.", _storage),),
 )
@@ -200,6 +214,14 @@ DATABASE_OPTIONS: Mapping[str, Key] = {
         default="neursafe_fl",
     ),
 }
+_HOSTED_DATABASE: Mapping[str, Key] = {
+    "port": Key(PORT, "Of one on a host: its port; default: 5432, or 27017 of MongoDB."),
+    "memory_mb": Key(
+        Integer(128, 16_777_216),
+        "Of a PostgreSQL on a host: what it may use; default: what its connections need.",
+        unit="MB",
+    ),
+}
 
 
 SERVER_OPTIONS: Mapping[str, Key] = {
@@ -219,6 +241,12 @@ SERVER_OPTIONS: Mapping[str, Key] = {
         default="/mnt/neursafe_fl",
     ),
     "capacity": Key(MEMORY, "What its PersistentVolume is said to hold.", default="100Gi"),
+    "networks": Key(
+        _NETWORKS,
+        "Networks that its pods come from, beside the addresses of `nodes`: a database and a storage on hosts let "
+        "them in.",
+        default=[],
+    ),
     "user": Key(
         Integer(1000, 2_147_483_647),
         "Numeric user and group that the components are: may write there.",
@@ -271,12 +299,26 @@ LMDB = Section(
     }
 )
 
-DATABASE_PLACE = Place(
+CLIENT_DATABASE_PLACE = Place(
     on_hosts=False,
     external=DATABASE,
     listens=False,
     options=DATABASE_OPTIONS,
-    rules=(Rule("MongoDB is reached without TLS.", plain_mongo),),
+)
+
+
+def _one_kind(values: Mapping[str, Any]) -> Breaches:
+    if "host" in values:
+        return []
+    message = "is of a database on a host of ours: of an external one its address says it"
+    return [((key,), message) for key in _HOSTED_DATABASE if key in values]
+
+
+DATABASE_PLACE = Place(
+    external=DATABASE,
+    listens=False,
+    options={**DATABASE_OPTIONS, **_HOSTED_DATABASE},
+    rules=(Rule("Ports and memory are of databases on hosts.", _one_kind),),
 )
 
 CLIENT_OPTIONS: Mapping[str, Key] = {
@@ -295,9 +337,16 @@ CLIENT_OPTIONS: Mapping[str, Key] = {
     "capacity": Key(MEMORY, "What its PersistentVolume is said to hold.", default="100Gi"),
     "user": Key(Integer(1000, 2_147_483_647), "Numeric user and group that it is: may write there.", default=1000),
     "resources": Key(RESOURCES, "What is kept for it.", default={}),
+    "networks": Key(
+        _NETWORKS,
+        "Networks that its pods come from, for a client in another cluster than the server: the stack's database lets "
+        "them in.",
+        default=[],
+    ),
     "database": Key(
-        DATABASE_PLACE,
-        "Where its tasks are written down; default: the stack's, for clients of the server's party.",
+        CLIENT_DATABASE_PLACE,
+        "Where its tasks are written down; default: the stack's, for clients of the server's party. In one on a host "
+        "each has a database of its own.",
     ),
 }
 
@@ -314,13 +363,19 @@ PLACEMENTS: Mapping[str, Key] = {
         required=True,
     ),
     "storage": Key(
-        Place(on_hosts=False, external=STORAGE, listens=False),
-        "What is behind the shared directory. It is mounted on the nodes already, by S3FS, NFS or otherwise.",
+        Place(port=9000, external=STORAGE),
+        "What is behind the shared directory: MinIO on a host, with a bucket for each of its folders, which `nodes` "
+        "mount by S3FS; or what is there already.",
         required=True,
+    ),
+    "nodes": Key(
+        Place(many=True, listens=False),
+        "Those nodes of the server's cluster that are hosts of ours. Each has the shared directory mounted; without "
+        "it the nodes have it already.",
     ),
     "database": Key(
         DATABASE_PLACE,
-        "Where jobs and models are written down.",
+        "Where jobs and models are written down: PostgreSQL or FerretDB on a host, or one that is there.",
         required=True,
     ),
     "namespaces": Key(

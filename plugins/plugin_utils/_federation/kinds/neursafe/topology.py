@@ -11,15 +11,17 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from ... import network
+from ... import certificates, network
 from ...expanding import Roster, instance_name, service_endpoint
-from ...model import Endpoint, Federation, Flow, Path, Placement, Secret, Stack
+from ...model import Authority, Certificate, Endpoint, Federation, Flow, Party, Path, Placement, Secret, Stack
 from ...nodes import Report
 from ...schema import complete
 from ...unknown import UNKNOWN, attempt
 from .clients import Client
+from .database import Database
 from .names import IN_CLUSTER, MAX_NAME, SERVER
 from .settings import SERVER_SETTINGS, SETTINGS
+from .storage import Storage
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -35,6 +37,9 @@ class Topology:
         self.federation = federation
         self.report = report
         self.server = stack.placements["server"]
+        self.nodes = stack.placements.get("nodes", Placement())
+        self.database = Database(self)
+        self.storage = Storage(self)
         given = stack.options["clients"]
         known = {} if given is UNKNOWN else given
         self.clients = [Client(self, name, place) for name, place in known.items() if place is not UNKNOWN]
@@ -43,7 +48,15 @@ class Topology:
 
     def check(self) -> None:
         """Note all mistakes."""
-        for look in (self._check_name, self._check_state, self._check_alone):
+        looks = (
+            self._check_name,
+            self._check_state,
+            self._check_alone,
+            self._check_sources,
+            self.database.check,
+            self.storage.check,
+        )
+        for look in looks:
             attempt(look)
         for client in self.clients:
             attempt(client.check)
@@ -59,10 +72,26 @@ class Topology:
         """What it keeps its state in is there as long as the server is."""
         if not self.server.places:
             return
-        for role in ("storage", "database"):
-            if self.stack.placements[role].external is None:
+        for role, found in (("storage", self.storage), ("database", self.database)):
+            if not found.there:
                 way_out = "say where it is, or make the server absent"
                 self.report.mistake((*self.stack.path, role), f"is absent, and the server needs it: {way_out}")
+
+    def _check_sources(self) -> None:
+        """What is on hosts lets in who is told to come."""
+        if self.server.places and (self.database.hosted or self.storage.hosted) and not self.sources:
+            message = "nobody knows where its pods come from: say `nodes`, or server.networks"
+            self.report.mistake(self.server.path, message)
+
+    def check_owner(self, place: Placement) -> None:
+        """What keeps the server's state is its party's: passwords are."""
+        owner = self.party_of(place.hosts[0])
+        if self.server.places and owner != self.party:
+            message = (
+                f"host '{place.hosts[0]}' is of party '{owner}', and the server's cluster of '{self.party}': both are "
+                "one party's"
+            )
+            self.report.mistake((*place.path, place.where), message)
 
     def _check_alone(self) -> None:
         """Jobs of all stacks would run in one namespace, by names that only one stack keeps apart."""
@@ -96,11 +125,19 @@ class Topology:
             if client.settings["task_manager"]["external"] and first != f"client '{whose}'":
                 message = f"{port} of the nodes of '{client.place.cluster}' is {first}'s: give it another"
                 self.report.mistake((*client.place.path, "settings", "task_manager", "port"), message)
+            self._check_lmdb(client)
             for cluster, taken, owner in folders:
                 if cluster == client.place.cluster and _overlap(folder, taken):
                     message = f"'{folder}' is {owner}'s too, in '{cluster}': tasks would have each other's files"
                     self.report.mistake((*client.place.path, "directory"), message)
             folders.append((client.place.cluster, folder, f"client '{whose}'"))
+
+    def _check_lmdb(self, client: Client) -> None:
+        """Nodes of the server's cluster have its shared directory mounted, too."""
+        path, shared = client.place.options["lmdb"].get("path", "/"), self.server.options["shared_directory"]
+        if client.beside_server and _overlap(path, shared) and path.startswith(shared):
+            message = f"'{path}' is in the server's shared directory, and lmdb maps its file: a node's own disk"
+            self.report.mistake((*client.place.path, "lmdb", "path"), message)
 
     def _node_ports(self) -> Iterator[int]:
         if self.settings["proxy"]["external"]:
@@ -128,6 +165,47 @@ class Topology:
     def party(self) -> str:
         return self.federation.party_of(self.server.places[0])
 
+    def party_of(self, host: str) -> str:
+        return self.federation.party_of(host)
+
+    @property
+    def owner(self) -> Party:
+        """Whose the server is, or without it what keeps its state."""
+        places = (*self.server.places, *self.database.place.hosts, *self.storage.place.hosts, *self._former)
+        return self.federation.parties[self.party_of(places[0])]
+
+    @property
+    def _former(self) -> tuple[str, ...]:
+        return (*self.server.absent_places, *self.database.place.absent, *self.storage.place.absent)
+
+    def instance_of(self, component: str) -> str:
+        return instance_name(self.federation, self.stack, component)
+
+    def paths(self, component: str) -> dict[str, str]:
+        """Where the files of a component's certificate are on its host."""
+        return certificates.paths(self.federation.name, self.instance_of(component))
+
+    @property
+    def authority(self) -> Authority:
+        """Who signs for database and storage."""
+        return certificates.party_authority(self.federation, self.owner)
+
+    def authority_file(self) -> dict[str, Any]:
+        """The file of the control node with its certificate, and whether it may come to be in the very run."""
+        made = self.authority.ca is None
+        return {"ca": certificates.published(self.federation, self.authority), "ca_follows": made}
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where the server's pods come from, as flows have it."""
+        return (*self.nodes.hosts, *self.server.options["networks"])
+
+    @property
+    def networks(self) -> list[str]:
+        """The same, each as a network."""
+        hosts = (self.federation.host(name) for name in self.nodes.hosts)
+        return [network.single(one) for host in hosts for one in host.internal] + list(self.server.options["networks"])
+
     def beside(self, values: Mapping[str, Any], *keys: str) -> dict[str, Any]:
         """The same, with paths of files beside the document made whole."""
         found = dict(values)
@@ -136,21 +214,17 @@ class Topology:
                 found[key] = posixpath.join(self.federation.directory, found[key])
         return found
 
-    def _external(self, role: str) -> dict[str, Any]:
-        placement: Placement = self.stack.placements[role]
-        return self.beside(placement.external or {}, "ca")
-
     def _secret_name(self, word: str) -> str:
         return f"{self.stack.name}_{word}"
 
     def instance(self) -> dict[str, Any]:
         """What the role takes beside its identity."""
-        options, database = self.server.options, self.stack.placements["database"].options
+        options = self.server.options
         values = {
             **{key: options[key] for key in ("images", "shared_directory", "capacity", "user", "resources", "ingress")},
             "namespaces": self.stack.options["namespaces"],
-            "storage": self._external("storage"),
-            "database": {**self._external("database"), "engine": database["engine"], "name": database["name"]},
+            "storage": self.storage.of_server(),
+            "database": self.database.of_server(),
             "token": self._secret_name("token"),
             "settings": self.settings,
         }
@@ -205,14 +279,10 @@ class Topology:
     # -- what it needs
 
     def secrets(self) -> Iterator[Secret]:
-        """All of them: made, unless the operator puts those of others' services in first."""
+        """The server's own: made, unless the operator puts those of others' services in first."""
         yield Secret(
             self._secret_name("token"), self.party, f"lets the job scheduler of '{self.stack.name}' change routes"
         )
-        for role in ("database", "storage"):
-            found = self._external(role)
-            if "secret" in found:
-                yield Secret(found["secret"], self.party, f"the password of '{found['username']}' in the {role}")
         pull = self.server.options["images"].get("pull")
         if pull:
             yield Secret(pull["secret"], self.party, f"the password of '{pull['username']}' in the registry")
@@ -222,6 +292,8 @@ class Topology:
         found: dict[tuple[str, str], Secret] = {}
         for secret in (
             *(self.secrets() if self.server.places else ()),
+            *self.database.secrets(),
+            *self.storage.secrets(),
             *(each for client in self.clients for each in client.secrets()),
         ):
             found.setdefault((secret.name, secret.party), secret)
@@ -230,24 +302,16 @@ class Topology:
     def all_flows(self) -> Iterator[Flow]:
         """The server's and the clients'."""
         if self.server.places:
+            yield from self.database.flows()
+        yield from self.storage.flows()
+        if self.server.places:
             yield from self.flows()
         for client in self.clients:
             yield from client.flows()
 
     def flows(self) -> Iterator[Flow]:
-        """Connections that leave or enter the cluster."""
+        """Connections that enter the cluster."""
         place = self.server.places[0]
-        database = self._external("database")
-        host, port = network.split(database["address"])
-        words = "TLS, password" if "ca" in database else "password"
-        yield Flow(place, host, port, "jobs and models", words, address=host)
-        storage = self._external("storage")
-        if "address" in storage:
-            url = network.parse_url(storage["address"])
-            words = "TLS, signatures" if url.scheme == "https" else "signatures"
-            yield Flow(
-                place, url.host, url.port or network.DEFAULT_PORTS[url.scheme], "models", words, address=url.host
-            )
         if self.settings["proxy"]["external"]:
             yield Flow(
                 "clients",
@@ -267,9 +331,16 @@ class Topology:
                 "TLS" if tls else "none",
             )
 
+    def certificates(self) -> Iterator[Certificate]:
+        """Those of database, storage and nodes."""
+        yield from self.database.certificates()
+        yield from self.storage.certificates()
+
     def roster(self) -> Roster:
         """Components and instances."""
         roster = Roster(self.federation, self.stack)
+        self.database.add(roster)
+        self.storage.add(roster)
         for place in self.server.places:
             for word, endpoints in self.endpoints():
                 if word == "server":

@@ -112,7 +112,7 @@ def test_what_isn_t_external_has_no_port_of_nodes(load: Load) -> None:
 def test_secrets_are_the_party_s(load: Load) -> None:
     pulled = S3.replace('tag: "1.0"}', 'tag: "1.0", pull: {username: puller, secret: imaging_registry}}')
     told = [(one.name, one.party) for one in load(pulled).expansions["imaging"].secrets]
-    names = ("imaging_token", "imaging_database", "imaging_storage", "imaging_registry")
+    names = ("imaging_token", "imaging_registry", "imaging_database", "imaging_storage")
     assert told == [(name, "lab") for name in names]
 
 
@@ -291,8 +291,8 @@ def test_what_a_client_can_t_be_is_told(mistakes: Mistakes, before: str, after: 
         ),
         (
             "{external: {type: posix}}",
-            "{host: h1}",
-            "stacks.imaging.storage.host: unknown key 'host' (known are external, state)",
+            "{host: h9}",
+            "stacks.imaging.storage.host: no party has a host named 'h9' (did you mean 'h1'?)",
         ),
         (
             '"10.20.0.13:5432"',
@@ -304,11 +304,6 @@ def test_what_a_client_can_t_be_is_told(mistakes: Mistakes, before: str, after: 
             '"10.20.0.13:5432"',
             '"[fd00::13]:5432"',
             "stacks.imaging.database.external.address: the programs know no IPv6 address: write a name",
-        ),
-        (
-            "secret: imaging_database}}",
-            "secret: imaging_database, ca: ca.pem}, engine: mongodb}",
-            "stacks.imaging.database.external.ca: the programs speak no TLS to MongoDB",
         ),
         (
             "cluster: kc\n",
@@ -363,6 +358,274 @@ def test_a_namespace_s_name_has_63_characters_at_most(mistakes: Mistakes) -> Non
 def test_engines_go_by_the_names_that_people_give_them(load: Load, engine: str) -> None:
     found = load(DOCUMENT.replace("imaging_database}}", f"imaging_database}}, engine: {engine}}}"))
     assert instance(found)["database"]["engine"] == engine
+
+
+# -- database and storage on hosts
+
+HOSTED = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  lab:
+    hosts:
+      h1: 10.20.0.11
+      n1: 10.20.0.21
+      n2: {addresses: {ssh: 10.20.0.22, internal: [10.20.0.22, "fd00::22"]}}
+clusters:
+  kc: {party: lab, kubeconfig: files/kc}
+  other: {party: lab, kubeconfig: files/other}
+stacks:
+  imaging:
+    kind: neursafe
+    server: {cluster: kc, node_address: 10.20.0.21, images: {registry: "r.example", tag: "1.0"}, networks: 10.42.0.0/16}
+    storage: {host: h1}
+    database: {host: h1}
+    nodes: {hosts: [n1, n2]}
+    namespaces: [default, radiology]
+    clients:
+      near: {cluster: kc}
+      far: {cluster: other, node_address: 10.30.0.12, directory: /srv/fl/far, networks: [10.30.0.0/24]}
+"""
+NETWORKS = ["10.20.0.21/32", "10.20.0.22/32", "fd00::22/128", "10.42.0.0/16"]
+"""Where pods beside the server come from."""
+
+
+def of_host(federation: Federation, host: str, variable: str) -> list[dict[str, Any]]:
+    found = variables.inventory(federation).hosts[host].get(variable, [])
+    return list(found)
+
+
+def test_tables_are_made_by_one_login_and_written_by_another(load: Load) -> None:
+    (found,) = of_host(load(HOSTED), "h1", "postgresql_instances")
+    assert found["databases"] == [{"name": name} for name in ("neursafe_fl", "neursafe_fl_near", "neursafe_fl_far")]
+    told = [(one["name"], one["database"], one["access"], one["addresses"]) for one in found["clients"]]
+    assert told == [
+        ("tables", "neursafe_fl", "owner", NETWORKS),
+        ("server", "neursafe_fl", "write", NETWORKS),
+        ("tables-near", "neursafe_fl_near", "owner", NETWORKS),
+        ("client-near", "neursafe_fl_near", "write", NETWORKS),
+        ("tables-far", "neursafe_fl_far", "owner", ["10.30.0.0/24"]),
+        ("client-far", "neursafe_fl_far", "write", ["10.30.0.0/24"]),
+    ]
+    assert (found["addresses"], found["port"], found["memory_mb"]) == (["10.20.0.11"], 5432, 512)
+    assert len({one["secret"] for one in found["clients"]}) == 6
+
+
+def test_pods_reach_it_by_a_name_that_its_certificate_has(load: Load) -> None:
+    found = load(HOSTED)
+    told = instance(found)["database"]
+    assert (told["address"], told["at"]) == ("demo-imaging-database:5432", "10.20.0.11")
+    assert (told["username"], told["owner"]["username"]) == ("server", "tables")
+    (shown,) = [one for one in found.expansions["imaging"].certificates if one.name == "demo-imaging-database"]
+    assert "demo-imaging-database" in shown.dns_names
+    assert (told["ca"], told["ca_follows"]) == (f"{found.state_directory}/public/lab/lab.pem", True)
+    assert client(found, "other")["database"]["name"] == "neursafe_fl_far"
+    assert client(found, "other")["database"]["owner"]["username"] == "tables-far"
+
+
+def test_the_certificate_of_another_s_ca_lies_beside_the_document(load: Load) -> None:
+    found = load(HOSTED.replace("  lab:\n", "  lab:\n    pki: {mode: csr, ca: ca.pem}\n"))
+    told = instance(found)["storage"]
+    assert (told["ca"], told["ca_follows"]) == (f"{found.directory}/ca.pem", False)
+
+
+def test_a_folder_of_the_shared_directory_is_a_bucket_that_every_node_mounts(load: Load) -> None:
+    found = load(HOSTED)
+    (store,) = of_host(found, "h1", "minio_instances")
+    assert [one["name"] for one in store["buckets"]] == ["coordinator-configs", "models", "default", "radiology"]
+    for host in ("n1", "n2"):
+        mounts = of_host(found, host, "s3fs_mounts")
+        assert [(one["path"], one["s3"]["bucket"]) for one in mounts] == [
+            ("/mnt/neursafe_fl/coordinator_configs", "coordinator-configs"),
+            ("/mnt/neursafe_fl/models", "models"),
+            ("/mnt/neursafe_fl/default", "default"),
+            ("/mnt/neursafe_fl/radiology", "radiology"),
+        ]
+        assert {(one["s3"]["uid"], one["s3"]["umask"], one["s3"]["client"]) for one in mounts} == {
+            (1000, "0007", "nodes")
+        }
+    assert [one.host for one in found.expansions["imaging"].certificates if one.name == "demo-imaging-nodes"] == [
+        "n1",
+        "n2",
+    ]
+
+
+def test_each_purpose_has_a_user_of_the_store(load: Load) -> None:
+    (store,) = of_host(load(HOSTED), "h1", "minio_instances")
+    told = {
+        one["name"]: [(one["bucket"], one["access"]), *((more["bucket"], more["access"]) for more in one["also"])]
+        for one in store["clients"]
+    }
+    spaces = ("default", "radiology")
+    assert told == {
+        "models": [("models", "write"), *((name, "read") for name in spaces)],
+        "nodes": [(name, "write") for name in ("coordinator-configs", "models", *spaces)],
+        "operators": [("models", "write"), *((name, "write") for name in spaces)],
+    }
+    asked = instance(load(HOSTED))["storage"]
+    assert (asked["address"], asked["username"]) == ("https://10.20.0.11:9000", "models")
+
+
+def test_what_comes_to_hosts_is_told_by_where_it_comes_from(load: Load) -> None:
+    flows = load(HOSTED).expansions["imaging"].flows
+    assert {flow.source for flow in flows if flow.port == 5432} == {"n1", "n2", "10.42.0.0/16", "10.30.0.0/24"}
+    assert {flow.source for flow in flows if flow.port == 9000} == {"n1", "n2", "10.42.0.0/16", "operators"}
+
+
+def test_secrets_of_logins_are_one_each(load: Load) -> None:
+    names = [one.name for one in load(HOSTED).expansions["imaging"].secrets]
+    assert names == [
+        "imaging_token",
+        *(f"imaging_{name}_database" for name in ("tables", "server")),
+        *(f"imaging_{kind}_{name}_database" for name in ("near", "far") for kind in ("tables", "client")),
+        *(f"imaging_{name}_storage" for name in ("models", "nodes", "operators")),
+    ]
+
+
+def test_a_mongodb_is_a_ferretdb_with_a_user_of_each_database(load: Load) -> None:
+    found = load(HOSTED.replace("database: {host: h1}", "database: {host: h1, engine: mongodb}"))
+    (server,) = of_host(found, "h1", "mongodb_instances")
+    assert (server["port"], server["public_name"]) == (27017, "demo-imaging-database")
+    assert [(one["name"], one["database"]) for one in server["users"]] == [
+        ("server", "neursafe_fl"),
+        ("client-near", "neursafe_fl_near"),
+        ("client-far", "neursafe_fl_far"),
+    ]
+    assert "owner" not in instance(found)["database"]
+    assert of_host(found, "h1", "postgresql_instances") == []
+
+
+def test_an_export_of_nfs_is_mounted_on_the_nodes(load: Load) -> None:
+    found = load(HOSTED.replace("storage: {host: h1}", 'storage: {external: {type: posix, nfs: "nas:/fl"}}'))
+    assert [(one["path"], one["nfs"]) for one in of_host(found, "n1", "s3fs_mounts")] == [("/mnt/neursafe_fl", "nas:/fl")]
+    assert instance(found)["storage"] == {"type": "posix"}
+
+
+def test_what_goes_is_told_by_name(load: Load) -> None:
+    text = HOSTED.replace("kind: neursafe\n", "kind: neursafe\n    state: absent\n")
+    found = load(text)
+    assert [one["state"] for one in of_host(found, "h1", "minio_instances")] == ["absent"]
+    assert [one["state"] for one in of_host(found, "h1", "postgresql_instances")] == ["absent"]
+    assert {one["state"] for one in of_host(found, "n2", "s3fs_mounts")} == {"absent"}
+    assert len(of_host(found, "n2", "s3fs_mounts")) == 4
+    gone = {(one.name, one.host, one.state) for one in found.expansions["imaging"].certificates}
+    names = (("database", "h1"), ("storage", "h1"), ("nodes", "n1"), ("nodes", "n2"))
+    assert gone == {(f"demo-imaging-{name}", host, "absent") for name, host in names}
+    assert found.expansions["imaging"].secrets == ()
+
+
+def test_a_node_that_goes_has_nothing_mounted(load: Load) -> None:
+    found = load(HOSTED.replace("hosts: [n1, n2]", "hosts: [n1], absent: [n2]"))
+    assert {one["state"] for one in of_host(found, "n2", "s3fs_mounts")} == {"absent"}
+    assert {one["state"] for one in of_host(found, "n1", "s3fs_mounts")} == {"present"}
+
+
+def test_a_store_that_moves_leaves_its_mounts_where_they_are(load: Load) -> None:
+    found = load(HOSTED.replace("storage: {host: h1}", "storage: {host: n1, absent: [h1]}"))
+    assert {one["state"] for one in of_host(found, "n1", "s3fs_mounts")} == {"present"}
+    assert [one["state"] for one in of_host(found, "h1", "minio_instances")] == ["absent"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            "    nodes: {hosts: [n1, n2]}\n",
+            "",
+            "stacks.imaging: the key 'nodes' is missing: name the cluster's nodes, which mount the shared directory",
+        ),
+        (
+            "storage: {host: h1}\n    database: {host: h1}\n    nodes: {hosts: [n1, n2]}",
+            "storage: {external: {type: posix, nfs: 'nas:/fl'}}\n    database: {host: h1}",
+            "stacks.imaging.storage.external.nfs: is mounted on `nodes`, and none are named",
+        ),
+        (
+            ', networks: 10.42.0.0/16}\n    storage: {host: h1}\n    database: {host: h1}\n    nodes: {hosts: [n1, n2]}',
+            "}\n    storage: {external: {type: posix}}\n    database: {host: h1}",
+            "stacks.imaging.server: nobody knows where its pods come from: say `nodes`, or server.networks",
+        ),
+        (
+            ", networks: [10.30.0.0/24]",
+            "",
+            "stacks.imaging.clients.far: the key 'networks' is missing: the stack's database lets in those networks "
+            "that it knows",
+        ),
+        (
+            "[default, radiology]",
+            "[default, ct]",
+            "stacks.imaging.namespaces[1]: 'ct' can't be a bucket of S3: 3 to 63 of a-z, 0-9, '-' and '.', neither at "
+            "its ends",
+        ),
+        (
+            "    namespaces:",
+            "    settings: {model_manager: {models_dir: Models}}\n    namespaces:",
+            "stacks.imaging.settings.model_manager.models_dir: 'Models' can't be a bucket of S3",
+        ),
+        (
+            "[default, radiology]",
+            "[default, coordinator-configs]",
+            "'coordinator_configs' would be the bucket 'coordinator-configs', which another folder is",
+        ),
+        (
+            "storage: {host: h1}",
+            "storage: {host: h1, bind: 0.0.0.0}",
+            "stacks.imaging.storage.bind: '0.0.0.0' is every address of the host: choose one",
+        ),
+        (
+            "storage: {host: h1}",
+            "storage: {host: h1, bind: 127.0.0.1}",
+            "stacks.imaging.storage.bind: '127.0.0.1' can't be reached from nodes",
+        ),
+        (
+            "database: {host: h1}",
+            "database: {host: h1, name: Jobs}",
+            "stacks.imaging.database.name: 'Jobs' can't be the name of one that is made here: a-z, 0-9 and '_', no "
+            "digit first",
+        ),
+        (
+            "database: {host: h1}",
+            f"database: {{host: h1, name: {'n' * 48}}}",
+            f"stacks.imaging.clients.near: '{'n' * 48}_near' has 53 characters, and a database's name at most 50",
+        ),
+        (
+            "database: {host: h1}",
+            'database: {external: {address: "db.example:5432", username: u, secret: s}, port: 5433}',
+            "stacks.imaging.database.port: is of a database on a host of ours: of an external one its address says it",
+        ),
+        (
+            "  lab:\n",
+            "  clinic: {hosts: {k1: 10.30.0.1}}\n  lab:\n",
+            "stacks.imaging.database.host: host 'k1' is of party 'clinic', and the server's cluster of 'lab': both are "
+            "one party's",
+        ),
+        (
+            "near: {cluster: kc}",
+            "near: {cluster: kc, lmdb: {node: n1, path: /mnt/neursafe_fl/lmdb}}",
+            "stacks.imaging.clients.near.lmdb.path: '/mnt/neursafe_fl/lmdb' is in the server's shared directory, and "
+            "lmdb maps its file: a node's own disk",
+        ),
+        (
+            "storage: {host: h1}",
+            "storage: {external: {type: s3, address: 'https://s3.example', username: u, secret: s, nfs: 'nas:/x'}}",
+            "stacks.imaging.storage.external.nfs: means nothing with type: s3, which is no export",
+        ),
+    ],
+)
+def test_what_can_t_be_on_hosts_is_told(mistakes: Mistakes, before: str, after: str, message: str) -> None:
+    text = HOSTED.replace(before, after)
+    assert text != HOSTED
+    if "clinic" in after:
+        text = text.replace("database: {host: h1}", "database: {host: k1}")
+    lines = mistakes(text)
+    assert any(message in line for line in lines), lines
+
+
+def test_a_client_s_images_say_what_leads_to_mongodb(mistakes: Mistakes) -> None:
+    digests = "{client-cpu: 'sha256:" + "0" * 64 + "'}"
+    text = HOSTED.replace("database: {host: h1}", "database: {host: h1, engine: mongodb}")
+    (line,) = mistakes(text.replace("near: {cluster: kc}", f"near: {{cluster: kc, images: {{digests: {digests}}}}}"))
+    assert "its images have neither a tag nor a digest of proxy, nor 'tunnel'" in line
 
 
 # -- every key of the system, one right and one wrong value each

@@ -708,6 +708,36 @@ WRONG: list[tuple[str, Any, str]] = [
         "[0]: clients[0].objects.get[0]: 'a b' is not a name of objects: A-Z, a-z, 0-9, '.', '_', '-', '/', and * for "
         "anything",
     ),
+    (
+        "minio_instances",
+        [
+            {
+                "buckets": [{"name": "aaa"}],
+                "clients": [{"name": "one", "bucket": "aaa", "secret": "s", "also": [{"bucket": "bbb"}]}],
+            }
+        ],
+        "[0]: clients[0].also[0].bucket: no bucket of this instance is called 'bbb' (there are aaa)",
+    ),
+    (
+        "minio_instances",
+        [
+            {
+                "buckets": [{"name": "aaa"}],
+                "clients": [{"name": "one", "bucket": "aaa", "secret": "s", "also": [{"bucket": "aaa"}]}],
+            }
+        ],
+        "[0]: clients[0].also[0].bucket: 'aaa' stands there twice",
+    ),
+    (
+        "minio_instances",
+        [
+            {
+                "buckets": [{"name": "aaa"}],
+                "clients": [{"name": "one", "secret": "s", "access": "metrics", "also": [{"bucket": "aaa"}]}],
+            }
+        ],
+        "[0]: clients[0].also: isn't reached by access: metrics; leave it out",
+    ),
     ("minio_version", "latest", ": 'latest' is not a version such as v0.0.0-20260212201848-7aac2a2c5b7c"),
     ("minio_go", "", ": is empty"),
     ("minio_go_toolchain", "newest", ": 'newest' is not local, or a version such as go1.26.8"),
@@ -1542,8 +1572,28 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "neursafe_server_instances",
-        [{"database": {"address": "h:1", "username": "a", "secret": "b", "ca": "/ca", "engine": "mongodb"}}],
-        "[0]: database.ca: the programs speak no TLS to MongoDB",
+        [
+            {
+                "database": {
+                    "address": "h:1",
+                    "username": "a",
+                    "secret": "b",
+                    "engine": "mongodb",
+                    "owner": {"username": "o", "secret": "p"},
+                }
+            }
+        ],
+        "[0]: database.owner: is of PostgreSQL: in MongoDB whoever writes a collection makes it",
+    ),
+    (
+        "neursafe_client_instances",
+        [
+            {
+                "database": {"address": "h:1", "username": "a", "secret": "b", "ca": "/ca", "engine": "mongodb"},
+                "images": {"digests": {"client-cpu": f"sha256:{'0' * 64}"}},
+            }
+        ],
+        "[0]: images: say 'tag', a digest of proxy, or 'tunnel': it leads to MongoDB by TLS",
     ),
     (
         "neursafe_server_instances",

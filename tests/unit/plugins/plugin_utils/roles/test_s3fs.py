@@ -14,6 +14,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.stages import STAGES
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INFRASTRUCTURE, packages
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.s3fs import check, unit_of
 
@@ -122,6 +123,5 @@ def test_only_what_is_mounted_asks_for_packages() -> None:
     assert asked(s3=S3, state="absent") == []
 
 
-def test_a_storage_comes_before_what_mounts_it() -> None:
-    order = list(INFRASTRUCTURE)
-    assert order.index("minio") < order.index("s3fs")
+def test_a_storage_comes_before_what_mounts_it_on_whichever_host() -> None:
+    assert STAGES.index(INFRASTRUCTURE["minio"]) < STAGES.index(INFRASTRUCTURE["s3fs"])
