@@ -102,7 +102,7 @@ class Client(Neursafe):
             "registration": str(settings["registration"]).lower(),
             "log_level": self.settings["others"]["log_level"],
         }
-        return found | {key: settings[key] for key in ("label", "max_task_parallelism") if key in settings}
+        return found | {key: settings[key] for key in ("label", "max_task_parallelism", "resource") if key in settings}
 
     def environment(self) -> tuple[dict[str, Any], dict[str, tuple[str, str]]]:
         """Its variables, and those that come of a Secret."""
@@ -147,12 +147,18 @@ class Client(Neursafe):
             mounts=[shared, {"name": LMDB, "mountPath": "/lmdb"}, parts.files_mount(name, "/nsfl/config"), *trusted],
             command=["python3.7", "-m", "neursafe_fl.python.client.app", "--config_file", f"/nsfl/config/{SETUP}"],
         )
+        table = self.table(image, self.settings["task_manager"]["db_collection_name"])
         claims = [{"name": word, "persistentVolumeClaim": {"claimName": word}} for word in (SHARED, LMDB)]
         pod = Pod(
             [program],
             self.instance["user"],
             name,
-            before=[*self.tunnel_sidecar, prepare, self.table(image, self.settings["task_manager"]["db_collection_name"]), sidecar],
+            before=[
+                *self.tunnel_sidecar,
+                prepare,
+                table,
+                sidecar,
+            ],
             volumes=[*claims, parts.files_volume(name), account, *volumes, *self.tunnel_volumes],
             pull=self.pull,
             aliases=self.aliases(),

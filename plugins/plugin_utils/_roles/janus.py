@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._federation.kinds.dpsa.placements import ESCROW, SOURCE
+from .._federation.given_programs import of_role
+from .._federation.kinds.dpsa.placements import ESCROW
 from .._federation.kinds.dpsa.settings import JANUS_PROGRAMS, generations_of, program_section
 from .._federation.model import Path
 from .._federation.schema import (
@@ -34,14 +35,6 @@ from .checking import CONTROL_FOLDER, FILE, IDENTITY, LOOPBACK, NAME, check_inst
 from .listening import Place, one_owner, services
 
 Breaches = list[tuple[Path, str]]
-
-_CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="a URL, or the path of a file on the control node")
-
-
-def _sources() -> Section:
-    """Where programs come from, its paths being the control node's."""
-    archive = Key(_CONTROL_FILE, "URL, or file on the control node, of the same folder packed.")
-    return Section({**SOURCE.keys, "archive": archive}, rules=SOURCE.rules)
 
 
 def _on_loopback(values: Mapping[str, Any]) -> Breaches:
@@ -102,7 +95,7 @@ def _encrypted(values: Mapping[str, Any]) -> Breaches:
 _COMMON: Mapping[str, Key] = {
     **IDENTITY,
     "generation": Key(Choice(("B", "C")), "Which Janus: B is 269b675c, C 0.7.135.", default="B"),
-    "programs": Key(_sources(), "Where the programs come from.", required=True),
+    "programs": Key(of_role(), "Where the programs come from.", required=True),
     "doubles": Key(
         Boolean(), "They are doubles, for tests: refused without this, and nothing else with it.", default=False
     ),

@@ -123,7 +123,7 @@ def _tunnel(values: Mapping[str, Any]) -> Breaches:
 CLIENT = Section(
     {
         **_IDENTITY,
-        **{key: placements.CLIENT_OPTIONS[key] for key in ("directory", "lmdb", "capacity", "user", "resources")},
+        **{key: placements.CLUSTER_CLIENT[key] for key in ("directory", "lmdb", "capacity", "user", "resources")},
         "images": Key(placements.CLIENT_IMAGES, "What it runs.", default={"tag": "latest"}),
         "database": Key(_DATABASE, "Where its tasks are written down.", required=True),
         "server": Key(Text(format="endpoint"), "Where the server's proxy is.", required=True),

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from ...given_programs import SOURCE
 from ...schema import (
     PORT,
     Boolean,
@@ -16,38 +16,16 @@ from ...schema import (
     Integer,
     Key,
     Number,
-    OneOf,
     Place,
     Reference,
-    Rule,
     Section,
     Text,
 )
-from .settings import SETTINGS, Breaches
+from .settings import SETTINGS
 
 DRIVERS = 16
 """Aggregation drivers that a leader may have: health ports are counted on from its first."""
 
-
-def _one_source(values: Mapping[str, Any]) -> Breaches:
-    if ("path" in values) == ("archive" in values):
-        return [((), "one of 'path' and 'archive' says where the programs come from")]
-    if ("sha256" in values) != ("archive" in values):
-        return [((), "'archive' and 'sha256' go together")]
-    return []
-
-
-SOURCE = Section(
-    {
-        "path": Key(Text(format="absolute_path"), "A folder on the hosts that has them already."),
-        "archive": Key(
-            OneOf((Text(format="url"), Text(format="path"))),
-            "URL, or file beside the document, of the same folder packed.",
-        ),
-        "sha256": Key(Text(format="sha256"), "The archive's sum."),
-    },
-    rules=(Rule("Programs come from one place.", _one_source),),
-)
 
 _PROGRAMS = Section(
     {

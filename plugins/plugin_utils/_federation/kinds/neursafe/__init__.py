@@ -4,9 +4,9 @@
 
 """Neursafe FL: its server's components and its clients on Kubernetes, by manifests of this collection.
 
-``settings`` is the system's own configuration, ``placements`` what a stack may say, ``topology`` and ``clients`` what
-follows of server and clients, ``database`` and ``storage`` of what they keep their state in, ``names`` what they are
-called.
+``settings`` is the system's own configuration, ``placements`` what a stack may say, ``topology`` what follows of the
+server, ``clients`` and ``standalone`` of clients, ``database`` and ``storage`` of what they keep their state in,
+``names`` what they are called.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ __all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand"
 
 NAME = "neursafe"
 TLS = False  # the programs speak none to each other: NetworkPolicies say who reaches whom
-ROLES: Mapping[str, str] = {"neursafe_server": "service", "neursafe_client": "participant"}
+ROLES: Mapping[str, str] = {
+    "neursafe_server": "service",
+    "neursafe_client": "participant",
+    "neursafe_standalone": "participant",
+}
 
 EXAMPLE = """\
 server:
@@ -54,5 +58,7 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
         certificates=certificates,
         secrets=tuple(topology.all_secrets()),
         flows=tuple(dict.fromkeys(topology.all_flows())),
+        fetched=tuple(flow for client in topology.standalone for flow in client.fetched()),
         variables=roster.variables,
+        real=not any(client.is_double for client in topology.standalone),
     )

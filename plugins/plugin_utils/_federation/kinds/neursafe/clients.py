@@ -16,7 +16,7 @@ from ...model import Endpoint, Flow, Placement, Secret
 from ...schema import complete, merge
 from .database import Database, flow_out
 from .names import IN_CLUSTER, MAX_NAME
-from .placements import ENGINES, leads_to_mongodb
+from .placements import CLUSTER_DEFAULTS, ENGINES, leads_to_mongodb
 from .settings import CLIENT_SETTINGS
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ class Client:
 
     def check(self) -> None:
         """Note all mistakes of this client alone."""
-        if self.place.cluster is None:
-            return
         if len(self.instance_name) > MAX_NAME:
             told = f"'{self.instance_name}' has {len(self.instance_name)} characters"
             self._mistake(f"{told}, and a Kubernetes namespace at most {MAX_NAME}")
@@ -47,7 +45,9 @@ class Client:
         if self._images is None:
             self._mistake("the key 'images' is missing: the server's have neither a tag nor a digest of client-cpu")
         elif self._tunnelled and not leads_to_mongodb(self._images):
-            self._mistake("its images have neither a tag nor a digest of proxy, nor 'tunnel': it leads to MongoDB by TLS")
+            self._mistake(
+                "its images have neither a tag nor a digest of proxy, nor 'tunnel': it leads to MongoDB by TLS"
+            )
         if self.server_address is None:
             self._mistake("nobody knows where the server is: say server.node_address, or task_manager.server_address")
         if self.settings["task_manager"]["external"] and self.address is None:
@@ -57,6 +57,11 @@ class Client:
         self.topology.report.mistake(self.place.path, message)
 
     # -- what it is
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Its own keys, with their defaults."""
+        return {**CLUSTER_DEFAULTS, **self.place.options}
 
     @property
     def component(self) -> str:
@@ -84,14 +89,14 @@ class Client:
 
     def uses(self, database: Database) -> bool:
         """Whether it writes its tasks down in the stack's: no other is told, and the passwords are its party's."""
-        if "database" in self.place.options or not database.there:
+        if "database" in self.options or not database.there:
             return False
         return not self.topology.server.places or self.party == self.topology.party
 
     @property
     def _database(self) -> dict[str, Any] | None:
         """How it reaches its database."""
-        own = self.place.options.get("database")
+        own = self.options.get("database")
         if own is not None and own.external is not None:
             external = self.topology.beside(own.external, "ca")
             return {**external, "engine": own.options["engine"], "name": own.options["name"]}
@@ -106,16 +111,16 @@ class Client:
     @property
     def sources(self) -> tuple[str, ...]:
         """Where its pods come from, as flows have it."""
-        return self.topology.sources if self.beside_server else tuple(self.place.options["networks"])
+        return self.topology.sources if self.beside_server else tuple(self.options.get("networks", ()))
 
     @property
     def networks(self) -> list[str]:
         """The same, each as a network."""
-        return self.topology.networks if self.beside_server else list(self.place.options["networks"])
+        return self.topology.networks if self.beside_server else list(self.options.get("networks", ()))
 
     @property
     def _images(self) -> dict[str, Any] | None:
-        own: dict[str, Any] | None = self.place.options.get("images")
+        own: dict[str, Any] | None = self.options.get("images")
         if own is not None:
             return own
         found: dict[str, Any] = self.topology.server.options["images"]
@@ -139,12 +144,12 @@ class Client:
         manager = self.settings["task_manager"]
         if self.beside_server or not manager["external"]:
             return f"{manager['service_name']}.{self.instance_name}.{IN_CLUSTER}:{manager['port']}"
-        node = self.place.options.get("node_address")
+        node = self.options.get("node_address")
         return network.join(node, manager["port"]) if node else None
 
     def instance(self) -> dict[str, Any]:
         """What the role takes beside its identity."""
-        options = self.place.options
+        options = self.options
         return {
             **{key: options[key] for key in ("directory", "lmdb", "capacity", "user", "resources")},
             "images": self._images,

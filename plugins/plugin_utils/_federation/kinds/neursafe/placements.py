@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import json
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from ...schema import PORT, Choice, Integer, Items, Key, Place, Rule, Section, Table, Text
+from ...given_programs import SOURCE
+from ...schema import PORT, Boolean, Choice, Integer, Items, Key, Place, Rule, Section, Table, Text, check_values
 from .settings import CLIENT_SETTINGS, IMAGE, Breaches
 
 COMPONENTS = ("job-scheduler", "selector", "model-manager", "proxy", "coordinator")
@@ -261,13 +264,6 @@ SERVER_OPTIONS: Mapping[str, Key] = {
 }
 
 
-def _in_clusters(values: Mapping[str, Any]) -> Breaches:
-    if values["mode"] == "standalone":
-        way_out = "run its container by hand with the server's address, or place it in a cluster"
-        return [(("mode",), f"standalone clients aren't deployed yet: {way_out}")]
-    return []
-
-
 def lmdb_is_local(values: Mapping[str, Any]) -> Breaches:
     """lmdb maps its file: what S3FS or NFS have mounted would damage it."""
     lmdb, directory = values["lmdb"], values["directory"]
@@ -321,8 +317,7 @@ DATABASE_PLACE = Place(
     rules=(Rule("Ports and memory are of databases on hosts.", _one_kind),),
 )
 
-CLIENT_OPTIONS: Mapping[str, Key] = {
-    "mode": Key(Choice(("cluster", "standalone")), "How it runs; standalone is refused.", default="cluster"),
+CLUSTER_CLIENT: Mapping[str, Key] = {
     "node_address": Key(
         Text(format="address_or_name"),
         "A node of its cluster, or what leads to its nodes' ports: where the server's coordinators connect.",
@@ -339,9 +334,7 @@ CLIENT_OPTIONS: Mapping[str, Key] = {
     "resources": Key(RESOURCES, "What is kept for it.", default={}),
     "networks": Key(
         _NETWORKS,
-        "Networks that its pods come from, for a client in another cluster than the server: the stack's database lets "
-        "them in.",
-        default=[],
+        "Networks that its pods come from, where its cluster isn't the server's: the stack's database lets them in.",
     ),
     "database": Key(
         CLIENT_DATABASE_PLACE,
@@ -349,6 +342,78 @@ CLIENT_OPTIONS: Mapping[str, Key] = {
         "each has a database of its own.",
     ),
 }
+"""The keys of a client in a cluster."""
+
+CLUSTER_DEFAULTS: Mapping[str, Any] = check_values(
+    Section({name: key for name, key in CLUSTER_CLIENT.items() if key.default is not None}), {}
+)[0]
+
+DATASETS = Table(
+    Text(max_length=253, pattern=r"[^\x00-\x1f\x7f,]+", pattern_name="the name of a data set, without a comma"),
+    Text(format="absolute_path"),
+)
+GROUP = Text(max_length=32, pattern=r"[a-z_][a-z0-9_-]*", pattern_name="the name of a group")
+
+HOST_CLIENT: Mapping[str, Key] = {
+    "port": Key(PORT, "Where the server's coordinators connect.", default=22000),
+    "program": Key(
+        SOURCE,
+        "A Python 3.7 with Neursafe in it: `bin/python3.7` of a folder.",
+        default={"path": "/opt/neursafe"},
+    ),
+    "doubles": Key(
+        Boolean(), "It is a double, for tests of the deployment: it learns nothing, and is refused unless this says so."
+    ),
+    "datasets": Key(DATASETS, "Its data sets: what jobs call them, and where they lie on the host.", default={}),
+    "task_configs": Key(
+        Text(format="absolute_path"),
+        "The folder of the host with tasks' configurations and scripts; default: `task_configs` in its state.",
+    ),
+    "groups": Key(Items(GROUP), "Groups of the host that it is in, so that it may read data sets.", default=[]),
+}
+"""The keys of one on a host."""
+
+HOST_DEFAULTS: Mapping[str, Any] = {name: key.default for name, key in HOST_CLIENT.items() if key.default is not None}
+_ADDRESSES = ("bind", "internal_url", "public_url")
+
+
+def _only(keys: Mapping[str, Key], where: str) -> dict[str, Key]:
+    """The keys without their defaults, which those elsewhere don't have."""
+    told = {name: f" Default: {json.dumps(key.default)}." if key.default else "" for name, key in keys.items()}
+    return {
+        name: replace(key, default=None, doc=f"{where}: {key.doc[0].lower()}{key.doc[1:]}{told[name]}")
+        for name, key in keys.items()
+    }
+
+
+def _one_place(values: Mapping[str, Any]) -> Breaches:
+    """What a client is follows from where it is, and it has the keys of that alone."""
+    place = "cluster" if "cluster" in values else "host"
+    mode = {"cluster": "cluster", "host": "standalone"}[place]
+    strange = (*HOST_CLIENT, *_ADDRESSES) if place == "cluster" else CLUSTER_CLIENT
+    other = {"cluster": "on hosts", "host": "in clusters"}[place]
+    breaches: Breaches = [((key,), f"is of clients {other}") for key in strange if key in values]
+    if values.get("mode", mode) != mode:
+        breaches.append((("mode",), f"'{values['mode']}' is one {other}: this one is placed on a {place}"))
+    return breaches
+
+
+def _of_cluster(rule: Callable[[Mapping[str, Any]], Breaches]) -> Callable[[Mapping[str, Any]], Breaches]:
+    """A rule for clients in clusters, which looks at defaults, too."""
+    return lambda values: rule({**CLUSTER_DEFAULTS, **values}) if "cluster" in values else []
+
+
+HOMES = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - where data sets can't be
+
+
+def seen(values: Mapping[str, Any]) -> Breaches:
+    """The process sees no homes, and has a /tmp of its own."""
+    told = {("datasets", name): path for name, path in values.get("datasets", {}).items()}
+    if "task_configs" in values:
+        told["task_configs",] = values["task_configs"]  # type: ignore[index]
+    message = "the process sees no homes, and a /tmp of its own: put it elsewhere"
+    return [(path, f"'{place}': {message}") for path, place in told.items() if f"{place}/".startswith(HOMES)]
+
 
 PLACEMENTS: Mapping[str, Key] = {
     "server": Key(
@@ -387,19 +452,26 @@ PLACEMENTS: Mapping[str, Key] = {
         Table(
             Text(format="name"),
             Place(
-                on_hosts=False,
                 cluster=True,
-                listens=False,
+                urls="endpoint",
                 settings=CLIENT_SETTINGS,
-                options=CLIENT_OPTIONS,
+                options={
+                    "mode": Key(
+                        Choice(("cluster", "standalone")), "Which it is; its place says so, too: on a host standalone."
+                    ),
+                    **_only(CLUSTER_CLIENT, "In a cluster"),
+                    **_only(HOST_CLIENT, "On a host"),
+                },
                 rules=(
-                    Rule("Clients are deployed in clusters.", _in_clusters),
-                    Rule("lmdb lies on one node.", lmdb_is_local),
-                    Rule("Pods see the directory's parent.", deep_enough),
+                    Rule("A client is in a cluster, or on a host.", _one_place),
+                    Rule("lmdb lies on one node.", _of_cluster(lmdb_is_local)),
+                    Rule("Pods see the directory's parent.", _of_cluster(deep_enough)),
+                    Rule("Its files are where it sees them.", seen),
                 ),
             ),
         ),
-        "Who takes part, in clusters: each a task manager. What another party runs otherwise needs no word here.",
+        "Who takes part: each a task manager, in a cluster or on a host. What another party runs otherwise needs no "
+        "word here.",
         default={},
     ),
 }

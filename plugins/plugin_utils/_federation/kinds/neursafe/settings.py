@@ -39,6 +39,7 @@ IMAGE = Text(
     pattern_name="an image with its tag or digest, such as registry.example:5000/nsfl-proxy:1.0",
 )
 SECONDS = Integer(1, 86_400)
+LOG_LEVEL = Choice(("debug", "info", "warning", "error"))
 _RESOURCE = Text(
     max_length=253, pattern=r"[a-z0-9.-]+/[A-Za-z0-9._-]+", pattern_name="a resource's name such as nvidia.com/gpu"
 )
@@ -238,7 +239,7 @@ _SHARED: Mapping[str, Key] = {
         Section(
             {
                 "log_level": Key(
-                    Choice(("debug", "info", "warning", "error")),
+                    LOG_LEVEL,
                     "Of all components.",
                     default="info",
                     source=CONFIG,
@@ -418,12 +419,13 @@ _MANAGER_OF_TASKS_DERIVED = {
     "WORKER_HTTPS_PROXY": "it follows from `executor.https_proxy`",
 }
 
+_HEARTBEAT = Key(SECONDS, "How often the client reports.", default=150, source=CODE, unit="s")
+_LONGEST_TASK = Key(SECONDS, "A task that takes longer is stopped.", default=300, source=CONFIGURATIONS, unit="s")
+
 _TASK_OPTIONS = _section(
     {
-        "REPORT_HEARTBEAT": Key(SECONDS, "How often the client reports.", default=150, source=CODE, unit="s"),
-        "WAIT_WORKER_FINISHED_TIMEOUT": Key(
-            SECONDS, "A task that takes longer is stopped.", default=300, source=CONFIGURATIONS, unit="s"
-        ),
+        "REPORT_HEARTBEAT": _HEARTBEAT,
+        "WAIT_WORKER_FINISHED_TIMEOUT": _LONGEST_TASK,
         "MAX_RETRY_TIMES": Key(Integer(1, 10_000), "How often the cluster is asked.", default=30, source=CODE),
         "COORDINATOR_QUERY_INTERVAL": Key(SECONDS, "Between two tries.", default=1, source=CODE, unit="s"),
         "CLUSTER_LABEL_KEY": Key(
@@ -459,6 +461,39 @@ _EXECUTOR_PROXY = Text(
     min_length=0, pattern=r"(https?://[^ /@]+)?", pattern_name="a proxy such as http://10.20.0.1:3128, or nothing"
 )
 
+_RUNTIME = Text(
+    pattern=r"(tensorflow|pytorch)(,(tensorflow|pytorch))*",
+    pattern_name="tensorflow, pytorch, or both parted by a comma",
+)
+
+
+def _of_every_client(quota: int) -> dict[str, Key]:
+    """The keys that a client has wherever it runs; how much it may keep differs."""
+    return {
+        "runtime": Key(_RUNTIME, "What it can run.", default="tensorflow,pytorch", source=CLIENT_CONFIG),
+        "storage_quota": Key(
+            Integer(1, 1_000_000_000),
+            "How much the workspace may hold.",
+            default=quota,
+            source=CLIENT_CONFIG,
+            unit="MB",
+        ),
+        "registration": Key(Boolean(), "The server's selector is told of it.", default=True, source=CLIENT_CONFIG),
+        "label": Key(Text(max_length=253), "What jobs choose it by.", source=CONFIGURATIONS),
+        "max_task_parallelism": Key(Integer(1, 100_000), "Jobs at once; default: any number.", source=CONFIGURATIONS),
+        "resource": Key(
+            Section(
+                {
+                    "cpu": Key(Number(minimum=0), "Processors.", source=CODE),
+                    "memory": Key(Integer(0, 1_000_000_000), "Memory.", source=CODE, unit="MB"),
+                    "gpu": Key(Integer(0, 1024), "GPUs.", source=CODE),
+                }
+            ),
+            "The most that a task gets, whatever its job asks for.",
+        ),
+    }
+
+
 CLIENT_SETTINGS = Section(
     {
         "task_manager": Key(
@@ -480,29 +515,7 @@ CLIENT_SETTINGS = Section(
                         "Where the server's proxy is; default: in the same cluster its service, else a node's port.",
                         source=CLIENT_CONFIG,
                     ),
-                    "runtime": Key(
-                        Text(
-                            pattern=r"(tensorflow|pytorch)(,(tensorflow|pytorch))*",
-                            pattern_name="tensorflow, pytorch, or both parted by a comma",
-                        ),
-                        "What it can run.",
-                        default="tensorflow,pytorch",
-                        source=CLIENT_CONFIG,
-                    ),
-                    "storage_quota": Key(
-                        Integer(1, 1_000_000_000),
-                        "How much the workspace may hold.",
-                        default=1024,
-                        source=CLIENT_CONFIG,
-                        unit="MB",
-                    ),
-                    "registration": Key(
-                        Boolean(), "The server's selector is told of it.", default=True, source=CLIENT_CONFIG
-                    ),
-                    "label": Key(Text(max_length=253), "What jobs choose it by.", source=CONFIGURATIONS),
-                    "max_task_parallelism": Key(
-                        Integer(1, 100_000), "Jobs at once; default: any number.", source=CONFIGURATIONS
-                    ),
+                    **_of_every_client(1024),
                     "options": Key(_TASK_OPTIONS, "Further variables of its environment.", default={}),
                 },
                 _TASK_DERIVED,
@@ -526,6 +539,39 @@ CLIENT_SETTINGS = Section(
         **_SHARED,
     }
 )
+
+_STANDALONE_DERIVED = {
+    "host": "it follows from where it is placed",
+    "port": "it follows from `port`",
+    "server": "it follows from `server_address`, or the server",
+    "platform": "it is linux on a host",
+    "external_address": "it follows from `port`, and `public_url`",
+    "lmdb_path": "it lies with the client's state, on the host's own disk",
+    "workspace": "it lies with the client's state",
+    "datasets": "it is the file that `datasets` makes",
+    "task_config_entry": "it follows from `task_configs`",
+    "ssl": "the program registers without TLS, whatever it says",
+    **{
+        key: reason
+        for key, reason in _TASK_DERIVED.items()
+        if key in ("username", "password", "certificate", "public_key", "private_key")
+    },
+}
+
+STANDALONE_SETTINGS = _section(
+    {
+        **_of_every_client(10240),
+        "log_level": Key(LOG_LEVEL, "What it tells of itself.", default="info", source=CONFIGURATIONS),
+        "options": Key(
+            Section({"REPORT_HEARTBEAT": _HEARTBEAT, "WAIT_WORKER_FINISHED_TIMEOUT": _LONGEST_TASK}),
+            "Further variables of its environment.",
+            default={},
+        ),
+    },
+    _STANDALONE_DERIVED,
+    CONFIGURATIONS,
+)
+"""Of a client on a host: the keys of its setup.json."""
 
 SETTINGS = Section({**SERVER_SETTINGS.keys, **CLIENT_SETTINGS.keys}, rules=SERVER_SETTINGS.rules)
 """What a stack may say: of the server, and of all its clients."""

@@ -21,6 +21,7 @@ from .clients import Client
 from .database import Database
 from .names import IN_CLUSTER, MAX_NAME, SERVER
 from .settings import SERVER_SETTINGS, SETTINGS
+from .standalone import Standalone
 from .storage import Storage
 
 
@@ -42,7 +43,15 @@ class Topology:
         self.storage = Storage(self)
         given = stack.options["clients"]
         known = {} if given is UNKNOWN else given
-        self.clients = [Client(self, name, place) for name, place in known.items() if place is not UNKNOWN]
+        placed = {name: place for name, place in known.items() if place is not UNKNOWN}
+        in_clusters = {name: place for name, place in placed.items() if place.cluster or place.absent_cluster}
+        self.clients = [Client(self, name, place) for name, place in in_clusters.items()]
+        self.standalone = [Standalone(self, name, place) for name, place in placed.items() if name not in in_clusters]
+
+    @property
+    def everybody(self) -> list[Client | Standalone]:
+        """All clients."""
+        return [*self.clients, *self.standalone]
 
     # -- what can't be
 
@@ -58,8 +67,9 @@ class Topology:
         )
         for look in looks:
             attempt(look)
-        for client in self.clients:
-            attempt(client.check)
+        for client in self.everybody:
+            if client.place.places:
+                attempt(client.check)
         attempt(self._check_clients)
         attempt(lambda: self.settings)
 
@@ -118,7 +128,7 @@ class Topology:
                 continue
             port, folder, whose = (
                 client.settings["task_manager"]["port"],
-                client.place.options["directory"],
+                client.options["directory"],
                 client.name,
             )
             first = ports.setdefault((client.place.cluster, port), f"client '{whose}'")
@@ -134,7 +144,7 @@ class Topology:
 
     def _check_lmdb(self, client: Client) -> None:
         """Nodes of the server's cluster have its shared directory mounted, too."""
-        path, shared = client.place.options["lmdb"].get("path", "/"), self.server.options["shared_directory"]
+        path, shared = client.options["lmdb"].get("path", "/"), self.server.options["shared_directory"]
         if client.beside_server and _overlap(path, shared) and path.startswith(shared):
             message = f"'{path}' is in the server's shared directory, and lmdb maps its file: a node's own disk"
             self.report.mistake((*client.place.path, "lmdb", "path"), message)
@@ -306,7 +316,7 @@ class Topology:
         yield from self.storage.flows()
         if self.server.places:
             yield from self.flows()
-        for client in self.clients:
+        for client in self.everybody:
             yield from client.flows()
 
     def flows(self) -> Iterator[Flow]:
@@ -349,6 +359,6 @@ class Topology:
                     roster.beside("neursafe_server", "server", word, place, endpoints)
         for place in self.server.absent_places:
             roster.absent("neursafe_server", "server", SERVER, place)
-        for client in self.clients:
+        for client in self.everybody:
             client.add(roster)
         return roster

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import reference, variables
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.settings import SETTINGS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.settings import (
+    SETTINGS,
+    STANDALONE_SETTINGS,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Anything, check_values
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
@@ -182,8 +185,17 @@ def test_two_hundred_clients_are_derived_each_with_a_port_and_a_folder_of_its_ow
         (
             "{cluster: kc}",
             "{cluster: kc, mode: standalone}",
-            "stacks.imaging.clients.near.mode: standalone clients aren't deployed yet: run its container by hand with "
-            "the server's address, or place it in a cluster",
+            "stacks.imaging.clients.near.mode: 'standalone' is one on hosts: this one is placed on a cluster",
+        ),
+        (
+            "{cluster: kc}",
+            "{cluster: kc, datasets: {mnist: /srv/mnist}}",
+            "stacks.imaging.clients.near.datasets: is of clients on hosts",
+        ),
+        (
+            "{cluster: kc}",
+            "{host: h1, lmdb: {storage_class: fast}}",
+            "stacks.imaging.clients.near.lmdb: is of clients in clusters",
         ),
         (
             "node_address: 10.30.0.12, ",
@@ -498,7 +510,9 @@ def test_a_mongodb_is_a_ferretdb_with_a_user_of_each_database(load: Load) -> Non
 
 def test_an_export_of_nfs_is_mounted_on_the_nodes(load: Load) -> None:
     found = load(HOSTED.replace("storage: {host: h1}", 'storage: {external: {type: posix, nfs: "nas:/fl"}}'))
-    assert [(one["path"], one["nfs"]) for one in of_host(found, "n1", "s3fs_mounts")] == [("/mnt/neursafe_fl", "nas:/fl")]
+    assert [(one["path"], one["nfs"]) for one in of_host(found, "n1", "s3fs_mounts")] == [
+        ("/mnt/neursafe_fl", "nas:/fl")
+    ]
     assert instance(found)["storage"] == {"type": "posix"}
 
 
@@ -541,7 +555,8 @@ def test_a_store_that_moves_leaves_its_mounts_where_they_are(load: Load) -> None
             "stacks.imaging.storage.external.nfs: is mounted on `nodes`, and none are named",
         ),
         (
-            ', networks: 10.42.0.0/16}\n    storage: {host: h1}\n    database: {host: h1}\n    nodes: {hosts: [n1, n2]}',
+            ", networks: 10.42.0.0/16}\n    storage: {host: h1}\n    database: {host: h1}\n"
+            "    nodes: {hosts: [n1, n2]}",
             "}\n    storage: {external: {type: posix}}\n    database: {host: h1}",
             "stacks.imaging.server: nobody knows where its pods come from: say `nodes`, or server.networks",
         ),
@@ -628,6 +643,160 @@ def test_a_client_s_images_say_what_leads_to_mongodb(mistakes: Mistakes) -> None
     assert "its images have neither a tag nor a digest of proxy, nor 'tunnel'" in line
 
 
+# -- clients on hosts
+
+ON_HOST = HOSTED.replace("      near: {cluster: kc}\n", "").replace(
+    "      far: {cluster: other, node_address: 10.30.0.12, directory: /srv/fl/far, networks: [10.30.0.0/24]}\n",
+    "      k: {host: k1, datasets: {mnist: /srv/mnist}}\n",
+)
+ON_HOST = ON_HOST.replace(
+    "  lab:\n", "  clinic: {hosts: {k1: {address: 10.30.0.11, public_name: k1.clinic.example}}}\n  lab:\n"
+)
+
+
+def standalone(federation: Federation) -> dict[str, Any]:
+    (found,) = of_host(federation, "k1", "neursafe_standalone_instances")
+    return dict(found)
+
+
+def test_a_client_on_a_host_has_its_setup_derived(load: Load) -> None:
+    found = standalone(load(ON_HOST))
+    assert (found["name"], found["program"]) == ("demo-imaging-client-k", {"path": "/opt/neursafe"})
+    assert found["listen"] == {"address": "10.30.0.11", "port": 22000}
+    assert found["server"] == "10.20.0.21:30091"
+    assert found["external_address"] == "k1.clinic.example:22000"
+    assert found["datasets"] == {"mnist": "/srv/mnist"}
+    assert (found["settings"]["storage_quota"], found["settings"]["options"]["REPORT_HEARTBEAT"]) == (10240, 150)
+
+
+def test_one_of_the_server_s_party_is_reached_within(load: Load) -> None:
+    text = ON_HOST.replace("  clinic: {hosts: {k1:", "  lab2: {hosts: {k2: 10.30.0.9}}\n  lab:\n    hosts:\n      k1:")
+    text = text.replace("}}}\n  lab:\n    hosts:\n", "}\n")
+    assert standalone(load(text))["external_address"] == "10.30.0.11:22000"
+
+
+def test_a_client_on_a_host_has_what_the_stack_says_of_all(load: Load) -> None:
+    options = "{REPORT_HEARTBEAT: 7, MAX_RETRY_TIMES: 3}"
+    manager = f"{{runtime: pytorch, service_name: other, options: {options}}}"
+    of_all = f"{{task_manager: {manager}, others: {{log_level: debug}}}}"
+    own = "settings: {task_manager: {label: clinic, resource: {cpu: 2}}}"
+    text = ON_HOST.replace("/srv/mnist}}", f"/srv/mnist}}, {own}}}") + f"    settings: {of_all}\n"
+    found = standalone(load(text))["settings"]
+    assert (found["runtime"], found["label"], found["log_level"]) == ("pytorch", "clinic", "debug")
+    assert (found["options"], found["resource"]) == (
+        {"REPORT_HEARTBEAT": 7, "WAIT_WORKER_FINISHED_TIMEOUT": 300},
+        {"cpu": 2},
+    )
+
+
+def test_a_program_may_come_as_an_archive(load: Load) -> None:
+    program = f"program: {{archive: files/neursafe.tar.gz, sha256: {'a' * 64}}}"
+    found = load(ON_HOST.replace("/srv/mnist}}", f"/srv/mnist}}, {program}}}"))
+    assert standalone(found)["program"]["archive"] == f"{found.directory}/files/neursafe.tar.gz"
+    assert found.expansions["imaging"].fetched == ()
+    told = f"program: {{archive: 'https://files.example/n.tar.gz', sha256: {'a' * 64}}}"
+    (flow,) = load(ON_HOST.replace("/srv/mnist}}", f"/srv/mnist}}, {told}}}")).expansions["imaging"].fetched
+    assert (flow.source, flow.destination, flow.authentication) == ("k1", "files.example", "sha256")
+
+
+def test_tasks_come_from_where_the_server_s_pods_do(load: Load) -> None:
+    told = [(flow.source, flow.destination, flow.port) for flow in load(ON_HOST).expansions["imaging"].flows]
+    assert ("k1", "cluster-kc", 30091) in told
+    assert {source for source, host, port in told if (host, port) == ("k1", 22000)} == {"n1", "n2", "10.42.0.0/16"}
+
+
+def test_a_double_of_a_client_makes_no_stack_real(load: Load) -> None:
+    assert load(ON_HOST).expansions["imaging"].real
+    assert not load(ON_HOST.replace("/srv/mnist}}", "/srv/mnist}, doubles: true}")).expansions["imaging"].real
+
+
+def test_a_client_that_goes_from_its_host_is_told_by_name(load: Load) -> None:
+    found = standalone(load(ON_HOST.replace("k: {host: k1,", "k: {host: k1, state: absent,")))
+    assert found == {"name": "demo-imaging-client-k", "state": "absent", "federation": "demo", "stack": "imaging"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            "/srv/mnist}}",
+            "/srv/mnist}, mode: cluster}",
+            "clients.k.mode: 'cluster' is one in clusters: this one is placed on a host",
+        ),
+        (
+            "/srv/mnist}}",
+            "/home/me/mnist}}",
+            "clients.k.datasets.mnist: '/home/me/mnist': the process sees no homes, and a /tmp of its own: put it "
+            "elsewhere",
+        ),
+        ("/srv/mnist}}", "mnist}}", "clients.k.datasets.mnist: 'mnist' is no absolute path"),
+        (
+            "/srv/mnist}}",
+            "/srv/mnist}, program: {archive: n.tar.gz}}",
+            "clients.k.program: 'archive' and 'sha256' go together",
+        ),
+        (
+            "/srv/mnist}}",
+            "/srv/mnist}, settings: {task_manager: {service_name: mine}}}",
+            "clients.k.settings.task_manager.service_name: is of clients in clusters, and this one is on a host",
+        ),
+        (
+            "/srv/mnist}}",
+            "/srv/mnist}, settings: {executor: {port: 8051}}}",
+            "clients.k.settings.executor.port: is of clients in clusters, and this one is on a host",
+        ),
+        (
+            "/srv/mnist}}",
+            '/srv/mnist}, settings: {task_manager: {server_address: "[fd00::1]:30091"}}}',
+            "clients.k: the server's address would be [fd00::1]:30091, and the programs know no IPv6 address: say a "
+            "name",
+        ),
+        ("/srv/mnist}}", '/srv/mnist}, bind: "::"}', "clients.k.bind: '::' is every address of the host: choose one"),
+        (
+            "node_address: 10.20.0.21, ",
+            "",
+            "clients.k: nobody knows where the server is: say server.node_address, or task_manager.server_address",
+        ),
+    ],
+)
+def test_what_a_client_on_a_host_can_t_be_is_told(mistakes: Mistakes, before: str, after: str, message: str) -> None:
+    text = ON_HOST.replace(before, after)
+    assert text != ON_HOST
+    lines = mistakes(text)
+    assert any(message in line for line in lines), lines
+
+
+STANDALONE_KEYS: dict[str, tuple[Any, Any]] = {
+    "runtime": ("tensorflow", "jax"),
+    "storage_quota": (10, 0),
+    "registration": (False, "False"),
+    "label": ("hospital", 1),
+    "max_task_parallelism": (2, 0),
+    "resource.cpu": (0.5, "1"),
+    "resource.memory": (1024, 0.5),
+    "resource.gpu": (1, -1),
+    "log_level": ("debug", "trace"),
+    "options.REPORT_HEARTBEAT": (5, "5"),
+    "options.WAIT_WORKER_FINISHED_TIMEOUT": (5, 0),
+}
+STANDALONE_DERIVED = sorted(path for path, key in reference.flat(STANDALONE_SETTINGS) if isinstance(key.type, Anything))
+
+
+def test_every_key_of_a_setup_file_has_a_right_and_a_wrong_value() -> None:
+    known = {path for path, _key in reference.flat(STANDALONE_SETTINGS)}
+    assert known == {*STANDALONE_KEYS, *STANDALONE_DERIVED}
+    for path, (right, other) in STANDALONE_KEYS.items():
+        assert check_values(STANDALONE_SETTINGS, nested(path, right))[1] == []
+        told = check_values(STANDALONE_SETTINGS, nested(path, other))[1]
+        assert [one.path for one in told] == [path]
+
+
+def test_what_of_it_follows_from_elsewhere_can_t_be_set() -> None:
+    for path in STANDALONE_DERIVED:
+        (told,) = check_values(STANDALONE_SETTINGS, {path: "x"})[1]
+        assert told.message.startswith("can't be set: "), path
+
+
 # -- every key of the system, one right and one wrong value each
 
 PORT = (8089, 80)
@@ -688,6 +857,9 @@ KEYS: dict[str, tuple[Any, Any]] = {
     "task_manager.registration": (True, "True"),
     "task_manager.label": ("hospital", 1),
     "task_manager.max_task_parallelism": (2, 0),
+    "task_manager.resource.cpu": (0.5, "1"),
+    "task_manager.resource.memory": (1024, 0.5),
+    "task_manager.resource.gpu": (1, -1),
     "task_manager.options.REPORT_HEARTBEAT": SECONDS,
     "task_manager.options.WAIT_WORKER_FINISHED_TIMEOUT": SECONDS,
     "task_manager.options.MAX_RETRY_TIMES": (3, 0),

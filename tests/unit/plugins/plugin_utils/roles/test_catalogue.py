@@ -73,6 +73,11 @@ RIGHT: dict[str, dict[str, Any]] = {
         "connect": {"host": "10.20.0.12", "port": 5432},
         "tls": {"ca": "/etc/ca.pem"},
     },
+    "neursafe_standalone_instances": {
+        "name": "clinic",
+        "listen": {"address": "10.30.0.11"},
+        "server": "10.20.0.12:30091",
+    },
     "janus_instances": {**OF_JANUS, "program": "aggregator", "listen": {"port": 9971}},
     "dpsa_manager_instances": {
         **OF_JANUS,
@@ -1585,6 +1590,49 @@ WRONG: list[tuple[str, Any, str]] = [
         ],
         "[0]: database.owner: is of PostgreSQL: in MongoDB whoever writes a collection makes it",
     ),
+    (
+        "neursafe_standalone_instances",
+        [{"server": "10.67.134.15.9001"}],
+        "[0]: server: '10.67.134.15.9001' is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666",
+    ),
+    (
+        "neursafe_standalone_instances",
+        [{"server": "[fd00::1]:30091"}],
+        "[0]: server: the program parts an address at its only colon, and knows no IPv6: write a name",
+    ),
+    (
+        "neursafe_standalone_instances",
+        [{"listen": {"address": "::"}}],
+        "[0]: listen.address: '::' is no address of one host",
+    ),
+    (
+        "neursafe_standalone_instances",
+        [{"program": {"archive": "n.tar.gz"}}],
+        "[0]: program: 'archive' and 'sha256' go together",
+    ),
+    (
+        "neursafe_standalone_instances",
+        [{"task_configs": "/root/tasks"}],
+        "[0]: task_configs: '/root/tasks': the process sees no homes, and a /tmp of its own: put it elsewhere",
+    ),
+    (
+        "neursafe_standalone_instances",
+        [{"settings": {"ssl": "/etc/tls"}}],
+        "[0]: settings.ssl: can't be set: the program registers without TLS, whatever it says",
+    ),
+    (
+        "neursafe_standalone_instances",
+        [{"name": "a"}, {"name": "b"}],
+        "[1]: listen.port: 10.30.0.11 port 22000 is taken by 'a'",
+    ),
+    (
+        "neursafe_standalone_health_timeout_seconds",
+        0,
+        ": expected a whole number from 1 to 3600, found the number 0",
+    ),
+    ("neursafe_standalone_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
+    ("neursafe_standalone_memory_max", "much", ": 'much' is not bytes such as 4G, or infinity"),
+    ("neursafe_standalone_remove_data", "no", ": expected true or false, found the text 'no'"),
     (
         "neursafe_client_instances",
         [

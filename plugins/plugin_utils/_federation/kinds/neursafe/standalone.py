@@ -1,0 +1,179 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A client of the stack on a host of ours, without Kubernetes: what it is, whom it reaches, and what of it can't be."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ... import network
+from ...expanding import Roster, fetched, own_address
+from ...model import Endpoint, Flow, Host, Placement
+from ...schema import complete, merge
+from .placements import HOST_DEFAULTS
+from .settings import CLIENT_SETTINGS, STANDALONE_SETTINGS
+
+if TYPE_CHECKING:
+    from .topology import Topology
+
+ROLE = "neursafe_standalone"
+_ELSEWHERE = "server_address"
+"""A key of a client's settings that says where it goes, and isn't in its own file."""
+
+
+class Standalone:
+    """One of the table ``clients``."""
+
+    def __init__(self, topology: Topology, name: str, place: Placement) -> None:
+        self.topology = topology
+        self.name = name
+        self.place = place
+
+    # -- what can't be
+
+    def check(self) -> None:
+        """Note all mistakes of this client alone."""
+        self._check_settings()
+        if self.server_address is None:
+            message = "nobody knows where the server is: say server.node_address, or task_manager.server_address"
+            self.topology.report.mistake(self.place.path, message)
+        if self.address in network.WILDCARDS:
+            message = f"'{self.address}' is every address of the host: choose one"
+            self.topology.report.mistake((*self.place.path, "bind"), message)
+        elif self.address:
+            self._check_colons()
+
+    def _check_colons(self) -> None:
+        """The programs part an address at its only colon."""
+        told = ((self.server_address or "", "the server's"), (self.external_address, "its own"))
+        for address, whose in told:
+            if address.startswith("["):
+                message = f"{whose} address would be {address}, and the programs know no IPv6 address: say a name"
+                self.topology.report.mistake(self.place.path, message)
+
+    def _check_settings(self) -> None:
+        """Its own are those of its program on a host; the stack's are of clients in clusters, too."""
+        for section, keys in self.place.settings.items():
+            known = {"task_manager": (*STANDALONE_SETTINGS.keys, _ELSEWHERE), "others": ("log_level",)}.get(section, ())
+            for key in keys:
+                if key not in known:
+                    message = "is of clients in clusters, and this one is on a host"
+                    self.topology.report.mistake((*self.place.path, "settings", section, key), message)
+
+    # -- what it is
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """Its own keys, with their defaults."""
+        return {**HOST_DEFAULTS, **self.place.options}
+
+    @property
+    def is_double(self) -> bool:
+        return bool(self.options.get("doubles"))
+
+    @property
+    def host(self) -> Host:
+        return self.topology.federation.host(self.place.hosts[0])
+
+    @cached_property
+    def address(self) -> str:
+        """What it listens on; empty once it is noted that there is none."""
+        return own_address(self.place, self.host, self.topology.report) or ""
+
+    @cached_property
+    def _given(self) -> dict[str, Any]:
+        of_all = {key: value for key, value in self.topology.stack.settings.items() if key in CLIENT_SETTINGS.keys}
+        return merge(of_all, self.place.settings)
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """Those of its setup.json: what the stack says of all clients, as far as it is of one on a host."""
+        manager = self._given.get("task_manager", {})
+        values = {key: manager[key] for key in STANDALONE_SETTINGS.keys if key in manager}
+        values["options"] = {
+            key: value for key, value in manager.get("options", {}).items() if key in _keys_of_options()
+        }
+        values |= self._given.get("others", {})
+        path = (*self.place.path, "settings", "task_manager")
+        return complete(STANDALONE_SETTINGS, values, path, self.topology.report)
+
+    @property
+    def server_address(self) -> str | None:
+        """Where the proxy is: what is told, or a port of the server's nodes."""
+        told: str | None = self._given.get("task_manager", {}).get(_ELSEWHERE)
+        if told is not None:
+            return told
+        node, proxy = self.topology.server.options.get("node_address"), self.topology.settings["proxy"]
+        return network.join(node, proxy["grpc_port"]) if node and proxy["external"] else None
+
+    @cached_property
+    def endpoint(self) -> Endpoint:
+        """Where the server's coordinators connect to it."""
+        port, host = self.options["port"], self.host
+        internal = self.place.internal_url or network.join(network.reached(host, self.address), port)
+        named = network.join(host.public_name, port) if host.public_name else internal
+        public, path = self.place.public_url or named, (*self.place.path, "port")
+        return Endpoint("grpc", self.address, port, internal=internal, public=public, path=path)
+
+    @property
+    def external_address(self) -> str:
+        """As the server is told: by another party it is reached in public."""
+        own = self.topology.federation.party_of(self.host.name)
+        places = self.topology.server.places
+        near = bool(places) and self.topology.federation.party_of(places[0]) == own
+        return self.endpoint.internal if near else self.endpoint.public
+
+    def instance(self) -> dict[str, Any]:
+        """What the role takes beside its identity."""
+        options = self.options
+        return {
+            "program": self._program(),
+            "doubles": self.is_double,
+            "listen": {"address": self.address, "port": options["port"]},
+            "server": self.server_address,
+            "external_address": self.external_address,
+            **{key: options[key] for key in ("datasets", "task_configs", "groups") if key in options},
+            "settings": self.settings,
+        }
+
+    def _program(self) -> dict[str, str]:
+        program = dict(self.options["program"])
+        if "://" not in program.get("archive", "://"):
+            program["archive"] = posixpath.join(self.topology.federation.directory, program["archive"])
+        return program
+
+    def add(self, roster: Roster) -> None:
+        """Its component and its instance."""
+        placement, component = f"clients.{self.name}", f"client-{self.name}"
+        for host in self.place.hosts:
+            roster.present(ROLE, placement, component, host, self.instance(), [self.endpoint])
+        for host in self.place.absent:
+            roster.absent(ROLE, placement, component, host)
+
+    # -- what it needs
+
+    def flows(self) -> Iterator[Flow]:
+        """To the server's proxy, and of its coordinators to it."""
+        server = self.topology.server.places
+        for host in self.place.hosts if server else ():
+            proxy, unsaid = self.topology.settings["proxy"], "none: see the system's page"
+            yield Flow(host, server[0], proxy["grpc_port"], "federated learning", unsaid)
+            for source in self.topology.sources or server:
+                if source != host:
+                    yield Flow(source, host, self.options["port"], "tasks of jobs", unsaid)
+
+    def fetched(self) -> Iterator[Flow]:
+        """Its program, where that is at a URL."""
+        archive = self.options["program"].get("archive", "")
+        for host in self.place.hosts if "://" in archive else ():
+            yield fetched(host, archive, "Neursafe's client", "sha256")
+
+
+def _keys_of_options() -> tuple[str, ...]:
+    section = STANDALONE_SETTINGS.keys["options"].type
+    return tuple(getattr(section, "keys", ()))

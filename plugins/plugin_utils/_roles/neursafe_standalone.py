@@ -1,0 +1,124 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the role neursafe_standalone takes: clients of Neursafe on a host, without Kubernetes.
+
+``settings`` are the kind's own type, so a role takes what a document takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .._federation import network
+from .._federation.given_programs import of_role
+from .._federation.kinds.neursafe.placements import HOST_CLIENT, seen
+from .._federation.kinds.neursafe.settings import STANDALONE_SETTINGS, Breaches
+from .._federation.schema import PORT, Boolean, Items, Key, Rule, Section, Text
+from .checking import IDENTITY, MEMORY, SECONDS, TASKS, check_instances, is_present
+from .listening import Place, one_owner, services
+
+_ADDRESS = Text(format="endpoint")
+
+
+def _parted(values: Mapping[str, Any]) -> Breaches:
+    message = "the program parts an address at its only colon, and knows no IPv6: write a name"
+    return [((key,), message) for key in ("server", "external_address") if values.get(key, "").startswith("[")]
+
+
+INSTANCE = Section(
+    {
+        **IDENTITY,
+        "program": Key(
+            of_role(),
+            "A Python 3.7 with Neursafe in it: `bin/python3.7` of a folder.",
+            default={"path": "/opt/neursafe"},
+        ),
+        "doubles": Key(
+            Boolean(), "It is a double, for tests: refused without this, and nothing else with it.", default=False
+        ),
+        "listen": Key(
+            Section(
+                {
+                    "address": Key(Text(format="address"), "Exactly one address.", required=True),
+                    "port": Key(PORT, "Port.", default=22000),
+                }
+            ),
+            "Where the server's coordinators connect.",
+            required=True,
+        ),
+        "server": Key(_ADDRESS, "Where the server's proxy is.", required=True),
+        "external_address": Key(_ADDRESS, "Where coordinators are told to connect; default: `listen`."),
+        **{key: HOST_CLIENT[key] for key in ("datasets", "task_configs", "groups")},
+        "settings": Key(STANDALONE_SETTINGS, "The program's own keys: docs/systems/neursafe.md.", default={}),
+    },
+    rules=(
+        Rule("Addresses have one colon.", _parted),
+        Rule("Its files are where it sees them.", seen),
+    ),
+)
+
+REPORTS = 2
+"""A client that missed so many reports isn't registered any more, as far as its health goes."""
+
+
+def _completed(instance: dict[str, Any]) -> dict[str, Any]:
+    """The instance with its setup.json, and how old the last report may be."""
+    if not is_present(instance):
+        return instance
+    listen, settings, state = instance["listen"], instance["settings"], f"/var/lib/fedlearn-{instance['name']}"
+    own = network.join(listen["address"], listen["port"])
+    setup = {
+        "host": listen["address"],
+        "port": listen["port"],
+        "server": instance["server"],
+        "external_address": instance.get("external_address", own),
+        "platform": "linux",
+        "lmdb_path": f"{state}/lmdb",
+        "workspace": f"{state}/workspace",
+        "task_config_entry": instance.get("task_configs", f"{state}/task_configs"),
+        "runtime": settings["runtime"],
+        "storage_quota": settings["storage_quota"],
+        # the program compares words
+        "registration": str(settings["registration"]).lower(),
+        "log_level": settings["log_level"],
+        **{key: settings[key] for key in ("label", "max_task_parallelism", "resource") if key in settings},
+    }
+    told = settings["registration"] and settings["log_level"] in ("debug", "info")
+    seconds = REPORTS * settings["options"]["REPORT_HEARTBEAT"] + 60
+    return {**instance, "setup": setup, "report_seconds": seconds if told else None}
+
+
+def _places(instance: Mapping[str, Any]) -> list[Place]:
+    return [Place(instance["listen"]["address"], instance["listen"]["port"], key=("listen", "port"))]
+
+
+def check(instances: Any) -> list[dict[str, Any]]:
+    """``neursafe_standalone_instances`` with defaults and setup files. Raises RoleValueError."""
+    rules = (one_owner(_places),)
+    checked = check_instances("neursafe_standalone_instances", instances, INSTANCE, rules)
+    return [_completed(instance) for instance in checked]
+
+
+def listening(instances: Any) -> list[dict[str, Any]]:
+    """The ports that present instances are to have, as the preflight module takes them. Raises RoleValueError."""
+    return services(check(instances), _places)
+
+
+VARIABLES: Mapping[str, Key] = {
+    "neursafe_standalone_instances": Key(Items(INSTANCE), "The clients of this host.", default=[]),
+    "neursafe_standalone_health_timeout_seconds": Key(
+        SECONDS, "How long a client may take from its start until the server's selector knows it.", default=120
+    ),
+    "neursafe_standalone_tasks_max": Key(TASKS, "Processes and threads, its tasks' among them.", default=4096),
+    "neursafe_standalone_memory_max": Key(MEMORY, "Memory of each client and its tasks.", default="16G"),
+    "neursafe_standalone_remove_data": Key(Boolean(), "Remove workspace and notes of absent instances.", default=False),
+}
+"""All variables of the role."""
+
+
+ROLES = {"neursafe_standalone": VARIABLES}
+INSTANCES = {"neursafe_standalone_instances": check}
+LISTENING = {"neursafe_standalone_instances": listening}
