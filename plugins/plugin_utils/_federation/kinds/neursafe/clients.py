@@ -132,10 +132,10 @@ class Client:
         told: str | None = self.settings["task_manager"].get("server_address")
         if told is not None:
             return told
-        proxy, server = self.topology.settings["proxy"], self.topology.server
+        proxy = self.topology.settings["proxy"]
         if self.beside_server:
             return f"{proxy['service_name']}.{self.topology.name}.{IN_CLUSTER}:{proxy['grpc_port']}"
-        node = server.options.get("node_address")
+        node = self.topology.node_address
         return network.join(node, proxy["grpc_port"]) if node and proxy["external"] else None
 
     @property

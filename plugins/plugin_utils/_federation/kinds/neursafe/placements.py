@@ -235,7 +235,8 @@ SERVER_OPTIONS: Mapping[str, Key] = {
     ),
     "node_address": Key(
         Text(format="address_or_name"),
-        "A node of the cluster, or what leads to its nodes' ports: where clients connect.",
+        "A node of the cluster, or what leads to its nodes' ports: where clients connect; default: the first of "
+        "`nodes`.",
     ),
     "images": Key(IMAGES, "What the components run; default: what nodes have.", default={"tag": "latest"}),
     "shared_directory": Key(

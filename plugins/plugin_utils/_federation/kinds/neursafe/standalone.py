@@ -108,7 +108,7 @@ class Standalone:
         told: str | None = self._given.get("task_manager", {}).get(_ELSEWHERE)
         if told is not None:
             return told
-        node, proxy = self.topology.server.options.get("node_address"), self.topology.settings["proxy"]
+        node, proxy = self.topology.node_address, self.topology.settings["proxy"]
         return network.join(node, proxy["grpc_port"]) if node and proxy["external"] else None
 
     @cached_property

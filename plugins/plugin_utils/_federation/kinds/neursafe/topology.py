@@ -247,6 +247,15 @@ class Topology:
 
     # -- where it is reached
 
+    @property
+    def node_address(self) -> str | None:
+        """Where clients reach ports of nodes: what is told, or the first node that is a host of ours."""
+        told: str | None = self.server.options.get("node_address")
+        if told is None and self.nodes.hosts:
+            first = self.federation.host(self.nodes.hosts[0])
+            return first.public_name or next(iter(first.internal), first.ssh)
+        return told
+
     def _port(self, component: str, key: str) -> tuple[int, Path]:
         path = (*self.stack.path, "settings", component, key)
         return self.settings[component][key], path
@@ -259,7 +268,7 @@ class Topology:
     def _outside(self, component: str, key: str, purpose: str, scheme: str = "") -> Endpoint:
         """By a port of every node."""
         port, path = self._port(component, key)
-        node = self.server.options.get("node_address") or f"node.{self.server.cluster}"
+        node = self.node_address or f"node.{self.server.cluster}"
         told = str(network.Url(scheme, node, port)) if scheme else network.join(node, port)
         return Endpoint(purpose, node, port, internal=told, public=told, path=path)
 

@@ -669,6 +669,13 @@ def test_a_client_on_a_host_has_its_setup_derived(load: Load) -> None:
     assert (found["settings"]["storage_quota"], found["settings"]["options"]["REPORT_HEARTBEAT"]) == (10240, 150)
 
 
+def test_the_first_node_is_where_clients_find_the_server(load: Load) -> None:
+    text = ON_HOST.replace("node_address: 10.20.0.21, ", "").replace("hosts: [n1, n2]", "hosts: [n2, n1]")
+    assert standalone(load(text))["server"] == "10.20.0.22:30091"
+    named = text.replace("n2: {addresses", "n2: {public_name: node.example, addresses")
+    assert standalone(load(named))["server"] == "node.example:30091"
+
+
 def test_one_of_the_server_s_party_is_reached_within(load: Load) -> None:
     text = ON_HOST.replace("  clinic: {hosts: {k1:", "  lab2: {hosts: {k2: 10.30.0.9}}\n  lab:\n    hosts:\n      k1:")
     text = text.replace("}}}\n  lab:\n    hosts:\n", "}\n")
@@ -753,8 +760,8 @@ def test_a_client_that_goes_from_its_host_is_told_by_name(load: Load) -> None:
         ),
         ("/srv/mnist}}", '/srv/mnist}, bind: "::"}', "clients.k.bind: '::' is every address of the host: choose one"),
         (
-            "node_address: 10.20.0.21, ",
-            "",
+            "    namespaces:",
+            "    settings: {proxy: {external: false}}\n    namespaces:",
             "clients.k: nobody knows where the server is: say server.node_address, or task_manager.server_address",
         ),
     ],

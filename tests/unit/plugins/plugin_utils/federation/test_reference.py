@@ -28,7 +28,6 @@ AGAIN = f".venv/bin/python -m {reference.__name__} docs writes it again"
 
 
 NOT_WHOLE = {
-    "imaging": ("storage", "storage.host", "database", "database.host", "nodes", "clients.c1", "clients.c1.host"),
     "poc": ("generation",),
 }
 """Stacks of the design's example whose kind lacks something yet, and the keys that it doesn't take."""

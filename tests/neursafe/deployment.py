@@ -1,0 +1,129 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""federation.yml of this folder, laid into build/neursafe/: on two hosts, and a control plane on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from standing_demo import CHECKOUT, Demo
+
+from tests.support.control_plane import ControlPlane, up
+
+ROOM = CHECKOUT / "build" / "neursafe"
+HOSTS = ("s1", "n1")
+SET = os.environ.get("FEDLEARN_ROLE_SET", "wneursafe")
+NETWORK = os.environ.get("FEDLEARN_ROLE_SUBNET", "10.98.72.0/24").rpartition(".")[0]
+STORE, NODE = f"{NETWORK}.11", f"{NETWORK}.12"
+DOUBLE = CHECKOUT / "tests" / "doubles" / "neursafe"
+SELECTOR = "/opt/test/neursafe/bin/python3.7 -m neursafe_fl.python.selector.app"
+BOTO = "boto3==1.34.162"
+"""As the program comes to S3; of its version no Python of today can run."""
+Document = dict[str, Any]
+
+
+class Whole(Demo):
+    """The hosts, the cluster, and how they are changed."""
+
+    def __init__(self) -> None:
+        super().__init__(ROOM, HOSTS, SET, ROOM / "vault-pass")
+        self.cluster = ControlPlane(ROOM / "cluster")
+
+    def begin(self) -> None:
+        """Lay the document down and deploy it; what stands already is brought up to date."""
+        self.lay_beside()
+        settings = ROOM / "group_vars" / "all.yml"
+        built = {"minio_build_directory": str(CHECKOUT / "build" / "go")}
+        settings.write_text(json.dumps({**json.loads(settings.read_text()), **built}))
+        if not (self.cluster.folder / "ready").exists():
+            up(self.cluster.folder)
+        (ROOM / "files").mkdir(exist_ok=True)
+        (ROOM / "files" / "kc").write_text(self.cluster.admin.read_text())
+        self.write()
+        self._lay_doubles()
+        self.deploy()
+
+    def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
+        """The document, with a change."""
+        text = (CHECKOUT / "tests" / "neursafe" / "federation.yml").read_text().replace("10.98.72", NETWORK)
+        document = yaml.safe_load(text)
+        change(document)
+        (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def _lay_doubles(self) -> None:
+        """On the node: a client's program, and a selector where clients look for the proxy."""
+        packed = subprocess.run(["tar", "-C", str(DOUBLE), "-c", "."], capture_output=True, check=True).stdout
+        to = [
+            "ssh",
+            "-F",
+            str(self.ssh_config),
+            "n1",
+            "sudo mkdir -p /opt/test/neursafe; sudo tar -x --no-same-owner -C /opt/test/neursafe",
+        ]
+        subprocess.run(to, input=packed, check=True)
+        unit = f"systemd-run --quiet --unit selector --property Restart=always {SELECTOR} {NODE} 30091"
+        self.run("n1", f"systemctl is-active --quiet selector || {unit}")
+        self.run(
+            "n1", "dpkg -s postgresql-client >/dev/null 2>&1 || apt-get -qq install -y postgresql-client >/dev/null"
+        )
+
+    def kubectl(self, *arguments: str) -> Any:
+        """What the cluster says, as JSON."""
+        done = self.cluster.kubectl(*arguments, "-o=json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def sql(self, host: str, login: str, database: str, statement: str, *, options: str = "") -> tuple[bool, str]:
+        """How a statement ends for a login that comes by TLS, and by the name that pods know; what it says."""
+        alias = "whole-imaging-database"
+        secret = self.secrets()[f"imaging_{login.replace('-', '_')}_database"]
+        where = f"host={alias} hostaddr={STORE} port=5432 user={login} dbname={database} sslmode=verify-full {options}"
+        ca = (ROOM / "public" / "lab" / "lab.pem").read_text()
+        script = (
+            f"cat >/tmp/ca.pem <<'END'\n{ca}\nEND\n"
+            f"export PGPASSWORD={shlex.quote(secret)}\n"
+            f"psql -XAtq {shlex.quote(f'{where} sslrootcert=/tmp/ca.pem')} -c {shlex.quote(statement)} 2>&1 ||\n"
+            "    echo FAILED\n"
+        )
+        said = self.run(host, script).strip()
+        return "FAILED" not in said, said
+
+    def s3(self, login: str, script: str) -> Any:
+        """What a script prints as JSON that asks the store as this login, `client` being the way the program goes."""
+        python = _boto()
+        secret = self.secrets()[f"imaging_{login}_storage"]
+        begin = (
+            "import json, boto3\nfrom botocore.config import Config\nfrom botocore.exceptions import ClientError\n"
+            f"resource = boto3.resource('s3', aws_access_key_id={login!r}, aws_secret_access_key={secret!r}, "
+            f"endpoint_url='https://{STORE}:9000', verify={str(ROOM / 'public' / 'lab' / 'lab.pem')!r})\n"
+            "client = resource.meta.client\n"
+            "def tried(call, **given):\n"
+            "    try:\n"
+            "        getattr(client, call)(**given)\n"
+            "        return 'done'\n"
+            "    except ClientError as error:\n"
+            "        return error.response['Error']['Code']\n"
+        )
+        done = subprocess.run([str(python), "-"], input=begin + script, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout)
+
+
+def _boto() -> Path:
+    """A Python of its own with the library that the program comes to S3 by."""
+    room = CHECKOUT / "build" / "neursafe-boto"
+    if not (room / "whole").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(room)], check=True)
+        subprocess.run([str(room / "bin" / "pip"), "install", "--quiet", BOTO], check=True)
+        (room / "whole").touch()
+    return room / "bin" / "python"

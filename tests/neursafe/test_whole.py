@@ -1,0 +1,212 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a stack brings on hosts: who comes to the database and the store as whom, what nodes mount, and its client.
+
+Database, store, mounts and the cluster's API are the programs. Pods are simulated, and doubles stand in for client and
+selector: so what pods would do is tried by their logins, from the node whose address they have.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import pytest
+from deployment import NODE, ROOM, STORE, Document, Whole
+
+CREATE = "CREATE TABLE {} (id serial PRIMARY KEY, data jsonb)"
+"""As the program's own code makes it (libs/db/postgre/postgre.py)."""
+INSERT = 'INSERT INTO {} (data) VALUES (\'{{"id": "a"}}\')'
+UPDATE = 'UPDATE {} SET data = data || \'{{"done": true}}\' WHERE data @> \'{{"id": "a"}}\''
+SERVER = "whole-imaging-server"
+FOLDERS = ("coordinator_configs", "models", "default", "radiology")
+
+
+def test_a_second_run_changes_nothing(whole: Whole) -> None:
+    before = whole.files()
+    again = whole.site()
+    assert set(re.findall(r"changed=(\d+)", again.output)) == {"0"}, again.output[-4000:]
+    assert whole.files() == before
+
+
+# -- the database
+
+
+def test_the_program_s_tables_are_made_by_their_owner_and_written_by_the_server(whole: Whole) -> None:
+    for table in ("jobs", "models"):
+        whole.sql("n1", "tables", "neursafe_fl", f"DROP TABLE IF EXISTS {table}")
+        assert whole.sql("n1", "tables", "neursafe_fl", CREATE.format(table)) == (True, "")
+        assert whole.sql("n1", "server", "neursafe_fl", INSERT.format(table)) == (True, "")
+        assert whole.sql("n1", "server", "neursafe_fl", UPDATE.format(table)) == (True, "")
+        found = f"SELECT data->>'done' FROM {table} WHERE data @> '{{\"id\": \"a\"}}'"
+        assert whole.sql("n1", "server", "neursafe_fl", found) == (True, "true")
+    columns = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = 'jobs' ORDER BY 1"
+    assert whole.sql("n1", "server", "neursafe_fl", columns) == (True, "data|jsonb\nid|integer")
+
+
+def test_the_server_makes_and_drops_no_tables(whole: Whole) -> None:
+    for statement in (CREATE.format("more"), "DROP TABLE jobs", "CREATE ROLE other", "TRUNCATE jobs"):
+        well, said = whole.sql("n1", "server", "neursafe_fl", statement)
+        assert (well, "permission denied" in said or "must be owner" in said) == (False, True), said
+
+
+def test_a_client_has_a_database_of_its_own_and_reaches_no_other(whole: Whole) -> None:
+    assert whole.sql("n1", "tables-near", "neursafe_fl_near", "DROP TABLE IF EXISTS tasks")[0]
+    assert whole.sql("n1", "tables-near", "neursafe_fl_near", CREATE.format("tasks")) == (True, "")
+    assert whole.sql("n1", "client-near", "neursafe_fl_near", INSERT.format("tasks")) == (True, "")
+    for login, database in (("client-near", "neursafe_fl"), ("server", "neursafe_fl_near")):
+        well, said = whole.sql("n1", login, database, "SELECT 1")
+        assert (well, "no pg_hba.conf entry" in said) == (False, True), said
+
+
+def test_who_isn_t_a_node_doesn_t_come_in(whole: Whole) -> None:
+    whole.run("s1", "command -v psql >/dev/null")
+    well, said = whole.sql("s1", "server", "neursafe_fl", "SELECT 1")
+    assert (well, f'no pg_hba.conf entry for host "{STORE}"' in said) == (False, True), said
+
+
+def test_nobody_comes_in_plain(whole: Whole) -> None:
+    well, said = whole.sql("n1", "server", "neursafe_fl", "SELECT 1", options="sslmode=disable")
+    assert (well, "no pg_hba.conf entry" in said) == (False, True), said
+
+
+# -- the store, and what nodes mount
+
+
+def test_each_folder_is_mounted_for_the_pods_user(whole: Whole) -> None:
+    for folder in FOLDERS:
+        path = f"/mnt/neursafe_fl/{folder}"
+        assert whole.run("n1", f"findmnt -no FSTYPE --mountpoint {path}").strip() == "fuse.s3fs"
+        as_pod = "setpriv --reuid=1000 --regid=1000 --clear-groups sh -c"
+        whole.run("n1", f"{as_pod} 'echo {folder} >{path}/canary && mkdir -p {path}/job && cat {path}/canary'")
+        assert whole.run("n1", f"stat -c '%u:%g' {path}/canary").strip() == "1000:1000"
+        as_other = "setpriv --reuid=1001 --regid=1001 --clear-groups sh -c"
+        assert whole.run("n1", f"{as_other} 'cat {path}/canary' 2>&1 || true").strip().endswith("Permission denied")
+
+
+def test_the_model_manager_copies_from_a_namespace_to_the_models_by_s3(whole: Whole) -> None:
+    whole.run("n1", "echo weights >/mnt/neursafe_fl/default/trained.h5")
+    said = whole.s3(
+        "models",
+        "source = {'Bucket': 'default', 'Key': 'trained.h5'}\n"
+        # the program's own key begins so
+        "client.copy(source, 'models', '/default/net/V0/trained.h5')\n"
+        "there = client.head_object(Bucket='models', Key='/default/net/V0/trained.h5')\n"
+        "print(json.dumps(there['ContentLength']))\n",
+    )
+    assert said == len("weights\n")
+    assert whole.run("n1", "cat /mnt/neursafe_fl/models/default/net/V0/trained.h5") == "weights\n"
+
+
+DONE, DENIED = "done", "AccessDenied"
+
+
+@pytest.mark.parametrize(
+    ("login", "call", "bucket", "end"),
+    [
+        ("models", "put_object", "models", DONE),
+        ("models", "put_object", "default", DENIED),
+        ("models", "list_objects_v2", "radiology", DONE),
+        ("models", "list_objects_v2", "coordinator-configs", DENIED),
+        ("nodes", "put_object", "coordinator-configs", DONE),
+        ("operators", "put_object", "radiology", DONE),
+        ("operators", "put_object", "models", DONE),
+        ("operators", "list_objects_v2", "coordinator-configs", DENIED),
+        ("operators", "create_bucket", "mine", DENIED),
+        ("nodes", "delete_bucket", "models", DENIED),
+    ],
+)
+def test_each_purpose_has_its_own_rights_in_the_store(
+    whole: Whole, login: str, call: str, bucket: str, end: str
+) -> None:
+    more = ", Key='canary-of-rights', Body=b'x'" if call == "put_object" else ""
+    assert whole.s3(login, f"print(json.dumps(tried({call!r}, Bucket={bucket!r}{more})))") == end
+
+
+def test_a_mount_whose_program_was_killed_comes_back(whole: Whole) -> None:
+    whole.run("n1", "echo before >/mnt/neursafe_fl/default/kept && pkill -KILL -f 's3fs default '")
+    again = "for _ in $(seq 60); do cat /mnt/neursafe_fl/default/kept 2>/dev/null && exit 0; sleep 1; done; exit 1"
+    assert whole.run("n1", again) == "before\n"
+
+
+# -- the cluster
+
+
+def test_pods_are_told_who_they_are_and_where_the_database_is(whole: Whole) -> None:
+    secrets = whole.secrets()
+    for name, login in (("pgsecret", "server"), ("pgowner", "tables"), ("miniosecret", "models")):
+        data = whole.kubectl("get", "secret", name, "-n", SERVER)["data"]
+        told = {key: base64.b64decode(value).decode() for key, value in data.items()}
+        key = f"imaging_{login}_{'storage' if login == 'models' else 'database'}"
+        assert told == {"username": login, "password": secrets[key]}
+    trust = whole.kubectl("get", "configmap", "trust", "-n", SERVER)["data"]
+    ca = (ROOM / "public" / "lab" / "lab.pem").read_text()
+    assert trust == {"database.pem": ca, "storage.pem": ca}
+    spec = whole.kubectl("get", "deployment", "nsfl-job-scheduler", "-n", SERVER)["spec"]["template"]["spec"]
+    assert spec["hostAliases"] == [{"ip": STORE, "hostnames": ["whole-imaging-database"]}]
+
+
+def test_clients_on_hosts_are_known_to_the_selector(whole: Whole) -> None:
+    ask = (
+        "import json, socket\n"
+        f"there = socket.create_connection(('{NODE}', 30091))\n"
+        'there.sendall(b\'{"call": "List"}\\n\')\n'
+        "print(there.makefile().read())\n"
+    )
+    found = json.loads(whole.run("n1", f"python3 - <<'END'\n{ask}END\n"))
+    assert found == {f"{NODE}:22000": {"address": f"{NODE}:22000", "data": [], "label": "ward"}}
+
+
+def test_verify_looks_at_all_of_it_and_takes_no_double_for_the_program(whole: Whole) -> None:
+    done = whole.playbook("fedlearn.infra.verify")
+    assert done.returncode == 0, done.output[-4000:]
+    report = json.loads((ROOM.parent / "whole" / "verify.json").read_text())["stacks"]["imaging"]
+    assert (report["real"], report["passed"]) == (False, None)
+
+
+def test_a_store_that_is_away_is_told(whole: Whole) -> None:
+    unit = "fedlearn-whole-imaging-storage"
+    whole.run("s1", f"systemctl stop {unit}")
+    try:
+        done = whole.playbook("fedlearn.infra.verify")
+        assert done.returncode == 2
+        assert "whole-imaging-storage" in done.output
+    finally:
+        whole.run("s1", f"systemctl start {unit}")
+    whole.becomes_healthy()
+
+
+# -- changes
+
+
+def test_another_namespace_is_a_bucket_and_a_mount_more(whole: Whole) -> None:
+    def more(document: Document) -> None:
+        document["stacks"]["imaging"]["namespaces"].append("oncology")
+
+    whole.write(more)
+    try:
+        whole.site()
+        assert whole.run("n1", "findmnt -no SOURCE --mountpoint /mnt/neursafe_fl/oncology").strip() != ""
+        assert whole.s3("operators", "print(json.dumps(tried('list_objects_v2', Bucket='oncology')))") == DONE
+    finally:
+        whole.write()
+        whole.site("-e", "fedlearn_prune=true")
+    assert whole.run("n1", "findmnt -no SOURCE --mountpoint /mnt/neursafe_fl/oncology || true") == ""
+    assert whole.s3("operators", "print(json.dumps(tried('list_objects_v2', Bucket='oncology')))") == DENIED
+
+
+def test_removal_leaves_data_only(whole: Whole) -> None:
+    done = whole.playbook("fedlearn.infra.remove")
+    assert done.returncode == 0, done.output[-4000:]
+    assert whole.run("n1", "findmnt -t fuse.s3fs || true") == ""
+    for host in ("s1", "n1"):
+        assert (
+            whole.run(host, "ls -d /etc/systemd/system/fedlearn-* /etc/fedlearn/whole/whole-* 2>/dev/null || true")
+            == ""
+        )
+    left = whole.cluster.kubectl("get", "namespace", SERVER)
+    assert "not found" in left.stderr
+    assert whole.run("s1", "ls -d /var/lib/fedlearn-whole-imaging-*").split() != []
