@@ -108,7 +108,15 @@ class Server(Neursafe):
         volumes = [*more.pop("volumes"), *self.tunnel_volumes]
         return self._pod(component, containers, before=before, volumes=volumes, aliases=self.aliases(), **more)
 
+    @property
+    def serves_users(self) -> bool:
+        """Whether the proxy has a port for the API, to which nginx on nodes leads."""
+        by_nginx = self.instance["ingress"]["controller"] == "nginx_host"
+        return by_nginx and bool(self.settings["api_server"]["external"])
+
     def _ingress_peers(self) -> parts.Peers:
+        if self.serves_users:
+            return parts.own_pods(self.service("proxy"))
         return parts.pods_of(self.instance["ingress"]["namespace"]) if self.settings["api_server"]["external"] else []
 
     # -- the components
@@ -207,7 +215,7 @@ class Server(Neursafe):
         ]
 
     def _ingress(self, name: str, port: int, paths: tuple[str, ...]) -> list[Object]:
-        if not self.settings["api_server"]["external"]:
+        if self.serves_users or not self.settings["api_server"]["external"]:
             return []
         return [parts.ingress(self.home, name, self.instance["ingress"], name, port, paths)]
 
@@ -337,12 +345,20 @@ class Server(Neursafe):
             parts.way(parts.pods_of(JOBS), self.settings["coordinator"]["port"], towards="to"),
         ]
         inside = {"grpc": grpc, "http": http, "internal": INTERNAL_PORT}
-        outside = [parts.service(self.home, f"{name}-nodes", name, {"grpc": grpc, "http": http}, node_ports=True)]
+        told = {"grpc": grpc, "http": http} if settings["external"] else {}
+        if self.serves_users:
+            api = self.settings["api_server"]["http_port"]
+            told["api"] = api
+            incoming.append(parts.way(parts.ANYBODY, api, towards="from"))
+            for component in ("job_scheduler", "model_manager"):
+                peers, port = parts.own_pods(self.service(component)), self.settings[component]["port"]
+                outgoing.append(parts.way(peers, port, towards="to"))
+        outside = [parts.service(self.home, f"{name}-nodes", name, told, node_ports=True)] if told else []
         return [
             setup,
             parts.opened(self.home, name, incoming, outgoing),
             parts.service(self.home, name, name, inside),
-            *(outside if settings["external"] else []),
+            *outside,
             parts.deployment(self.home, name, pod, [setup, *self.reads(TOKEN_SECRET)]),
         ]
 
@@ -354,8 +370,11 @@ class Server(Neursafe):
             "HTTP": settings["http_port"],
             "INTERNAL": INTERNAL_PORT,
             "SELECTOR": self.reached("client_selector"),
+            "API": self.settings["api_server"]["http_port"],
+            "SCHEDULER": self.reached("job_scheduler"),
+            "MODELS": self.reached("model_manager"),
         }
-        text = NGINX
+        text = NGINX.replace("@USERS@\n", USERS if self.serves_users else "")
         for word, value in values.items():
             text = text.replace(f"@{word}@", str(value))
         return text
@@ -434,6 +453,7 @@ http {
         }
     }
 
+@USERS@
     # what the job scheduler asks, with the token
     server {
         listen @INTERNAL@;
@@ -448,6 +468,37 @@ http {
         }
     }
 }
+"""
+
+
+USERS = """\
+    upstream scheduler {
+        server @SCHEDULER@;
+    }
+
+    upstream models {
+        server @MODELS@;
+    }
+
+    # what users ask, whom nginx on nodes lets in: the paths that an Ingress would have
+    server {
+        listen @API@;
+        proxy_http_version 1.1;
+        proxy_set_header Connection "";
+
+        location ~ ^/api/v1/(namespaces/[^/]+/jobs(/.*)?|heartbeat|health)$ {
+            proxy_pass http://scheduler;
+        }
+
+        location ~ ^/api/v1/(namespaces/[^/]+/models(/.*)?|models.*)$ {
+            proxy_pass http://models;
+        }
+
+        location / {
+            return 404;
+        }
+    }
+
 """
 
 

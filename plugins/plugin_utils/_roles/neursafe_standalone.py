@@ -17,7 +17,8 @@ from .._federation.given_programs import of_role
 from .._federation.kinds.neursafe.placements import HOST_CLIENT, seen
 from .._federation.kinds.neursafe.settings import STANDALONE_SETTINGS, Breaches
 from .._federation.schema import PORT, Boolean, Items, Key, Rule, Section, Text
-from .checking import IDENTITY, MEMORY, SECONDS, TASKS, check_instances, is_present
+from . import tunnel
+from .checking import IDENTITY, LOOPBACK, MEMORY, SECONDS, TASKS, check_instances, is_present
 from .listening import Place, one_owner, services
 
 _ADDRESS = Text(format="endpoint")
@@ -27,6 +28,21 @@ def _parted(values: Mapping[str, Any]) -> Breaches:
     message = "the program parts an address at its only colon, and knows no IPv6: write a name"
     return [((key,), message) for key in ("server", "external_address") if values.get(key, "").startswith("[")]
 
+
+def _begins(values: Mapping[str, Any]) -> Breaches:
+    if "way" not in values or values["server"] == network.join(LOOPBACK, values["way"]["port"]):
+        return []
+    return [(("server",), f"is the beginning of its way, {network.join(LOOPBACK, values['way']['port'])}")]
+
+
+_CONNECT = tunnel.INSTANCE.keys["connect"]
+_WAY = Section(
+    {
+        "port": Key(PORT, "On loopback, where the program connects.", required=True),
+        "connect": Key(_CONNECT.type, "Where that leads, over TLS.", required=True),
+        "tls": Key(tunnel.INSTANCE.keys["tls"].type, "Whom to trust, and what to show.", required=True),
+    }
+)
 
 INSTANCE = Section(
     {
@@ -50,12 +66,17 @@ INSTANCE = Section(
             required=True,
         ),
         "server": Key(_ADDRESS, "Where the server's proxy is.", required=True),
+        "way": Key(
+            _WAY,
+            "Its way to the server, where that has TLS in front: the program speaks none. C(server) is its beginning.",
+        ),
         "external_address": Key(_ADDRESS, "Where coordinators are told to connect; default: `listen`."),
         **{key: HOST_CLIENT[key] for key in ("datasets", "task_configs", "groups")},
         "settings": Key(STANDALONE_SETTINGS, "The program's own keys: docs/systems/neursafe.md.", default={}),
     },
     rules=(
         Rule("Addresses have one colon.", _parted),
+        Rule("A client goes by its own way.", _begins),
         Rule("Its files are where it sees them.", seen),
     ),
 )
@@ -64,8 +85,20 @@ REPORTS = 2
 """A client that missed so many reports isn't registered any more, as far as its health goes."""
 
 
+def _tunnel(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """Its way as the role tunnel takes it; an absent one where it has none."""
+    known = {key: instance[key] for key in ("state", "federation", "transient") if key in instance}
+    told = {**known, "name": f"{instance['name']}-way"}
+    if "way" not in instance:
+        return {**told, "state": "absent"}
+    way = instance["way"]
+    listen = {"address": LOOPBACK, "port": way["port"]}
+    return {**told, "listen": listen, "connect": way["connect"], "tls": way["tls"]}
+
+
 def _completed(instance: dict[str, Any]) -> dict[str, Any]:
-    """The instance with its setup.json, and how old the last report may be."""
+    """The instance with its way, its setup.json, and how old the last report may be."""
+    instance = {**instance, "tunnel": _tunnel(instance)}
     if not is_present(instance):
         return instance
     listen, settings, state = instance["listen"], instance["settings"], f"/var/lib/fedlearn-{instance['name']}"
@@ -92,7 +125,10 @@ def _completed(instance: dict[str, Any]) -> dict[str, Any]:
 
 
 def _places(instance: Mapping[str, Any]) -> list[Place]:
-    return [Place(instance["listen"]["address"], instance["listen"]["port"], key=("listen", "port"))]
+    own = [Place(instance["listen"]["address"], instance["listen"]["port"], key=("listen", "port"))]
+    if "way" in instance:
+        own.append(Place(LOOPBACK, instance["way"]["port"], key=("way", "port"), part="-way"))
+    return own
 
 
 def check(instances: Any) -> list[dict[str, Any]]:
@@ -119,6 +155,13 @@ VARIABLES: Mapping[str, Key] = {
 """All variables of the role."""
 
 
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What ways need of the distribution."""
+    present = [instance for instance in values["neursafe_standalone_instances"] if is_present(instance)]
+    return {"names": values["tunnel_packages"] if any("way" in instance for instance in present) else []}
+
+
 ROLES = {"neursafe_standalone": VARIABLES}
+PACKAGES = {"neursafe_standalone": _packages}
 INSTANCES = {"neursafe_standalone_instances": check}
 LISTENING = {"neursafe_standalone_instances": listening}

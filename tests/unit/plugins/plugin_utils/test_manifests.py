@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -322,6 +323,33 @@ def test_what_is_not_external_has_neither_ports_of_nodes_nor_an_ingress() -> Non
     found = objects(settings={"proxy": {"external": False}, "api_server": {"external": False}})
     assert [one for one in found if one["kind"] == "Ingress"] == []
     assert [one for one in found if one["kind"] == "Service" and one["spec"]["type"] == "NodePort"] == []
+
+
+def test_nginx_on_nodes_leads_to_a_port_of_the_proxy() -> None:
+    found = objects(ingress={"controller": "nginx_host"})
+    assert [one for one in found if one["kind"] == "Ingress"] == []
+    ports = named(found, "Service", "nsfl-proxy-nodes")["spec"]["ports"]
+    assert [(one["name"], one["nodePort"]) for one in ports] == [("grpc", 30091), ("http", 30092), ("api", 30083)]
+    setup = named(found, "ConfigMap", "nsfl-proxy")["data"]["nginx.conf"]
+    users = setup[setup.index("listen 30083") :]
+    assert "@" not in setup
+    assert "server nsfl-job-scheduler.demo-imaging-server.svc.cluster.local:8088;" in setup
+    paths = [re.compile(path) for path in re.findall(r"location ~ (\S+) {", users)]
+    asked = {
+        "/api/v1/namespaces/default/jobs": 0,
+        "/api/v1/namespaces/default/jobs/a:start": 0,
+        "/api/v1/health": 0,
+        "/api/v1/namespaces/default/models/net": 1,
+        "/api/v1/models": 1,
+        "/api/v1/internal/routers": None,
+        "/api/v1/namespaces/default/pods": None,
+    }
+    told = {path: next((i for i, each in enumerate(paths) if each.match(path)), None) for path in asked}
+    assert told == asked
+    for name in ("nsfl-job-scheduler", "nsfl-model-manager"):
+        rules = named(found, "NetworkPolicy", name)["spec"]["ingress"]
+        assert {"podSelector": {"matchLabels": {"app": "nsfl-proxy"}}} in rules[0]["from"]
+    assert "@USERS@" not in named(objects(), "ConfigMap", "nsfl-proxy")["data"]["nginx.conf"]
 
 
 def test_an_ingress_is_of_the_class_that_is_told() -> None:

@@ -6,7 +6,7 @@
 
 ``settings`` is the system's own configuration, ``placements`` what a stack may say, ``topology`` what follows of the
 server, ``clients`` and ``standalone`` of clients, ``database`` and ``storage`` of what they keep their state in,
-``names`` what they are called.
+``gateway`` of what lets users and clients in by TLS, ``names`` what they are called.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
     present = any(certificate.state == "present" for certificate in certificates)
     return Expansion(
         components=tuple(roster.components),
-        authorities=(topology.authority,) if present else (),
+        authorities=tuple(topology.gateway.authorities if topology.gateway.there else [topology.authority])
+        if present
+        else (),
         certificates=certificates,
         secrets=tuple(topology.all_secrets()),
         flows=tuple(dict.fromkeys(topology.all_flows())),

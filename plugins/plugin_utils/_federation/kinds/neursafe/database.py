@@ -78,7 +78,7 @@ class Database:
     @property
     def port(self) -> int:
         default = MONGODB_PORT if self.engine == "mongo" else POSTGRESQL_PORT
-        return int(self.place.options.get("port", default))
+        return self.place.port or default
 
     @property
     def instance(self) -> str:

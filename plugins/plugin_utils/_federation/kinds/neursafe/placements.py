@@ -112,8 +112,23 @@ COMPONENT_RESOURCES = Section(
     }
 )
 
+_COMMON_NAME = Text(pattern=r"[A-Za-z0-9](?:[A-Za-z0-9 ._@-]{0,62}[A-Za-z0-9])?", pattern_name="a common name")
+
 INGRESS = Section(
     {
+        "controller": Key(
+            Choice(("existing", "nginx_host")),
+            "Who serves the API: the cluster's own controller, or nginx on `nodes`, where users show certificates. The "
+            "latter takes clients on hosts, too, by TLS and with certificates.",
+            default="existing",
+        ),
+        "clients_port": Key(PORT, "Of nginx on nodes: where clients on hosts connect.", default=30093),
+        "users": Key(
+            Items(_COMMON_NAME),
+            "Of nginx on nodes: common names of others' certificates, of the CA of the server's party, beside those of "
+            "`operators`.",
+            default=[],
+        ),
         "class_name": Key(_CLASS, "Which controller serves it.", default="nginx"),
         "annotations": Key(
             Table(_LABEL, Text(min_length=0)),
@@ -261,7 +276,7 @@ SERVER_OPTIONS: Mapping[str, Key] = {
         "What is kept for each component.",
         default={},
     ),
-    "ingress": Key(INGRESS, "How users reach the API, by a controller that the cluster has.", default={}),
+    "ingress": Key(INGRESS, "How users reach the API.", default={}),
 }
 
 
@@ -357,6 +372,9 @@ GROUP = Text(max_length=32, pattern=r"[a-z_][a-z0-9_-]*", pattern_name="the name
 
 HOST_CLIENT: Mapping[str, Key] = {
     "port": Key(PORT, "Where the server's coordinators connect.", default=22000),
+    "server_port": Key(
+        PORT, "On its loopback, where its way to nginx on the nodes begins, with `nginx_host`.", default=22091
+    ),
     "program": Key(
         SOURCE,
         "A Python 3.7 with Neursafe in it: `bin/python3.7` of a folder.",
@@ -443,6 +461,15 @@ PLACEMENTS: Mapping[str, Key] = {
         DATABASE_PLACE,
         "Where jobs and models are written down: PostgreSQL or FerretDB on a host, or one that is there.",
         required=True,
+    ),
+    "operators": Key(
+        Place(
+            many=True,
+            port=8088,
+            listens=False,
+        ),
+        "Hosts of those who run jobs: each has a certificate, and a way to the API on a port of its loopback, since "
+        "nsfl-ctl speaks no TLS to it.",
     ),
     "namespaces": Key(
         Items(NAMESPACE, min_items=1),

@@ -15,6 +15,7 @@ from ... import network
 from ...expanding import Roster, fetched, own_address
 from ...model import Endpoint, Flow, Host, Placement
 from ...schema import complete, merge
+from .gateway import LOOPBACK
 from .placements import HOST_DEFAULTS
 from .settings import CLIENT_SETTINGS, STANDALONE_SETTINGS
 
@@ -73,6 +74,10 @@ class Standalone:
         return {**HOST_DEFAULTS, **self.place.options}
 
     @property
+    def port(self) -> int:
+        return self.place.port or int(HOST_DEFAULTS["port"])
+
+    @property
     def is_double(self) -> bool:
         return bool(self.options.get("doubles"))
 
@@ -103,18 +108,33 @@ class Standalone:
         return complete(STANDALONE_SETTINGS, values, path, self.topology.report)
 
     @property
+    def component(self) -> str:
+        return f"client-{self.name}"
+
+    @property
+    def _told_server(self) -> str | None:
+        found: str | None = self._given.get("task_manager", {}).get(_ELSEWHERE)
+        return found
+
+    @property
+    def goes_by_gateway(self) -> bool:
+        """Whether it has a way on its loopback, which leads to nginx on the nodes."""
+        return self.topology.gateway.there and self._told_server is None
+
+    @property
     def server_address(self) -> str | None:
-        """Where the proxy is: what is told, or a port of the server's nodes."""
-        told: str | None = self._given.get("task_manager", {}).get(_ELSEWHERE)
-        if told is not None:
-            return told
+        """Where the proxy is: what is told, its own way, or a port of the server's nodes."""
+        if self._told_server is not None:
+            return self._told_server
+        if self.goes_by_gateway:
+            return network.join(LOOPBACK, self.options["server_port"])
         node, proxy = self.topology.node_address, self.topology.settings["proxy"]
         return network.join(node, proxy["grpc_port"]) if node and proxy["external"] else None
 
     @cached_property
     def endpoint(self) -> Endpoint:
         """Where the server's coordinators connect to it."""
-        port, host = self.options["port"], self.host
+        port, host = self.port, self.host
         internal = self.place.internal_url or network.join(network.reached(host, self.address), port)
         named = network.join(host.public_name, port) if host.public_name else internal
         public, path = self.place.public_url or named, (*self.place.path, "port")
@@ -134,10 +154,11 @@ class Standalone:
         return {
             "program": self._program(),
             "doubles": self.is_double,
-            "listen": {"address": self.address, "port": options["port"]},
+            "listen": {"address": self.address, "port": self.port},
             "server": self.server_address,
             "external_address": self.external_address,
             **{key: options[key] for key in ("datasets", "task_configs", "groups") if key in options},
+            **({"way": self.topology.gateway.way_of(self)} if self.goes_by_gateway else {}),
             "settings": self.settings,
         }
 
@@ -149,9 +170,11 @@ class Standalone:
 
     def add(self, roster: Roster) -> None:
         """Its component and its instance."""
-        placement, component = f"clients.{self.name}", f"client-{self.name}"
+        placement, component, gateway = f"clients.{self.name}", self.component, self.topology.gateway
         for host in self.place.hosts:
             roster.present(ROLE, placement, component, host, self.instance(), [self.endpoint])
+            if self.goes_by_gateway:
+                roster.beside(ROLE, placement, f"{component}-way", host, [gateway.way_endpoint(self)])
         for host in self.place.absent:
             roster.absent(ROLE, placement, component, host)
 
@@ -162,10 +185,15 @@ class Standalone:
         server = self.topology.server.places
         for host in self.place.hosts if server else ():
             proxy, unsaid = self.topology.settings["proxy"], "none: see the system's page"
-            yield Flow(host, server[0], proxy["grpc_port"], "federated learning", unsaid)
+            gateway = self.topology.gateway
+            if self.goes_by_gateway:
+                words = "TLS, client certificate"
+                yield Flow(host, gateway.first.name, gateway.clients_port, "federated learning", words)
+            else:
+                yield Flow(host, server[0], proxy["grpc_port"], "federated learning", unsaid)
             for source in self.topology.sources or server:
                 if source != host:
-                    yield Flow(source, host, self.options["port"], "tasks of jobs", unsaid)
+                    yield Flow(source, host, self.port, "tasks of jobs", unsaid)
 
     def fetched(self) -> Iterator[Flow]:
         """Its program, where that is at a URL."""

@@ -19,6 +19,7 @@ from ...schema import complete
 from ...unknown import UNKNOWN, attempt
 from .clients import Client
 from .database import Database
+from .gateway import Gateway
 from .names import IN_CLUSTER, MAX_NAME, SERVER
 from .settings import SERVER_SETTINGS, SETTINGS
 from .standalone import Standalone
@@ -41,6 +42,7 @@ class Topology:
         self.nodes = stack.placements.get("nodes", Placement())
         self.database = Database(self)
         self.storage = Storage(self)
+        self.gateway = Gateway(self)
         given = stack.options["clients"]
         known = {} if given is UNKNOWN else given
         placed = {name: place for name, place in known.items() if place is not UNKNOWN}
@@ -64,6 +66,7 @@ class Topology:
             self._check_sources,
             self.database.check,
             self.storage.check,
+            self.gateway.check,
         )
         for look in looks:
             attempt(look)
@@ -281,6 +284,7 @@ class Topology:
         )
         if users:
             tls = "tls_secret" in self.server.options["ingress"]
+            # nginx on nodes has the port for TLS, and a component of its own
             key, scheme = ("https_port", "https") if tls else ("http_port", "http")
             scheduler.append(self._outside("api_server", key, "api", scheme))
         yield "server", scheduler
@@ -325,6 +329,7 @@ class Topology:
         yield from self.storage.flows()
         if self.server.places:
             yield from self.flows()
+            yield from self.gateway.flows()
         for client in self.everybody:
             yield from client.flows()
 
@@ -340,7 +345,7 @@ class Topology:
                 "none: see the system's page",
             )
             yield Flow("operators", place, self.settings["proxy"]["http_port"], "health", "none")
-        if self.settings["api_server"]["external"]:
+        if self.settings["api_server"]["external"] and not self.gateway.there:
             tls = "tls_secret" in self.server.options["ingress"]
             yield Flow(
                 "users",
@@ -354,12 +359,14 @@ class Topology:
         """Those of database, storage and nodes."""
         yield from self.database.certificates()
         yield from self.storage.certificates()
+        yield from self.gateway.certificates()
 
     def roster(self) -> Roster:
         """Components and instances."""
         roster = Roster(self.federation, self.stack)
         self.database.add(roster)
         self.storage.add(roster)
+        self.gateway.add(roster)
         for place in self.server.places:
             for word, endpoints in self.endpoints():
                 if word == "server":

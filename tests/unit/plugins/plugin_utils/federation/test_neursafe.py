@@ -495,6 +495,24 @@ def test_secrets_of_logins_are_one_each(load: Load) -> None:
     ]
 
 
+def test_ports_are_those_that_are_told(load: Load) -> None:
+    text = ON_HOST.replace("database: {host: h1}", "database: {host: h1, port: 5433}")
+    text = text.replace("storage: {host: h1}", "storage: {host: h1, port: 9001}").replace(
+        "k: {host: k1,", "k: {host: k1, port: 22002,"
+    )
+    found = load(text)
+    assert instance(found)["database"]["address"] == "demo-imaging-database:5433"
+    assert of_host(found, "h1", "postgresql_instances")[0]["port"] == 5433
+    assert instance(found)["storage"]["address"] == "https://10.20.0.11:9001"
+    assert (standalone(found)["listen"]["port"], standalone(found)["external_address"]) == (
+        22002,
+        "k1.clinic.example:22002",
+    )
+    ports = {flow.port for flow in found.expansions["imaging"].flows}
+    assert {5433, 9001, 22002} <= ports
+    assert not {5432, 9000, 22000} & ports
+
+
 def test_a_mongodb_is_a_ferretdb_with_a_user_of_each_database(load: Load) -> None:
     found = load(HOSTED.replace("database: {host: h1}", "database: {host: h1, engine: mongodb}"))
     (server,) = of_host(found, "h1", "mongodb_instances")
@@ -769,6 +787,135 @@ def test_a_client_that_goes_from_its_host_is_told_by_name(load: Load) -> None:
 def test_what_a_client_on_a_host_can_t_be_is_told(mistakes: Mistakes, before: str, after: str, message: str) -> None:
     text = ON_HOST.replace(before, after)
     assert text != ON_HOST
+    lines = mistakes(text)
+    assert any(message in line for line in lines), lines
+
+
+# -- nginx on the nodes
+
+BY_NGINX = ON_HOST.replace(
+    "networks: 10.42.0.0/16}", "networks: 10.42.0.0/16, ingress: {controller: nginx_host, users: [console]}}"
+).replace("    nodes:", "    operators: {hosts: [h1]}\n    nodes:")
+
+
+def sites(federation: Federation, host: str) -> dict[str, dict[str, Any]]:
+    return {one["name"].removeprefix("demo-imaging-"): one for one in of_host(federation, host, "nginx_sites")}
+
+
+def test_users_and_clients_show_certificates_to_nginx_on_each_node(load: Load) -> None:
+    found = load(BY_NGINX)
+    for host, address in (("n1", "10.20.0.21"), ("n2", "10.20.0.22")):
+        known = sites(found, host)
+        assert sorted(known) == ["gateway-api", "gateway-clients"]
+        api, clients = known["gateway-api"], known["gateway-clients"]
+        assert api["listen"] == [{"address": address, "port": 30084}]
+        assert api["upstream"]["servers"] == ["10.20.0.21:30083", "10.20.0.22:30083"]
+        assert api["tls"]["client_names"] == ["demo-imaging-operators.h1", "console"]
+        assert (clients["protocol"], clients["tls"]["alpn"]) == ("tcp", ["h2"])
+        assert clients["upstream"]["servers"] == ["10.20.0.21:30091", "10.20.0.22:30091"]
+        assert clients["tls"]["client_names"] == ["demo-imaging-client-k.k1"]
+
+
+def test_the_certificates_of_both_are_signed_by_who_has_the_host(load: Load) -> None:
+    told = {(one.name, one.host): one for one in load(BY_NGINX).expansions["imaging"].certificates}
+    shown = told["demo-imaging-gateway", "n1"]
+    assert (shown.authority, shown.trust) == ("lab", ("lab", "clinic"))
+    assert "demo-imaging-gateway" in shown.dns_names
+    client_ = told["demo-imaging-client-k", "k1"]
+    assert (client_.authority, client_.usages, client_.trust) == ("clinic", ("client",), ("lab",))
+    assert told["demo-imaging-operators", "h1"].usages == ("client",)
+
+
+def test_a_client_goes_by_a_way_of_its_own(load: Load) -> None:
+    found = standalone(load(BY_NGINX))
+    assert (found["server"], found["way"]["port"]) == ("127.0.0.1:22091", 22091)
+    assert found["way"]["connect"] == {"host": "10.20.0.21", "port": 30093, "name": "demo-imaging-gateway"}
+    names = [one.name for one in load(BY_NGINX).expansions["imaging"].components if one.host == "k1"]
+    assert names == ["demo-imaging-client-k", "demo-imaging-client-k-way"]
+    elsewhere = BY_NGINX.replace(
+        "/srv/mnist}}", '/srv/mnist}, settings: {task_manager: {server_address: "10.9.9.9:30091"}}}'
+    )
+    assert "way" not in standalone(load(elsewhere))
+
+
+def test_operators_have_a_way_to_the_api(load: Load) -> None:
+    (way,) = sites(load(BY_NGINX), "h1").values()
+    assert way["listen"] == [{"address": "127.0.0.1", "port": 8088}]
+    assert way["upstream"]["servers"] == ["10.20.0.21:30084", "10.20.0.22:30084"]
+    assert (way["upstream"]["tls"]["name"], way["upstream"]["host"]) == ("demo-imaging-gateway",) * 2
+
+
+def test_flows_say_by_what_each_is_known(load: Load) -> None:
+    flows = load(BY_NGINX).expansions["imaging"].flows
+    told = {(flow.source, flow.destination, flow.port, flow.authentication) for flow in flows}
+    assert ("k1", "n1", 30093, "TLS, client certificate") in told
+    assert ("h1", "n2", 30084, "TLS, client certificate") in told
+    assert [flow for flow in flows if flow.source == "k1" and flow.port == 30091] == []
+
+
+def test_with_nothing_to_serve_nginx_has_no_sites(load: Load) -> None:
+    quiet = BY_NGINX.replace("    namespaces:", "    settings: {api_server: {external: false}}\n    namespaces:")
+    assert sorted(sites(load(quiet), "n1")) == ["gateway-clients"]
+    alone = BY_NGINX.replace("      k: {host: k1, datasets: {mnist: /srv/mnist}}\n", "").replace("    clients:\n", "")
+    assert sorted(sites(load(alone), "n1")) == ["gateway-api"]
+
+
+def test_what_goes_of_it_is_told_by_name(load: Load) -> None:
+    found = load(BY_NGINX.replace("kind: neursafe\n", "kind: neursafe\n    state: absent\n"))
+    assert {one["state"] for one in sites(found, "n1").values()} == {"absent"}
+    assert len(sites(found, "n2")) == 2
+    assert [one["state"] for one in sites(found, "h1").values()] == ["absent"]
+    gone = {(one.name, one.host) for one in found.expansions["imaging"].certificates}
+    names = (("gateway", "n1"), ("gateway", "n2"), ("operators", "h1"), ("client-k", "k1"))
+    assert {(f"demo-imaging-{name}", host) for name, host in names} <= gone
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            ", users: [console]",
+            ", users: []",
+            "",
+        ),
+        (
+            "    operators: {hosts: [h1]}\n",
+            "",
+            "",
+        ),
+        (
+            "controller: nginx_host, users: [console]",
+            "controller: existing",
+            "stacks.imaging.operators.hosts: need server.ingress.controller: nginx_host, by which they come in",
+        ),
+        (
+            "users: [console]",
+            "users: [console], host: api.example",
+            "stacks.imaging.server.ingress.host: is for the cluster's own controller: with nginx_host nginx has the "
+            "party's certificates",
+        ),
+        (
+            "    storage: {host: h1}\n    database: {host: h1}\n    operators: {hosts: [h1]}\n"
+            "    nodes: {hosts: [n1, n2]}\n",
+            "    storage: {external: {type: posix}}\n    database: {host: h1}\n",
+            "stacks.imaging: the key 'nodes' is missing: with server.ingress.controller: nginx_host they have nginx",
+        ),
+        (
+            "users: [console]}}\n    storage: {host: h1}\n    database: {host: h1}\n    operators: {hosts: [h1]}\n",
+            "users: []}}\n    storage: {host: h1}\n    database: {host: h1}\n",
+            "stacks.imaging.server.ingress: nobody may use the API: name `operators`, or `users`, whose certificates "
+            "are taken",
+        ),
+    ],
+)
+def test_what_nginx_on_nodes_can_t_be_is_told(
+    load: Load, mistakes: Mistakes, before: str, after: str, message: str
+) -> None:
+    text = BY_NGINX.replace(before, after)
+    assert text != BY_NGINX
+    if not message:  # one of both is enough
+        assert sites(load(text), "n1")["gateway-api"]
+        return
     lines = mistakes(text)
     assert any(message in line for line in lines), lines
 

@@ -1602,6 +1602,19 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "neursafe_standalone_instances",
+        [
+            {
+                "way": {
+                    "port": 22091,
+                    "connect": {"host": "10.20.0.21", "port": 30093},
+                    "tls": {"ca": "/etc/ca.pem"},
+                }
+            }
+        ],
+        "[0]: server: is the beginning of its way, 127.0.0.1:22091",
+    ),
+    (
+        "neursafe_standalone_instances",
         [{"listen": {"address": "::"}}],
         "[0]: listen.address: '::' is no address of one host",
     ),

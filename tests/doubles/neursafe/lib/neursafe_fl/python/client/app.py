@@ -103,7 +103,10 @@ def report(setup: dict[str, object]) -> None:
     with open(str(setup["datasets"])) as file:
         datasets = json.load(file)
     told = {"address": setup["external_address"], "label": setup.get("label", ""), "data": sorted(datasets)}
-    answer = ask(str(setup["server"]), "Register", told)
+    try:
+        answer = ask(str(setup["server"]), "Register", told)
+    except OSError as error:
+        answer = str(error)
     if answer != "success":
         say(f"ERROR: Register client failed, {answer}")
         os._exit(1)
