@@ -160,6 +160,54 @@ def test_clients_on_hosts_are_known_to_the_selector(whole: Whole) -> None:
     assert found == {f"{NODE}:22000": {"address": f"{NODE}:22000", "data": [], "label": "ward"}}
 
 
+WITHOUT_CERTIFICATE = """
+import socket, ssl
+context = ssl.create_default_context()
+context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+try:
+    there = context.wrap_socket(socket.create_connection((given_host, given_port)))
+    there.sendall(b'{"call": "List"}\\n')
+    print("came in" if there.recv(10) else "cut off")
+except OSError as error:
+    print("cut off")
+"""
+
+
+def test_a_client_goes_by_its_own_way_to_nginx_on_the_node(whole: Whole) -> None:
+    setup = json.loads(whole.run("n1", "cat /etc/fedlearn/whole/whole-imaging-client-k/setup.json"))
+    assert (setup["server"], setup["external_address"]) == ("127.0.0.1:22091", f"{NODE}:22000")
+    lines = whole.run("n1", "ss -Hltn '( sport = :22091 or sport = :30093 or sport = :30084 )'").splitlines()
+    assert {line.split()[3] for line in lines} == {"127.0.0.1:22091", f"{NODE}:30093", f"{NODE}:30084"}
+    script = WITHOUT_CERTIFICATE.replace("given_host", repr(NODE)).replace("given_port", "30093")
+    assert whole.run("s1", f"python3 - <<'END'\n{script}END\n").strip() == "cut off"
+
+
+ASK = """
+import urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(given, timeout=20).status)
+except urllib.error.HTTPError as error:
+    print(error.code, error.read())
+"""
+
+
+def test_operators_reach_the_api_by_their_own_way(whole: Whole) -> None:
+    def asked(url: str) -> str:
+        return whole.run("s1", f"python3 - <<'END'\n{ASK.replace('given,', repr(url) + ',')}END\n").strip()
+
+    assert asked("http://127.0.0.1:8088/api/v1/health").startswith("502 ")
+    # somebody answers on the port of the node that the proxy's pod would have
+    api = f"systemd-run --quiet --unit api python3 -m http.server 30083 --bind {NODE} --directory /var/empty"
+    whole.run(
+        "n1", f"mkdir -p /var/empty; {api}; for _ in $(seq 50); do ss -Hltn | grep -q :30083 && exit 0; sleep 0.1; done"
+    )
+    try:
+        said = asked("http://127.0.0.1:8088/api/v1/health")
+        assert (said[:4], "File not found" in said) == ("404 ", True), said
+    finally:
+        whole.run("n1", "systemctl stop api")
+
+
 def test_verify_looks_at_all_of_it_and_takes_no_double_for_the_program(whole: Whole) -> None:
     done = whole.playbook("fedlearn.infra.verify")
     assert done.returncode == 0, done.output[-4000:]

@@ -128,6 +128,15 @@ class ControlPlane:
         command = [str(self._programs() / "kubectl"), f"--kubeconfig={self.admin}", *arguments]
         return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
 
+    def proxy(self, namespace: str, account: str, arguments: list[str]) -> subprocess.Popen[bytes]:
+        """A kubectl proxy by a token of an account, begun with these arguments."""
+        token = self.kubectl("create", "token", account, "-n", namespace).stdout.strip()
+        server, ca = (self.folder / "server").read_text(), self.authority.certificate_file
+        known = [f"--server={server}", f"--certificate-authority={ca}", f"--token={token}", "--kubeconfig=/dev/null"]
+        with (self.folder / "proxy.log").open("wb") as log:
+            command = [str(self._programs() / "kubectl"), *known, *arguments]
+            return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
     # -- running
 
     @staticmethod

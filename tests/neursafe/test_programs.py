@@ -1,0 +1,96 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The server's own programs on Python 3.7, with the deployed manifests' environment, against what the stack brought.
+
+The database, the store and the API server are real, and so are job scheduler, model manager, selector and a client. A
+double takes the proxy's routes, and what the job scheduler makes in the cluster is a pod that is simulated.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+from deployment import Whole
+from programs import SERVER, Programs
+
+from tests.support import neursafe_programs
+
+JOB = {
+    "id": "tiny",
+    "runtime": "tensorflow",
+    "output": "/tiny/output",
+    "model_path": "/tiny/model.h5",
+    "task_entry": "tiny",
+    "hyper_parameters": {"max_round_num": 1, "client_num": 1, "threshold_client_num": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def programs(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    if neursafe_programs.missing():
+        pytest.skip(neursafe_programs.missing())
+    found = Programs(whole, tmp_path_factory.mktemp("programs"))
+    try:
+        found.begin()
+        yield found
+    finally:
+        found.end()
+
+
+def test_the_programs_made_their_tables_and_are_well(whole: Whole, programs: Programs) -> None:
+    for table in ("jobs", "models"):
+        columns = (
+            "SELECT column_name, data_type, tableowner FROM information_schema.columns JOIN pg_tables ON table_name = "
+            f"tablename WHERE table_name = '{table}' ORDER BY 1"
+        )
+        well, said = whole.sql("n1", "server", "neursafe_fl", columns)
+        assert (well, said) == (True, "data|jsonb|neursafe_fl\nid|integer|neursafe_fl")
+    assert [programs.ask(word, "GET", "/api/v1/health")[0] for word in ("scheduler", "models")] == [200, 200]
+
+
+def test_the_model_manager_copies_a_model_from_a_namespace(whole: Whole, programs: Programs) -> None:
+    whole.run("n1", "mkdir -p /mnt/neursafe_fl/default/tiny && echo weights >/mnt/neursafe_fl/default/tiny/model.h5")
+    config = {"name": "net", "runtime": "tensorflow", "model_path": "default:tiny/model.h5"}
+    programs.ask("models", "DELETE", "/api/v1/namespaces/default/models/net")
+    status, made = programs.ask("models", "POST", "/api/v1/namespaces/default/models", config)
+    assert status == 201, made
+    version = made["version_info"]["version"]
+
+    def state() -> str:
+        _status, found = programs.ask("models", "GET", f"/api/v1/namespaces/default/models/net?version={version}")
+        (one,) = found["models"]["net"]
+        return str(one["state"])
+
+    programs.wait(lambda: state() == "ready", "the copied model")
+    path = f"/mnt/neursafe_fl/models/default/net/{version}/model.h5"
+    assert whole.run("n1", f"cat {path}") == "weights\n"
+
+
+def test_a_job_becomes_a_coordinator_s_pod_by_the_job_scheduler_s_own_account(whole: Whole, programs: Programs) -> None:
+    (programs.workspace / "default" / "tiny").mkdir()
+    (programs.workspace / "default" / "tiny" / "model.h5").write_text("weights\n")
+    status, said = programs.ask("scheduler", "POST", "/api/v1/namespaces/default/jobs", JOB)
+    assert status == 201, said
+
+    def pods() -> list[str]:
+        return [one["metadata"]["name"] for one in whole.kubectl("get", "pods", "-n", "default")["items"]]
+
+    programs.wait(lambda: "default-tiny" in pods(), "the coordinator's pod")
+    found = whole.kubectl("get", "pod", "default-tiny", "-n", "default")
+    (container,) = found["spec"]["containers"]
+    assert container["image"] == "registry.example:5000/nsfl-coordinator:1.0"
+    paths = [one["hostPath"]["path"] for one in found["spec"]["volumes"] if "hostPath" in one]
+    assert paths
+    assert [path for path in paths if not path.startswith("/mnt/neursafe_fl/")] == []
+    assert whole.kubectl("get", "service", "default-tiny", "-n", "default")["spec"]["ports"][0]["port"] == 50051
+    data = whole.kubectl("get", "secret", "proxytoken", "-n", SERVER)["data"]
+    assert programs.routes[0] == ("default-tiny", "default-tiny:50051", base64.b64decode(data["token"]).decode())
+    well, rows = whole.sql("n1", "server", "neursafe_fl", "SELECT data->>'id' FROM jobs WHERE data->>'id' = 'tiny'")
+    assert (well, rows) == (True, "tiny")
+
+    assert programs.ask("scheduler", "DELETE", "/api/v1/namespaces/default/jobs/tiny")[0] == 200
+    programs.wait(lambda: "default-tiny" not in pods(), "the end of the coordinator's pod")
