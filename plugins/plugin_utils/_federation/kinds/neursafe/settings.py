@@ -450,10 +450,10 @@ _TASK_DERIVED = {
     "lmdb_path": "it follows from `lmdb`",
     "task_config_entry": "it follows from `directory`",
     "volumes": "they follow from `directory` and `lmdb`",
-    "ssl": "the server's proxy speaks no TLS yet",
+    "ssl": "the program registers without TLS, whatever it says",
     "username": "the server's selector compares no passwords, and takes a name that is in its source",
     "password": "the server's selector compares no passwords, and takes a name that is in its source",
-    "certificate": "clients get none yet",
+    "certificate": "the program ends with it: it puts an object where its message wants bytes",
     "public_key": "the client makes its own",
     "private_key": "the client makes its own",
 }
