@@ -31,6 +31,23 @@ Wanted = Mapping[str, list[dict[str, Any]]]
 _TROUBLE = (kubeconfig.KubeconfigError, ApiError, RefusedError, AnsibleError)
 
 
+_UNSEEN: Mapping[str, Any] = {"valid": {"a": ""}, "newest": "a"}
+"""What is written into files for a secret."""
+
+
+class _Secrets:
+    """What the lookup gave for each name."""
+
+    def __init__(self, found: Mapping[str, Mapping[str, Any]]) -> None:
+        self.found = found
+
+    def __call__(self, name: str) -> str:
+        return str(self.found[name]["valid"][self.turn(name)])
+
+    def turn(self, name: str) -> str:
+        return str(self.found[name]["newest"])
+
+
 class ActionModule(ActionBase):
     """Action plugin behind M(fedlearn.infra.cluster_objects)."""
 
@@ -69,15 +86,14 @@ class ActionModule(ActionBase):
         manifests = MANIFESTS[arguments["role"]]
         present = [one for one in arguments["instances"] if one["state"] == "present"]
         names = list(dict.fromkeys(name for one in present for name in manifests.secrets(one)))
-        if arguments["render"]:
-            values = dict.fromkeys(names, "")
-        else:
+        secrets = _Secrets(dict.fromkeys(names, _UNSEEN))
+        if not arguments["render"]:
             lookup = lookup_loader.get("fedlearn.infra.secret", loader=self._loader, templar=self._templar)
-            values = dict(zip(names, lookup.run(names, variables=variables), strict=True))
+            secrets = _Secrets(dict(zip(names, lookup.run(names, variables=variables, turns=True), strict=True)))
         # a CA's certificate may come to be in the very run: what only looks finds a difference then
         only_looks = arguments["plan"] or self._task.check_mode
         texts = {path: _text(path, missing=only_looks) for one in present for path in manifests.files(one)}
-        return {one["name"]: manifests.objects(one, values.__getitem__, texts.__getitem__) for one in present}
+        return {one["name"]: manifests.objects(one, secrets, texts.__getitem__) for one in present}
 
     # -- files
 

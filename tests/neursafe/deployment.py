@@ -83,11 +83,13 @@ class Whole(Demo):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def sql(self, host: str, login: str, database: str, statement: str, *, options: str = "") -> tuple[bool, str]:
+    def sql(
+        self, host: str, login: str, database: str, statement: str, *, options: str = "", turn: str = "a"
+    ) -> tuple[bool, str]:
         """How a statement ends for a login that comes by TLS, and by the name that pods know; what it says."""
         alias = "whole-imaging-database"
-        secret = self.secrets()[f"imaging_{login.replace('-', '_')}_database"]
-        where = f"host={alias} hostaddr={STORE} port=5432 user={login} dbname={database} sslmode=verify-full {options}"
+        secret = self.secrets()[f"imaging_{login.replace('-', '_')}_database{'' if turn == 'a' else '.2'}"]
+        where = f"host={alias} hostaddr={STORE} port=5432 user={login}_{turn} dbname={database} sslmode=verify-full {options}"
         ca = (ROOM / "public" / "lab" / "lab.pem").read_text()
         script = (
             f"cat >/tmp/ca.pem <<'END'\n{ca}\nEND\n"
@@ -101,10 +103,10 @@ class Whole(Demo):
     def s3(self, login: str, script: str) -> Any:
         """What a script prints as JSON that asks the store as this login, `client` being the way the program goes."""
         python = _boto()
-        secret = self.secrets()[f"imaging_{login}_storage"]
+        secret, user = self.secrets()[f"imaging_{login}_storage"], login if login == "operators" else f"{login}_a"
         begin = (
             "import json, boto3\nfrom botocore.config import Config\nfrom botocore.exceptions import ClientError\n"
-            f"resource = boto3.resource('s3', aws_access_key_id={login!r}, aws_secret_access_key={secret!r}, "
+            f"resource = boto3.resource('s3', aws_access_key_id={user!r}, aws_secret_access_key={secret!r}, "
             f"endpoint_url='https://{STORE}:9000', verify={str(ROOM / 'public' / 'lab' / 'lab.pem')!r})\n"
             "client = resource.meta.client\n"
             "def tried(call, **given):\n"

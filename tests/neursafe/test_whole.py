@@ -141,7 +141,7 @@ def test_pods_are_told_who_they_are_and_where_the_database_is(whole: Whole) -> N
         data = whole.kubectl("get", "secret", name, "-n", SERVER)["data"]
         told = {key: base64.b64decode(value).decode() for key, value in data.items()}
         key = f"imaging_{login}_{'storage' if login == 'models' else 'database'}"
-        assert told == {"username": login, "password": secrets[key]}
+        assert told == {"username": f"{login}_a", "password": secrets[key]}
     trust = whole.kubectl("get", "configmap", "trust", "-n", SERVER)["data"]
     ca = (ROOM / "public" / "lab" / "lab.pem").read_text()
     assert trust == {"database.pem": ca, "storage.pem": ca}
@@ -244,6 +244,19 @@ def test_another_namespace_is_a_bucket_and_a_mount_more(whole: Whole) -> None:
         whole.site("-e", "fedlearn_prune=true")
     assert whole.run("n1", "findmnt -no SOURCE --mountpoint /mnt/neursafe_fl/oncology || true") == ""
     assert whole.s3("operators", "print(json.dumps(tried('list_objects_v2', Bucket='oncology')))") == DENIED
+
+
+def test_passwords_are_replaced_one_login_after_the_other(whole: Whole) -> None:
+    """Begun, let in, rolled out and mounted anew, and then withdrawn: the last in this file that comes by `a`."""
+    done = whole.playbook("fedlearn.infra.rotate", "-e", "what=passwords")
+    assert done.returncode == 0, done.output[-6000:]
+    data = whole.kubectl("get", "secret", "pgsecret", "-n", SERVER)["data"]
+    assert base64.b64decode(data["username"]) == b"server_b"
+    users = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname LIKE 'server%'"
+    well, said = whole.sql("n1", "server", "neursafe_fl", users, turn="b")
+    assert (well, said) == (True, "server_b"), said
+    whole.run("n1", "echo after >/mnt/neursafe_fl/default/after && cat /mnt/neursafe_fl/default/after")
+    assert set(re.findall(r"changed=(\d+)", whole.site().output)) == {"0"}
 
 
 def test_removal_leaves_data_only(whole: Whole) -> None:

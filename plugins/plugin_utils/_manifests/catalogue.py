@@ -5,7 +5,8 @@
 """The roles whose instances run in clusters, found by their modules' presence in this directory.
 
 A module offers ``objects(instance, secret, text)``, the instance's objects in the order they are made in, ``secrets``
-and ``files``, the names of secrets and the files of the control node that it is made with, and ``ALONE``.
+and ``files``, the names of secrets and the files of the control node that it is made with, and ``ALONE``. Of a secret
+whose login comes in turns ``secret`` gives the newest value, and by ``turn`` whose that is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from .parts import Object
+from .parts import Object, Secrets
 
 _OURS = ("catalogue", "neursafe", "parts")
 
@@ -27,9 +28,7 @@ class Manifests(Protocol):
     ALONE: bool
     """Whether a cluster takes one instance of the role only."""
 
-    def objects(
-        self, instance: Mapping[str, Any], secret: Callable[[str], str], text: Callable[[str], str]
-    ) -> list[Object]:
+    def objects(self, instance: Mapping[str, Any], secret: Secrets, text: Callable[[str], str]) -> list[Object]:
         """The instance's objects, in the order they are made in."""
 
     def secrets(self, instance: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from .._federation import network
 from .._federation.kinds.neursafe.placements import ENGINES
 from . import parts
-from .parts import Home, Object
+from .parts import Home, Object, Secrets
 
 JOBS = "default"
 """Where the programs make jobs' pods and services: it is built in."""
@@ -84,7 +84,7 @@ Instance = Mapping[str, Any]
 class Neursafe:
     """One instance: its secrets are asked by their names, its files by their paths."""
 
-    def __init__(self, instance: Instance, secret: Callable[[str], str], text: Callable[[str], str]) -> None:
+    def __init__(self, instance: Instance, secret: Secrets, text: Callable[[str], str]) -> None:
         self.instance = instance
         self.settings = instance["settings"]
         self.home = Home(instance["name"])
@@ -117,9 +117,13 @@ class Neursafe:
             found.append(parts.pull_secret(self.home, PULL, registry, images["pull"]["username"], password))
         return found
 
-    def _login(self, name: str, login: Mapping[str, str]) -> Object:
-        values = {"username": login["username"], "password": self.secret(login["secret"])}
-        return parts.opaque(self.home, name, values)
+    def login(self, login: Mapping[str, Any]) -> dict[str, str]:
+        """Its name and its password, of one that comes in turns those of the newest."""
+        suffix = f"_{self.secret.turn(login['secret'])}" if login.get("in_turn") else ""
+        return {"username": f"{login['username']}{suffix}", "password": self.secret(login["secret"])}
+
+    def _login(self, name: str, login: Mapping[str, Any]) -> Object:
+        return parts.opaque(self.home, name, self.login(login))
 
     def trusted(self) -> list[Object]:
         """CAs of the database and of S3, where they are not public ones."""

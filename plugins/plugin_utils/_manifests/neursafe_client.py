@@ -25,7 +25,7 @@ from .neursafe import (
     Neursafe,
     secret_names,
 )
-from .parts import Object, Pod
+from .parts import Object, Pod, Secrets
 
 ALONE = False  # tasks have names of their own
 
@@ -182,7 +182,7 @@ class Client(Neursafe):
         ]
 
 
-def objects(instance: Instance, secret: Callable[[str], str], text: Callable[[str], str]) -> list[Object]:
+def objects(instance: Instance, secret: Secrets, text: Callable[[str], str]) -> list[Object]:
     """The instance's objects, in the order they are made in; ``secret`` and ``text`` give secrets and files."""
     return Client(instance, secret, text).objects()
 

@@ -26,7 +26,7 @@ from .neursafe import (
     Neursafe,
     secret_names,
 )
-from .parts import Object, Pod
+from .parts import Object, Pod, Secrets
 
 STORAGE_SECRET = "miniosecret"  # noqa: S105 - the name of the Secret
 TOKEN_SECRET = "proxytoken"  # noqa: S105 - the name of the Secret
@@ -95,8 +95,7 @@ class Server(Neursafe):
         storage = self.instance["storage"]
         found = super().secrets()
         if "secret" in storage:
-            login = {"username": storage["username"], "password": self.secret(storage["secret"])}
-            found.append(parts.opaque(self.home, STORAGE_SECRET, login))
+            found.append(parts.opaque(self.home, STORAGE_SECRET, self.login(storage)))
         return [*found, parts.opaque(self.home, TOKEN_SECRET, {"token": self.secret(self.instance["token"])})]
 
     def _pod(self, component: str, containers: list[Object], **more: Any) -> Pod:
@@ -502,7 +501,7 @@ USERS = """\
 """
 
 
-def objects(instance: Instance, secret: Callable[[str], str], text: Callable[[str], str]) -> list[Object]:
+def objects(instance: Instance, secret: Secrets, text: Callable[[str], str]) -> list[Object]:
     """The instance's objects, in the order they are made in; ``secret`` and ``text`` give secrets and files."""
     return Server(instance, secret, text).objects()
 

@@ -16,9 +16,20 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Protocol
 
 Object = dict[str, Any]
+
+
+class Secrets(Protocol):
+    """What secrets are, by their names."""
+
+    def __call__(self, name: str) -> str:
+        """The value, of one that comes in turns the newest."""
+
+    def turn(self, name: str) -> str:
+        """Whose turn that value is: what the name of its login ends with."""
+
 
 CONTENT = "fedlearn.infra/content"
 """The annotation of a pod with the digest of what it reads."""

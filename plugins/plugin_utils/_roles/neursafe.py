@@ -49,6 +49,13 @@ _FOLLOWS = Key(
 )
 
 
+_IN_TURN = Key(
+    Boolean(),
+    "It comes by C(<username>_a) and C(<username>_b) in turn, of a client with C(in_turn) there; each turn rolls out.",
+    default=False,
+)
+
+
 def _owner(values: Mapping[str, Any]) -> Breaches:
     if "owner" in values and placements.ENGINES[values["engine"]] == "mongo":
         return [(("owner",), "is of PostgreSQL: in MongoDB whoever writes a collection makes it")]
@@ -60,6 +67,7 @@ _DATABASE = Section(
         **_anywhere(placements.DATABASE),
         **placements.DATABASE_OPTIONS,
         "ca_follows": _FOLLOWS,
+        "in_turn": _IN_TURN,
         "at": Key(
             Text(format="address"), "The numeric address of the name in C(address): pods are told it, and ask no DNS."
         ),
@@ -68,6 +76,7 @@ _DATABASE = Section(
                 {
                     "username": Key(placements.USER, "The login.", required=True),
                     "secret": Key(Text(format="secret"), "Name of the secret that is its password.", required=True),
+                    "in_turn": _IN_TURN,
                 }
             ),
             "Who makes the tables, so that the programs may write them and nothing else; default: the programs.",
@@ -79,6 +88,7 @@ _STORAGE = Section(
     {
         **{key: value for key, value in _anywhere(placements.STORAGE).items() if key != "nfs"},
         "ca_follows": _FOLLOWS,
+        "in_turn": _IN_TURN,
     },
     rules=placements.STORAGE.rules,
 )

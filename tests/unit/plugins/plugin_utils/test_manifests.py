@@ -36,14 +36,26 @@ INSTANCE: dict[str, Any] = {
     "database": {"address": "10.20.0.13:5432", "username": "neursafe", "secret": "database"},
     "token": "token",
 }
+OLD = dict.fromkeys(("token", "database", "owner"), "old")
 DEPLOYMENTS = ("nsfl-job-scheduler", "nsfl-model-manager", "nsfl-client-selector", "nsfl-proxy")
 
 
-def objects(**more: Any) -> list[dict[str, Any]]:
+class Known:
+    """Secrets whose values are told, or made of their names; those that come in turns are of the turn that is told."""
+
+    def __init__(self, values: dict[str, str] | None = None, turn: str = "a") -> None:
+        self.values, self.newest = values, turn
+
+    def __call__(self, name: str) -> str:
+        return f"value of {name}" if self.values is None else self.values[name]
+
+    def turn(self, _name: str) -> str:
+        return self.newest
+
+
+def objects(secrets: Known | None = None, **more: Any) -> list[dict[str, Any]]:
     (instance,) = check_servers([INSTANCE | more])
-    return MANIFESTS["neursafe_server"].objects(
-        instance, lambda name: f"value of {name}", lambda path: f"text of {path}"
-    )
+    return MANIFESTS["neursafe_server"].objects(instance, secrets or Known(), lambda path: f"text of {path}")
 
 
 def named(found: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
@@ -232,9 +244,18 @@ def test_a_name_that_no_dns_knows_is_told_to_pods() -> None:
 
 def test_another_owner_s_password_rolls_out_who_makes_tables() -> None:
     (instance,) = check_servers([INSTANCE | {"database": OWNED}])
-    before = MANIFESTS["neursafe_server"].objects(instance, lambda _name: "old", str)
-    values = {"token": "old", "database": "old", "owner": "new"}
-    after = MANIFESTS["neursafe_server"].objects(instance, values.__getitem__, str)
+    before = MANIFESTS["neursafe_server"].objects(instance, Known(OLD), str)
+    after = MANIFESTS["neursafe_server"].objects(instance, Known(OLD | {"owner": "new"}), str)
+    assert rolled_out(before, after) == {"nsfl-job-scheduler", "nsfl-model-manager"}
+
+
+def test_a_login_that_comes_in_turns_has_the_name_of_the_newest() -> None:
+    turned = {**OWNED, "in_turn": True, "owner": {**OWNED["owner"], "in_turn": True}}
+    storage = {"type": "s3", "address": "https://s3", "username": "models", "secret": "s3", "in_turn": True}
+    before, after = (objects(Known(turn=turn), database=turned, storage=storage) for turn in "ab")
+    for name, login in (("pgsecret", "neursafe"), ("pgowner", "tables"), ("miniosecret", "models")):
+        told = [base64.b64decode(named(found, "Secret", name)["data"]["username"]) for found in (before, after)]
+        assert told == [f"{login}_a".encode(), f"{login}_b".encode()]
     assert rolled_out(before, after) == {"nsfl-job-scheduler", "nsfl-model-manager"}
 
 
@@ -287,12 +308,12 @@ def test_a_change_rolls_out_whom_it_is_about(settings: dict[str, Any], who: set[
 
 def test_another_password_rolls_out_who_has_it() -> None:
     (instance,) = check_servers([INSTANCE])
-    before = MANIFESTS["neursafe_server"].objects(instance, lambda _name: "old", str)
-    token = MANIFESTS["neursafe_server"].objects(instance, {"token": "new", "database": "old"}.__getitem__, str)
-    database = MANIFESTS["neursafe_server"].objects(instance, {"token": "old", "database": "new"}.__getitem__, str)
+    before = MANIFESTS["neursafe_server"].objects(instance, Known(OLD), str)
+    token = MANIFESTS["neursafe_server"].objects(instance, Known(OLD | {"token": "new"}), str)
+    database = MANIFESTS["neursafe_server"].objects(instance, Known(OLD | {"database": "new"}), str)
     assert rolled_out(before, token) == {"nsfl-job-scheduler", "nsfl-proxy"}
     assert rolled_out(before, database) == {"nsfl-job-scheduler", "nsfl-model-manager"}
-    assert digests(before) == digests(MANIFESTS["neursafe_server"].objects(instance, lambda _name: "old", str))
+    assert digests(before) == digests(MANIFESTS["neursafe_server"].objects(instance, Known(OLD), str))
 
 
 def test_routes_are_taken_from_the_job_scheduler_alone() -> None:
@@ -434,9 +455,7 @@ MANAGER = "nsfl-task-manager"
 
 def client_objects(**more: Any) -> list[dict[str, Any]]:
     (instance,) = check_clients([CLIENT | more])
-    return MANIFESTS["neursafe_client"].objects(
-        instance, lambda name: f"value of {name}", lambda path: f"text of {path}"
-    )
+    return MANIFESTS["neursafe_client"].objects(instance, Known(), lambda path: f"text of {path}")
 
 
 def test_a_client_s_kinds_and_names_are_ones_that_are_applied() -> None:

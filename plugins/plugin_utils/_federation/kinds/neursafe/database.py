@@ -126,10 +126,11 @@ class Database:
             "at": self.address,
             "username": user,
             "secret": self._secret(user),
+            "in_turn": True,
             **self.topology.authority_file(),
         }
         if self.engine != "mongo":
-            told["owner"] = {"username": owner, "secret": self._secret(owner)}
+            told["owner"] = {"username": owner, "secret": self._secret(owner), "in_turn": True}
         return told
 
     def _secret(self, login: str) -> str:
@@ -170,7 +171,8 @@ class Database:
 
     def _postgresql(self) -> dict[str, Any]:
         logins = list(self._logins())
-        connections = sum(login["connections"] for login in logins)
+        # while a password is replaced, both logins have theirs
+        connections = 2 * sum(login["connections"] for login in logins)
         needed = 2 * MB_PER_CONNECTION * (connections + 5)
         return {
             "addresses": [self.address],
@@ -197,6 +199,7 @@ class Database:
                 "database": database,
                 "access": access,
                 "secret": self._secret(name),
+                "in_turn": True,
                 "connections": number,
                 "addresses": networks,
             }
@@ -208,7 +211,9 @@ class Database:
             "port": self.port,
             "public_name": self.alias,
             "tls": self._tls(),
-            "users": [{"name": user, "database": name, "secret": self._secret(user)} for name, user in users],
+            "users": [
+                {"name": user, "database": name, "secret": self._secret(user), "in_turn": True} for name, user in users
+            ],
         }
 
     # -- what it needs
@@ -233,7 +238,7 @@ class Database:
         values = self._mongodb()["users"] if self.engine == "mongo" else list(self._logins())
         for login in values:
             purpose = f"the password of '{login['name']}' in the database of '{self.topology.stack.name}'"
-            yield Secret(login["secret"], party, purpose)
+            yield Secret(login["secret"], party, purpose, in_turn=True)
 
     def flows(self) -> Iterator[Flow]:
         """Connections of the server's pods."""

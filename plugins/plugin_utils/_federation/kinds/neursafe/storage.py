@@ -38,6 +38,9 @@ LOGINS = {
 }
 """Who comes to the store: each a user with a policy of its own."""
 
+IN_TURN = (MODELS, NODES)
+"""Those that have two logins used in turn; people have one."""
+
 _BUCKET = re.compile(r"(?=.{3,63}\Z)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 
 
@@ -146,6 +149,7 @@ class Storage:
             "address": self.endpoint().internal,
             "username": MODELS,
             "secret": self._secret(MODELS),
+            "in_turn": True,
             **self.topology.authority_file(),
         }
 
@@ -192,7 +196,8 @@ class Storage:
 
     def _client(self, login: str, bucket: str, access: str, others: list[str], further: str) -> dict[str, Any]:
         also = [{"bucket": name, "access": further} for name in others]
-        return {"name": login, "bucket": bucket, "access": access, "also": also, "secret": self._secret(login)}
+        known = {"name": login, "secret": self._secret(login), "in_turn": login in IN_TURN}
+        return {**known, "bucket": bucket, "access": access, "also": also}
 
     def _mounts(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """By component, what a node mounts."""
@@ -206,6 +211,7 @@ class Storage:
                     "url": self.endpoint().internal,
                     "client": NODES,
                     "secret": self._secret(NODES),
+                    "in_turn": True,
                     "ca": self.topology.paths(NODES)["ca"],
                     "uid": user,
                     "gid": user,
@@ -241,7 +247,7 @@ class Storage:
             yield Secret(external["secret"], party, f"the password of '{external['username']}' in the storage")
         for login, whose in LOGINS.items() if self.hosted else ():
             purpose = f"{whose} password for the store of '{self.topology.stack.name}'"
-            yield Secret(self._secret(login), party, purpose)
+            yield Secret(self._secret(login), party, purpose, in_turn=login in IN_TURN)
 
     def flows(self) -> Iterator[Flow]:
         """To the store: nodes mount it, pods of the model manager and operators ask it."""

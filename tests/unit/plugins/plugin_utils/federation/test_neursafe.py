@@ -420,7 +420,8 @@ def test_tables_are_made_by_one_login_and_written_by_another(load: Load) -> None
         ("tables-far", "neursafe_fl_far", "owner", ["10.30.0.0/24"]),
         ("client-far", "neursafe_fl_far", "write", ["10.30.0.0/24"]),
     ]
-    assert (found["addresses"], found["port"], found["memory_mb"]) == (["10.20.0.11"], 5432, 512)
+    assert (found["addresses"], found["port"], found["memory_mb"]) == (["10.20.0.11"], 5432, 848)
+    assert all(one["in_turn"] for one in found["clients"])
     assert len({one["secret"] for one in found["clients"]}) == 6
 
 
@@ -475,6 +476,13 @@ def test_each_purpose_has_a_user_of_the_store(load: Load) -> None:
         "nodes": [(name, "write") for name in ("coordinator-configs", "models", *spaces)],
         "operators": [("models", "write"), *((name, "write") for name in spaces)],
     }
+    assert {one["name"]: one["in_turn"] for one in store["clients"]} == {
+        "models": True,
+        "nodes": True,
+        "operators": False,
+    }
+    turned = [one.name for one in load(HOSTED).expansions["imaging"].secrets if one.in_turn]
+    assert ("imaging_nodes_storage" in turned, "imaging_operators_storage" in turned) == (True, False)
     asked = instance(load(HOSTED))["storage"]
     assert (asked["address"], asked["username"]) == ("https://10.20.0.11:9000", "models")
 
