@@ -89,7 +89,8 @@ class Whole(Demo):
         """How a statement ends for a login that comes by TLS, and by the name that pods know; what it says."""
         alias = "whole-imaging-database"
         secret = self.secrets()[f"imaging_{login.replace('-', '_')}_database{'' if turn == 'a' else '.2'}"]
-        where = f"host={alias} hostaddr={STORE} port=5432 user={login}_{turn} dbname={database} sslmode=verify-full {options}"
+        there = f"host={alias} hostaddr={STORE} port=5432 dbname={database} sslmode=verify-full"
+        where = f"{there} user={login}_{turn} {options}"
         ca = (ROOM / "public" / "lab" / "lab.pem").read_text()
         script = (
             f"cat >/tmp/ca.pem <<'END'\n{ca}\nEND\n"

@@ -34,12 +34,16 @@ LMDB_CAPACITY = "1Gi"
 FOLDERS = ("workspace", "datasets", "task_configs")
 NODES = "^/api/v1/nodes$"
 SETUP = "task_manager_setup.json"
-_PREPARE = """\
+SETUP_FOLDER = "/nsfl/config"
+DATASETS = "datasets.json"
+_PREPARE = f"""\
 umask 0002
 mkdir -p -- "$@"
-test -e "$2/datasets.json" || echo '{}' > "$2/datasets.json"
+told={SETUP_FOLDER}/{DATASETS} list="$2/{DATASETS}"
+if test -e "$told"; then cat "$told" > "$list"; else test -e "$list" || echo '{{}}' > "$list"; fi
 """
-"""Makes the folders of the shared directory, and a list of no datasets where there is none: the program wants one."""
+"""Makes the folders of the shared directory, and the list of data sets: as it is told, else an empty one where there is
+none, since the program wants one. It lies there for tasks' pods, which mount it from their node."""
 
 
 class Client(Neursafe):
@@ -93,7 +97,7 @@ class Client(Neursafe):
             "external_address": self.instance["external_address"],
             "lmdb_path": "/lmdb",
             "workspace": self.folder("workspace"),
-            "datasets": posixpath.join(self.folder("datasets"), "datasets.json"),
+            "datasets": posixpath.join(self.folder("datasets"), DATASETS),
             "task_config_entry": self.folder("task_configs"),
             "platform": "k8s",
             "runtime": settings["runtime"],
@@ -125,7 +129,9 @@ class Client(Neursafe):
 
     def _task_manager(self) -> list[Object]:
         name, image = self.name, self.image("task_manager", "client-cpu")
-        setup = parts.config_map(self.home, name, {SETUP: json.dumps(self.setup(), indent=2, sort_keys=True) + "\n"})
+        files = {SETUP: self.setup(), **({DATASETS: self.instance["datasets"]} if "datasets" in self.instance else {})}
+        texts = {file: json.dumps(value, indent=2, sort_keys=True) + "\n" for file, value in files.items()}
+        setup = parts.config_map(self.home, name, texts)
         trusted, volumes = self.trust_mounts()
         parent = posixpath.dirname(self.instance["directory"])
         shared = {"name": SHARED, "mountPath": parent, "mountPropagation": "HostToContainer"}
@@ -134,7 +140,7 @@ class Client(Neursafe):
             "folders",
             image,
             resources={"cpu": "50m", "memory": "64Mi"},
-            mounts=[shared],
+            mounts=[shared, parts.files_mount(name, SETUP_FOLDER)],
             command=["sh", "-ec", _PREPARE, "folders", *(self.folder(folder) for folder in FOLDERS)],
         )
         program = parts.container(
@@ -144,8 +150,8 @@ class Client(Neursafe):
             ports={"grpc": self.port},
             probe=parts.tcp_probe(self.port),
             resources=self.instance["resources"],
-            mounts=[shared, {"name": LMDB, "mountPath": "/lmdb"}, parts.files_mount(name, "/nsfl/config"), *trusted],
-            command=["python3.7", "-m", "neursafe_fl.python.client.app", "--config_file", f"/nsfl/config/{SETUP}"],
+            mounts=[shared, {"name": LMDB, "mountPath": "/lmdb"}, parts.files_mount(name, SETUP_FOLDER), *trusted],
+            command=["python3.7", "-m", "neursafe_fl.python.client.app", "--config_file", f"{SETUP_FOLDER}/{SETUP}"],
         )
         table = self.table(image, self.settings["task_manager"]["db_collection_name"])
         claims = [{"name": word, "persistentVolumeClaim": {"claimName": word}} for word in (SHARED, LMDB)]

@@ -133,7 +133,10 @@ def _tunnel(values: Mapping[str, Any]) -> Breaches:
 CLIENT = Section(
     {
         **_IDENTITY,
-        **{key: placements.CLUSTER_CLIENT[key] for key in ("directory", "lmdb", "capacity", "user", "resources")},
+        **{
+            key: placements.CLUSTER_CLIENT[key]
+            for key in ("directory", "lmdb", "datasets", "capacity", "user", "resources")
+        },
         "images": Key(placements.CLIENT_IMAGES, "What it runs.", default={"tag": "latest"}),
         "database": Key(_DATABASE, "Where its tasks are written down.", required=True),
         "server": Key(Text(format="endpoint"), "Where the server's proxy is.", required=True),
@@ -145,6 +148,7 @@ CLIENT = Section(
     rules=(
         Rule("MongoDB is reached by TLS through an image.", _tunnel),
         Rule("lmdb lies on one node.", placements.lmdb_is_local),
+        Rule("Tasks have their data sets.", placements.datasets_within),
         Rule("Pods see the directory's parent.", placements.deep_enough),
     ),
 )

@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -499,6 +501,37 @@ def test_a_client_goes_to_mongodb_by_the_image_that_is_told() -> None:
     (first, *_others) = pod(found, MANAGER)["initContainers"]
     assert (first["name"], first["image"]) == ("tunnel", "n:1")
     assert variables(found, MANAGER)["DB_ADDRESS"] == "127.0.0.1:27017"
+
+
+@pytest.mark.parametrize(
+    ("told", "there", "found"),
+    [
+        ({"mnist": "/srv/fl/a/datasets/mnist"}, None, {"mnist": "/srv/fl/a/datasets/mnist"}),
+        ({"mnist": "/srv/fl/a/datasets/mnist"}, {"old": "/x"}, {"mnist": "/srv/fl/a/datasets/mnist"}),
+        (None, {"old": "/x"}, {"old": "/x"}),
+        (None, None, {}),
+    ],
+)
+def test_the_list_of_data_sets_lies_where_tasks_see_it(tmp_path: Path, told: Any, there: Any, found: Any) -> None:
+    """The container's own script, on this machine."""
+    made = client_objects(**({} if told is None else {"datasets": told}))
+    (folders,) = [each for each in pod(made, MANAGER)["initContainers"] if each["name"] == "folders"]
+    config, shared = tmp_path / "config", tmp_path / "fl" / "a"
+    config.mkdir()
+    for name, text in named(made, "ConfigMap", MANAGER)["data"].items():
+        (config / name).write_text(text)
+    if there is not None:
+        (shared / "datasets").mkdir(parents=True)
+        (shared / "datasets" / "datasets.json").write_text(json.dumps(there))
+    command = [one.replace("/nsfl/config", str(config)).replace("/srv/fl/a", str(shared)) for one in folders["command"]]
+    subprocess.run(command, check=True)
+    assert json.loads((shared / "datasets" / "datasets.json").read_text()) == found
+    assert sorted(path.name for path in shared.iterdir()) == ["datasets", "task_configs", "workspace"]
+
+
+def test_other_data_sets_roll_out_who_lists_them() -> None:
+    before, after = (client_objects(datasets={"mnist": f"/srv/fl/a/{name}"}) for name in ("one", "other"))
+    assert named(before, "Deployment", MANAGER) != named(after, "Deployment", MANAGER)
 
 
 def test_tasks_have_a_client_s_files_by_the_same_path_as_it() -> None:

@@ -152,6 +152,7 @@ class Client:
         options = self.options
         return {
             **{key: options[key] for key in ("directory", "lmdb", "capacity", "user", "resources")},
+            **{key: options[key] for key in ("datasets",) if key in options},
             "images": self._images,
             "database": self._database,
             "server": self.server_address,

@@ -298,6 +298,15 @@ def lmdb_is_local(values: Mapping[str, Any]) -> Breaches:
     return []
 
 
+def datasets_within(values: Mapping[str, Any]) -> Breaches:
+    """Tasks' pods have files of the client's directory alone."""
+    return [
+        (("datasets", name), f"'{path}' isn't in '{values['directory']}', the folder that tasks have")
+        for name, path in values.get("datasets", {}).items()
+        if not f"{path}/".startswith(f"{values['directory']}/")
+    ]
+
+
 LMDB = Section(
     {
         "node": Key(
@@ -333,6 +342,10 @@ DATABASE_PLACE = Place(
     rules=(Rule("Ports and memory are of databases on hosts.", _one_kind),),
 )
 
+DATASETS = Table(
+    Text(max_length=253, pattern=r"[^\x00-\x1f\x7f,]+", pattern_name="the name of a data set, without a comma"),
+    Text(format="absolute_path"),
+)
 CLUSTER_CLIENT: Mapping[str, Key] = {
     "node_address": Key(
         Text(format="address_or_name"),
@@ -345,6 +358,11 @@ CLUSTER_CLIENT: Mapping[str, Key] = {
         default="/mnt/neursafe_client",
     ),
     "lmdb": Key(LMDB, "Where the client notes its tasks.", default={}),
+    "datasets": Key(
+        DATASETS,
+        "Its data sets: what jobs call them, and where they lie in `directory`. Without it `datasets/datasets.json` "
+        "there says so, and is the client's own.",
+    ),
     "capacity": Key(MEMORY, "What its PersistentVolume is said to hold.", default="100Gi"),
     "user": Key(Integer(1000, 2_147_483_647), "Numeric user and group that it is: may write there.", default=1000),
     "resources": Key(RESOURCES, "What is kept for it.", default={}),
@@ -364,10 +382,6 @@ CLUSTER_DEFAULTS: Mapping[str, Any] = check_values(
     Section({name: key for name, key in CLUSTER_CLIENT.items() if key.default is not None}), {}
 )[0]
 
-DATASETS = Table(
-    Text(max_length=253, pattern=r"[^\x00-\x1f\x7f,]+", pattern_name="the name of a data set, without a comma"),
-    Text(format="absolute_path"),
-)
 GROUP = Text(max_length=32, pattern=r"[a-z_][a-z0-9_-]*", pattern_name="the name of a group")
 
 HOST_CLIENT: Mapping[str, Key] = {
@@ -409,7 +423,8 @@ def _one_place(values: Mapping[str, Any]) -> Breaches:
     """What a client is follows from where it is, and it has the keys of that alone."""
     place = "cluster" if "cluster" in values else "host"
     mode = {"cluster": "cluster", "host": "standalone"}[place]
-    strange = (*HOST_CLIENT, *_ADDRESSES) if place == "cluster" else CLUSTER_CLIENT
+    own, others = (CLUSTER_CLIENT, HOST_CLIENT) if place == "cluster" else (HOST_CLIENT, CLUSTER_CLIENT)
+    strange = [key for key in (*others, *(_ADDRESSES if place == "cluster" else ())) if key not in own]
     other = {"cluster": "on hosts", "host": "in clusters"}[place]
     breaches: Breaches = [((key,), f"is of clients {other}") for key in strange if key in values]
     if values.get("mode", mode) != mode:
@@ -427,6 +442,8 @@ HOMES = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 -
 
 def seen(values: Mapping[str, Any]) -> Breaches:
     """The process sees no homes, and has a /tmp of its own."""
+    if "cluster" in values:
+        return []
     told = {("datasets", name): path for name, path in values.get("datasets", {}).items()}
     if "task_configs" in values:
         told["task_configs",] = values["task_configs"]  # type: ignore[index]
@@ -489,11 +506,17 @@ PLACEMENTS: Mapping[str, Key] = {
                     ),
                     **_only(CLUSTER_CLIENT, "In a cluster"),
                     **_only(HOST_CLIENT, "On a host"),
+                    "datasets": Key(
+                        DATASETS,
+                        "Its data sets: what jobs call them, and where they lie on its host, or in a cluster in "
+                        "`directory`; there `datasets/datasets.json` says so without it.",
+                    ),
                 },
                 rules=(
                     Rule("A client is in a cluster, or on a host.", _one_place),
                     Rule("lmdb lies on one node.", _of_cluster(lmdb_is_local)),
                     Rule("Pods see the directory's parent.", _of_cluster(deep_enough)),
+                    Rule("Tasks have their data sets.", _of_cluster(datasets_within)),
                     Rule("Its files are where it sees them.", seen),
                 ),
             ),

@@ -190,7 +190,13 @@ def test_two_hundred_clients_are_derived_each_with_a_port_and_a_folder_of_its_ow
         (
             "{cluster: kc}",
             "{cluster: kc, datasets: {mnist: /srv/mnist}}",
-            "stacks.imaging.clients.near.datasets: is of clients on hosts",
+            "stacks.imaging.clients.near.datasets.mnist: '/srv/mnist' isn't in '/mnt/neursafe_client', the folder that "
+            "tasks have",
+        ),
+        (
+            "{cluster: kc}",
+            "{cluster: kc, program: {path: /opt/neursafe}}",
+            "stacks.imaging.clients.near.program: is of clients on hosts",
         ),
         (
             "{cluster: kc}",
