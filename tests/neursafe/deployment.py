@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 from standing_demo import CHECKOUT, Demo
 
+from tests.support import neursafe_programs
 from tests.support.control_plane import ControlPlane, up
 
 ROOM = CHECKOUT / "build" / "neursafe"
@@ -26,7 +27,10 @@ SET = os.environ.get("FEDLEARN_ROLE_SET", "wneursafe")
 NETWORK = os.environ.get("FEDLEARN_ROLE_SUBNET", "10.98.72.0/24").rpartition(".")[0]
 STORE, NODE = f"{NETWORK}.11", f"{NETWORK}.12"
 DOUBLE = CHECKOUT / "tests" / "doubles" / "neursafe"
-SELECTOR = "/opt/test/neursafe/bin/python3.7 -m neursafe_fl.python.selector.app"
+REAL = not neursafe_programs.missing()
+"""Whether the client on a host, and whom it registers with, are the programs."""
+PROGRAM = f"/opt/test/{'neursafe' if REAL else 'double'}"
+SELECTOR = f"{PROGRAM}/bin/python3.7 -B -m neursafe_fl.python.selector.app"
 BOTO = "boto3==1.34.162"
 """As the program comes to S3; of its version no Python of today can run."""
 Document = dict[str, Any]
@@ -50,32 +54,44 @@ class Whole(Demo):
         (ROOM / "files").mkdir(exist_ok=True)
         (ROOM / "files" / "kc").write_text(self.cluster.admin.read_text())
         self.write()
-        self._lay_doubles()
+        self._lay_programs()
         self.deploy()
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with a change."""
         text = (CHECKOUT / "tests" / "neursafe" / "federation.yml").read_text().replace("10.98.72", NETWORK)
         document = yaml.safe_load(text)
+        document["stacks"]["imaging"]["clients"]["k"] |= {"program": {"path": PROGRAM}, "doubles": not REAL}
         change(document)
         (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
 
-    def _lay_doubles(self) -> None:
-        """On the node: a client's program, and a selector where clients look for the proxy."""
-        packed = subprocess.run(["tar", "-C", str(DOUBLE), "-c", "."], capture_output=True, check=True).stdout
-        to = [
-            "ssh",
-            "-F",
-            str(self.ssh_config),
-            "n1",
-            "sudo mkdir -p /opt/test/neursafe; sudo tar -x --no-same-owner -C /opt/test/neursafe",
-        ]
-        subprocess.run(to, input=packed, check=True)
-        unit = f"systemd-run --quiet --unit selector --property Restart=always {SELECTOR} {NODE} 30091"
-        self.run("n1", f"systemctl is-active --quiet selector || {unit}")
-        self.run(
-            "n1", "dpkg -s postgresql-client >/dev/null 2>&1 || apt-get -qq install -y postgresql-client >/dev/null"
+    def _lay_programs(self) -> None:
+        """On the node: a client's program, and a selector where clients look for the proxy; else their doubles."""
+        source = neursafe_programs.brought().parents[1] if REAL else DOUBLE
+        lay = f"sudo mkdir -p {PROGRAM} && sudo tar -x --no-same-owner -C {PROGRAM}"
+        if self.run("n1", f"ls {PROGRAM} 2>/dev/null || true") == "":
+            pack = ["tar", "-C", str(source), "--exclude=__pycache__", "-c", "."]
+            with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
+                subprocess.run(["ssh", "-F", str(self.ssh_config), "n1", lay], stdin=packed.stdout, check=True)
+        setup = {"host": NODE, "port": 30091, "auth_client": "false", "log_level": "info"}
+        self.run("n1", f"echo {shlex.quote(json.dumps(setup))} >/opt/test/selector.json")
+        arguments = "--config_file /opt/test/selector.json" if REAL else f"{NODE} 30091"
+        begin = f"systemd-run --quiet --unit selector --property Restart=always {SELECTOR} {arguments}"
+        self.run("n1", f"systemctl is-active --quiet selector || {begin}")
+        has = "dpkg -s postgresql-client >/dev/null 2>&1"
+        self.run("n1", f"{has} || apt-get -qq install -y postgresql-client >/dev/null")
+
+    def known_clients(self) -> str:
+        """What the selector says of who registered: the double lists them, the program logs each."""
+        if REAL:
+            return self.run(
+                "n1", "journalctl --quiet --output=cat -u selector | grep -E 'Register|Update client' || true"
+            )
+        ask = (
+            f"import json, socket\nthere = socket.create_connection(('{NODE}', 30091))\n"
+            'there.sendall(b\'{"call": "List"}\\n\')\nprint(there.makefile().read())\n'
         )
+        return self.run("n1", f"python3 - <<'END'\n{ask}END\n")
 
     def kubectl(self, *arguments: str) -> Any:
         """What the cluster says, as JSON."""

@@ -63,16 +63,14 @@ def missing() -> str:
 
 
 def brought() -> Path:
-    """A folder with `bin/python3.7` that has them, made once."""
+    """`bin/python3.7` of a folder that has them, made once: as it may be laid on hosts of the same Debian."""
     python = ROOM / "bin" / "python3.7"
     if (ROOM / "whole").exists():
         return python
     shutil.rmtree(ROOM, ignore_errors=True)
-    found = _python()
-    assert found is not None, missing()
-    subprocess.run([found, "-m", "venv", str(ROOM)], check=True)
+    _copy_python()
     subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--prefer-binary", *NEEDED], check=True)
-    (site,) = ROOM.glob("lib/python3.7/site-packages")
+    site = ROOM / "lib" / "python3.7" / "site-packages"
     shutil.copytree(LIBRARY / "neursafe_fl", site / "neursafe_fl")
     protocols = [str(path.relative_to(site)) for path in site.glob("neursafe_fl/proto/*.proto")]
     compile_ = ["-m", "grpc_tools.protoc", "-I", ".", "--python_out=.", "--grpclib_python_out=.", *protocols]
@@ -80,3 +78,29 @@ def brought() -> Path:
     subprocess.run([str(python), *compile_], cwd=site, env=path, check=True)
     (ROOM / "whole").touch()
     return python
+
+
+STARTER = """\
+#!/bin/sh
+home=$(dirname "$(dirname "$(readlink -f "$0")")")
+LD_LIBRARY_PATH=$home/lib exec "$home/bin/python3.7-program" "$@"
+"""
+"""Finds its own library wherever the folder lies."""
+
+
+def _copy_python() -> None:
+    """The interpreter and its library, without what others installed."""
+    found = _python()
+    assert found is not None, missing()
+    where = "import sys; print(sys.base_prefix)"
+    prefix = Path(subprocess.run([found, "-c", where], capture_output=True, text=True, check=True).stdout.strip())
+    (ROOM / "bin").mkdir(parents=True)
+    shutil.copy(prefix / "bin" / "python3.7", ROOM / "bin" / "python3.7-program")
+    (ROOM / "bin" / "python3.7").write_text(STARTER)
+    (ROOM / "bin" / "python3.7").chmod(0o755)
+    unwanted = shutil.ignore_patterns("test", "tests", "__pycache__", "site-packages", "*.a")
+    shutil.copytree(prefix / "lib" / "python3.7", ROOM / "lib" / "python3.7", ignore=unwanted)
+    for library in (prefix / "lib").glob("libpython*.so*"):
+        shutil.copy(library, ROOM / "lib", follow_symlinks=False)
+    (ROOM / "lib" / "python3.7" / "site-packages").mkdir()
+    subprocess.run([str(ROOM / "bin" / "python3.7"), "-m", "ensurepip"], check=True, capture_output=True)
