@@ -4,8 +4,8 @@
 
 """What a stack brings on hosts: who comes to the database and the store as whom, what nodes mount, and its client.
 
-Database, store, mounts and the cluster's API are the programs, and so are client and selector where they are given; else
-these are doubles. Pods are simulated: what they would do is tried by their logins, from the node that they come from.
+Database, store, mounts and the cluster's API are the programs, and so are client and selector where they are given;
+else these are doubles. Pods are simulated: what they would do is tried by their logins, from the node they come from.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ BUILT = {
 ELSEWHERE = {
     "dpsa_manager": "its program is in no registry",
     "janus": "its programs are in no registry",
+    "neursafe_ctl": "its program is in no registry",
     "neursafe_standalone": "its program is in no registry",
     "tunnel": "it leads to a server on another machine",
 }

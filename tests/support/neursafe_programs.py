@@ -22,6 +22,7 @@ LIBRARY = Path(UPSTREAM) / "neursafe"
 NEEDED = (
     "absl-py==0.11.0",
     "boto3==1.17.67",
+    "click==7.1.2",
     "cgroupspy==0.1.6",
     "cryptography==3.3.1",
     "diffiehellman==0.13.3",

@@ -198,6 +198,48 @@ def test_the_role_knows_a_double_from_the_program(python: str, tmp_path: Path) -
     assert "data set 'mnist': there is no /nowhere" in said.stdout
 
 
+SETTINGS = CHECKOUT / "roles" / "neursafe_ctl" / "files" / "settings.py"
+ELSEWHERE = """
+import runpy, sys
+from pathlib import Path
+import neursafe_fl.python.cli.nsfl as nsfl
+names = runpy.run_path(sys.argv[1])
+for function in ("found", "write", "same", "remove"):
+    names[function].__globals__["SETTINGS"] = Path(sys.argv[3])
+sys.exit(names["main"](sys.argv[2], sys.argv[4], *sys.argv[5:]))
+"""
+"""The role's script for nsfl-ctl, with settings that lie elsewhere than in /etc."""
+
+
+def test_nsfl_ctl_s_settings_are_what_its_own_code_makes_of_them(python: str, tmp_path: Path) -> None:
+    settings = tmp_path / "nsfl.json"
+    (tmp_path / "told.json").write_text(json.dumps({"api_server": "127.0.0.1:8088", "user": "operators"}))
+    (tmp_path / "password").write_text("only for the test\n")
+
+    def asked(word: str, *more: str) -> str:
+        command = [python, "-B", "-c", ELSEWHERE, str(SETTINGS), word, str(settings), str(tmp_path), *more]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) == (done.stdout.strip() == ""), done.stdout + done.stderr
+        return done.stdout.strip()
+
+    assert asked("possible", str(python == str(DOUBLE)).lower()) == ""
+    assert "and doubles says otherwise" in asked("possible", str(python != str(DOUBLE)).lower())
+    assert asked("same") == f"there is no {settings}"
+    assert asked("write") == ""
+    assert asked("same") == ""
+    assert oct(settings.stat().st_mode & 0o777) == "0o600"
+    assert "only for the test" not in settings.read_text()
+    opened = "import sys; from neursafe_fl.python.cli.core.aes import decrypt; print(decrypt(sys.stdin.read()))"
+    sealed, command = json.loads(settings.read_text())["password"], [python, "-B", "-c", opened]
+    found = subprocess.run(command, input=sealed, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "only for the test"
+    (tmp_path / "password").write_text("another\n")
+    assert f"{settings} has another password" in asked("same")
+    assert (asked("remove"), settings.exists()) == ("", True)
+    (tmp_path / "password").write_text("only for the test\n")
+    assert (asked("remove"), settings.exists()) == ("", False)
+
+
 LIMIT = """
 import sys
 from neursafe_fl.python.client.executor.cgroup import Cgroup

@@ -6,7 +6,7 @@
 
 ``settings`` is the system's own configuration, ``placements`` what a stack may say, ``topology`` what follows of the
 server, ``clients`` and ``standalone`` of clients, ``database`` and ``storage`` of what they keep their state in,
-``gateway`` of what lets users and clients in by TLS, ``names`` what they are called.
+``gateway`` of what lets users and clients in by TLS, ``operators`` of these users, ``names`` what they are called.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ ROLES: Mapping[str, str] = {
     "neursafe_server": "service",
     "neursafe_client": "participant",
     "neursafe_standalone": "participant",
+    "neursafe_ctl": "participant",
 }
 
 EXAMPLE = """\
@@ -60,7 +61,10 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
         certificates=certificates,
         secrets=tuple(topology.all_secrets()),
         flows=tuple(dict.fromkeys(topology.all_flows())),
-        fetched=tuple(flow for client in topology.standalone for flow in client.fetched()),
+        fetched=(
+            *(flow for client in topology.standalone for flow in client.fetched()),
+            *topology.operators.fetched(),
+        ),
         variables=roster.variables,
         real=not any(client.is_double for client in topology.standalone),
     )

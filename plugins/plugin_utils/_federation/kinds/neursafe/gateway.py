@@ -82,9 +82,6 @@ class Gateway:
     # -- what can't be
 
     def check(self) -> None:
-        if self.operators.hosts and not self.there:
-            message = f"need server.ingress.controller: {CONTROLLER}, by which they come in"
-            self.topology.report.mistake((*self.operators.path, self.operators.where), message)
         if not self.there:
             return
         if not self.nodes.hosts:
@@ -240,22 +237,15 @@ class Gateway:
             yield Certificate(name, host.name, own, common, names, addresses, trust=trust)
         for each in self._former:
             yield Certificate(name, each, "", "", state="absent")
-        for each in self.operators.hosts if self.there else ():
-            yield self._of_user(OPERATORS, each)
         for client in self.topology.standalone:
             for each in client.place.hosts if client.goes_by_gateway else ():
-                yield self._of_user(client.component, each)
-        for word, hosts in self._gone():
-            for each in hosts:
-                yield Certificate(self.topology.instance_of(word), each, "", "", state="absent")
+                yield self.of_user(client.component, each)
+        for client in self.topology.standalone if self.ingress["controller"] == CONTROLLER else ():
+            for each in client.place.absent:
+                yield Certificate(self.topology.instance_of(client.component), each, "", "", state="absent")
 
-    def _gone(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        yield OPERATORS, self.operators.absent
-        if self.ingress["controller"] == CONTROLLER:
-            for client in self.topology.standalone:
-                yield client.component, client.place.absent
-
-    def _of_user(self, word: str, host: str) -> Certificate:
+    def of_user(self, word: str, host: str) -> Certificate:
+        """What a client or an operator shows."""
         name, federation = self.topology.instance_of(word), self.topology.federation
         party = federation.parties[self.topology.party_of(host)]
         signer = certificates.party_authority(federation, party).name

@@ -484,9 +484,21 @@ PLACEMENTS: Mapping[str, Key] = {
             many=True,
             port=8088,
             listens=False,
+            options={
+                "program": Key(
+                    SOURCE,
+                    "A Python 3.7 with nsfl-ctl in it: `bin/python3.7` of a folder.",
+                    default={"path": "/opt/neursafe"},
+                ),
+                "doubles": Key(
+                    Boolean(),
+                    "It is a double, for tests of the deployment, and refused unless this says so.",
+                    default=False,
+                ),
+            },
         ),
-        "Hosts of those who run jobs: each has a certificate, and a way to the API on a port of its loopback, since "
-        "nsfl-ctl speaks no TLS to it.",
+        "Hosts of those who run jobs, with nsfl-ctl set up. With `nginx_host` each has a certificate, and a way to the "
+        "API on a port of its loopback, since nsfl-ctl speaks no TLS to it.",
     ),
     "namespaces": Key(
         Items(NAMESPACE, min_items=1),

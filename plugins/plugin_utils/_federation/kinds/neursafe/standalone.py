@@ -7,13 +7,13 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ... import network
 from ...expanding import Roster, fetched, own_address
-from ...model import Endpoint, Flow, Host, Placement
+from ...model import Endpoint, Federation, Flow, Host, Placement
 from ...schema import complete, merge
 from .gateway import LOOPBACK
 from .placements import HOST_DEFAULTS
@@ -152,7 +152,7 @@ class Standalone:
         """What the role takes beside its identity."""
         options = self.options
         return {
-            "program": self._program(),
+            "program": located(options["program"], self.topology.federation),
             "doubles": self.is_double,
             "listen": {"address": self.address, "port": self.port},
             "server": self.server_address,
@@ -161,12 +161,6 @@ class Standalone:
             **({"way": self.topology.gateway.way_of(self)} if self.goes_by_gateway else {}),
             "settings": self.settings,
         }
-
-    def _program(self) -> dict[str, str]:
-        program = dict(self.options["program"])
-        if "://" not in program.get("archive", "://"):
-            program["archive"] = posixpath.join(self.topology.federation.directory, program["archive"])
-        return program
 
     def add(self, roster: Roster) -> None:
         """Its component and its instance."""
@@ -200,6 +194,14 @@ class Standalone:
         archive = self.options["program"].get("archive", "")
         for host in self.place.hosts if "://" in archive else ():
             yield fetched(host, archive, "Neursafe's client", "sha256")
+
+
+def located(program: Mapping[str, str], federation: Federation) -> dict[str, str]:
+    """Where a program comes from, an archive beside the document with its whole path."""
+    found = dict(program)
+    if "://" not in found.get("archive", "://"):
+        found["archive"] = posixpath.join(federation.directory, found["archive"])
+    return found
 
 
 def _keys_of_options() -> tuple[str, ...]:

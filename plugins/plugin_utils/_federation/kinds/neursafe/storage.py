@@ -153,6 +153,10 @@ class Storage:
             **self.topology.authority_file(),
         }
 
+    def of_operators(self, ca: str) -> dict[str, Any]:
+        """As nsfl-ctl comes to it, with the CA's file on their host."""
+        return {"url": self.endpoint().internal, "user": OPERATORS, "secret": self._secret(OPERATORS), "ca": ca}
+
     def _secret(self, login: str) -> str:
         return f"{self.topology.stack.name}_{login}_storage"
 
@@ -249,6 +253,12 @@ class Storage:
             purpose = f"{whose} password for the store of '{self.topology.stack.name}'"
             yield Secret(self._secret(login), party, purpose, in_turn=login in IN_TURN)
 
+    def flows_of_operators(self, source: str) -> Iterator[Flow]:
+        """Of those who run jobs, with nsfl-ctl."""
+        if self.hosted and source != self.place.hosts[0]:
+            port = self.place.listening_port
+            yield Flow(source, self.place.hosts[0], port, "models and jobs' files", "TLS, signatures")
+
     def flows(self) -> Iterator[Flow]:
         """To the store: nodes mount it, pods of the model manager and operators ask it."""
         external = self.place.external or {}
@@ -257,12 +267,13 @@ class Storage:
             for source in self.topology.sources:
                 if source != host:
                     yield Flow(source, host, port, "models and jobs' files", words)
-            yield Flow("operators", host, port, "models and jobs' files", words)
         elif "address" in external and self.topology.server.places:
             url = network.parse_url(external["address"])
             port = url.port or network.DEFAULT_PORTS[url.scheme]
             words = "TLS, signatures" if url.scheme == "https" else "signatures"
             yield Flow(self.topology.server.places[0], url.host, port, "models", words, address=url.host)
+        if self.hosted and not self.topology.operators.place.hosts:
+            yield from self.flows_of_operators("operators")
         if self.export:
             server = self.export.rpartition(":/")[0].strip("[]")
             for host in self.topology.nodes.hosts:

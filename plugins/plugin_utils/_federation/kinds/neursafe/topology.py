@@ -21,6 +21,7 @@ from .clients import Client
 from .database import Database
 from .gateway import Gateway
 from .names import IN_CLUSTER, MAX_NAME, SERVER
+from .operators import Operators
 from .settings import SERVER_SETTINGS, SETTINGS
 from .standalone import Standalone
 from .storage import Storage
@@ -43,6 +44,7 @@ class Topology:
         self.database = Database(self)
         self.storage = Storage(self)
         self.gateway = Gateway(self)
+        self.operators = Operators(self)
         given = stack.options["clients"]
         known = {} if given is UNKNOWN else given
         placed = {name: place for name, place in known.items() if place is not UNKNOWN}
@@ -67,6 +69,7 @@ class Topology:
             self.database.check,
             self.storage.check,
             self.gateway.check,
+            self.operators.check,
         )
         for look in looks:
             attempt(look)
@@ -330,6 +333,7 @@ class Topology:
         if self.server.places:
             yield from self.flows()
             yield from self.gateway.flows()
+            yield from self.operators.flows()
         for client in self.everybody:
             yield from client.flows()
 
@@ -360,6 +364,7 @@ class Topology:
         yield from self.database.certificates()
         yield from self.storage.certificates()
         yield from self.gateway.certificates()
+        yield from self.operators.certificates()
 
     def roster(self) -> Roster:
         """Components and instances."""
@@ -367,6 +372,7 @@ class Topology:
         self.database.add(roster)
         self.storage.add(roster)
         self.gateway.add(roster)
+        self.operators.add(roster)
         for place in self.server.places:
             for word, endpoints in self.endpoints():
                 if word == "server":

@@ -859,6 +859,21 @@ def test_operators_have_a_way_to_the_api(load: Load) -> None:
     assert (way["upstream"]["tls"]["name"], way["upstream"]["host"]) == ("demo-imaging-gateway",) * 2
 
 
+def test_nsfl_ctl_is_set_up_for_the_api_and_the_store(load: Load) -> None:
+    (found,) = of_host(load(BY_NGINX), "h1", "neursafe_ctl_instances")
+    assert (found["api"], found["program"]) == ("127.0.0.1:8088", {"path": "/opt/neursafe"})
+    assert found["data"] == {
+        "url": "https://10.20.0.11:9000",
+        "user": "operators",
+        "secret": "imaging_operators_storage",
+        "ca": "/etc/fedlearn/demo/pki/demo-imaging-operators/ca.pem",
+    }
+    plainly = BY_NGINX.replace("controller: nginx_host, users: [console]", "controller: existing")
+    plainly = plainly.replace("storage: {host: h1}", "storage: {external: {type: posix}}")
+    (found,) = of_host(load(plainly), "h1", "neursafe_ctl_instances")
+    assert (found["api"], "data" in found) == ("10.20.0.21:30083", False)
+
+
 def test_flows_say_by_what_each_is_known(load: Load) -> None:
     flows = load(BY_NGINX).expansions["imaging"].flows
     told = {(flow.source, flow.destination, flow.port, flow.authentication) for flow in flows}
@@ -868,7 +883,9 @@ def test_flows_say_by_what_each_is_known(load: Load) -> None:
 
 
 def test_with_nothing_to_serve_nginx_has_no_sites(load: Load) -> None:
-    quiet = BY_NGINX.replace("    namespaces:", "    settings: {api_server: {external: false}}\n    namespaces:")
+    quiet = BY_NGINX.replace("    operators: {hosts: [h1]}\n", "").replace(
+        "    namespaces:", "    settings: {api_server: {external: false}}\n    namespaces:"
+    )
     assert sorted(sites(load(quiet), "n1")) == ["gateway-clients"]
     alone = BY_NGINX.replace("      k: {host: k1, datasets: {mnist: /srv/mnist}}\n", "").replace("    clients:\n", "")
     assert sorted(sites(load(alone), "n1")) == ["gateway-api"]
@@ -898,9 +915,15 @@ def test_what_goes_of_it_is_told_by_name(load: Load) -> None:
             "",
         ),
         (
-            "controller: nginx_host, users: [console]",
-            "controller: existing",
-            "stacks.imaging.operators.hosts: need server.ingress.controller: nginx_host, by which they come in",
+            "    namespaces:",
+            "    settings: {api_server: {external: false}}\n    namespaces:",
+            "stacks.imaging.operators.hosts: nobody knows where the API is: say `nodes` or server.node_address, and "
+            "leave api_server.external",
+        ),
+        (
+            "operators: {hosts: [h1]}",
+            "operators: {hosts: [k1]}",
+            "stacks.imaging.operators.hosts: host 'k1' isn't of party 'lab', whose password for the store they have",
         ),
         (
             "users: [console]",

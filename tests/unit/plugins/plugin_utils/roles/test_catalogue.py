@@ -73,6 +73,7 @@ RIGHT: dict[str, dict[str, Any]] = {
         "connect": {"host": "10.20.0.12", "port": 5432},
         "tls": {"ca": "/etc/ca.pem"},
     },
+    "neursafe_ctl_instances": {"name": "imaging", "api": "10.20.0.12:30083"},
     "neursafe_standalone_instances": {
         "name": "clinic",
         "listen": {"address": "10.30.0.11"},
@@ -1590,6 +1591,22 @@ WRONG: list[tuple[str, Any, str]] = [
         ],
         "[0]: database.owner: is of PostgreSQL: in MongoDB whoever writes a collection makes it",
     ),
+    (
+        "neursafe_ctl_instances",
+        [{"api": "10.20.0.12"}],
+        "[0]: api: '10.20.0.12' is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666",
+    ),
+    (
+        "neursafe_ctl_instances",
+        [{"name": "a"}, {"name": "b"}],
+        "[1]: its settings are one file of the host, /etc/nsfl.json: 'a' has it already",
+    ),
+    (
+        "neursafe_ctl_health_timeout_seconds",
+        0,
+        ": expected a whole number from 1 to 3600, found the number 0",
+    ),
+    ("neursafe_ctl_remove_data", "no", ": expected true or false, found the text 'no'"),
     (
         "neursafe_standalone_instances",
         [{"server": "10.67.134.15.9001"}],
