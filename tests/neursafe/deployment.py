@@ -61,18 +61,21 @@ class Whole(Demo):
         """The document, with a change."""
         text = (CHECKOUT / "tests" / "neursafe" / "federation.yml").read_text().replace("10.98.72", NETWORK)
         document = yaml.safe_load(text)
-        document["stacks"]["imaging"]["clients"]["k"] |= {"program": {"path": PROGRAM}, "doubles": not REAL}
+        stack = document["stacks"]["imaging"]
+        for placed in (stack["clients"]["k"], stack["operators"]):
+            placed |= {"program": {"path": PROGRAM}, "doubles": not REAL}
         change(document)
         (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
 
     def _lay_programs(self) -> None:
-        """On the node: a client's program, and a selector where clients look for the proxy; else their doubles."""
+        """The programs on both hosts, else their doubles; on the node a selector, where clients look for the proxy."""
         source = neursafe_programs.brought().parents[1] if REAL else DOUBLE
         lay = f"sudo mkdir -p {PROGRAM} && sudo tar -x --no-same-owner -C {PROGRAM}"
-        if self.run("n1", f"ls {PROGRAM} 2>/dev/null || true") == "":
-            pack = ["tar", "-C", str(source), "--exclude=__pycache__", "-c", "."]
-            with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
-                subprocess.run(["ssh", "-F", str(self.ssh_config), "n1", lay], stdin=packed.stdout, check=True)
+        for host in self.hosts:
+            if self.run(host, f"ls {PROGRAM} 2>/dev/null || true") == "":
+                pack = ["tar", "-C", str(source), "--exclude=__pycache__", "-c", "."]
+                with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
+                    subprocess.run(["ssh", "-F", str(self.ssh_config), host, lay], stdin=packed.stdout, check=True)
         setup = {"host": NODE, "port": 30091, "auth_client": "false", "log_level": "info"}
         self.run("n1", f"echo {shlex.quote(json.dumps(setup))} >/opt/test/selector.json")
         arguments = "--config_file /opt/test/selector.json" if REAL else f"{NODE} 30091"

@@ -11,10 +11,13 @@ double takes the proxy's routes, and what the job scheduler makes in the cluster
 from __future__ import annotations
 
 import base64
+import json
+import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
-from deployment import Whole
+from deployment import NETWORK, NODE, Whole
 from programs import SERVER, Programs
 
 from tests.support import neursafe_programs
@@ -76,10 +79,7 @@ def test_a_job_becomes_a_coordinator_s_pod_by_the_job_scheduler_s_own_account(wh
     status, said = programs.ask("scheduler", "POST", "/api/v1/namespaces/default/jobs", JOB)
     assert status == 201, said
 
-    def pods() -> list[str]:
-        return [one["metadata"]["name"] for one in whole.kubectl("get", "pods", "-n", "default")["items"]]
-
-    programs.wait(lambda: "default-tiny" in pods(), "the coordinator's pod")
+    programs.wait(lambda: _has_pod(whole, "default-tiny"), "the coordinator's pod")
     found = whole.kubectl("get", "pod", "default-tiny", "-n", "default")
     (container,) = found["spec"]["containers"]
     assert container["image"] == "registry.example:5000/nsfl-coordinator:1.0"
@@ -93,4 +93,49 @@ def test_a_job_becomes_a_coordinator_s_pod_by_the_job_scheduler_s_own_account(wh
     assert (well, rows) == (True, "tiny")
 
     assert programs.ask("scheduler", "DELETE", "/api/v1/namespaces/default/jobs/tiny")[0] == 200
-    programs.wait(lambda: "default-tiny" not in pods(), "the end of the coordinator's pod")
+    programs.wait(lambda: not _has_pod(whole, "default-tiny"), "the end of the coordinator's pod")
+
+
+@contextmanager
+def api(whole: Whole, port: int) -> Iterator[None]:
+    """A port of this machine on that of the node which the proxy's pod would have."""
+    at = f"--unit api --socket-property ListenStream={NODE}:30083"
+    whole.run("n1", f"systemd-run --quiet {at} /lib/systemd/systemd-socket-proxyd {NETWORK}.1:{port}")
+    try:
+        yield
+    finally:
+        whole.run("n1", "systemctl stop api.socket api.service")
+
+
+def test_an_operator_publishes_a_model_with_nsfl_ctl(whole: Whole, programs: Programs) -> None:
+    """By its way to nginx on the node, with a certificate, to the model manager; and to the store with its password."""
+    programs.ask("models", "DELETE", "/api/v1/namespaces/default/models/published")
+    with api(whole, programs.ports["models"]):
+        said = whole.run("s1", "nsfl-ctl health")
+        assert ("api server ok" in said, "data server ok" in said) == (True, True), said
+        create = "nsfl-ctl create model default published -t tf -l /root/net.h5"
+        said = whole.run("s1", f"echo weights >/root/net.h5; {create} 2>&1 || (tail -n 20 /var/log/nsfl.log; exit 1)")
+        assert "create model success" in said
+        assert "published" in whole.run("s1", "nsfl-ctl get models default 2>&1")
+    path = "/mnt/neursafe_fl/models/default/published/V0/net.h5"
+    assert whole.run("n1", f"cat {path}") == "weights\n"
+
+
+def test_an_operator_creates_a_job_with_nsfl_ctl(whole: Whole, programs: Programs) -> None:
+    (programs.workspace / "default" / "first").mkdir()
+    (programs.workspace / "default" / "first" / "model.h5").write_text("weights\n")
+    config = json.dumps({**JOB, "id": "first", "model_path": "/first/model.h5", "output": "/first/output"})
+    with api(whole, programs.ports["scheduler"]):
+        lay = f"mkdir -p /root/first && echo {shlex.quote(config)} >/root/first/config.json"
+        said = whole.run(
+            "s1", f"{lay}; nsfl-ctl create job -f /root/first/config.json default 2>&1 || tail /var/log/nsfl.log"
+        )
+        assert "create job success" in said, said
+        assert "first" in whole.run("s1", "nsfl-ctl get job default first 2>&1")
+    programs.wait(lambda: _has_pod(whole, "default-first"), "the coordinator's pod")
+    assert programs.ask("scheduler", "DELETE", "/api/v1/namespaces/default/jobs/first")[0] == 200
+    programs.wait(lambda: not _has_pod(whole, "default-first"), "the end of the coordinator's pod")
+
+
+def _has_pod(whole: Whole, name: str) -> bool:
+    return name in [one["metadata"]["name"] for one in whole.kubectl("get", "pods", "-n", "default")["items"]]

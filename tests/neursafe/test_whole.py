@@ -205,6 +205,14 @@ def test_operators_reach_the_api_by_their_own_way(whole: Whole) -> None:
         whole.run("n1", "systemctl stop api")
 
 
+def test_nsfl_ctl_is_set_up_for_root(whole: Whole) -> None:
+    told = whole.run("s1", "nsfl-ctl get config")
+    for word in ("127.0.0.1:8088", f"https://{STORE}:9000", "operators"):
+        assert word in told
+    assert whole.run("s1", "stat -c %a /etc/nsfl.json").strip() == "600"
+    assert whole.secrets()["imaging_operators_storage"] not in whole.run("s1", "cat /etc/nsfl.json; ps axww -o args")
+
+
 def test_verify_looks_at_all_of_it_and_takes_no_double_for_the_program(whole: Whole) -> None:
     done = whole.playbook("fedlearn.infra.verify")
     assert done.returncode == 0, done.output[-4000:]
