@@ -35,9 +35,9 @@ EXAMPLE = """\
 server:
   cluster: cluster1
   images: {registry: "registry.example:5000", tag: "1.0"}     # built by upstream's build_images.sh
-  node_address: 10.20.0.12                                    # where clients reach the ports of nodes
-storage: {external: {type: posix}}                            # /mnt/neursafe_fl, mounted on every node already
-database: {external: {address: "10.20.0.13:5432", username: neursafe, secret: first_database}}
+storage: {host: host1}                                        # MinIO: a bucket for each folder of /mnt/neursafe_fl
+database: {host: host1}                                       # PostgreSQL; engine: mongodb for FerretDB
+nodes: {hosts: [host2, host3]}                                # the cluster's: they mount the buckets
 namespaces: [default]
 """
 
