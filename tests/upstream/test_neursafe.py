@@ -12,13 +12,17 @@ along. The proxy's Lua runs in Debian's nginx, by the nginx.conf of the manifest
 from __future__ import annotations
 
 import http.client
+import http.server
 import os
 import shutil
 import socket
+import ssl
 import subprocess
+import threading
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +139,7 @@ PACKAGES = (
     "nginx",
     "libnginx-mod-http-lua",
     "libnginx-mod-http-ndk",
+    "libnginx-mod-stream",
     "lua-resty-core",
     "lua-resty-lrucache",
     "libluajit2-5.1-2",
@@ -145,12 +150,12 @@ TOKEN = "the stack's own"
 
 @pytest.fixture(scope="session")
 def nginx() -> Path:
-    """Debian's nginx with Lua, unpacked and not installed."""
+    """Debian's nginx with Lua and streams, unpacked and not installed."""
     if not UPSTREAM:
         pytest.skip(WITHOUT)
     if not shutil.which("apt-get"):
         pytest.skip("nginx with Lua comes from Debian's packages, and this machine has no apt-get")
-    room = CHECKOUT / "build" / "nginx-lua"
+    room = CHECKOUT / "build" / "nginx-of-debian"
     if not (room / "whole").exists():
         room.mkdir(parents=True, exist_ok=True)
         got = subprocess.run(["apt-get", "download", "-q", *PACKAGES], cwd=room, capture_output=True, check=False)
@@ -162,19 +167,37 @@ def nginx() -> Path:
     return room
 
 
-def configured(nginx: Path, room: Path, ports: dict[str, int]) -> None:
-    """The proxy's nginx.conf, but for what is another here: where modules lie, ports, and folders for what is brief."""
+class _Values:
+    """Secrets that are their names."""
+
+    def __call__(self, name: str) -> str:
+        return name
+
+    def turn(self, _name: str) -> str:
+        return "a"
+
+
+def setup(name: str, **more: Any) -> str:
+    """The nginx.conf of a ConfigMap of the manifests."""
     instance = {"name": "n", "images": {"tag": "1"}, "storage": {"type": "posix"}, "token": "t"}
     database = {"address": "127.0.0.1:5432", "username": "neursafe", "secret": "d"}
-    made = MANIFESTS["neursafe_server"].objects(check_servers([instance | {"database": database}])[0], str, str)
-    (one,) = [each for each in made if each["kind"] == "ConfigMap" and each["metadata"]["name"] == "nsfl-proxy"]
-    text: str = one["data"]["nginx.conf"]
+    given = instance | {"database": database} | more
+    made = MANIFESTS["neursafe_server"].objects(check_servers([given])[0], _Values(), str)
+    (one,) = [each for each in made if each["kind"] == "ConfigMap" and each["metadata"]["name"] == name]
+    return str(one["data"]["nginx.conf"])
+
+
+def configured(nginx: Path, room: Path, ports: dict[str, int], behind: int) -> None:
+    """The proxy's nginx.conf, but for what is another here: where modules lie, ports, and folders for what is brief."""
+    text = setup("nsfl-proxy", ingress={"controller": "nginx_host"})
     modules = [
         f"load_module {nginx}/usr/lib/nginx/modules/{name};"
         for name in ("ndk_http_module.so", "ngx_http_lua_module.so")
     ]
     changes = {
         "nsfl-client-selector.n.svc.cluster.local:50055": "127.0.0.1:9",
+        "nsfl-job-scheduler.n.svc.cluster.local:8088": f"127.0.0.1:{behind}",
+        "nsfl-model-manager.n.svc.cluster.local:50057": "127.0.0.1:9",
         "lua/?.lua;;": f"lua/?.lua;{nginx}/usr/share/lua/5.1/?.lua;;",
         " /tmp/": f" {room}/",
         **{f"listen {number}": f"listen 127.0.0.1:{port}" for number, port in ports.items()},
@@ -188,32 +211,48 @@ def configured(nginx: Path, room: Path, ports: dict[str, int]) -> None:
     shutil.copytree(LIBRARY / "deploy" / "configs" / "proxy" / "lua", room / "lua")
 
 
+@contextmanager
+def running(nginx: Path, room: Path, there: Callable[[], bool]) -> Iterator[None]:
+    """nginx by the nginx.conf of a folder, for the time of the block."""
+    let_in(room)  # as root, nginx has workers that are nobody
+    libraries = f"{nginx}/usr/lib/x86_64-linux-gnu:{nginx}/lib/x86_64-linux-gnu"
+    command = [str(nginx / "usr/sbin/nginx"), "-p", str(room), "-c", f"{room}/conf/nginx.conf", "-g", "daemon off;"]
+    with (room / "out").open("w") as out:
+        process = subprocess.Popen(command, env={"TOKEN": TOKEN, "LD_LIBRARY_PATH": libraries}, stdout=out, stderr=out)
+    try:
+        end = time.monotonic() + 20
+        while not there():
+            assert process.poll() is None, (room / "out").read_text()
+            assert time.monotonic() < end, (room / "out").read_text()
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
 @pytest.fixture
 def proxy(nginx: Path, tmp_path: Path) -> Iterator[dict[str, int]]:
     """The proxy as it runs in its pod, with the token in its environment; its ports by those of the manifest."""
-    ports = {number: _free_port() for number in ("30091", "30092", "8092")}
-    configured(nginx, tmp_path, ports)
-    let_in(tmp_path)  # as root, nginx has workers that are nobody
-    libraries = f"{nginx}/usr/lib/x86_64-linux-gnu:{nginx}/lib/x86_64-linux-gnu"
-    command = [
-        str(nginx / "usr/sbin/nginx"),
-        "-p",
-        str(tmp_path),
-        "-c",
-        f"{tmp_path}/conf/nginx.conf",
-        "-g",
-        "daemon off;",
-    ]
-    with (tmp_path / "out").open("w") as out:
-        running = subprocess.Popen(command, env={"TOKEN": TOKEN, "LD_LIBRARY_PATH": libraries}, stdout=out, stderr=out)
-    end = time.monotonic() + 20
-    while asked(ports["30092"], "/api/v1/health") != 200:
-        assert running.poll() is None, (tmp_path / "out").read_text()
-        assert time.monotonic() < end, (tmp_path / "out").read_text()
-        time.sleep(0.1)
-    yield ports
-    running.terminate()
-    running.wait()
+    ports = {number: _free_port() for number in ("30091", "30092", "8092", "30083")}
+    behind = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Told)
+    threading.Thread(target=behind.serve_forever, daemon=True).start()
+    configured(nginx, tmp_path, ports, behind.server_address[1])
+    with running(nginx, tmp_path, lambda: asked(ports["30092"], "/api/v1/health") == 200):
+        yield ports
+    behind.shutdown()
+
+
+class _Told(http.server.BaseHTTPRequestHandler):
+    """A double of the job scheduler: takes everything."""
+
+    def do_GET(self) -> None:
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Says nothing."""
 
 
 def asked(port: int, path: str, method: str = "GET", **headers: str) -> int:
@@ -247,3 +286,92 @@ def test_ports_of_nodes_have_no_routes(proxy: dict[str, int]) -> None:
     assert asked(proxy["30092"], ROUTES, "POST", token=TOKEN, **ROUTE) == 404
     assert asked(proxy["30092"], "/api/v1/health") == 200
     assert asked(proxy["8092"], "/") == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/v1/namespaces/default/jobs", 202),
+        ("/api/v1/namespaces/default/jobs/first:start", 202),
+        ("/api/v1/health", 202),
+        ("/api/v1/namespaces/default/models/net?version=V0", 502),  # nobody is behind it here
+        ("/api/v1/models?model_id=a", 502),
+        (ROUTES, 404),
+        ("/api/v1/namespaces/default/pods", 404),
+        ("/", 404),
+    ],
+)
+def test_users_paths_lead_to_job_scheduler_and_model_manager(proxy: dict[str, int], path: str, status: int) -> None:
+    assert asked(proxy["30083"], path) == status
+
+
+# -- the way to MongoDB
+
+
+def certified(room: Path, name: str) -> tuple[Path, Path]:
+    """A certificate of its own for a name, and its key."""
+    certificate, key = room / f"{name}.pem", room / f"{name}.key"
+    made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    named = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*made, *named, *files], check=True, capture_output=True)
+    return certificate, key
+
+
+def echoed(port: int) -> bytes:
+    """What comes back through the way in; nothing where it is cut off."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as there:
+            there.sendall(b"hello")
+            return there.recv(5)
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize(("trusted", "said"), [("localhost", b"hello"), ("stranger", b""), ("elsewhere", b"")])
+def test_the_way_to_mongodb_is_tls_to_whom_it_trusts_by_name(
+    nginx: Path, tmp_path: Path, trusted: str, said: bytes
+) -> None:
+    """As `elsewhere` it is the right certificate for another name."""
+    shown = "other.example" if trusted == "elsewhere" else "localhost"
+    certificate, key = certified(tmp_path, shown)
+    stranger, _key = certified(tmp_path, "stranger")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            connection, _address = listening.accept()
+            try:
+                with context.wrap_socket(connection, server_side=True) as there:
+                    there.sendall(there.recv(5))
+            except OSError:
+                pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    way, port = _free_port(), listening.getsockname()[1]
+    database = {"address": f"localhost:{port}", "username": "u", "secret": "d", "engine": "mongodb", "ca": "/ca"}
+    text = setup("tunnel", database=database)
+    changes = {
+        " /tmp/": f" {tmp_path}/",
+        "127.0.0.1:27017": f"127.0.0.1:{way}",
+        "/trust/database.pem": str(stranger if trusted == "stranger" else certificate),
+    }
+    for before, after in changes.items():
+        assert before in text
+        text = text.replace(before, after)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "logs").mkdir()
+    module = f"load_module {nginx}/usr/lib/nginx/modules/ngx_stream_module.so;\n"
+    (tmp_path / "conf" / "nginx.conf").write_text(module + text)
+
+    def listens() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", way), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    with running(nginx, tmp_path, listens):
+        assert echoed(way) == said
