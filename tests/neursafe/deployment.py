@@ -81,8 +81,15 @@ class Whole(Demo):
         arguments = "--config_file /opt/test/selector.json" if REAL else f"{NODE} 30091"
         begin = f"systemd-run --quiet --unit selector --property Restart=always {SELECTOR} {arguments}"
         self.run("n1", f"systemctl is-active --quiet selector || {begin}")
+        self.answer_api()
         has = "dpkg -s postgresql-client >/dev/null 2>&1"
         self.run("n1", f"{has} || apt-get -qq install -y postgresql-client >/dev/null")
+
+    def answer_api(self) -> None:
+        """A double of the proxy's port for users, which says that it is well."""
+        serve = f"python3 -m http.server 30083 --bind {NODE} --directory /srv/api"
+        lay = "install -d /srv/api/api/v1 && echo '{}' >/srv/api/api/v1/health"
+        self.run("n1", f"{lay}; systemctl is-active --quiet api || systemd-run --quiet --unit api {serve}")
 
     def known_clients(self) -> str:
         """What the selector says of who registered: the double lists them, the program logs each."""

@@ -99,12 +99,14 @@ def test_a_job_becomes_a_coordinator_s_pod_by_the_job_scheduler_s_own_account(wh
 @contextmanager
 def api(whole: Whole, port: int) -> Iterator[None]:
     """A port of this machine on that of the node which the proxy's pod would have."""
-    at = f"--unit api --socket-property ListenStream={NODE}:30083"
-    whole.run("n1", f"systemd-run --quiet {at} /lib/systemd/systemd-socket-proxyd {NETWORK}.1:{port}")
+    at = f"--unit relay --socket-property ListenStream={NODE}:30083"
+    relay = f"systemd-run --quiet {at} /lib/systemd/systemd-socket-proxyd {NETWORK}.1:{port}"
+    whole.run("n1", f"systemctl stop api; {relay}")
     try:
         yield
     finally:
-        whole.run("n1", "systemctl stop api.socket api.service")
+        whole.run("n1", "systemctl stop relay.socket relay.service")
+        whole.answer_api()
 
 
 def test_an_operator_publishes_a_model_with_nsfl_ctl(whole: Whole, programs: Programs) -> None:

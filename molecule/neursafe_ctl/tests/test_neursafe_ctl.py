@@ -29,9 +29,9 @@ def role(host: Any) -> RoleHost:
 
 def test_the_command_finds_what_was_told_and_root_alone_may_read_it(role: RoleHost) -> None:
     assert json.loads(role.sh("nsfl-ctl get config")) == {
-        "api_server": "10.20.0.12:30083",
+        "api_server": "127.0.0.1:30083",
         "certificate": "/etc/ssl/certs/ca-certificates.crt",
-        "data_server": "https://10.20.0.11:9000",
+        "data_server": "http://127.0.0.1:9000",
         "user": "operators",
     }
     assert role.sh("stat -c '%a %U' /etc/nsfl.json").strip() == "600 root"
@@ -55,6 +55,20 @@ def test_settings_that_were_changed_are_told(role: RoleHost, damage: str, words:
     told = role.play(entry="check")
     assert (told.code, words in told.words) == (2, True), told.text
     role.sh(f"systemctl restart {UNIT}")
+    assert role.play(entry="check").code == 0
+
+
+@pytest.mark.parametrize(("unit", "port", "words"), [("api", 30083, "Error message"), ("store", 9000, "api server ok")])
+def test_what_operators_don_t_reach_is_told(role: RoleHost, unit: str, port: int, words: str) -> None:
+    role.sh(f"systemctl stop {unit}")
+    try:
+        told = role.play(entry="check")
+        assert (told.code, "imaging: ill: nsfl-ctl health: " in told.words, words in told.words) == (2, True, True)
+    finally:
+        role.sh(
+            f"systemd-run --quiet --unit {unit} python3 -m http.server {port} --bind 127.0.0.1 --directory /srv/api"
+        )
+        role.sh(f"for _ in $(seq 50); do ss -Hltn | grep -q 127.0.0.1:{port} && exit 0; sleep 0.1; done; exit 1")
     assert role.play(entry="check").code == 0
 
 
