@@ -30,12 +30,15 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.neursafe import check_servers
+from tests.support import neursafe_programs
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
 LIBRARY = Path(UPSTREAM) / "neursafe"
 WITHOUT = "the library isn't here: FEDLEARN_UPSTREAM_DIR names no folder with a checkout of it as neursafe/"
 SERVERS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+FERRETDB = sorted((CHECKOUT / "build" / "go").glob("*/ferretdb"))
+"""As role mongodb built it, or nothing."""
 NEEDED = ("absl-py==2.3.1", "psycopg2-binary==2.9.10", "pymongo==4.10.1")
 PASSWORD = "only for the test"
 
@@ -105,10 +108,10 @@ def told(postgresql: Path, statement: str) -> str:
     return done.stdout.strip()
 
 
-def table_container() -> dict[str, Any]:
+def table_container(**database: str) -> dict[str, Any]:
     """The container of the job scheduler's pod that makes its table."""
-    database = {"address": f"127.0.0.1:{PORT}", "username": "neursafe", "secret": "d", "name": "postgres"}
-    instance = {"name": "n", "images": {"tag": "1"}, "storage": {"type": "posix"}, "database": database, "token": "t"}
+    told = {"address": f"127.0.0.1:{PORT}", "username": "neursafe", "secret": "d", "name": "postgres", **database}
+    instance = {"name": "n", "images": {"tag": "1"}, "storage": {"type": "posix"}, "database": told, "token": "t"}
     made = MANIFESTS["neursafe_server"].objects(check_servers([instance])[0], lambda _name: PASSWORD, str)
     (one,) = [one for one in made if one["kind"] == "Deployment" and one["metadata"]["name"] == "nsfl-job-scheduler"]
     containers = one["spec"]["template"]["spec"]["initContainers"]
@@ -131,6 +134,68 @@ def test_the_library_makes_its_table_once_and_as_its_guide_has_it(python: str, p
     told(postgresql, 'INSERT INTO jobs (data) VALUES (\'{"id": "kept"}\')')
     subprocess.run([python, "-c", BARE + container["command"][2], str(LIBRARY)], env=values, check=True)
     assert told(postgresql, "SELECT data->>'id' FROM jobs") == "kept"
+
+
+# -- FerretDB, which is what role mongodb brings
+
+
+def in_ferretdb(python: str, port: int, login: str, password: str, database: str, script: str) -> str:
+    """What a script prints that has `session`."""
+    begin = (
+        "import pymongo\n"
+        f"session = pymongo.MongoClient('127.0.0.1', {port}, username={login!r}, password={password!r}, "
+        f"authSource={database!r}, authMechanism='SCRAM-SHA-256', directConnection=True)\n"
+    )
+    done = subprocess.run([python, "-c", begin + script], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def of_its_time() -> str:
+    """Python 3.7 with the library whole: no other has a pymongo that it can log in by."""
+    if neursafe_programs.missing():
+        pytest.skip(neursafe_programs.missing())
+    return str(neursafe_programs.brought())
+
+
+@pytest.fixture
+def ferretdb(of_its_time: str, tmp_path: Path) -> Iterator[int]:
+    """Its port, as role mongodb starts it but for TLS; with the login that the role makes for the server."""
+    if not FERRETDB:
+        pytest.skip("there is no FerretDB in build/go, where role mongodb keeps it")
+    port, debug, data = _free_port(), _free_port(), tmp_path / "data"
+    data.mkdir()
+    setup = {"DATABASE": "administrators", "USERNAME": "fedlearn", "PASSWORD": PASSWORD}
+    command = [str(FERRETDB[-1]), "--handler=sqlite", f"--sqlite-url=file:{data}/", f"--state-dir={tmp_path}"]
+    command += ["--telemetry=disable", "--test-enable-new-auth", "--log-level=WARN"]
+    command += [f"--listen-addr=127.0.0.1:{port}", f"--debug-addr=127.0.0.1:{debug}"]
+    environment = {**os.environ, **{f"FERRETDB_SETUP_{key}": value for key, value in setup.items()}}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as server:
+        try:
+            make = f"session['neursafe_fl'].command({{'createUser': 'server_a', 'pwd': {PASSWORD!r}, 'roles': []}})"
+            in_ferretdb(of_its_time, port, "fedlearn", PASSWORD, "administrators", make)
+            yield port
+        finally:
+            server.terminate()
+
+
+def test_the_library_makes_its_collection_once_in_ferretdb(of_its_time: str, ferretdb: int) -> None:
+    address = f"127.0.0.1:{ferretdb}"
+    container = table_container(engine="mongo", name="neursafe_fl", address=address, username="server_a")
+    values = {one["name"]: one.get("value", "") for one in container["env"]}
+    values |= {"DB_USERNAME": "server_a", "DB_PASSWORD": PASSWORD}
+    look = "print(session['neursafe_fl'].list_collection_names(), session['neursafe_fl']['jobs'].count_documents({}))"
+    keep = "session['neursafe_fl']['jobs'].insert_one({'id': 'kept'})"
+    for count in range(2):
+        program = [of_its_time, "-c", container["command"][2]]
+        done = subprocess.run(program, env=values, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        said = in_ferretdb(of_its_time, ferretdb, "server_a", PASSWORD, "neursafe_fl", look)
+        assert said == f"['jobs'] {count}"
+        in_ferretdb(of_its_time, ferretdb, "server_a", PASSWORD, "neursafe_fl", keep)
+    values["DB_PASSWORD"] = "another"
+    done = subprocess.run(program, env=values, capture_output=True, text=True, check=False)
+    assert (done.returncode, "uthentication" in done.stderr) == (1, True), done.stderr
 
 
 # -- the proxy
