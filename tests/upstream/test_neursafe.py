@@ -108,11 +108,21 @@ def told(postgresql: Path, statement: str) -> str:
     return done.stdout.strip()
 
 
+class _Values:
+    """Secrets that are their names."""
+
+    def __call__(self, name: str) -> str:
+        return name
+
+    def turn(self, _name: str) -> str:
+        return "a"
+
+
 def table_container(**database: str) -> dict[str, Any]:
     """The container of the job scheduler's pod that makes its table."""
     told = {"address": f"127.0.0.1:{PORT}", "username": "neursafe", "secret": "d", "name": "postgres", **database}
     instance = {"name": "n", "images": {"tag": "1"}, "storage": {"type": "posix"}, "database": told, "token": "t"}
-    made = MANIFESTS["neursafe_server"].objects(check_servers([instance])[0], lambda _name: PASSWORD, str)
+    made = MANIFESTS["neursafe_server"].objects(check_servers([instance])[0], _Values(), str)
     (one,) = [one for one in made if one["kind"] == "Deployment" and one["metadata"]["name"] == "nsfl-job-scheduler"]
     containers = one["spec"]["template"]["spec"]["initContainers"]
     (found,) = [container for container in containers if container["name"] == "table"]
@@ -230,16 +240,6 @@ def nginx() -> Path:
             subprocess.run(["dpkg", "-x", str(package), str(room)], check=True)
         (room / "whole").touch()
     return room
-
-
-class _Values:
-    """Secrets that are their names."""
-
-    def __call__(self, name: str) -> str:
-        return name
-
-    def turn(self, _name: str) -> str:
-        return "a"
 
 
 def setup(name: str, **more: Any) -> str:
