@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.benchmarks import again, dc_federated, demo, fleet, fresh, inventory, polls
+from tests.benchmarks import again, dc_federated, demo, fleet, fresh, inventory, manifests, polls
 from tests.benchmarks.hosts import ROOM, BenchError
 
 BENCHMARKS = {
@@ -23,6 +23,7 @@ BENCHMARKS = {
     "polls": polls.measure,
     "dc_federated": dc_federated.measure,
     "fleet": fleet.measure,
+    "manifests": manifests.measure,
 }
 
 

@@ -142,10 +142,11 @@ class Topology:
                 message = f"{port} of the nodes of '{client.place.cluster}' is {first}'s: give it another"
                 self.report.mistake((*client.place.path, "settings", "task_manager", "port"), message)
             self._check_lmdb(client)
-            for cluster, taken, owner in folders:
-                if cluster == client.place.cluster and _overlap(folder, taken):
-                    message = f"'{folder}' is {owner}'s too, in '{cluster}': tasks would have each other's files"
-                    self.report.mistake((*client.place.path, "directory"), message)
+            place = client.place.cluster
+            owners = [owner for cluster, taken, owner in folders if cluster == place and _overlap(folder, taken)]
+            if owners:
+                message = f"'{folder}' is {owners[0]}'s too, in '{place}': tasks would have each other's files"
+                self.report.mistake((*client.place.path, "directory"), message)
             folders.append((client.place.cluster, folder, f"client '{whose}'"))
 
     def _check_lmdb(self, client: Client) -> None:

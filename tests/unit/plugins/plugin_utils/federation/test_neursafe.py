@@ -272,6 +272,13 @@ def test_what_a_client_can_t_be_is_told(mistakes: Mistakes, before: str, after: 
     assert any(message in line for line in lines), lines
 
 
+def test_a_folder_that_many_clients_have_is_told_once_for_each(mistakes: Mistakes) -> None:
+    more = "".join(f"      c{n}: {{cluster: kc, settings: {{task_manager: {{port: 3010{n}}}}}}}\n" for n in range(3))
+    told = [line for line in mistakes(CLIENTS + more) if "each other's files" in line]
+    assert [line.split(": ")[1] for line in told] == [f"stacks.imaging.clients.c{n}.directory" for n in range(3)]
+    assert all("is client 'near''s too" in line for line in told)
+
+
 # -- what can't be
 
 
