@@ -28,7 +28,8 @@ _PBKDF2_AES_GCM = b"\x02"
 
 BUCKET_ACTIONS = {
     "read": ["s3:GetBucketLocation", "s3:ListBucket"],
-    "write": ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"],
+    # some programs ask for their bucket at each start, though it is there
+    "write": ["s3:CreateBucket", "s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"],
 }
 OBJECT_ACTIONS = {
     "read": ["s3:GetObject"],

@@ -186,8 +186,8 @@ _CLIENT = Section(
         "bucket": Key(BUCKET, "The bucket it reaches."),
         "access": Key(
             Choice(("write", "read", "some", "metrics")),
-            "V(write) puts, gets, lists and deletes objects; V(read) gets and lists; V(some) does what O(objects) says "
-            "and lists nothing; V(metrics) sees the server's figures and no bucket.",
+            "V(write) puts, gets, lists and deletes objects, and may ask for its bucket; V(read) gets and lists; "
+            "V(some) does what O(objects) says and lists nothing; V(metrics) sees the server's figures and no bucket.",
             default="write",
         ),
         "objects": Key(_SOME, "Of the bucket's objects only these."),

@@ -74,6 +74,7 @@ def test_a_password_is_encrypted_as_one_last_package() -> None:
 def test_a_policy_is_for_one_bucket(access: str, actions: set[str]) -> None:
     of_bucket, of_objects, denied = policy({**WRITER, "access": access})["Statement"]
     assert of_bucket["Resource"] == ["arn:aws:s3:::imaging"]
+    assert ("s3:CreateBucket" in of_bucket["Action"]) == (access == "write")
     assert of_objects["Resource"] == ["arn:aws:s3:::imaging/*"]
     assert set(of_objects["Action"]) == actions
     assert denied == {"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]}
