@@ -17,8 +17,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.cargo_build import CargoProgram
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.control_build import BuildError, ControlProgram
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.folders import LeadsOutError, files_of
-from ansible_collections.fedlearn.infra.plugins.plugin_utils.go_build import GoBuildError, GoProgram
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.go_build import GoProgram
 
 MODULE = "fedlearn.infra.artifact"
 INLINE_BYTES = 64 * 1024
@@ -29,7 +31,11 @@ ITEM: dict[str, dict[str, Any]] = {
     "program": {"type": "str", "required": True},
     "version": {"type": "str", "default": ""},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "source": {"type": "str", "choices": ["index", "archive", "files", "go", "preinstalled"], "default": "index"},
+    "source": {
+        "type": "str",
+        "choices": ["index", "archive", "files", "go", "cargo", "preinstalled"],
+        "default": "index",
+    },
     "requirements": {"type": "path"},
     "python": {"type": "path", "default": "/usr/bin/python3"},
     "python_artifact": {"type": "str"},
@@ -46,6 +52,9 @@ ITEM: dict[str, dict[str, Any]] = {
     "ldflags": {"type": "str", "default": ""},
     "toolchain": {"type": "str", "default": "local"},
     "go": {"type": "path", "default": "go"},
+    "crate": {"type": "path"},
+    "binary": {"type": "str"},
+    "cargo": {"type": "path", "default": "cargo"},
     "cache": {"type": "path"},
     "path": {"type": "path"},
     "keep": {"type": "int", "default": 2},
@@ -63,6 +72,7 @@ NEEDS = {
     "archive": ["archive", "sha256"],
     "files": ["files"],
     "go": ["package", "version", "cache"],
+    "cargo": ["crate", "package", "binary", "cache"],
     "preinstalled": ["path"],
 }
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
@@ -91,7 +101,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         self._variables = task_vars or {}
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
-        sources: dict[str, Path | GoProgram] = {}
+        sources: dict[str, Path | ControlProgram] = {}
         try:
             wanted = prepare([item for item in options["artifacts"] if item["state"] == "present"], self._find, sources)
             if options["sources_only"]:
@@ -99,7 +109,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except MistakeError as mistake:
             named = str(mistake).startswith("'")
             raise AnsibleActionFail(f"artifact {mistake}" if named else str(mistake)) from None
-        except GoBuildError as error:
+        except BuildError as error:
             raise AnsibleActionFail(str(error)) from None
         absent = sorted({item["program"] for item in options["artifacts"] if item["state"] == "absent"})
         if options["sources_only"] or not (wanted or absent):
@@ -108,14 +118,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return self._converge(options, {"artifacts": wanted, "absent": absent, "spared": spared}, sources)
 
     @staticmethod
-    def _look(sources: dict[str, Path | GoProgram]) -> None:
+    def _look(sources: dict[str, Path | ControlProgram]) -> None:
         """Whether what only a host that lacks it makes necessary could be built."""
         for source in sources.values():
-            if isinstance(source, GoProgram):
+            if isinstance(source, ControlProgram):
                 source.look()
 
     def _converge(
-        self, options: dict[str, Any], given: dict[str, Any], sources: dict[str, Path | GoProgram]
+        self, options: dict[str, Any], given: dict[str, Any], sources: dict[str, Path | ControlProgram]
     ) -> dict[str, Any]:
         arguments = {
             "payload": base64.b64encode(zlib.compress(json.dumps(given).encode(), 9)).decode(),
@@ -150,10 +160,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return result
 
     @staticmethod
-    def _file(source: Path | GoProgram) -> Path:
+    def _file(source: Path | ControlProgram) -> Path:
         try:
-            return source.built() if isinstance(source, GoProgram) else source
-        except GoBuildError as error:
+            return source.built() if isinstance(source, ControlProgram) else source
+        except BuildError as error:
             raise AnsibleActionFail(str(error)) from None
 
     def _upload(self, key: str, source: Path) -> str:
@@ -218,11 +228,13 @@ def _prepare_one(item: dict[str, Any], find: Any, sources: dict[str, Any], known
         made_of["files"] = {path: file["sha256"] for path, file in ready["files"].items()}
     elif item["source"] == "go":
         made_of.update({key: item[key] for key in GO_MAKING + (GO_COPY if item["module"] else ())})
+    elif item["source"] == "cargo":
+        made_of.update(_crate(item, find))
     else:
         made_of["path"] = ready["path"] = item["path"]
     ready["digest"] = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-    if item["source"] == "go":
-        _go_program(item, ready, sources)
+    if item["source"] in ("go", "cargo"):
+        _built_program(item, made_of, ready, sources)
     ready["version"] = "-".join(part for part in (item["version"], ready["digest"][:12]) if part)
     return ready
 
@@ -239,12 +251,38 @@ def _check_go(item: dict[str, Any]) -> None:
         _relative(path, item)
 
 
-def _go_program(item: dict[str, Any], ready: dict[str, Any], sources: dict[str, Any]) -> None:
+def _crate(item: dict[str, Any], find: Any) -> dict[str, Any]:
+    """What a program of crates is made of: an empty crate that depends on the package, and its lock."""
+    for key in ("package", "binary"):
+        if not NAME.fullmatch(item[key]):
+            raise MistakeError(f"'{item['program']}': {key} '{item[key]}' is none of a crate's")
+    folder = find(item["crate"])
+    try:
+        files = {name: (folder / name).read_text(encoding="utf-8") for name in ("Cargo.toml", "Cargo.lock")}
+    except OSError as error:
+        raise MistakeError(f"'{item['program']}': {error.filename} is missing or can't be read") from None
+    return {
+        "manifest": files["Cargo.toml"],
+        "lock": files["Cargo.lock"],
+        "package": item["package"],
+        "binary": item["binary"],
+    }
+
+
+def _built_program(
+    item: dict[str, Any], made_of: dict[str, Any], ready: dict[str, Any], sources: dict[str, Any]
+) -> None:
     """Built only where a host lacks it: what it was made of says whether one has it."""
-    told = {key: item[key] for key in (*GO_MAKING, *GO_COPY, "go")}
-    program = GoProgram(**told, cache=Path(item["cache"]), digest=ready["digest"])
-    ready["file"], ready["uploads"] = program.name, [ready["digest"]]
-    sources[ready["digest"]] = program
+    cache, digest = Path(item["cache"]), ready["digest"]
+    program: ControlProgram
+    if item["source"] == "go":
+        told = {key: item[key] for key in (*GO_MAKING, *GO_COPY)}
+        program = GoProgram(**told, go=item["go"], cache=cache, digest=digest)
+    else:
+        told = {key: value for key, value in made_of.items() if key != "source"}
+        program = CargoProgram(**told, cargo=item["cargo"], cache=cache, digest=digest)
+    ready["file"], ready["uploads"] = program.name, [digest]
+    sources[digest] = program
 
 
 def _environment(

@@ -51,10 +51,11 @@ options:
           - V(archive), an archive of the control node or of a URL, with its sum.
           - V(files), files and folders of the control node.
           - V(go), a Go program, built on the control node when a host lacks it first, and kept there.
+          - V(cargo), a program of a crate, built there likewise.
           - V(preinstalled), a folder that is there already; its fingerprint is recorded and a later difference
             reported.
         type: str
-        choices: [index, archive, files, go, preinstalled]
+        choices: [index, archive, files, go, cargo, preinstalled]
         default: index
       requirements:
         description: File on the control node, every requirement in it pinned and with its hashes (for V(index)).
@@ -91,7 +92,8 @@ options:
         description: Relative path to file or folder of the control node (for V(files)).
         type: dict
       package:
-        description: Package of a Go module that is a program (for V(go)), at exactly O(artifacts[].version).
+        description: Package of a Go module that is a program (for V(go)), at exactly O(artifacts[].version); or the
+          crate that has the program, at the version of the lock (for V(cargo)).
         type: str
       module:
         description: The Go module of O(artifacts[].package). Then it is built in a copy of this, which Go does not
@@ -116,8 +118,19 @@ options:
         type: path
         default: go
       cache:
-        description: Folder of the control node in which built programs are kept (for V(go)).
+        description: Folder of the control node in which built programs are kept (for V(go) and V(cargo)).
         type: path
+      crate:
+        description: Folder of the control node with a Cargo.toml that depends on O(artifacts[].package), and its
+          Cargo.lock, whose versions and sums are taken (for V(cargo)).
+        type: path
+      binary:
+        description: Which program of the crate (for V(cargo)).
+        type: str
+      cargo:
+        description: Cargo's program on the control node (for V(cargo)).
+        type: path
+        default: cargo
       path:
         description: Folder on the host (for V(preinstalled)).
         type: path
@@ -288,7 +301,7 @@ class Converger:
         with self._store.building(item["program"], item["version"], item["digest"], about) as folder:
             if item["source"] == "index":
                 builders.build_environment(item, folder, python, self._wheels(item))
-            elif item["source"] == "go":
+            elif item["source"] in ("go", "cargo"):
                 builders.build_program(self._uploads[item["digest"]], os.path.join(folder, item["file"]))
             elif item["source"] == "archive":
                 builders.build_archive(archives[item["digest"]], folder, item["archive"])

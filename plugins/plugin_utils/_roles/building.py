@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The variables of roles whose program the control node builds of Go modules."""
+"""The variables of roles whose program the control node builds, of Go modules or of crates."""
 
 from __future__ import annotations
 
@@ -10,6 +10,26 @@ from collections.abc import Mapping
 
 from .._federation.schema import Key, Text
 from .checking import CONTROL_FOLDER
+
+
+def _kept(role: str) -> Mapping[str, Key]:
+    return {
+        f"{role}_build_directory": Key(
+            CONTROL_FOLDER,
+            "Folder on the control node in which the built program is kept.",
+            default="{{ fedlearn_state | default(inventory_dir) }}/.builds",
+        )
+    }
+
+
+def cargo_variables(role: str, *, rust: str, needs: str) -> Mapping[str, Key]:
+    """`rust`: the Rust that it was built with; `needs`: what else the control node has to have."""
+    return {
+        f"{role}_cargo": Key(
+            Text(), f"Cargo's program on the control node, tried with {rust}; it needs {needs}.", default="cargo"
+        ),
+        **_kept(role),
+    }
 
 
 def built_variables(role: str, *, program: str, go: str) -> Mapping[str, Key]:
@@ -22,11 +42,7 @@ def built_variables(role: str, *, program: str, go: str) -> Mapping[str, Key]:
             "version.",
             default="local",
         ),
-        f"{role}_build_directory": Key(
-            CONTROL_FOLDER,
-            "Folder on the control node in which the built program is kept.",
-            default="{{ fedlearn_state | default(inventory_dir) }}/.builds",
-        ),
+        **_kept(role),
         f"{role}_program": Key(
             Text(
                 min_length=0, pattern=r"(?:/[^\x00-\x1f\x7f/]+)*", pattern_name="an absolute path on the host, or empty"

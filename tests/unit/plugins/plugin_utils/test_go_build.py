@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.action.artifact import MistakeError, prepare
-from ansible_collections.fedlearn.infra.plugins.plugin_utils.go_build import GoBuildError, GoProgram
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.control_build import BuildError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.go_build import GoProgram
 
 GO = """#!/bin/sh
 echo "$GOTOOLCHAIN $CGO_ENABLED $@" >>{log}
@@ -88,14 +89,14 @@ def test_with_a_module_it_is_built_in_a_copy_to_which_files_are_added(tmp_path: 
 
 def test_what_goes_wrong_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     wanted = program(item(tmp_path, then="echo no such version >&2; exit 3"))
-    with pytest.raises(GoBuildError, match=r"example.org/it/server v1.2.3: go install ended with 3:\nno such version"):
+    with pytest.raises(BuildError, match=r"example.org/it/server v1.2.3: go install ended with 3:\nno such version"):
         wanted.built()
     assert not wanted.path.exists()
 
 
 def test_without_go_only_what_is_not_built_is_missed(tmp_path: Path) -> None:
     wanted = program(item(tmp_path, go="/nowhere/go"))
-    with pytest.raises(GoBuildError, match="is built by Go, and there is no '/nowhere/go' on the control node"):
+    with pytest.raises(BuildError, match="is built by Go, and there is no '/nowhere/go' on the control node"):
         wanted.look()
     wanted.path.parent.mkdir(parents=True)
     wanted.path.write_text("program\n")
