@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""federation.yml of this folder, laid into build/xain/ and deployed on the host set `wxain`."""
+"""federation.yml and masked.yml of this folder, laid into build/ and deployed on the host set `wxain`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from standing_demo import CHECKOUT, Demo
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
 
-ROOM = CHECKOUT / "build" / "xain"
 HOSTS = ("x1", "x2", "x3")
 COORDINATOR = "fedlearn-rounds-images-coordinator"
 PARTICIPANT = "fedlearn-rounds-images-participant"
 DIRECTORY = "/etc/fedlearn/rounds/rounds-images-coordinator"
-PYTHON = "$(ls -dt /opt/fedlearn/xain-python/*/bin/python | head -n1)"
+PYTHON = (
+    "$(for p in /opt/fedlearn/xain-python/*/bin/python; do $p -c 'import {}' 2>/dev/null && echo $p; done | tail -n1)"
+)
 LAUNCHER = "$(ls -dt /opt/fedlearn/xain-launcher/*/ | head -n1)"
 Document = dict[str, Any]
 
@@ -28,38 +29,45 @@ Document = dict[str, Any]
 class Rounds(Demo):
     """The three hosts, and how they are changed."""
 
+    document, federation, stack, sdk = "federation.yml", "rounds", "images", "xain_sdk"
+
     def __init__(self) -> None:
-        super().__init__(ROOM, HOSTS, "wxain", ROOM / "vault-pass")
+        room = CHECKOUT / "build" / "xain" / self.federation
+        super().__init__(room, HOSTS, "wxain", room / "vault-pass")
 
     def begin(self) -> None:
         """Lay the document down and deploy it; what stands already is brought up to date."""
         self.lay_beside()
-        settings = ROOM / "group_vars" / "all.yml"
+        settings = self.inventory / "group_vars" / "all.yml"
         built = {"minio_build_directory": str(CHECKOUT / "build" / "go")}
+        built["shared_xain_build_directory"] = str(CHECKOUT / "build" / "cargo")
         settings.write_text(json.dumps({**json.loads(settings.read_text()), **built}))
         self.write()
-        # of a training of former tests, where the hosts stand already
+        self.forget()
+        self.deploy()
+
+    def forget(self) -> None:
+        """What there is of a training of former tests, where the hosts stand already."""
         self.run("x1", f"systemctl try-restart {COORDINATOR} 2>/dev/null || true")
         for host in ("x2", "x3"):
             self.run(host, f"rm -f /var/lib/{PARTICIPANT}/finished-* /var/lib/{PARTICIPANT}/result.json")
-        self.deploy()
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with a change."""
-        document = yaml.safe_load((CHECKOUT / "tests" / "xain" / "federation.yml").read_text())
+        document = yaml.safe_load((CHECKOUT / "tests" / "xain" / self.document).read_text())
         change(document)
-        (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+        (self.inventory / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
 
     def verify(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """How a verify round ends, and what verify.json says of the stack."""
         done = self.playbook("fedlearn.infra.verify", "-e", "verify=round", *arguments)
-        text = (CHECKOUT / "build" / "rounds" / "verify.json").read_text()
-        found: dict[str, Any] = json.loads(text)["stacks"]["images"]
+        text = (CHECKOUT / "build" / self.federation / "verify.json").read_text()
+        found: dict[str, Any] = json.loads(text)["stacks"][self.stack]
         return done.returncode, found
 
     def round_parts(self) -> dict[str, dict[str, Any]]:
         """Each host's part in the verify round, as the inventory has it."""
-        hosts = variables.inventory(loading.load(str(ROOM / "federation.yml"))).hosts
+        hosts = variables.inventory(loading.load(str(self.inventory / "federation.yml"))).hosts
         found: dict[str, dict[str, Any]] = json.loads(
             json.dumps({host: hosts[host]["fedlearn_verify"] for host in HOSTS})
         )
@@ -67,7 +75,7 @@ class Rounds(Demo):
 
     def verify_with(self, parts: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         """A verify round whose instances are others than the document's, with the document's numbers."""
-        given = ROOM / "tampered.json"
+        given = self.inventory / "tampered.json"
         chosen = "{{ tampered[inventory_hostname] }}"
         given.write_text(json.dumps({"tampered": parts, "fedlearn_verify": chosen}))
         return self.verify("-e", f"@{given}")
@@ -79,10 +87,18 @@ class Rounds(Demo):
     def python(self, host: str, script: str, **given: Any) -> Any:
         """What a script prints as JSON that runs in the environment of xain's programs; its values are in `given`."""
         lines = f"import json\ngiven = json.loads({json.dumps(json.dumps(given))})\n{script}"
-        said = self.run(
-            host, f"PYTHONPATH={LAUNCHER} timeout 240 {PYTHON} -B - <<'END-OF-SCRIPT'\n{lines}\nEND-OF-SCRIPT\n"
-        )
+        python = f"PYTHONPATH={LAUNCHER} timeout 240 {PYTHON.format(self.sdk)}"
+        said = self.run(host, f"{python} -B - <<'END-OF-SCRIPT'\n{lines}\nEND-OF-SCRIPT\n")
         return json.loads(said.splitlines()[-1])
 
     def password(self, host: str, instance: str) -> str:
         return self.run(host, f"cat /etc/fedlearn/rounds/{instance}/storage.password").strip()
+
+
+class Masks(Rounds):
+    """The same with the generation `pet`, a federation of its own."""
+
+    document, federation, stack, sdk = "masked.yml", "masks", "masked", "xaynet_sdk"
+
+    def forget(self) -> None:
+        """Nothing: rounds have no end."""

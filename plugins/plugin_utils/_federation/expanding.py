@@ -22,6 +22,9 @@ VERIFY = "verify-"
 """What the name of a stack has in front where it is the verify round's copy; no stack of a document begins with it."""
 
 
+CONTROLLER = "controller"
+"""What flows call the control node."""
+
 PYPI = ("https://pypi.org", "https://files.pythonhosted.org")
 
 

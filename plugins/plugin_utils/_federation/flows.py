@@ -10,10 +10,9 @@ import dataclasses
 from collections.abc import Container, Iterator
 
 from .._roles.catalogue import BUILT
-from .expanding import fetched
+from .expanding import CONTROLLER, fetched
 from .model import Expansion, Federation, Flow, Host
 
-CONTROLLER = "controller"
 SSH_PORT = 22
 NTP_PORT, NTS_PORT = 123, 4460
 POOL = "2.debian.pool.ntp.org"

@@ -14,12 +14,26 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._federation import network
-from .._federation.kinds.xain.placements import BUCKET
-from .._federation.kinds.xain.settings import SETTINGS
+from .._federation.kinds.xain.placements import BUCKET, OFFERED
+from .._federation.kinds.xain.settings import SECTIONS
 from .._federation.model import Path
 from .._federation.python_programs import runtime
-from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
-from .applications import application
+from .._federation.schema import (
+    PORT,
+    Anything,
+    Boolean,
+    Choice,
+    Integer,
+    Items,
+    Key,
+    OneOf,
+    Rule,
+    Section,
+    Text,
+    check_values,
+)
+from .applications import ARCHIVE, application
+from .building import cargo_variables
 from .checking import (
     CONTROL_FILE,
     FILE,
@@ -55,6 +69,8 @@ def _is_own(host: str) -> bool:
 
 def _in_the_clear(values: Mapping[str, Any]) -> Breaches:
     """Weights and signed requests go in the clear on a host only."""
+    if "storage" not in values:
+        return []
     endpoint = values["storage"]["endpoint"]
     url = network.parse_url(endpoint)
     if url.scheme == "https" or _is_own(url.host):
@@ -62,10 +78,44 @@ def _in_the_clear(values: Mapping[str, Any]) -> Breaches:
     return [(("storage", "endpoint"), f"'{endpoint}' is another host's, and without https all can be read on the way")]
 
 
+_ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "coordinator": {"pet": ("redis", "program")},
+    "participant": {"python": ("storage", "tls", "ca")},
+}
+"""Keys of an instance that one generation alone has a use for."""
+
+_NEEDED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "coordinator": {"pet": ("redis",)},
+    "participant": {"python": ("storage",)},
+}
+
+
+def _generations(role: str) -> Rule:
+    """An instance has what its generation needs, and nothing that it has no use for."""
+
+    def check(values: Mapping[str, Any]) -> Breaches:
+        own = values["generation"]
+        unused = [
+            ((key,), f"is for the generation '{generation}', and this is '{own}'")
+            for generation, keys in _ONLY[role].items()
+            for key in keys
+            if generation != own and key in values
+        ]
+        missing = [
+            ((key,), f"is missing: the generation '{own}' needs it")
+            for key in _NEEDED[role].get(own, ())
+            if key not in values
+        ]
+        return [*unused, *missing]
+
+    return Rule("What an instance has is for its generation.", check)
+
+
 _COMMON: Mapping[str, Key] = {
     **IDENTITY,
+    "generation": Key(Choice(OFFERED), "Which of xain's programs.", default="python"),
     "runtime": runtime(CONTROL_FILE),
-    "storage": Key(_STORAGE, "The bucket with weights and models.", required=True),
+    "storage": Key(_STORAGE, "The bucket with weights and models; participants of the generation V(pet) reach none."),
     "ca": Key(FILE, "CA of the storage's certificate; without it those that the host trusts."),
 }
 
@@ -78,9 +128,39 @@ def _beyond_loopback(values: Mapping[str, Any]) -> Breaches:
     return [(("listen", "address"), message)]
 
 
+def _by_generation(values: Mapping[str, Any]) -> Breaches:
+    """The settings are those of the generation's program."""
+    _checked, mistakes = check_values(SECTIONS[values["generation"]], values["settings"])
+    return [(("settings", *(step for step in one.path.split(".") if step)), one.message) for one in mistakes]
+
+
+def _redis_elsewhere(values: Mapping[str, Any]) -> Breaches:
+    address = values.get("redis", {}).get("address", "127.0.0.1")
+    if is_loopback(address):
+        return []
+    return [(("redis", "address"), f"'{address}' is another host's, and the program speaks to its Redis in the clear")]
+
+
+_REDIS = Section(
+    {
+        "address": Key(Text(format="address"), "On loopback.", default="127.0.0.1"),
+        "port": Key(PORT, "Port.", default=6379),
+        "user": Key(Text(max_length=63), "The login.", required=True),
+        "secret": Key(Text(format="secret"), "Name of the secret that is its password.", required=True),
+    }
+)
+
 COORDINATOR = Section(
     {
         **_COMMON,
+        "storage": Key(_STORAGE, "The bucket with weights and models.", required=True),
+        "redis": Key(_REDIS, "Of V(pet): its own Redis, which nobody else uses."),
+        "program": Key(
+            ARCHIVE,
+            "Of V(pet): an archive with C(coordinator) at its top, xaynet-server with the feature model-persistence; "
+            "without it the control node builds one.",
+        ),
+        "memory_max": Key(MEMORY, "Memory of this one, where it isn't C(xain_coordinator_memory_max)."),
         "listen": Key(
             Section(
                 {
@@ -91,10 +171,13 @@ COORDINATOR = Section(
             "Where nginx on the same host reaches it.",
             default={},
         ),
-        "settings": Key(SETTINGS, "The program's configuration: docs/federation.md lists it.", required=True),
+        "settings": Key(Anything(), "The program's configuration: docs/federation.md lists it.", required=True),
     },
     rules=(
+        _generations("coordinator"),
+        Rule("Settings are those of the generation.", _by_generation),
         Rule("It listens on loopback.", _beyond_loopback),
+        Rule("Its Redis is on its host.", _redis_elsewhere),
         Rule("Weights travel encrypted.", _in_the_clear),
     ),
 )
@@ -119,7 +202,12 @@ _TLS = Section(
 
 def _plain(values: Mapping[str, Any]) -> Breaches:
     host = values["coordinator"]["host"]
-    if "tls" in values or _is_own(host):
+    if _is_own(host):
+        return []
+    if values["generation"] == "pet":
+        message = f"'{host}' is another host, and the SDK trusts the world's CAs only: nginx on this one leads there"
+        return [(("coordinator", "host"), message)]
+    if "tls" in values:
         return []
     return [(("tls",), f"is missing: '{host}' is another host, and the SDK by itself speaks in the clear")]
 
@@ -128,7 +216,9 @@ PARTICIPANT = Section(
     {
         **_COMMON,
         "application": application(
-            "`make(settings)`, such as a class: returns a C(Participant) of xain-sdk.", "What it is given"
+            "`make(settings)`, such as a class: returns a C(Participant) of xain-sdk, or for V(pet) a "
+            "C(ParticipantABC) of xaynet_sdk.",
+            "What it is given",
         ),
         "coordinator": Key(
             Section(
@@ -152,6 +242,7 @@ PARTICIPANT = Section(
         ),
     },
     rules=(
+        _generations("participant"),
         Rule("It connects over TLS, unless on its host.", _plain),
         Rule("Weights travel encrypted.", _in_the_clear),
     ),
@@ -165,7 +256,14 @@ def _places(instance: Mapping[str, Any]) -> list[Place]:
 def check_coordinators(instances: Any) -> list[Instance]:
     """``xain_coordinator_instances`` with defaults. Raises RoleValueError."""
     rules = (one_owner(_places),)
-    return check_instances("xain_coordinator_instances", instances, COORDINATOR, rules)
+    checked = check_instances("xain_coordinator_instances", instances, COORDINATOR, rules)
+    return [_complete(instance) if is_present(instance) else instance for instance in checked]
+
+
+def _complete(instance: Instance) -> Instance:
+    """With the defaults of its generation's settings."""
+    settings, _mistakes = check_values(SECTIONS[instance["generation"]], instance["settings"])
+    return {**instance, "settings": settings}
 
 
 def check_participants(instances: Any) -> list[Instance]:
@@ -188,7 +286,7 @@ COORDINATOR_VARIABLES: Mapping[str, Key] = {
     "xain_coordinator_disrupt": Key(
         Text(min_length=0),
         "The stack, or without one the instance, whose coordinator is restarted though a training is under way in it, "
-        "which is lost.",
+        "which is lost; of V(pet) what is lost is the last global model, where settings change that it is made by.",
         default="{{ fedlearn_disrupt | default('') }}",
     ),
     "xain_coordinator_remove_data": Key(
@@ -217,6 +315,9 @@ SHARED_VARIABLES: Mapping[str, Key] = {
         Items(Text()),
         "What environments are made with; C(NAME=VERSION) pins.",
         default=["python3", "python3-venv"],
+    ),
+    **cargo_variables(
+        "shared_xain", rust="1.95", needs="a C compiler, make, pkg-config and OpenSSL 3 with its headers"
     ),
 }
 """All variables of what the two roles share."""

@@ -24,6 +24,7 @@ ALLOWED = frozenset(
 )
 """All that numpy's own pickles of an array name, those of numpy 1 and 2."""
 
+MEGABYTE = 1_000_000
 NUMBERS = "fiub"
 """Kinds of numbers; an array of objects is none."""
 
@@ -53,3 +54,11 @@ def loads(content: bytes) -> numpy.ndarray:
     if found.nbytes > len(content):
         raise NoArrayError(f"it says that it has {found.nbytes} bytes, and brings {len(content)}")
     return found
+
+
+def fetched(store: Any, key: str, most: int) -> Any:
+    """An object's array; ``store`` is one of the program's classes for S3, ``most`` how many bytes it may have."""
+    found = store.s3.Object(store.config.bucket, key).get()
+    if found["ContentLength"] > most:
+        raise NoArrayError(f"{key} has {found['ContentLength']} bytes, and {most} are the most")
+    return loads(found["Body"].read())

@@ -28,7 +28,7 @@ from xain_fl.serve import serve
 from xain_fl.tools.exceptions import UnknownParticipantError
 from xain_proto.fl.coordinator_pb2 import EndTrainingRoundRequest, State
 
-from . import launching
+from . import arrays, launching
 
 logger = get_logger(__name__)
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -94,7 +94,7 @@ class Steady(Coordinator):
             raise UnknownParticipantError(f"Unknown participant {participant_id}.")
         if not UUID.fullmatch(uploaded_as):
             raise ValueError("weights are uploaded under a UUID")
-        return launching.weights(self._reader, f"{current}/{uploaded_as}", self._most)
+        return arrays.fetched(self._reader, f"{current}/{uploaded_as}", self._most)
 
     def remove_participant(self, participant_id: str) -> None:
         """Takes away a participant whose heartbeat didn't come."""
@@ -134,7 +134,7 @@ def run(config: Mapping[str, Any]) -> None:
     serve(
         coordinator=Steady(
             reader=S3LocalWeightsReader(given.storage),
-            most=config["max_model_size"] * launching.MEGABYTE,
+            most=config["max_model_size"] * arrays.MEGABYTE,
             note=noting(Path(os.environ["RUNTIME_DIRECTORY"]) / "training"),
             global_weights_writer=S3GlobalWeightsWriter(given.storage),
             num_rounds=given.ai.rounds,

@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What both launchers do: read their file and their credentials, and look into the bucket."""
+"""What all launchers do: read their file and their credentials, and find the user's code."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import socket
@@ -13,10 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import arrays
-
 NOBODY = 65534
-MEGABYTE = 1_000_000
 
 
 class LaunchError(Exception):
@@ -57,12 +55,16 @@ def trust(ca: str | None) -> None:
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
-def weights(store: Any, key: str, most: int) -> Any:
-    """An object's array; ``store`` is one of the program's classes for S3, ``most`` how many bytes it may have."""
-    found = store.s3.Object(store.config.bucket, key).get()
-    if found["ContentLength"] > most:
-        raise arrays.NoArrayError(f"{key} has {found['ContentLength']} bytes, and {most} are the most")
-    return arrays.loads(found["Body"].read())
+def application(named: str) -> Callable[[Any], Any]:
+    """The user's callable, ``package.module:callable``."""
+    module_name, _colon, name = named.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), name, None)
+    except Exception as error:  # whatever the user's module raises
+        raise LaunchError(f"application {named}: {type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise LaunchError(f"application {named}: {module_name} has no callable '{name}'")
+    return found  # type: ignore[no-any-return]
 
 
 def drop_root() -> None:

@@ -12,12 +12,11 @@ whose training is over has done its work and isn't started again.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from xain_sdk import participant_state_machine as machine
 from xain_sdk.config import Config, InvalidConfig
 from xain_sdk.participant import Participant
 
-from . import launching
+from . import arrays, launching
 
 DEEPEST = 100_000
 """xain-sdk goes three calls deeper with each round."""
@@ -78,19 +77,7 @@ class SafeReader(machine.S3GlobalWeightsReader):  # type: ignore[misc]
 
     def read_weights(self, round: int) -> Any:
         """The global model that a round begins with."""
-        return launching.weights(self, f"{round}/global", self.most)
-
-
-def application(named: str) -> Callable[[Any], Participant]:
-    """The user's callable, ``package.module:callable``."""
-    module_name, _colon, name = named.partition(":")
-    try:
-        found = getattr(importlib.import_module(module_name), name, None)
-    except Exception as error:  # whatever the user's module raises
-        raise launching.LaunchError(f"application {named}: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise launching.LaunchError(f"application {named}: {module_name} has no callable '{name}'")
-    return found  # type: ignore[no-any-return]
+        return arrays.fetched(self, f"{round}/global", self.most)
 
 
 def load(configuration: Mapping[str, Any]) -> Any:
@@ -105,12 +92,12 @@ def run(config: Mapping[str, Any]) -> None:
     """Takes part until the training is over."""
     launching.trust(config["ca"])
     given = load(launching.configuration(config))
-    made = application(config["application"]["callable"])(config["application"]["settings"])
+    made = launching.application(config["application"]["callable"])(config["application"]["settings"])
     if not isinstance(made, Participant):
         raise launching.LaunchError(f"application {config['application']['callable']} returned no Participant")
     rounds = Rounds(config)
     rounds.install()
-    SafeReader.most = config["max_model_size"] * launching.MEGABYTE
+    SafeReader.most = config["max_model_size"] * arrays.MEGABYTE
     machine.S3GlobalWeightsReader = SafeReader
     launching.notify("READY=1")
     machine.start_participant(made, given)
@@ -125,7 +112,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Imports the application in this scratch process, as nobody, and has the SDK check its configuration."""
     launching.drop_root()
     load(launching.configuration(config, launching.no_password))
-    application(config["application"]["callable"])
+    launching.application(config["application"]["callable"])
 
 
 def main() -> None:

@@ -4,8 +4,9 @@
 
 """xain: a coordinator of training rounds, with its models in a store of objects, and participants that come to it.
 
-``settings`` is the program's configuration key by key, ``placements`` what a stack may say, ``topology`` who runs
-where, ``parts`` what roles get, ``rounds`` the verify round and its numbers.
+``settings`` is the programs' configuration, key by key in ``python_keys`` and ``pet_keys``; ``placements`` what a stack
+may say, ``topology`` who runs where, ``parts`` what roles get, with ``python_parts`` and ``pet_parts`` what generations
+have of their own; ``rounds`` the verify round and its numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Mapping
 from ...model import Expansion, Federation, Stack
 from ...nodes import Report
 from . import parts, rounds
+from .pet_parts import PetCopy
 from .placements import PLACEMENTS
+from .python_parts import PythonCopy
 from .settings import SETTINGS
 from .topology import Topology
 
@@ -26,12 +29,14 @@ TLS = False  # there is no choice: what leaves a host does so over TLS
 ROLES: Mapping[str, str] = {"xain_coordinator": "coordinator", "xain_participant": "participant"}
 
 EXAMPLE = """\
-generation: python                         # xain-fl 0.6
+generation: python                         # xain-fl 0.6; pet for xaynet-server, which sees nobody's weights
 coordinator: {host: host1}                 # https://host1, where participants connect, with a certificate each
 storage: {host: host1}                     # MinIO: weights and models, in a bucket of the stack's
 participants: {hosts: [host2, host3]}      # application: "myapp.participant:Mine" for your own
 settings: {ai: {rounds: 3, min_participants: 2}}   # xain-fl's own configuration: docs/federation.md lists it
 """
+
+COPIES: Mapping[str, type[parts.Copy]] = {"python": PythonCopy, "pet": PetCopy}
 
 
 def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
@@ -43,16 +48,17 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
         return Expansion()
     if not topology.coordinator.hosts:
         return parts.removal(topology)
-    deployed = parts.Copy(topology, topology.settings).roster()
+    copy = COPIES[topology.generation]
+    deployed = copy(topology, topology.settings).roster()
     removed = parts.removal(topology)
     deployed.take(removed)
-    verify, transient = rounds.verify_round(topology)
+    verify, transient = rounds.verify_round(topology, copy)
     return Expansion(
         components=(*deployed.components, *removed.components),
         authorities=tuple(topology.authorities),
         certificates=(*parts.certificates_of(topology), *removed.certificates),
-        secrets=tuple(parts.secrets_of(topology)),
-        flows=tuple(dict.fromkeys(parts.flows(topology))),
+        secrets=tuple(parts.secrets_of(topology, copy.logins)),
+        flows=tuple(dict.fromkeys(parts.flows(topology, copy.logins))),
         fetched=tuple(parts.fetched_by(topology)),
         variables=deployed.variables,
         verify=verify,

@@ -2,37 +2,33 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What roles get: of the deployed stack, and of its copy in a verify round."""
+"""What roles get: of the deployed stack, and of its copy in a verify round.
+
+What generations have alike stands here; ``python_parts`` and ``pet_parts`` have the rest of theirs.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ... import certificates, network
-from ...expanding import Roster, python_packages
+from ...expanding import CONTROLLER, Roster, fetched, python_packages
 from ...model import Certificate, Expansion, Flow, Secret
-from .known_steps import steps
-from .placements import DEFAULT_APPLICATION
-from .settings import SDK_HEARTBEAT_SECONDS, program_configuration
+from .placements import APPLICATIONS
 from .topology import LOOPBACK, Topology
 
 SITES = "nginx_sites"
-HOUR = 3600
-ALPN = ["h2"]
-"""What gRPC's clients insist on being told."""
+CRATES = ("https://index.crates.io", "https://static.crates.io")
+"""What the control node builds of, unless its cargo has another registry."""
 
 COORDINATOR = "coordinator"
 PARTICIPANTS = "participants"
 VERIFY = "verify"
-"""Clients of the store: the coordinator's login, all participants', and a verify round's, which has its own bucket."""
-
-_SOME: Mapping[str, Mapping[str, list[str]]] = {
-    COORDINATOR: {"get": ["*"], "put": ["*/global"]},
-    PARTICIPANTS: {"get": ["*/global"], "put": ["*"], "never_put": ["*/global"]},
-}
-"""Who puts what. What participants put is fetched by the coordinator alone, and they can't name each other's."""
+"""Clients of the store: the coordinator's login, all participants' where they have one, and a verify round's, which has
+its own bucket."""
 
 Part = dict[str, Any]
 
@@ -46,8 +42,11 @@ class Member:
     application: Mapping[str, Any]
 
 
-class Copy:
+class Copy(ABC):
     """The deployed stack, or its transient copy for the verify round, whose participants are given."""
+
+    logins: tuple[str, ...]
+    """Who has a login of the store's."""
 
     def __init__(
         self, topology: Topology, settings: Mapping[str, Any], members: tuple[Member, ...] | None = None
@@ -59,11 +58,40 @@ class Copy:
         self.members = members if members is not None else tuple(self._deployed())
         self.bucket = verify_bucket(topology) if self.transient else topology.bucket
 
+    # ... what generations differ in
+
+    @abstractmethod
+    def known(self, index: int) -> Part:
+        """What the participant with this index is given where it runs known numbers."""
+
+    @abstractmethod
+    def allowed(self, login: str) -> Part:
+        """What a login may do in its bucket."""
+
+    @abstractmethod
+    def program(self) -> Part:
+        """What the coordinator takes beside what all have."""
+
+    @abstractmethod
+    def site(self) -> Part:
+        """nginx in front of the coordinator, beside where it listens and whom it lets in."""
+
+    @abstractmethod
+    def reached(self, member: Member) -> Part:
+        """How a participant reaches the coordinator, and what else it takes."""
+
+    @abstractmethod
+    def beside(self, roster: Roster) -> None:
+        """What else runs in it."""
+
+    # ... what they have alike
+
     def _deployed(self) -> Iterator[Member]:
         options = self.topology.participants.options
-        artifact, callable_ = self.topology.located(options["application_artifact"]), options["application"]
+        artifact, callable_ = self.topology.located(options["application_artifact"]), self.topology.application
         for index, host in enumerate(self.topology.participants.hosts):
-            settings = options.get("application_settings", steps(index) if callable_ == DEFAULT_APPLICATION else {})
+            known = self.known(index) if callable_ == APPLICATIONS[self.topology.generation] else {}
+            settings = options.get("application_settings", known)
             yield Member(host, "participant", {**artifact, "callable": callable_, "settings": settings})
 
     def roster(self) -> Roster:
@@ -73,6 +101,7 @@ class Copy:
             self._add_storage(roster)
         self._add_coordinator(roster)
         self._add_proxy(roster)
+        self.beside(roster)
         for member in self.members:
             self._add_participant(roster, member)
         return roster
@@ -90,23 +119,20 @@ class Copy:
                 {"name": verify_bucket(topology), "expire_days": 1},
             ],
             "clients": [
-                *(self._client(word, topology.bucket, word) for word in (COORDINATOR, PARTICIPANTS)),
-                *(
-                    self._client(word, verify_bucket(topology), f"{VERIFY}-{word}")
-                    for word in (COORDINATOR, PARTICIPANTS)
-                ),
+                *(self._client(word, topology.bucket, word) for word in self.logins),
+                *(self._client(word, verify_bucket(topology), f"{VERIFY}-{word}") for word in self.logins),
             ],
         }
         roster.present("minio", "storage", "storage", topology.storage_host, values, [topology.store()])
 
     def _client(self, word: str, bucket: str, login: str) -> Part:
         name = f"{self.topology.stack.name}-{login}"
-        return {"name": name, "bucket": bucket, "access": "some", "objects": _SOME[word], "secret": self._secret(login)}
+        return {"name": name, "bucket": bucket, **self.allowed(word), "secret": self._secret(login)}
 
     def _secret(self, login: str) -> str:
         return self.topology.secret(login.replace("-", "_"))
 
-    def _storage(self, word: str, host: str) -> Part:
+    def storage(self, word: str, host: str) -> Part:
         """How a client reaches the store from a host."""
         login = f"{VERIFY}-{word}" if self.transient else word
         return {
@@ -119,58 +145,50 @@ class Copy:
     def _add_coordinator(self, roster: Roster) -> None:
         topology = self.topology
         values = {
+            "generation": topology.generation,
             "runtime": topology.located(topology.stack.options["runtime"]),
             "listen": {"address": LOOPBACK, "port": topology.program_port + self.shift},
-            "storage": self._storage(COORDINATOR, topology.host),
+            "storage": self.storage(COORDINATOR, topology.host),
             "ca": topology.paths("coordinator")["ca"],
-            "settings": {**program_configuration(self.settings), "max_model_size": self.settings["max_model_size"]},
+            **self.program(),
         }
         own = topology.program(self.shift)
         roster.present("xain_coordinator", "coordinator", "coordinator", topology.host, values, [own])
 
     def _add_proxy(self, roster: Roster) -> None:
-        """nginx passes connections on: the program knows participants by theirs, and requests of several would mix."""
         topology, files = self.topology, self.topology.paths("proxy")
+        site = self.site()
         tls: Part = {
             "certificate": files["chain"],
             "key": files["key"],
             "client_ca": files["ca"],
             "client_names": client_names(topology),
-            "alpn": ALPN,
+            **site.pop("tls", {}),
         }
         if certificates.has_list(*topology.authorities):
             tls["client_crl"] = files["crl"]
+        listen = {
+            "address": topology.address,
+            "port": topology.coordinator.listening_port + self.shift,
+            **site.pop("listen", {}),
+        }
         values = {
-            "protocol": "tcp",
-            "listen": [
-                {
-                    "address": topology.address,
-                    "port": topology.coordinator.listening_port + self.shift,
-                    "find_dead_peers": True,
-                }
-            ],
+            "listen": [listen],
             "tls": tls,
             "allow": list(topology.coordinator.options["allow"]),
             "upstream": {"servers": [network.join(LOOPBACK, topology.program_port + self.shift)]},
-            "read_timeout_seconds": HOUR,
+            **site,
         }
         own = topology.entrance(self.shift)
         roster.present("nginx", "coordinator", "proxy", topology.host, values, [own], variable=SITES)
 
     def _add_participant(self, roster: Roster, member: Member) -> None:
         topology = self.topology
-        url = network.parse_url(topology.reached(topology.entrance(self.shift), member.host))
-        files = topology.paths("participant")
         values = {
+            "generation": topology.generation,
             "runtime": topology.located(topology.stack.options["runtime"]),
             "application": member.application,
-            "coordinator": {"host": url.host, "port": url.port or network.DEFAULT_PORTS[url.scheme]},
-            "tls": {"certificate": files["chain"], "key": files["key"], "ca": files["ca"]},
-            "storage": self._storage(PARTICIPANTS, member.host),
-            "ca": files["ca"],
-            "max_model_size": self.settings["max_model_size"],
-            "log_level": self.settings["logging"]["level"],
-            "heartbeat_seconds": 1 if self.transient else SDK_HEARTBEAT_SECONDS,
+            **self.reached(member),
         }
         roster.present("xain_participant", "participants", member.component, member.host, values)
 
@@ -211,44 +229,58 @@ def certificates_of(topology: Topology) -> Iterator[Certificate]:
         yield Certificate(name, host, authority, common, usages=("client",), trust=(own,))
 
 
-def secrets_of(topology: Topology) -> Iterator[Secret]:
+def secrets_of(topology: Topology, logins: tuple[str, ...]) -> Iterator[Secret]:
     """The passwords of the store's clients; participants of other parties have theirs of the coordinator's."""
-    own, stack = topology.party.name, topology.stack.name
-    for login in (COORDINATOR, PARTICIPANTS, f"{VERIFY}_{COORDINATOR}", f"{VERIFY}_{PARTICIPANTS}"):
-        yield Secret(
-            topology.secret(login), own, f"the {login.replace('_', ' ')}'s password for the store of '{stack}'"
-        )
+    own = topology.party.name
+    for login in (*logins, *(f"{VERIFY}_{word}" for word in logins)):
+        yield Secret(topology.secret(login), own, _purpose(topology, login))
     for authority in topology.authorities[1:]:
-        for login in (PARTICIPANTS, f"{VERIFY}_{PARTICIPANTS}"):
-            purpose = f"the {login.replace('_', ' ')}'s password for the store of '{stack}'"
-            yield Secret(topology.secret(login), authority.party, purpose, maker=own)
-    if topology.settings["metrics"]["enable"]:
-        yield Secret(topology.settings["metrics"]["password"], own, f"the password for the InfluxDB of '{stack}'")
+        for login in (PARTICIPANTS, f"{VERIFY}_{PARTICIPANTS}") if PARTICIPANTS in logins else ():
+            yield Secret(topology.secret(login), authority.party, _purpose(topology, login), maker=own)
+    if topology.generation == "pet":
+        yield Secret(topology.redis_secret, own, f"the coordinator's password for the Redis of '{topology.stack.name}'")
+    elif topology.settings["metrics"]["enable"]:
+        password = topology.settings["metrics"]["password"]
+        yield Secret(password, own, f"the password for the InfluxDB of '{topology.stack.name}'")
 
 
-def flows(topology: Topology) -> Iterator[Flow]:
-    """Participants to nginx and to the store, the coordinator to the store, for the deployed stack and the round's."""
+def _purpose(topology: Topology, login: str) -> str:
+    return f"the {login.replace('_', ' ')}'s password for the store of '{topology.stack.name}'"
+
+
+def flows(topology: Topology, logins: tuple[str, ...]) -> Iterator[Flow]:
+    """Participants to nginx, and those with a login to the store, for the deployed stack and the round's."""
     store, port = topology.storage_host, topology.coordinator.listening_port
     certified_by, login = "TLS, client certificate", "TLS, login with a password"
     expected = int(topology.participants.options.get("expected") or 0)
     if not topology.participants.hosts or expected > len(topology.participants.hosts):
         yield Flow("clients", topology.host, port, PARTICIPANTS, certified_by)
-        yield Flow("clients", store, topology.storage.listening_port, "weights", login)
+        if PARTICIPANTS in logins:
+            yield Flow("clients", store, topology.storage.listening_port, "weights", login)
     for host in topology.participants.hosts:
         for label, shift in (("", 0), ("verify: ", topology.shift)):
             if host != topology.host:
                 yield Flow(host, topology.host, port + shift, f"{label}{PARTICIPANTS}", certified_by)
-    for host in (*topology.participants.hosts, topology.host):
+    reaching = topology.participants.hosts if PARTICIPANTS in logins else ()
+    for host in (*reaching, topology.host):
         if host != store:
             yield Flow(host, store, topology.storage.listening_port, "weights and models", login)
 
 
 def fetched_by(topology: Topology) -> Iterator[Flow]:
-    """What hosts get of an index."""
-    runtime = topology.stack.options["runtime"]
+    """What hosts get of an index, or of where the program lies."""
+    runtime, program = topology.stack.options["runtime"], topology.stack.options.get("program", {})
+    if topology.generation == "pet" and not program:
+        for url in CRATES:
+            yield fetched(CONTROLLER, url, "crates, unless cargo has another registry", "TLS, sums")
+    elif "://" in program.get("source", ""):
+        yield fetched(topology.host, program["source"], "the coordinator's program", "TLS, a sum")
     if "wheels" in runtime:
         return
-    for host in dict.fromkeys((topology.host, *topology.participants.hosts)):
+    environments = (topology.host, *topology.participants.hosts)
+    if topology.generation == "pet":
+        environments = certified(topology)
+    for host in dict.fromkeys(environments):
         yield from python_packages(host, runtime.get("index_url"))
 
 
@@ -260,6 +292,8 @@ _REMOVED = (
 )
 """Role, placement, component, variable and certificates of what can be absent."""
 
+_REMOVED_OF_PET = (("redis", "coordinator", "redis", "", ()), ("nginx", "participants", "exit", SITES, ()))
+
 
 def removal(topology: Topology) -> Expansion:
     """Everything that is to be removed, by name."""
@@ -270,7 +304,8 @@ def removal(topology: Topology) -> Expansion:
         "participants": topology.participants,
     }
     certified_now = certified(topology) if topology.coordinator.hosts else ()
-    for role, word, component, variable, names in _REMOVED:
+    of_generation = _REMOVED_OF_PET if topology.generation == "pet" else ()
+    for role, word, component, variable, names in (*_REMOVED, *of_generation):
         for host in placements[word].absent:
             roster.absent(role, word, component, host, variable=variable)
             for each in names:

@@ -12,10 +12,14 @@ from ...python_programs import ARCHIVE, application_artifact, runtime
 from ...schema import PORT, Anything, Choice, Integer, Items, Key, Place, Section, Text
 
 GENERATIONS = ("poc", "python", "pet")
-OFFERED = ("python",)
+OFFERED = ("python", "pet")
 """Those that can be deployed so far; the others are refused by name."""
 
-DEFAULT_APPLICATION = "fedlearn_xain.steps:Steps"
+APPLICATIONS = {"python": "fedlearn_xain.steps:Steps", "pet": "fedlearn_xain.marks:Marks"}
+"""What participants run unless told: known numbers, which prove that it works and are of no other use."""
+
+REDIS_PORT = 6379
+LOCAL_PORT = 8081
 
 _FILE = Text(format="path")
 _NETWORKS = Items(Text(format="network"), single=True)
@@ -33,8 +37,8 @@ BUCKET = Text(
 PLACEMENTS: Mapping[str, Key] = {
     "generation": Key(
         Choice(GENERATIONS),
-        "Which of xain's programs: `python` is xain-fl 0.6. `poc`, the Rust proof of concept, and `pet`, "
-        "xaynet-server, aren't offered yet.",
+        "Which of xain's programs: `python` is xain-fl 0.6, `pet` is xaynet-server 0.2, which sees no participant's "
+        "weights. `poc`, the Rust proof of concept, isn't offered yet.",
         required=True,
     ),
     "coordinator": Key(
@@ -42,11 +46,12 @@ PLACEMENTS: Mapping[str, Key] = {
             port=443,
             options={
                 "program_port": Key(PORT, "Where the program itself listens, on loopback.", default=50050),
+                "redis_port": Key(PORT, f"Of `pet`: where its Redis listens, on loopback; default: {REDIS_PORT}."),
                 "allow": Key(_NETWORKS, "Networks participants come from; default: everywhere.", default=[]),
             },
         ),
-        "The coordinator, behind nginx on its host: TLS, and a certificate of each participant's. Its state is in one "
-        "process, and a restart of it loses the training.",
+        "The coordinator, behind nginx on its host: TLS, and a certificate of each participant's. In `python` its "
+        "state is in one process, and a restart of it loses the training; in `pet` a round.",
         required=True,
     ),
     "storage": Key(
@@ -56,13 +61,13 @@ PLACEMENTS: Mapping[str, Key] = {
                 "bucket": Key(BUCKET, "The bucket; default: the federation's name and the stack's."),
                 "keep_days": Key(
                     Integer(1, 36500),
-                    "How long models are kept that a later training wrote over.",
+                    "How long models are kept that a later training wrote over; in `pet` none is.",
                     default=30,
                     unit="days",
                 ),
             },
         ),
-        "MinIO, where participants put weights and the coordinator global models.",
+        "MinIO, where the coordinator puts global models, and participants of `python` their weights.",
     ),
     "participants": Key(
         Place(
@@ -80,18 +85,28 @@ PLACEMENTS: Mapping[str, Key] = {
                 ),
                 "application": Key(
                     Text(format="callable"),
-                    "`make(settings)`, such as a class: returns a `Participant` of xain-sdk.",
-                    default=DEFAULT_APPLICATION,
+                    "`make(settings)`, such as a class: returns a `Participant` of xain-sdk, or in `pet` a "
+                    "`ParticipantABC` of xaynet_sdk; default: one with known numbers.",
                     example="myapp.participant:Mine",
                 ),
                 "application_artifact": application_artifact(_FILE, ARCHIVE),
                 "application_settings": Key(Anything(), "What the callable is given; JSON data."),
+                "local_port": Key(
+                    PORT,
+                    "Of `pet`: where participants reach the coordinator on their own host, whose nginx leads there; "
+                    f"default: {LOCAL_PORT}.",
+                ),
             },
         ),
         "Who takes part: participants on hosts of ours. `external: {}` where all are others'.",
     ),
     "aggregator": Key(Anything(), "Of the generation `poc`, which isn't offered yet."),
     "runtime": runtime(_FILE),
+    "program": Key(
+        ARCHIVE,
+        "Of `pet`: an archive with `coordinator` in it, xaynet-server with the feature model-persistence; default: "
+        "built of crates.io on the control node.",
+    ),
     "verify_port_shift": Key(
         Integer(1, 60000), "The verify round's ports are the deployed ones plus this.", default=2000
     ),

@@ -2,45 +2,96 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The verify round: three rounds of a training whose participants add known steps to the model."""
+"""The verify round, of which each generation has its own, with numbers that are known beforehand.
+
+``python``: three rounds of a training whose participants add known steps to the model. ``pet``: a round of eight
+participants with marks, of whom some are drawn.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 from ...expanding import instance_name
 from ...model import Component, RoundPart
-from .known_steps import answer, steps
+from . import known_marks, known_steps
+from .known_marks import MOST
 from .parts import Copy, Member
-from .placements import DEFAULT_APPLICATION
+from .placements import APPLICATIONS
 from .topology import Topology
+
+MAX_ERROR = 1e-9
 
 ROUNDS = 3
 EPOCHS = 2
-LEAST = 2
-MOST = 16
-"""More participants than that would prove nothing more."""
 
-TIMEOUT = 180
-MAX_ERROR = 1e-9
+PET = {
+    **{f"min_{phase}_count": least for phase, least in (("sum", 1), ("update", 3), ("sum2", 1))},
+    **{f"max_{phase}_count": MOST for phase in ("sum", "update", "sum2")},
+    # who begins to ask later than others, or asks less often, is in time
+    **{f"min_{phase}_time": seconds for phase, seconds in (("sum", 10), ("update", 8), ("sum2", 2))},
+    **{f"max_{phase}_time": 30 for phase in ("sum", "update", "sum2")},
+    # who isn't drawn for masks is drawn for models: rounds in which too few are drawn, which are tried again, are few
+    "sum": 0.3,
+    "update": 1.0,
+}
+MASK = {"group_type": "Prime", "data_type": "F64", "bound_type": "B0", "model_type": "M3"}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A generation's round: how many take part at least, what they are given, and what they end with."""
+
+    least: int
+    timeout: int
+    given: Callable[[int, int], dict[str, Any]]
+    settings: Callable[[Mapping[str, Any], int], dict[str, Any]]
+    answer: Callable[[int], tuple[float, ...]]
+
+
+def _python_settings(deployed: Mapping[str, Any], count: int) -> dict[str, Any]:
+    ai = {"rounds": ROUNDS, "epochs": EPOCHS, "min_participants": count, "fraction_participants": 1.0}
+    metrics = {key: value for key, value in deployed["metrics"].items() if key != "password"}
+    return {**deployed, "ai": ai, "metrics": {**metrics, "enable": False}}
+
+
+def _pet_settings(deployed: Mapping[str, Any], count: int) -> dict[str, Any]:
+    return {**deployed, "pet": PET, "mask": MASK, "model": {"length": count + known_marks.NUMBERS}}
+
+
+KNOWN: Mapping[str, Known] = {
+    "python": Known(
+        least=2,
+        timeout=180,
+        given=lambda index, _count: known_steps.steps(index),
+        settings=_python_settings,
+        answer=lambda count: known_steps.answer([known_steps.steps(index) for index in range(count)], ROUNDS, EPOCHS),
+    ),
+    "pet": Known(least=8, timeout=300, given=known_marks.marked, settings=_pet_settings, answer=known_marks.answer),
+}
 
 
 def members(topology: Topology) -> tuple[Member, ...]:
-    """The round's participants: one on each host of the stack's, two where there is one, or beside the coordinator."""
+    """The round's participants: as many on each host of the stack's, or beside the coordinator where there is none."""
+    known = KNOWN[topology.generation]
     hosts = topology.participants.hosts[:MOST] or (topology.host,)
-    placed = [(host, number) for number in range(1, 1 + max(1, LEAST // len(hosts))) for host in hosts]
+    placed = [(host, number) for number in range(1, 1 + max(1, -(-known.least // len(hosts)))) for host in hosts]
     return tuple(
-        Member(host, f"participant-{number}", {"callable": DEFAULT_APPLICATION, "settings": steps(index)})
+        Member(
+            host,
+            f"participant-{number}",
+            {"callable": APPLICATIONS[topology.generation], "settings": known.given(index, len(placed))},
+        )
         for index, (host, number) in enumerate(placed)
     )
 
 
-def verify_round(topology: Topology) -> tuple[dict[str, RoundPart], tuple[Component, ...]]:
+def verify_round(topology: Topology, copy: type[Copy]) -> tuple[dict[str, RoundPart], tuple[Component, ...]]:
     """Each host's part in the verify round, and the round's components."""
-    taking = members(topology)
-    ai = {"rounds": ROUNDS, "epochs": EPOCHS, "min_participants": len(taking), "fraction_participants": 1.0}
-    settings = {**topology.settings, "ai": ai, "metrics": {**topology.settings["metrics"], "enable": False}}
-    settings["metrics"].pop("password", None)
-    roster = Copy(topology, settings, taking).roster()
-    expected = answer([steps(index) for index in range(len(taking))], ROUNDS, EPOCHS)
+    known, taking = KNOWN[topology.generation], members(topology)
+    roster = copy(topology, known.settings(topology.settings, len(taking)), taking).roster()
     names = {
         host: tuple(
             instance_name(topology.federation, topology.stack, one.component, transient=True)
@@ -49,8 +100,9 @@ def verify_round(topology: Topology) -> tuple[dict[str, RoundPart], tuple[Compon
         )
         for host in roster.variables
     }
+    expected = known.answer(len(taking))
     verify = {
-        host: RoundPart(expected, MAX_ERROR, TIMEOUT, participants=names[host], variables=variables)
+        host: RoundPart(expected, MAX_ERROR, known.timeout, participants=names[host], variables=variables)
         for host, variables in roster.variables.items()
     }
     return verify, tuple(roster.components)

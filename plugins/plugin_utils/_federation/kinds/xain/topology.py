@@ -18,8 +18,8 @@ from ...model import Authority, Endpoint, Federation, Party, Placement, Stack
 from ...nodes import Report
 from ...schema import complete
 from ...unknown import UNKNOWN, attempt
-from .placements import LONGEST_BUCKET, OFFERED
-from .settings import SETTINGS, participants_needed
+from .placements import APPLICATIONS, LOCAL_PORT, LONGEST_BUCKET, OFFERED, REDIS_PORT
+from .settings import SECTIONS, TOO_FEW
 
 LOOPBACK = "127.0.0.1"
 
@@ -42,10 +42,14 @@ class Topology:
 
     # ... who and where
 
+    @property
+    def generation(self) -> str:
+        return str(self.stack.options["generation"])
+
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The program's configuration, complete; empty once mistakes are noted."""
-        return complete(SETTINGS, self.stack.settings, (*self.stack.path, "settings"), self.report)
+        return complete(SECTIONS[self.generation], self.stack.settings, (*self.stack.path, "settings"), self.report)
 
     @cached_property
     def host(self) -> str:
@@ -77,16 +81,41 @@ class Topology:
     def program_port(self) -> int:
         return int(self.coordinator.options["program_port"])
 
+    @property
+    def redis_port(self) -> int:
+        return int(self.coordinator.options.get("redis_port") or REDIS_PORT)
+
+    @property
+    def local_port(self) -> int:
+        return int(self.participants.options.get("local_port") or LOCAL_PORT)
+
+    @property
+    def application(self) -> str:
+        """What participants run."""
+        return str(self.participants.options.get("application") or APPLICATIONS[self.generation])
+
     def entrance(self, shift: int) -> Endpoint:
         """nginx, where participants connect."""
         host, port = self.federation.host(self.host), self.coordinator.listening_port + shift
-        return endpoint(self.coordinator, host, "grpc", self.address, port, scheme="https")
+        purpose = "grpc" if self.generation == "python" else "http"
+        return endpoint(self.coordinator, host, purpose, self.address, port, scheme="https")
 
     def program(self, shift: int) -> Endpoint:
         """The program's own, on loopback."""
         path = (*self.coordinator.path, "program_port")
         host, port, front = self.federation.host(self.host), self.program_port + shift, self.entrance(shift)
         return endpoint(self.coordinator, host, "program", LOOPBACK, port, front=front, path=path)
+
+    def redis(self, shift: int) -> Endpoint:
+        """The coordinator's own, on loopback."""
+        host, path = self.federation.host(self.host), (*self.coordinator.path, "redis_port")
+        return endpoint(self.coordinator, host, "redis", LOOPBACK, self.redis_port + shift, public=False, path=path)
+
+    def way_out(self, host: str, shift: int) -> Endpoint:
+        """Where participants of a host reach the coordinator, on loopback."""
+        at, path = self.federation.host(host), (*self.participants.path, "local_port")
+        port = self.local_port + shift
+        return endpoint(self.participants, at, "http", LOOPBACK, port, scheme="http", public=False, path=path)
 
     def store(self) -> Endpoint:
         host, port = self.federation.host(self.storage_host), self.storage.listening_port
@@ -123,6 +152,11 @@ class Topology:
         """The name of the secret that is a client's password for the store."""
         return f"{self.stack.name}_{client}_storage"
 
+    @property
+    def redis_secret(self) -> str:
+        """The name of the secret that is the coordinator's password for its Redis."""
+        return f"{self.stack.name}_redis"
+
     # ... what roles get of options
 
     def beside(self, path: str) -> str:
@@ -146,9 +180,8 @@ class Topology:
         attempt(self._check_generation)
 
     def _check_generation(self) -> None:
-        generation = self.stack.options["generation"]
-        if generation not in OFFERED:
-            message = f"'{generation}' is not offered yet: {' or '.join(OFFERED)}"
+        if self.generation not in OFFERED:
+            message = f"'{self.generation}' is not offered yet: {' or '.join(OFFERED)}"
             self.report.mistake((*self.stack.path, "generation"), message)
             return
         for look in (
@@ -164,10 +197,22 @@ class Topology:
     def _check_keys(self) -> None:
         for key in ("storage", "participants"):
             if key not in self.stack.placements:
-                self.report.mistake(self.stack.path, f"the key '{key}' is missing: generation 'python' needs it")
+                message = f"the key '{key}' is missing: generation '{self.generation}' needs it"
+                self.report.mistake(self.stack.path, message)
         if "aggregator" in self.stack.options:
-            message = "is for the generation 'poc': in 'python' the coordinator aggregates"
+            message = f"is for the generation 'poc': in '{self.generation}' the coordinator aggregates"
             self.report.mistake((*self.stack.path, "aggregator"), message)
+        if self.generation == "pet":
+            return
+        if "program" in self.stack.options:
+            message = "is for the generation 'pet': the programs of 'python' come from `runtime`"
+            self.report.mistake((*self.stack.path, "program"), message)
+        for placement, key, why in (
+            (self.coordinator, "redis_port", "its coordinator keeps nothing in Redis"),
+            (self.participants, "local_port", "its participants speak TLS themselves"),
+        ):
+            if key in placement.options:
+                self.report.mistake((*placement.path, key), f"is for the generation 'pet': of 'python' {why}")
 
     def _check_places(self) -> None:
         needed = ((self.storage, "it keeps its weights"), (self.participants, "they connect to it"))
@@ -182,10 +227,10 @@ class Topology:
                 return
             self.report.mistake(self.storage.path, "is absent, and the coordinator keeps its weights there")
             return
-        reaching = dict.fromkeys((self.host, *self.participants.hosts))
-        for placement, address, own in (
-            (self.coordinator, self.address, self.host),
-            (self.storage, self.storage_address, self.storage_host),
+        weights = self.participants.hosts if self.generation == "python" else ()
+        for placement, address, own, reaching in (
+            (self.coordinator, self.address, self.host, self.participants.hosts),
+            (self.storage, self.storage_address, self.storage_host, (self.host, *weights)),
         ):
             found, others = ipaddress.ip_address(address), [host for host in reaching if host != own]
             if found.is_unspecified:
@@ -205,11 +250,14 @@ class Topology:
             self.report.mistake((*self.storage.path, self.storage.where), message)
 
     def _check_ports(self) -> None:
-        ports = {"port": self.coordinator.port, "program_port": self.coordinator.options.get("program_port")}
-        for key, port in ports.items():
+        options = self.coordinator.options
+        listening = [(self.coordinator, "port", self.coordinator.port)]
+        listening += [(self.coordinator, key, options.get(key)) for key in ("program_port", "redis_port")]
+        listening.append((self.participants, "local_port", self.participants.options.get("local_port")))
+        for placement, key, port in listening:
             message = network.too_high(port or 0, self.shift)
-            if self.coordinator.hosts and message:
-                self.report.mistake((*self.coordinator.path, key), message)
+            if placement.hosts and message:
+                self.report.mistake((*placement.path, key), message)
 
     def _check_bucket(self) -> None:
         if self.storage.hosts and len(self.bucket) > LONGEST_BUCKET:
@@ -218,13 +266,9 @@ class Topology:
 
     def _check_numbers(self) -> None:
         settings, placement = self.settings, self.participants
-        if not self.coordinator.hosts or not placement.hosts:
-            return
         there = max(int(placement.options.get("expected") or 0), len(placement.hosts))
-        needed = participants_needed(settings)
-        if there < needed:
-            message = (
-                f"a training begins when {needed} participants are there (ai.min_participants of "
-                f"ai.fraction_participants), and {there} are placed: say how many there will be by `expected`"
-            )
+        if not self.coordinator.hosts or not there:
+            return
+        message = TOO_FEW[self.generation](settings, there)
+        if message:
             self.report.mistake((*placement.path, placement.where), message)

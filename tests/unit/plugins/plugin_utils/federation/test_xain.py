@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, reference, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_steps import answer, steps
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.settings import (
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.python_keys import (
     SETTINGS,
     participants_needed,
 )
@@ -199,11 +199,23 @@ def test_an_application_of_ones_own_gets_its_own_settings(load: Load) -> None:
     [
         (
             ("generation: python", "generation: poc"),
-            "stacks.images.generation: 'poc' is not offered yet: python",
+            "stacks.images.generation: 'poc' is not offered yet: python or pet",
         ),
         (
-            ("generation: python", "generation: pet"),
-            "stacks.images.generation: 'pet' is not offered yet: python",
+            ("coordinator: {host: h1}", "coordinator: {host: h1, redis_port: 6380}"),
+            "stacks.images.coordinator.redis_port: is for the generation 'pet': of 'python' its coordinator",
+        ),
+        (
+            ("[h2, h3]}", "[h2, h3], local_port: 8082}"),
+            "stacks.images.participants.local_port: is for the generation 'pet': of 'python' its participants",
+        ),
+        (
+            ("generation: python", f"generation: python\n    program: {{source: x.tar.gz, sha256: {'0' * 64}}}"),
+            "stacks.images.program: is for the generation 'pet': the programs of 'python' come from `runtime`",
+        ),
+        (
+            ("settings: {", "settings: {pet: {sum: 0.5}, "),
+            "stacks.images.settings.pet: unknown key 'pet': generation 'python' has server, ai, storage, logging",
         ),
         (
             ("    storage: {host: h1}\n", ""),
@@ -256,12 +268,12 @@ def test_what_can_not_be_is_told(mistakes: Mistakes, change: tuple[str, str], me
     assert [line for line in mistakes(DOCUMENT.replace(*change)) if message in line]
 
 
-@pytest.mark.parametrize("generation", ["poc", "pet"])
+@pytest.mark.parametrize("generation", ["poc"])
 def test_of_a_generation_that_is_not_offered_nothing_else_is_told(mistakes: Mistakes, generation: str) -> None:
     head, _stacks, _rest = DOCUMENT.partition("stacks:\n")
     told_of = mistakes(f"{head}stacks:\n  old: {{kind: xain, generation: {generation}, coordinator: {{host: h1}}}}\n")
     assert len(told_of) == 1
-    assert f"stacks.old.generation: '{generation}' is not offered yet: python" in told_of[0]
+    assert f"stacks.old.generation: '{generation}' is not offered yet: python or pet" in told_of[0]
 
 
 def test_an_absent_coordinator_takes_its_certificates_along(load: Load) -> None:
@@ -269,6 +281,8 @@ def test_an_absent_coordinator_takes_its_certificates_along(load: Load) -> None:
     found = hosts(load(gone))
     assert {one["state"] for one in found["h1"]["pki_certificates"]} == {"absent"}
     assert {one["state"] for one in found["h2"]["xain_participant_instances"]} == {"absent"}
+    assert "redis_instances" not in found["h1"]
+    assert "nginx_sites" not in found["h2"]
 
 
 RIGHT: dict[str, list[Any]] = {

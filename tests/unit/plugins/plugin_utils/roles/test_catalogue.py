@@ -39,6 +39,7 @@ OF_JANUS: dict[str, Any] = {
 }
 
 OF_XAIN = {"endpoint": "http://127.0.0.1:9000", "bucket": "models", "user": "somebody", "secret": "storage"}
+OF_PET = {"pet": {"sum": 0.5, "update": 0.5}, "mask": {"data_type": "F32", "bound_type": "B0"}, "model": {"length": 4}}
 
 RIGHT: dict[str, dict[str, Any]] = {
     "firewall_services": {"name": "web", "addresses": ["10.20.0.11"], "port": 8000},
@@ -1731,6 +1732,16 @@ WRONG: list[tuple[str, Any, str]] = [
         [{}, {"name": "other"}],
         "[1]: listen.port: 127.0.0.1 port 50050 is taken by 'coordinator'",
     ),
+    (
+        "xain_coordinator_instances",
+        [{"generation": "pet", "settings": OF_PET}],
+        "[0]: redis: is missing: the generation 'pet' needs it",
+    ),
+    (
+        "xain_coordinator_instances",
+        [{"generation": "pet", "redis": {"user": "a", "secret": "b"}, "settings": {**OF_PET, "ai": {"rounds": 3}}}],
+        "[0]: settings.ai: unknown key 'ai': generation 'pet' has pet, mask, model, log and restore",
+    ),
     ("xain_coordinator_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("xain_coordinator_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
     ("xain_coordinator_memory_max", "4 GB", ": '4 GB' is not bytes such as 4G, or infinity"),
@@ -1759,6 +1770,8 @@ WRONG: list[tuple[str, Any, str]] = [
     # shared_xain
     ("shared_xain_instances", {}, ": expected a list, found a mapping"),
     ("shared_xain_packages", [""], ": [0]: is empty"),
+    ("shared_xain_cargo", "", ": is empty"),
+    ("shared_xain_build_directory", "", ": is empty"),
 ]
 """A variable, a value, and what follows the variable's name in the message. Of instances only what differs."""
 

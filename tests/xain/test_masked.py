@@ -1,0 +1,181 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The generation `pet` on three hosts: rounds whose model is the mean of those drawn, and what operators do."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from standing_demo import CHECKOUT, recap
+from training import Masks
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain import known_marks
+
+COORDINATOR = "fedlearn-masks-masked-coordinator"
+OTHERS = 6
+MOST_EXECUTIONS = 14
+"""The host that has store, Redis, nginx and coordinator, all of them right."""
+
+EIGHT = """
+import time
+from fedlearn_xain.marks import Marks
+from xaynet_sdk import spawn_participant
+made = []
+def make(model):
+    made.append(Marks({"model": model}))
+    return made[-1]
+handles = [spawn_participant("http://127.0.0.1:8081", make, args=(model,)) for model in given["models"]]
+end = time.monotonic() + 200
+while time.monotonic() < end and not all(one.found for one in made):
+    time.sleep(0.5)
+[handle.stop() for handle in handles]
+print(json.dumps([one.found for one in made]))
+"""
+"""The others that a deployed round waits for: they come by nginx on x2, with its certificate."""
+
+ASK = """
+import hashlib, ssl, urllib.error, urllib.request
+pki = "/etc/fedlearn/masks/pki/masks-masked-participant"
+def asked(shown, path="/params"):
+    context = ssl.create_default_context(cafile=f"{pki}/ca.pem")
+    if shown:
+        context.load_cert_chain(f"{pki}/chain.pem", f"{pki}/key.pem")
+    try:
+        with urllib.request.urlopen("https://10.98.71.11:8443" + path, context=context, timeout=10) as answer:
+            return [answer.status, hashlib.sha256(answer.read()).hexdigest()]
+    except urllib.error.HTTPError as error:
+        return [error.code, ""]
+    except OSError as error:
+        return [0, str(error)]
+print(json.dumps({"shown": asked(True), "none": asked(False), "other": asked(True, "/x"),
+                  "model": asked(True, "/model")}))
+"""
+
+
+def models() -> list[list[float]]:
+    """Those of all eight: the deployed two, and the others."""
+    deployed = [known_marks.known(index, 4, whole=False)["model"] for index in range(2)]
+    return [*deployed, *([(index + 1) / 10, (index + 1) ** 2 / 100, -index / 7, 1.0] for index in range(OTHERS))]
+
+
+def whose_mean(found: list[float]) -> list[tuple[int, ...]]:
+    """Of which sets of participants this is the mean."""
+    everybody = models()
+    return [
+        chosen
+        for many in range(3, len(everybody))
+        for chosen in itertools.combinations(range(len(everybody)), many)
+        if all(
+            abs(sum(column) / many - value) < 1e-9
+            for column, value in zip(zip(*(everybody[index] for index in chosen), strict=True), found, strict=True)
+        )
+    ]
+
+
+def test_a_round_ends_with_the_known_numbers_whoever_was_drawn(masks: Masks) -> None:
+    code, found = masks.verify()
+    assert [row for row in found["checks"] if not row["passed"]] == []
+    assert (code, found["passed"], found["real"]) == (0, True, True)
+    assert found["expected"] == pytest.approx(list(known_marks.answer(8)))
+    assert found["max_error"] <= 1e-9
+    assert len(found["workers"]) == 8
+
+
+@pytest.mark.parametrize("wrong", ["other models", "other numbers of samples"])
+def test_a_round_that_is_not_what_it_says_fails_by_its_number(masks: Masks, wrong: str) -> None:
+    parts = masks.round_parts()
+    for host in ("x2", "x3"):
+        for participant in parts[host]["masked"]["variables"]["xain_participant_instances"]:
+            settings = participant["application"]["settings"]
+            if wrong == "other models":
+                settings["model"][-1] += 0.01
+            else:
+                settings["scalar"] = 1.0
+    code, found = masks.verify_with(parts)
+    assert (code, found["passed"]) == (2, False)
+    told = [row["detail"] for row in found["checks"] if not row["passed"]]
+    assert len(told) == 8
+    assert all("off by" in detail for detail in told), told
+
+
+def test_a_round_leaves_nothing(masks: Masks) -> None:
+    for host in masks.hosts:
+        assert masks.run(host, "ls /run/systemd/system | grep -c verify || true").strip() == "0"
+        listening = masks.run(
+            host, "ss -Hltn '( sport = :10443 or sport = :8380 or sport = :52060 or sport = :10081 )'"
+        )
+        assert listening == ""
+
+
+def test_a_second_run_changes_nothing_in_few_executions(masks: Masks) -> None:
+    before = masks.files(), masks.processes()
+    again = masks.site()
+    assert (masks.files(), masks.processes()) == before
+    found = recap(again.output)
+    assert {host: found[host]["changed"] for host in masks.hosts} == dict.fromkeys(masks.hosts, 0)
+    assert max(again.per_host().values()) <= MOST_EXECUTIONS, again.per_host()
+
+
+def test_a_deployed_round_is_the_mean_of_those_drawn_and_outlives_a_kill(masks: Masks) -> None:
+    found = masks.python("x2", EIGHT, models=models()[2:])
+    assert len(found) == OTHERS
+    for model in found:
+        assert whose_mean(model), model
+    before = masks.python("x3", ASK)["model"]
+    assert before[0] == 200
+    masks.run("x1", f"systemctl kill -s KILL {COORDINATOR}; sleep 8")
+    assert masks.python("x3", ASK)["model"] == before
+
+
+def test_who_shows_no_certificate_is_refused(masks: Masks) -> None:
+    found = masks.python("x3", ASK)
+    assert found["shown"][0] == 200
+    assert found["none"][0] in (400, 403)
+    assert found["other"][0] == 404
+
+
+def test_program_and_redis_listen_on_loopback_only(masks: Masks) -> None:
+    found = masks.run("x1", "ss -Hltn '( sport = :8443 or sport = :50060 or sport = :6380 )'")
+    assert sorted(line.split()[3] for line in found.splitlines()) == [
+        "10.98.71.11:8443",
+        "127.0.0.1:50060",
+        "127.0.0.1:6380",
+    ]
+    for host in ("x2", "x3"):
+        assert masks.run(host, "ss -Hltn '( sport = :8081 )'").split()[3] == "127.0.0.1:8081"
+
+
+def test_settings_that_would_lose_the_model_are_refused_and_nothing_changes(masks: Masks) -> None:
+    before = masks.files(), masks.processes()
+
+    def other(document: dict[str, object]) -> None:
+        document["stacks"]["masked"]["settings"]["pet"]["sum"] = 0.4  # type: ignore[index]
+
+    masks.write(other)
+    try:
+        done = masks.playbook("site.yml")
+        assert done.returncode == 2
+        assert "say -e fedlearn_disrupt=masked" in " ".join(done.output.split())
+        assert (masks.files(), masks.processes()) == before
+    finally:
+        masks.write()
+
+
+def test_status_and_flows_and_the_end(masks: Masks) -> None:
+    done = masks.playbook("fedlearn.infra.status")
+    found = json.loads((CHECKOUT / "build" / "masks" / "status.json").read_text())
+    assert (done.returncode, found["verdict"]) == (0, "ok")
+    assert masks.playbook("fedlearn.infra.flows").returncode == 0
+    told = (CHECKOUT / "build" / "masks" / "flows.csv").read_text()
+    for port in (8443, 10443):
+        assert f"masked,inside,x2,10.98.71.12,x1,10.98.71.11,tcp,{port}," in told, told
+    done = masks.playbook("fedlearn.infra.remove", "-e", "stack=masked")
+    assert done.returncode == 0, done.output[-3000:]
+    for host in masks.hosts:
+        assert masks.run(host, "ls /etc/systemd/system | grep -c fedlearn-masks || true").strip() == "0"
+        assert masks.run(host, "ls /etc/nginx/conf.d | grep -c masks || true").strip() == "0"
+    assert masks.run("x1", "ls -d /var/lib/fedlearn-masks-masked-storage").strip() != ""
