@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,7 @@ def next_steps(directory: Path, verify: str) -> list[str]:
     """The commands that make the document true, and prove it; ansible.cfg and build/ are those of the directory."""
     run = "ansible-playbook -i federation.yml"
     return [
-        f"cd {directory}, and change federation.yml: your hosts, their addresses, what runs where",
+        f"cd {shlex.quote(str(directory))}, and change federation.yml: your hosts, their addresses, what runs where",
         "(umask 077 && openssl rand -base64 32 > .vault-pass) && export ANSIBLE_VAULT_PASSWORD_FILE=.vault-pass",
         "ansible-inventory -i federation.yml --graph",
         f"{run} fedlearn.infra.secrets",

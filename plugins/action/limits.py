@@ -40,15 +40,20 @@ class ActionModule(ActionBase):
             # a connection that was let in and given no session would be used again, and refuse all that follows
             with suppress(AnsibleError):
                 self._connection.reset()
-            return {**written, "changed": False, "failed": True, "msg": _told(str(answer["stderr"]))}
+            # over a terminal, as sudo gets one, all is said on one of the two
+            said = f"{answer['stdout']}\n{answer['stderr']}"
+            return {**written, "changed": False, "failed": True, "msg": told(said)}
         written["nofile"]["sessions"]["login"] = -1 if number == "unlimited" else int(number)
         return written
 
 
-def _told(reason: str) -> str:
+def told(said: str) -> str:
+    """Why nobody confirmed: what the host says, or what follows from its silence."""
+    lines = (line.strip() for line in said.splitlines())
+    reason = "\n".join(line for line in lines if line and not line.startswith("Shared connection to "))
     if "put back" in reason:
-        return reason.strip()
+        return reason
     return (
-        f"with these limits nobody comes in and becomes root any more: {reason.strip()}\n"
+        f"with these limits nobody comes in and becomes root any more: {reason or 'nothing was answered'}\n"
         "The host puts the former ones back 30 seconds after it wrote them."
     )

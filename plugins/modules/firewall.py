@@ -253,7 +253,9 @@ def main() -> None:
         if module.check_mode:
             result = run(module)
         else:
-            with state.Lock("started to set up the firewall", module.params["lock_timeout"]):
+            # what another run loaded isn't taken from under it before it could confirm
+            free = (lambda: True) if module.params["token"] else kernel.is_settled
+            with state.Lock("started to set up the firewall", module.params["lock_timeout"], free=free):
                 result = run(module)
     except (ServiceError, OSError) as error:
         module.fail_json(msg=str(error))

@@ -53,6 +53,10 @@ options:
   host:
     description: What warnings call this host; by default its own name.
     type: str
+  lock_timeout:
+    description: Seconds to wait for another run that sets limits on this host, until it has confirmed them.
+    type: int
+    default: 120
   verify:
     description: Measure new sessions also when nothing changes.
     type: bool
@@ -127,7 +131,7 @@ import shutil
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
 
 LIMITS = "/etc/security/limits.d/zz-fedlearn.conf"
@@ -136,6 +140,8 @@ OTHERS = ("/etc/security/limits.conf", "/etc/security/limits.d/*.conf")
 CLAIMS = "/var/lib/fedlearn/limits.json"
 UNDO = "/run/fedlearn-limits"
 UNDO_UNIT = "fedlearn-limits-undo"
+# not the host's: a service that takes its time to start would hold up a confirmation that has to come at once
+LOCK = "/run/fedlearn/limits"
 CONFIRM_SECONDS = 30
 CONFIRM = UNDO + "/confirm"
 # What this very connection has is what a new login has. A module would take ten times as long.
@@ -151,7 +157,9 @@ rm -rf {UNDO}
 echo "$number"
 """
 TOO_LATE = f"no new connection was made within {CONFIRM_SECONDS} seconds; the former limits were put back"
-CONFIRMING = f"if [ -e {CONFIRM} ]; then /bin/sh {CONFIRM}; else echo '{TOO_LATE}' >&2; exit 1; fi"
+CONFIRMING = (
+    f"flock {LOCK} /bin/sh -c \"if [ -e {CONFIRM} ]; then /bin/sh {CONFIRM}; else echo '{TOO_LATE}' >&2; exit 1; fi\""
+)
 PORTS = "net.ipv4.ip_local_port_range"
 PER_WORKER = 5  # as the filter nofile_limit counts
 RESERVE = 512
@@ -278,6 +286,11 @@ def disarm(module: AnsibleModule) -> None:
     """Keeps the present limits."""
     module.run_command(["systemctl", "stop", f"{UNDO_UNIT}.timer"])
     shutil.rmtree(UNDO, ignore_errors=True)
+
+
+def is_settled() -> bool:
+    """Whether no run has yet to confirm what it wrote."""
+    return units.is_settled(UNDO, f"{UNDO_UNIT}.timer")
 
 
 def undo(module: AnsibleModule) -> None:
@@ -505,12 +518,17 @@ def main() -> None:
             "ephemeral_ports": {"type": "dict", "default": {}, "options": ends, **together},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "host": {"type": "str"},
+            "lock_timeout": {"type": "int", "default": 120},
             "verify": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     try:
-        result = run(module)
+        if module.check_mode:
+            result = run(module)
+        else:
+            with state.Lock("started to set limits", module.params["lock_timeout"], LOCK, is_settled):
+                result = run(module)
     except (RefusedError, ServiceError) as error:
         module.fail_json(msg=str(error))
     if result["changed"]:

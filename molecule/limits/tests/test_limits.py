@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,24 @@ def test_limits_with_which_nobody_comes_in_are_put_back_by_the_host(role: RoleHo
     role.sh(f"mv /run/kept-pam /etc/pam.d/{service}; rm {refuses}")
     assert role.play().changed == 1
     assert role.try_sh("ls /run/fedlearn-limits; systemctl is-active fedlearn-limits-undo.timer")[0] != 0
+
+
+@pytest.fixture
+def unconfirmed(role: RoleHost) -> Iterator[None]:
+    """Another run has written its limits and comes to confirm them after a while, well before the host gives it up."""
+    timer = "systemd-run --quiet --collect --unit=fedlearn-limits-undo --on-active=30s true"
+    confirm = "sleep 5; systemctl stop fedlearn-limits-undo.timer; rm -rf /run/fedlearn-limits"
+    role.sh(f"mkdir -m 700 /run/fedlearn-limits; echo '# former' >/run/fedlearn-limits/former; {timer}")
+    role.sh(f"systemd-run --quiet --collect --unit=other-run sh -c '{confirm}'")
+    yield
+    role.try_sh("systemctl stop other-run; systemctl stop fedlearn-limits-undo.timer; rm -rf /run/fedlearn-limits")
+
+
+@pytest.mark.usefixtures("unconfirmed")
+def test_what_another_run_is_about_to_confirm_is_left_to_it(role: RoleHost) -> None:
+    before = role.sh(f"cat {LIMITS}")
+    assert role.play().changed == 0
+    assert role.sh(f"cat {LIMITS}") == before
 
 
 def until_somebody_comes_in(role: RoleHost) -> None:

@@ -140,6 +140,11 @@ def confirm(token: str) -> None:
     shutil.rmtree(f"{PENDING}.taken", ignore_errors=True)
 
 
+def is_settled() -> bool:
+    """Whether no run has yet to confirm what it loaded."""
+    return units.is_settled(PENDING, f"{ROLL_BACK}.timer")
+
+
 def settle(nft: Nft) -> bool:
     """Puts back what a run loaded that never came to confirm it; returns whether there was any."""
     try:

@@ -47,7 +47,10 @@ def way_out(pid: str | None) -> str:
     """What to do about a process that holds a port, where that is a service of ours."""
     if not pid or not unit_of(pid).startswith("fedlearn-"):
         return ""
-    return ": if no document has it any more, name its host under `absent`, and it goes first"
+    return (
+        ": give one of the two another port or, if no document has it any more, "
+        "name its host under `absent`, and it goes first"
+    )
 
 
 def _holder(sockets: set[str]) -> str | None:

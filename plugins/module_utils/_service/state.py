@@ -19,7 +19,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
@@ -58,32 +58,41 @@ def point(step: str, name: str = "") -> None:
 
 
 class Lock:
-    """The host's lock. It dies with the process that holds it, so a killed run never leaves it behind."""
+    """A lock of the host. It dies with the process that holds it, so a killed run never leaves it behind.
 
-    def __init__(self, who: str, seconds: float) -> None:
-        self._who, self._seconds, self._descriptor = who, seconds, -1
+    ``free`` is what has to be so, too: nobody holds the lock while a run has yet to confirm what it changed.
+    """
+
+    def __init__(self, who: str, seconds: float, path: str = LOCK, free: Callable[[], bool] = lambda: True) -> None:
+        self._who, self._seconds, self._path, self._free, self._descriptor = who, seconds, path, free, -1
 
     def __enter__(self) -> Lock:
-        os.makedirs(os.path.dirname(LOCK), mode=0o755, exist_ok=True)
-        self._descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         limit = time.monotonic() + self._seconds
-        while True:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= limit:
-                    holder = os.pread(self._descriptor, 400, 0).decode("utf-8", "replace").strip()
-                    raise ServiceError(
-                        f"another run holds this host's lock ({LOCK}): {holder or 'unknown'}; "
-                        f"waited {self._seconds:.0f} s. "
-                        "Let it end, or end that process, and run again"
-                    ) from None
-                time.sleep(0.1)
+        while not self._is_ours():
+            if time.monotonic() >= limit:
+                holder = os.pread(self._descriptor, 400, 0).decode("utf-8", "replace").strip()
+                raise ServiceError(
+                    f"another run holds this host's lock ({self._path}): {holder or 'unknown'}; "
+                    f"waited {self._seconds:.0f} s. "
+                    "Let it end, or end that process, and run again"
+                )
+            time.sleep(0.1)
         text = f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}, {self._who}\n"
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)
         return self
+
+    def _is_ours(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if self._free():
+            return True
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        return False
 
     def __exit__(self, *_error: object) -> None:
         os.close(self._descriptor)

@@ -90,6 +90,11 @@ def run(argv: list[str], seconds: float) -> tuple[int, str]:
     return 124 if late else process.returncode, output.decode("utf-8", "replace") + late
 
 
+def is_settled(pending: str, timer: str) -> bool:
+    """Whether no run has yet to confirm what it changed: there is no such folder, or no timer any more to end it."""
+    return not os.path.isdir(pending) or run(["systemctl", "is-active", "--quiet", timer], 10)[0] != 0
+
+
 def ending(output: str) -> str:
     """The last lines of what a command said. Long ones are cut between words: half a secret would not be masked."""
     return "\n".join(_shortened(line) for line in output.strip().splitlines()[-8:])

@@ -220,7 +220,11 @@ def test_limit_and_stack_leave_others_alone(demo: Demo, document: Changed) -> No
 
 
 def test_two_runs_at_once_both_end_well(demo: Demo, document: Changed, tmp_path: Path) -> None:
-    """One is held in the midst of a transaction; the other comes to the same host meanwhile and waits."""
+    """One is held in the midst of a transaction; the other comes to the same host meanwhile and waits.
+
+    Both also write limits, which a new login of each has to confirm.
+    """
+    demo.run("ms3", "rm /etc/security/limits.d/zz-fedlearn.conf")
     changed = document((ITERATIONS, "fl_iteration_num: 4"))
     held = "/etc/fedlearn/demo/demo-lenet-server-1/.fedlearn-new.mindspore.yml"
     demo.run("ms2", "echo hold validated demo-lenet-server-1 > /run/fedlearn-test-kill")

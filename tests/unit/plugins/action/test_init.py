@@ -63,6 +63,11 @@ def test_what_is_printed_is_what_the_kind_has(tmp_path, monkeypatch):
     assert init(tmp_path / "two")["next_steps"][-1].endswith(" fedlearn.infra.verify")
 
 
+def test_a_folder_s_name_with_a_space_is_quoted(tmp_path):
+    (first, *_others) = init(tmp_path / "my clinics")["next_steps"]
+    assert first.startswith(f"cd '{tmp_path}/my clinics', and change federation.yml")
+
+
 def test_a_second_run_writes_nothing_and_a_file_that_is_there_stays_as_it_is(tmp_path):
     (tmp_path / "ansible.cfg").write_text("mine")
     first, second = init(tmp_path), init(tmp_path)
