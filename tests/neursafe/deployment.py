@@ -109,12 +109,11 @@ class Whole(Demo):
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def sql(
-        self, host: str, login: str, database: str, statement: str, *, options: str = "", turn: str = "a"
-    ) -> tuple[bool, str]:
+    def sql(self, host: str, login: str, database: str, statement: str, *, options: str = "") -> tuple[bool, str]:
         """How a statement ends for a login that comes by TLS, and by the name that pods know; what it says."""
         alias = "whole-imaging-database"
-        secret = self.secrets()[f"imaging_{login.replace('-', '_')}_database{'' if turn == 'a' else '.2'}"]
+        secrets, name = self.secrets(), f"imaging_{login.replace('-', '_')}_database"
+        secret, turn = (secrets[name], "a") if name in secrets else (secrets[f"{name}.2"], "b")
         there = f"host={alias} hostaddr={STORE} port=5432 dbname={database} sslmode=verify-full"
         where = f"{there} user={login}_{turn} {options}"
         ca = (ROOM / "public" / "lab" / "lab.pem").read_text()
