@@ -127,7 +127,7 @@ class TestStandalone(Role):
         ({"datasets": {"mnist": "/srv/gone"}}, "data set 'mnist': there is no /srv/gone"),
         ({"task_configs": "/srv/gone"}, "tasks' configurations: there is no folder /srv/gone"),
         ({"doubles": False}, "has a double, which learns nothing: only with doubles"),
-        ({"settings": {"label": "stranger"}}, "the server's selector didn't take it"),
+        ({"settings": {"label": "stranger"}}, "a stranger isn't taken"),
     ],
 )
 def test_what_it_can_t_work_with_never_replaces_what_it_can(
