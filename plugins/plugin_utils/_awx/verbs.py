@@ -91,6 +91,8 @@ _NEAR = 0.8
 _PREFIX = "fedlearn_"
 _OTHERS = ("ansible_", "awx_", "tower_")
 """What names begin with that Ansible and AWX give."""
+_OF_ROUNDS = {"fedlearn_verify"}
+"""A host's part in a verify round, by which one is tried with other instances than the document's."""
 
 VERBS = (
     Verb(
@@ -305,7 +307,7 @@ def misspelt(names: Iterable[str]) -> list[str]:
     """A sentence for each name that is no option of any verb but all but one; what is like none is a user's own."""
     known = {option.name for each in VERBS for option in each.options} | {option.name for option in EVERYWHERE}
     told = []
-    for name in sorted(set(names) - known):
+    for name in sorted(set(names) - known - _OF_ROUNDS):
         ours = name.startswith(_PREFIX)
         likely = {each.removeprefix(_PREFIX): each for each in known if ours or not each.startswith(_PREFIX)}
         near = get_close_matches(name.removeprefix(_PREFIX).lower(), likely, n=1, cutoff=_NEAR)
