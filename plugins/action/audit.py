@@ -12,6 +12,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Stack
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import taken_path
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile import VaultFile, VaultTroubleError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.keeping import keep
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "step": {"type": "str", "required": True, "choices": ["prepare", "report"]},
@@ -80,7 +82,7 @@ class Audit:
         self.state = options["state_directory"]
         self.party = self.exchange.get("party", "")
         self.now = datetime.now(UTC).replace(microsecond=0)
-        self.federation = loading.load(options["document"], state_directory=self.state)
+        self.federation = loading.load(options["document"], state=self.state)
         self.key = self.federation.digest
         self.groups = variables["groups"]
         names = self.groups.get("federation_hosts", [])
@@ -156,13 +158,16 @@ class Audit:
         _write(self.options["path"], told, text)
         Display().display(text)
         if self.party:
-            folder = files.directory(self.state, "public", self.party, create=True, foreign_write=0o002)
-            files.write(str(Path(str(folder), rows.REPORT)), side.public(), 0o644)
+            keep(self.state, f"audit of party {self.party}", partial(self._publish, side.public()))
         violated = [name for name, found in joined.items() if found.status == "violated"]
         result: dict[str, Any] = {"changed": False, "report": told, "violated": violated}
         if violated:
             result |= {"failed": True, "msg": f"violated: {', '.join(violated)}; see {self.options['path']}"}
         return result
+
+    def _publish(self, report: bytes) -> None:
+        folder = files.directory(self.state, "public", self.party, create=True, foreign_write=0o002)
+        files.write(str(Path(str(folder), rows.REPORT)), report, 0o644)
 
     def _side(self) -> Side:
         """What this party says of itself."""

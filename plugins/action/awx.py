@@ -25,6 +25,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx.objects import
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.location import is_repository, trouble
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.collection import version
 
 FOLDER = "awx"
@@ -37,13 +38,15 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "branch": {"type": "str", "default": ""},
     "image": {"type": "str", "required": True},
     "state": {"type": "str", "required": True},
+    "backups": {"type": "str", "default": ""},
     "webhook": {"type": "str", "default": ""},
     "ca_passphrase": {"type": "bool", "default": False, "no_log": False},
 }
 WANTED = {
     "url": "where does AWX get the project from? -e awx_url=https://git.example/clinics.git",
     "image": "what do jobs run in? -e awx_image=registry.example/fedlearn:0.1.0",
-    "state": "where do CAs and secrets outlive a job? -e awx_state=FOLDER, an absolute path that each job mounts",
+    "state": "where do CAs and secrets outlive a job? -e awx_state=FOLDER, an absolute path that each job mounts, or "
+    "the URL of a git repository",
 }
 
 
@@ -62,11 +65,14 @@ class ActionModule(ActionBase):
         """Write the files that differ, and say which these are."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
+        state = options["state"]
         for name, question in WANTED.items():
-            if not options[name] or (name == "state" and not posixpath.isabs(options[name])):
+            if not options[name] or (name == "state" and not (posixpath.isabs(state) or is_repository(state))):
                 raise AnsibleActionFail(question)
         try:
+            _check_state(options)
             sides = list(_sides(options["document"], options["project"]))
+            _check_one_each(sides, state)
         except (loading.WrongDocumentError, WrongProjectError) as error:
             raise AnsibleActionFail(str(error)) from None
         made = objects(sides, _settings(options))
@@ -105,7 +111,28 @@ def _settings(options: dict[str, Any]) -> Settings:
         branch=options["branch"],
         webhook=options["webhook"],
         ca_passphrase=options["ca_passphrase"],
+        backups=options["backups"],
     )
+
+
+def _check_state(options: dict[str, Any]) -> None:
+    """WrongProjectError where what jobs keep couldn't be kept there."""
+    state, backups = options["state"], options["backups"]
+    wrong = trouble(state) if is_repository(state) else ""
+    if wrong:
+        raise WrongProjectError(f"-e awx_state={state} {wrong}")
+    if backups and not is_repository(state):
+        raise WrongProjectError(f"backups lie below the folder {state}: -e awx_backups= is for a repository")
+    if backups and not posixpath.isabs(backups):
+        raise WrongProjectError("-e awx_backups=FOLDER is an absolute path that each job mounts")
+
+
+def _check_one_each(sides: list[Side], state: str) -> None:
+    if len(sides) > 1 and is_repository(state) and "{party}" not in state:
+        raise WrongProjectError(
+            f"{', '.join(each.party for each in sides)} would see each other's keys in one repository: say {{party}} "
+            "in the URL, as -e awx_state=git@git.example:demo-{party}.git, and make one for each"
+        )
 
 
 def _sides(document: str, project: str) -> Iterator[Side]:

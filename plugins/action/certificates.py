@@ -92,7 +92,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def _make_authorities(self, options: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         """Own CAs that are missing, so that partners can have their certificates before anything is deployed."""
         own = [each for each in self._authorities(options, variables).values() if not each.description.elsewhere]
-        missing = [each for each in own if not each.exists()]
+        missing = [each for each in own if not each.exists_for_good()]
         for authority in missing if not self._task.check_mode else ():
             authority.make()
         return {
@@ -261,7 +261,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         trusts: dict[str, Trust] = {}
         for name in dict.fromkeys(name for item in present for name in _named(item)):
             authority = authorities[name]
-            if not authority.exists():
+            if not authority.exists_for_good():
                 if self._task.check_mode:
                     trusts[name] = Trust(None, "")
                     continue

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from ansible.errors import AnsibleActionFail, AnsibleError
@@ -39,6 +40,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.variabl
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import public_path, signer_path, taken_path
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.keeping import keep
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "step": {"type": "str", "required": True, "choices": ["agree", "publish", "take", "accept"]},
@@ -70,16 +72,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if options["step"] == "agree":
                 agreement.require(own.state, options["exchange"]["digest"])
                 return {"changed": False}
-            if options["step"] == "publish":
-                return self._publish(own, options, task_vars or {})
-            if options["step"] == "accept":
-                return self._accept(own, options)
-            return self._take(own, options)
+            write = partial(self._written, own, options, task_vars or {})
+            return write() if self._task.check_mode else keep(own.state, f"exchange, {options['step']}", write)
         except (ExchangeError, AuthorityError, DescriptionError, files.FileTroubleError) as error:
             raise AnsibleActionFail(str(error)) from None
         except OSError as error:
             place = error.filename or options["state_directory"]
             raise AnsibleActionFail(f"{place} can't be read or written: {error.strerror}") from None
+
+    def _written(self, own: Own, options: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        if options["step"] == "publish":
+            return self._publish(own, options, variables)
+        return self._accept(own, options) if options["step"] == "accept" else self._take(own, options)
 
     def _publish(self, own: Own, options: Mapping[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         if not 0 < options["days"] <= MAX_DAYS:

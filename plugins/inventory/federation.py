@@ -70,6 +70,16 @@ options:
     ini:
       - section: fedlearn
         key: state_directory
+  state_repository:
+    description:
+      - The URL of a git repository to keep that in, in place of O(state_directory), by ssh or C(file://).
+      - Reading a document fetches nothing; M(fedlearn.infra.state) does, which playbooks call first.
+    type: str
+    env:
+      - name: FEDLEARN_STATE_REPOSITORY
+    ini:
+      - section: fedlearn
+        key: state_repository
 """
 
 EXAMPLES = r"""
@@ -147,7 +157,7 @@ class InventoryModule(BaseInventoryPlugin):
         super().parse(inventory, loader, path, cache)
         try:
             self.set_options(direct={"plugin": self.NAME})
-            federation = load(path, state_directory=self.get_option("state_directory"))
+            federation = load(path, state=self.get_option("state_repository") or self.get_option("state_directory"))
             _fill(inventory, inventory_of(federation, path))
         except WrongDocumentError as error:
             _end([str(mistake) for mistake in error.mistakes])

@@ -27,7 +27,9 @@ options:
     vars:
       - name: fedlearn_party
   state_directory:
-    description: Directory on the control node below which C(.secrets/) lies.
+    description:
+      - Directory on the control node below which C(.secrets/) lies. Where C(fedlearn_state) is the URL of a git
+        repository, that is its working copy.
     type: path
     vars:
       - name: fedlearn_state
@@ -104,6 +106,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.vaultfile impo
     VaultFile,
     VaultTroubleError,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.location import directory_of
 
 _VARIABLES = ("fedlearn_party", "fedlearn_state", "fedlearn_secret_backend", "fedlearn_ca_passphrase_file")
 
@@ -116,6 +119,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]
         # core hands variables on as written, templates unrendered
         known = variables or {}
         given = {name: self._templar.template(known[name]) for name in _VARIABLES if known.get(name)}
+        if "fedlearn_state" in given:
+            given["fedlearn_state"] = directory_of(given["fedlearn_state"])
         self.set_options(var_options=given, direct=kwargs)
         party = self.get_option("party")
         if not party:

@@ -71,8 +71,8 @@ EXAMPLES = r"""
     step: report
     document: "{{ fedlearn_document }}"
     exchange: "{{ fedlearn_exchange }}"
-    state_directory: "{{ fedlearn_state }}"
-    backup_directory: "{{ fedlearn_state }}/.backups"
+    state_directory: "{{ fedlearn_state | fedlearn.infra.state_directory }}"
+    backup_directory: "{{ fedlearn_state | fedlearn.infra.state_directory }}/.backups"
     path: build/audit.json
 """
 

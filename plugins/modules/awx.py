@@ -48,8 +48,16 @@ options:
     description:
       - The folder that outlives jobs, where each federation's parties keep CAs and secrets below it. An absolute path,
         which is mounted into every job.
+      - Or the URL of a git repository, in which C({federation}) and C({party}) are replaced. It is reached by a deploy
+        key, for which there is a credential then. See M(fedlearn.infra.state).
     type: str
     required: true
+  backups:
+    description:
+      - With a repository the folder for backups, which are none of it. An absolute path, which is mounted into every
+        job. Without one nothing is backed up or restored by AWX.
+    type: str
+    default: ''
   webhook:
     description: The URL that is told when a job fails, or a workflow waits for approval; empty means nobody is.
     type: str

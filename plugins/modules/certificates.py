@@ -355,7 +355,7 @@ seealso:
 EXAMPLES = r"""
 - name: Converge the certificates of this host
   fedlearn.infra.certificates:
-    state_directory: "{{ fedlearn_state }}"
+    state_directory: "{{ fedlearn_state | fedlearn.infra.state_directory }}"
     authorities:
       - name: lab
         party: lab
@@ -371,7 +371,7 @@ EXAMPLES = r"""
 
 - name: Prove what is installed, changing nothing
   fedlearn.infra.certificates:
-    state_directory: "{{ fedlearn_state }}"
+    state_directory: "{{ fedlearn_state | fedlearn.infra.state_directory }}"
     authorities: "{{ pki_authorities }}"
     certificates: "{{ pki_certificates }}"
     thorough: true

@@ -69,7 +69,7 @@ EXAMPLES = r"""
   fedlearn.infra.client_kit:
     document: inventories/dpsa-leader/federation.yml
     authorities: "{{ fedlearn_authorities }}"
-    state_directory: "{{ fedlearn_state }}"
+    state_directory: "{{ fedlearn_state | fedlearn.infra.state_directory }}"
     path: build/dpsa/client_kit
 """
 

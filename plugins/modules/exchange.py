@@ -79,7 +79,7 @@ EXAMPLES = r"""
     federation: "{{ fedlearn_federation }}"
     exchange: "{{ fedlearn_exchange }}"
     authorities: "{{ fedlearn_authorities }}"
-    state_directory: "{{ fedlearn_state }}"
+    state_directory: "{{ fedlearn_state | fedlearn.infra.state_directory }}"
   register: taken
 """
 

@@ -98,7 +98,7 @@ seealso:
 EXAMPLES = r"""
 - name: Make the secrets that are missing
   fedlearn.infra.secrets:
-    state_directory: "{{ fedlearn_state }}"
+    state_directory: "{{ fedlearn_state | fedlearn.infra.state_directory }}"
     secrets:
       - name: ca_lab
         party: lab

@@ -12,8 +12,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import yaml
 
 from tests.unit.conftest import BIN, CHECKOUT
@@ -41,12 +43,12 @@ def inside(*words: str, **how: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words, **how), capture_output=True, text=True, check=False, timeout=900)
 
 
-def generate(folder: Path) -> None:
+def generate(folder: Path, state: str = STATE) -> None:
     """Lay beside a project's document what AWX is to hold for it."""
     words = {
         "awx_url": "https://git.example/a.git",
         "awx_image": IMAGE,
-        "awx_state": STATE,
+        "awx_state": state,
         "awx_ca_passphrase": "true",
     }
     given = [word for name, value in words.items() for word in ("-e", f"{name}={value}")]
@@ -89,14 +91,25 @@ def synced(project: Path) -> str:
 class Job:
     """A job of a template; what it leaves is in `artifacts`.
 
-    ``flags`` are the command line's, of which AWX gives limits, the check mode and tags; ``key`` is the Machine
-    credential's; ``answers`` those of the survey.
+    ``state`` is the folder that outlives it, where there is one. ``flags`` are the command line's, of which AWX gives
+    limits, the check mode and tags; ``key`` is the Machine credential's; ``values`` are those of credentials of types
+    of our own; ``answers`` those of the survey.
     """
 
     def __init__(
-        self, room: Path, project: Path, hosts: str, state: Path, verb: str, *flags: str, key: str = "", **answers: Any
+        self,
+        room: Path,
+        project: Path,
+        hosts: str,
+        state: Path | None,
+        verb: str,
+        *flags: str,
+        key: str = "",
+        values: Mapping[str, str] | None = None,
+        **answers: Any,
     ) -> None:
         self.room, self.state, self.project = room, state, project
+        self.values = {"passphrase": PASSPHRASE, **(values or {})}
         held = configuration(project)
         (template,) = [each for each in held["controller_templates"] if each["playbook"] == f"awx/{verb}.yml"]
         asked = template.get("survey_spec", {}).get("spec", [])
@@ -127,16 +140,22 @@ class Job:
         """Files of our own types of credentials, as their injectors say, and the variables that name these."""
         given = {}
         for each in held.get("controller_credential_types", []):
-            if each["name"] in types:
-                (label,) = each["injectors"]["file"]
-                (self.room / "env" / label).write_text(PASSPHRASE + "\n")
-                (variable,) = each["injectors"]["extra_vars"]
-                given[variable] = f"/runner/env/{label}"
+            if each["name"] not in types:
+                continue
+            filenames = SimpleNamespace()
+            for label, template in each["injectors"]["file"].items():
+                (self.room / "env" / label).write_text(jinja2.Template(template).render(self.values))
+                setattr(filenames, label.partition(".")[2], f"/runner/env/{label}")
+            tower = {"tower": SimpleNamespace(filename=filenames)}
+            for variable, template in each["injectors"]["extra_vars"].items():
+                given[variable] = jinja2.Template(template).render(tower)
         return given
 
     def command(self, options: Sequence[str] = ALONE, more: Mapping[Path, str] | None = None, **variables: str) -> Any:
         """What runs it."""
-        folders = {self.room: "/runner", self.project: "/runner/project:ro", self.state: STATE, **(more or {})}
+        folders = {self.room: "/runner", self.project: "/runner/project:ro", **(more or {})}
+        if self.state is not None:
+            folders[self.state] = STATE
         words = ("ansible-runner", "run", "/runner", "-p", self.playbook, "--ident", "job")
         return command(*words, folders=folders, options=options, **variables)
 

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,10 @@ def demo(project: Path) -> Demo:
 class Awx:
     """Runs jobs, each in a container that keeps nothing but the state folder."""
 
-    def __init__(self, room: Path, project: Path, hosts: str, state: Path) -> None:
-        self.room, self.project, self.hosts, self.state = room, project, hosts, state
+    def __init__(
+        self, room: Path, project: Path, hosts: str, state: Path | None, values: Mapping[str, str] | None = None
+    ) -> None:
+        self.room, self.project, self.hosts, self.state, self.values = room, project, hosts, state, values
         self.done: list[Job] = []
         known = room / "known_hosts"
         known.write_bytes((ROOM / "known_hosts").read_bytes())
@@ -75,7 +77,8 @@ class Awx:
         room = self.room / f"job-{len(self.done)}"
         room.mkdir()
         key = (CHECKOUT / "build" / "hosts" / "id_ed25519").read_text()
-        made = Job(room, self.project, hosts or self.hosts, self.state, verb, *flags, key=key, **answers)
+        given = {"key": key, "values": self.values}
+        made = Job(room, self.project, hosts or self.hosts, self.state, verb, *flags, **given, **answers)
         self.done.append(made)
         return made
 
@@ -88,9 +91,11 @@ class Awx:
         assert ran.rc == 0, ran.stdout[-4000:]
         return ran
 
-    def begin(self, verb: str, name: str, **answers: Any) -> tuple[Job, subprocess.Popen[bytes]]:
+    def begin(
+        self, verb: str, name: str, *flags: str, hosts: str = "", **answers: Any
+    ) -> tuple[Job, subprocess.Popen[bytes]]:
         """One that isn't waited for."""
-        made = self.job(verb, **answers)
+        made = self.job(verb, *flags, hosts=hosts, **answers)
         how = {**self.how, "options": (*self.how["options"], "--name", name)}
         return made, subprocess.Popen(made.command(**how), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -157,6 +157,14 @@ def test_a_template_of_another_version_is_told(job: Any) -> None:
     assert "UNREACHABLE" not in other.stdout
 
 
+def test_a_verb_that_must_write_and_has_no_home_says_so_before_any_host_is_touched(job: Any) -> None:
+    """A job without a state folder keeps CAs beside its document, in a project that is thrown away."""
+    one = job("precheck", fedlearn_state="/runner/project")
+    assert one.rc == 2
+    assert "has no home: /runner/project can't be written to; give -e fedlearn_state=" in " ".join(one.stdout.split())
+    assert "UNREACHABLE" not in one.stdout
+
+
 def test_an_empty_answer_is_none(job: Any) -> None:
     assert job("flows", stack="").rc == 0
 

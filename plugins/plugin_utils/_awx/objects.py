@@ -13,6 +13,7 @@ from typing import Any
 
 from .._federation.kinds import dpsa
 from .._federation.model import Cluster, Federation
+from .._state.location import is_repository
 from .surveys import survey
 from .verbs import VERBS, Verb
 
@@ -22,13 +23,17 @@ MACHINE, VAULT, SOURCE_CONTROL = "Machine", "Vault", "Source Control"
 ENABLED = "fedlearn.infra.federation"
 """The only inventory plugin of a sync: what isn't a document has no other way to be read."""
 
+JOB_REPORTS = "/tmp/fedlearn"  # noqa: S108 - a job's container has its own
+"""Where reports are written that no folder keeps; what `status` finds is also the job's artifact."""
+
 APPROVAL = "Somebody has looked at what precheck found, and has site change the hosts."
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What only the operator knows. ``folder`` is where generated playbooks lie in the project, ``version`` the
-    collection's.
+    """What only the operator knows. ``state`` is a folder that outlives jobs, or the URL of a repository, in which
+    ``{federation}`` and ``{party}`` stand for these; then ``backups`` is a folder for those, where there is one.
+    ``folder`` is where generated playbooks lie in the project, ``version`` the collection's.
     """
 
     url: str
@@ -39,6 +44,7 @@ class Settings:
     branch: str = ""
     webhook: str = ""
     ca_passphrase: bool = False
+    backups: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,8 @@ class _Party:
         self.side, self.settings = side, settings
         self.federation = side.federation
         self.prefix = f"{side.federation.name} {side.party}"
-        self.state = posixpath.join(settings.state, side.federation.name, side.party)
+        self.in_repository = is_repository(settings.state)
+        self.state = self._own_state(settings.state)
         self.organization = Object("organizations", side.party, {"description": "A party of federations"}, within="")
         self.types, self.credentials = self._credentials()
         self.environment = self._owned(
@@ -129,9 +136,24 @@ class _Party:
         yield self.project
         yield self.inventory
         yield self._source()
-        templates = {verb.name: self._template(verb) for verb in verbs_of(self.federation)}
+        keeps_backups = bool(self._backups())
+        verbs = (verb for verb in verbs_of(self.federation) if keeps_backups or not verb.backups)
+        templates = {verb.name: self._template(verb) for verb in verbs}
         yield from templates.values()
         yield from self._workflow(templates)
+
+    def _own_state(self, state: str) -> str:
+        """The party's own part of a folder, or its own repository."""
+        if self.in_repository:
+            return state.replace("{federation}", self.federation.name).replace("{party}", self.side.party)
+        return posixpath.join(state, self.federation.name, self.side.party)
+
+    def _backups(self) -> str:
+        """The folder of the party's backups; empty where there is none."""
+        if not self.in_repository:
+            return posixpath.join(self.state, ".backups")
+        kept = self.settings.backups
+        return posixpath.join(kept, self.federation.name, self.side.party) if kept else ""
 
     def _owned(self, endpoint: str, name: str, fields: Mapping[str, Any], **more: Any) -> Object:
         """An object of the organisation; its name has the party in it, since AWX's own modules look names up alone."""
@@ -143,16 +165,21 @@ class _Party:
         types: list[Object] = []
         credentials = {
             "hosts": self._credential("ssh", MACHINE, "Logs in to the hosts."),
-            "vault": self._credential("vault", VAULT, "Opens .secrets/ of the state folder."),
+            "vault": self._credential("vault", VAULT, "Opens .secrets/ of what is kept."),
         }
         if not self.settings.url.startswith(("https://", "http://")):
             credentials["project"] = self._credential("project", SOURCE_CONTROL, "Fetches the project.")
+        if self.in_repository and not self.state.startswith("file:"):
+            types.append(_type("fedlearn state repository", DEPLOY_KEY, HOST_KEYS))
+            what = "Writes to the repository with CAs and secrets, on a server of these host keys."
+            credentials["state"] = self._credential("state repository", types[-1].name, what)
         if self.settings.ca_passphrase:
-            types.append(_type("fedlearn CA passphrase", "Passphrase", "passphrase", "fedlearn_ca_passphrase_file"))
+            value = Value("passphrase", "Passphrase", "fedlearn_ca_passphrase_file")
+            types.append(_type("fedlearn CA passphrase", value))
             credentials["ca"] = self._credential("CA passphrase", types[-1].name, "Opens the keys of the party's CAs.")
         for cluster in self.federation.own_clusters():
-            variable = kubeconfig_variable(cluster)
-            types.append(_type(f"fedlearn kubeconfig {cluster.name}", "Kubeconfig", "kubeconfig", variable))
+            value = Value("kubeconfig", "Kubeconfig", kubeconfig_variable(cluster))
+            types.append(_type(f"fedlearn kubeconfig {cluster.name}", value))
             what = f"kubeconfig {cluster.name}"
             credentials[what] = self._credential(what, types[-1].name, f"Asks the API of cluster {cluster.name}.")
         return types, credentials
@@ -204,7 +231,7 @@ class _Party:
             "source_vars": {
                 "ANSIBLE_INVENTORY_ENABLED": ENABLED,
                 "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
-                "FEDLEARN_STATE_DIRECTORY": self.state,
+                f"FEDLEARN_STATE_{'REPOSITORY' if self.in_repository else 'DIRECTORY'}": self.state,
             },
             "overwrite": True,
             "overwrite_vars": True,
@@ -220,7 +247,7 @@ class _Party:
 
     def _template(self, verb: Verb) -> Object:
         stacks = [stack.name for stack in self.federation.stacks.values()]
-        asked = survey(verb, stacks, self.state)
+        asked = survey(verb, stacks, self._backups())
         fields = {
             "description": verb.help,
             "job_type": "run",
@@ -228,7 +255,8 @@ class _Party:
             "extra_vars": {
                 # once more: what was synced without it would have CAs made in a folder that is thrown away
                 "fedlearn_state": self.state,
-                "fedlearn_build": posixpath.join(self.state, "build"),
+                "fedlearn_build": JOB_REPORTS if self.in_repository else posixpath.join(self.state, "build"),
+                **({"fedlearn_backup_directory": self._backups()} if self.in_repository and verb.backups else {}),
                 "fedlearn_generated_by": self.settings.version,
             },
             "become_enabled": False,
@@ -261,6 +289,8 @@ class _Party:
         """The credentials that a verb needs: none else is in its job."""
         if verb.hosts:
             yield "hosts"
+        if verb.state and "state" in self.credentials:
+            yield "state"
         if verb.vault:
             yield "vault"
             if self.settings.ca_passphrase:
@@ -306,14 +336,48 @@ class _Party:
         )
 
 
-def _type(name: str, label: str, value: str, variable: str) -> Object:
-    """A type of credential whose value lies in a file of the job, and whose path alone is a variable of it."""
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of a credential, and the variable that says in which file of the job it lies."""
+
+    name: str
+    label: str
+    variable: str
+    secret: bool = True
+    more: Mapping[str, Any] = field(default_factory=dict)
+    end: str = ""
+    """What follows it in its file."""
+
+
+# ssh takes no key whose last line doesn't end; of two line breaks at the end of a template Jinja takes one away
+DEPLOY_KEY = Value("key", "Deploy key", "fedlearn_state_key_file", more={"format": "ssh_private_key"}, end="\n\n")
+HOST_KEYS = Value(
+    "known_hosts",
+    "Host keys of the git server (known_hosts)",
+    "fedlearn_state_known_hosts_file",
+    secret=False,
+    end="\n\n",
+)
+
+
+def _type(name: str, *values: Value) -> Object:
+    """A type of credential whose values lie in files of the job, and whose paths alone are variables of it."""
     inputs = {
-        "fields": [{"id": value, "label": label, "type": "string", "secret": True, "multiline": True}],
-        "required": [value],
+        "fields": [
+            {
+                "id": each.name,
+                "label": each.label,
+                "type": "string",
+                **each.more,
+                "secret": each.secret,
+                "multiline": True,
+            }
+            for each in values
+        ],
+        "required": [each.name for each in values],
     }
     injectors = {
-        "file": {f"template.{value}": f"{{{{ {value} }}}}"},
-        "extra_vars": {variable: f"{{{{ tower.filename.{value} }}}}"},
+        "file": {f"template.{each.name}": f"{{{{ {each.name} }}}}{each.end}" for each in values},
+        "extra_vars": {each.variable: f"{{{{ tower.filename.{each.name} }}}}" for each in values},
     }
     return Object("credential_types", name, {"kind": "cloud", "inputs": inputs, "injectors": injectors}, within="")

@@ -15,16 +15,18 @@ from .verbs import Option, Verb
 BOTH = ("false", "true")
 
 
-def survey(verb: Verb, stacks: Sequence[str], state: str) -> dict[str, Any]:
-    """The survey of a verb's template; empty where there is nothing to ask. ``stacks`` are those there are."""
+def survey(verb: Verb, stacks: Sequence[str], backups: str) -> dict[str, Any]:
+    """The survey of a verb's template; empty where there is nothing to ask. ``stacks`` are those there are, and
+    ``backups`` is the folder in which a job finds them.
+    """
     asked = [
         option for option in verb.options if not option.here and (stacks or not isinstance(option.type, Reference))
     ]
-    questions = [question(option, stacks, state) for option in asked]
+    questions = [question(option, stacks, backups) for option in asked]
     return {"name": "", "description": "", "spec": questions} if questions else {}
 
 
-def question(option: Option, stacks: Sequence[str], state: str) -> dict[str, Any]:
+def question(option: Option, stacks: Sequence[str], backups: str) -> dict[str, Any]:
     """One question, with every key that the API keeps, so that what it has is what it was sent.
 
     One that has no default has no such key: AWX would send an empty one as the answer.
@@ -40,7 +42,7 @@ def question(option: Option, stacks: Sequence[str], state: str) -> dict[str, Any
         "max": limits[1],
         "choices": list(choices),
     }
-    default = _default(option, state)
+    default = _default(option, backups)
     return asked if default is None else {**asked, "default": default}
 
 
@@ -59,7 +61,7 @@ def _answers(option: Option, stacks: Sequence[str]) -> tuple[str, tuple[int | No
             return "multiplechoice", (None, None), stacks
 
 
-def _default(option: Option, state: str) -> str | int | None:
-    if option.below_state:
-        return f"{state}/{option.below_state}"
+def _default(option: Option, backups: str) -> str | int | None:
+    if option.backups:
+        return backups or None
     return str(option.default).lower() if isinstance(option.default, bool) else option.default

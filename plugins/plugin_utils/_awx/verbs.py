@@ -25,7 +25,7 @@ class Option:
     """What a verb takes with ``-e``; an empty answer is as none.
 
     ``here`` is what only somebody at the control node can say, such as a folder there: no survey asks for it.
-    ``secret`` is what nobody may see. ``below_state`` is the default where a job has its state folder, below that.
+    ``secret`` is what nobody may see. Of ``backups`` the default is the folder in which a job finds them.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Option:
     required: bool = False
     secret: bool = False
     here: bool = False
-    below_state: str = ""
+    backups: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,9 @@ class Verb:
 
     ``writes``: on hosts, or what outlives the run on the control node, so that two at once would be in each other's
     way. ``hosts``: it logs in to them, and takes ``--limit``. ``clusters``: it asks clusters, too. ``vault``: it opens
-    secrets. ``tags``: it goes through roles, whose tags may be given. ``where``: which federations it is for:
+    secrets. ``state``: what is kept on the control node is opened for it, and ``keeps``: it has to write there.
+    ``backups``: it needs a folder for them. ``tags``: it goes through roles, whose tags may be given. ``where``: which
+    federations it is for:
     ``always`` all, ``shared`` those of which others deploy a side, ``dpsa`` those of them that have to be separate,
     ``never`` what leaves nothing but a folder on the control node, which a job would throw away.
     """
@@ -56,13 +58,23 @@ class Verb:
     hosts: bool = False
     clusters: bool = False
     vault: bool = False
+    state: bool = False
+    keeps: bool = False
+    backups: bool = False
     tags: bool = False
     where: Where = "always"
 
 
 EVERYWHERE = (
     Option(
-        "fedlearn_state", Text(format="path"), "Where CAs, secrets and what parties hand each other lie.", here=True
+        "fedlearn_state",
+        Text(),
+        "Where CAs, secrets and what parties hand each other are kept: a folder, or the URL of a git repository.",
+        here=True,
+    ),
+    Option("fedlearn_state_key_file", Text(format="path"), "A file with the deploy key of that repository.", here=True),
+    Option(
+        "fedlearn_state_known_hosts_file", Text(format="path"), "A file with the host keys of its server.", here=True
     ),
     Option(
         "fedlearn_generated_by", Text(), "The version of the collection that generated the job's template.", here=True
@@ -106,12 +118,21 @@ VERBS = (
         writes=True,
         where="never",
     ),
-    Verb("secrets", "Makes the secrets that are missing; never changes one.", writes=True, vault=True),
+    Verb(
+        "secrets",
+        "Makes the secrets that are missing; never changes one.",
+        writes=True,
+        vault=True,
+        state=True,
+        keeps=True,
+    ),
     Verb(
         "accept",
         "Shows what changed in what parties share, and accepts it.",
         (Option("digest", Text(max_length=64), "Accept what has this digest; empty shows what waits."),),
         writes=True,
+        state=True,
+        keeps=True,
         where="shared",
     ),
     Verb(
@@ -120,6 +141,8 @@ VERBS = (
         (Option("days", Integer(1, 400), "How long partners may use it.", default=90),),
         writes=True,
         vault=True,
+        state=True,
+        keeps=True,
         where="shared",
     ),
     Verb(
@@ -132,6 +155,8 @@ VERBS = (
         writes=True,
         hosts=True,
         vault=True,
+        state=True,
+        keeps=True,
         where="dpsa",
     ),
     Verb(
@@ -141,6 +166,8 @@ VERBS = (
         hosts=True,
         clusters=True,
         vault=True,
+        state=True,
+        keeps=True,
         tags=True,
     ),
     Verb(
@@ -162,6 +189,8 @@ VERBS = (
         hosts=True,
         clusters=True,
         vault=True,
+        state=True,
+        keeps=True,
         tags=True,
     ),
     Verb(
@@ -176,6 +205,7 @@ VERBS = (
         hosts=True,
         clusters=True,
         vault=True,
+        state=True,
     ),
     Verb(
         "status",
@@ -183,6 +213,7 @@ VERBS = (
         (ONE_STACK, BUILD),
         hosts=True,
         vault=True,
+        state=True,
     ),
     Verb("flows", "Tells every connection, for a firewall team; touches no host.", (ONE_STACK, BUILD)),
     Verb(
@@ -202,6 +233,9 @@ VERBS = (
         writes=True,
         hosts=True,
         vault=True,
+        state=True,
+        keeps=True,
+        backups=True,
     ),
     Verb(
         "restore",
@@ -212,7 +246,7 @@ VERBS = (
                 Text(format="path"),
                 "A folder of backups, of which each host gets its newest, or one file.",
                 required=True,
-                below_state=".backups",
+                backups=True,
             ),
             ONE_STACK,
             Option("until", Text(max_length=64), "A moment, where the backup has all moments."),
@@ -221,6 +255,8 @@ VERBS = (
         writes=True,
         hosts=True,
         vault=True,
+        state=True,
+        backups=True,
     ),
     Verb(
         "rotate",
@@ -245,8 +281,10 @@ VERBS = (
         hosts=True,
         clusters=True,
         vault=True,
+        state=True,
+        keeps=True,
     ),
-    Verb("stop", "Stops what runs; touches no file.", (ONE_STACK,), writes=True, hosts=True),
+    Verb("stop", "Stops what runs; touches no file.", (ONE_STACK,), writes=True, hosts=True, state=True),
     Verb(
         "remove",
         "Takes away what site brought; data stay unless asked for.",
@@ -255,6 +293,8 @@ VERBS = (
         hosts=True,
         clusters=True,
         vault=True,
+        state=True,
+        keeps=True,
     ),
     Verb(
         "worker_kit",
@@ -265,6 +305,7 @@ VERBS = (
             BUILD,
         ),
         writes=True,
+        state=True,
         where="never",
     ),
     Verb(
@@ -278,6 +319,7 @@ VERBS = (
         ),
         writes=True,
         vault=True,
+        state=True,
         where="never",
     ),
     Verb(
@@ -286,7 +328,10 @@ VERBS = (
         (
             Option("awx_url", Text(), "Where AWX gets the project from.", required=True, here=True),
             Option("awx_image", Text(), "The image that jobs run in.", required=True, here=True),
-            Option("awx_state", Text(format="path"), "The folder that outlives jobs.", required=True, here=True),
+            Option(
+                "awx_state", Text(), "The folder that outlives jobs, or a git repository.", required=True, here=True
+            ),
+            Option("awx_backups", Text(format="path"), "A folder for backups, beside a repository.", here=True),
             Option("awx_branch", Text(), "The project's branch.", here=True),
             Option("awx_project", Text(format="path"), "The project's root.", default=".", here=True),
             Option("awx_webhook", Text(), "The URL that is told when a job fails, or waits for approval.", here=True),

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from .._roles.catalogue import SHARED
+from .._state.location import directory_of, is_repository
 from . import acme, certificates, document, formats, network, stages
 from .grammar import VIEWPOINT, document_section
 from .hosts import Hosts, known_names
@@ -51,14 +52,15 @@ class WrongDocumentError(Exception):
         self.mistakes = mistakes
 
 
-def load(file: str, *, state_directory: str | None = None) -> Federation:
+def load(file: str, *, state: str | None = None) -> Federation:
     """The federation that a document or viewpoint describes, each stack expanded.
 
-    ``state_directory`` is where playbooks keep what they write on the control node; default: beside the file.
+    ``state`` is where playbooks keep what they write on the control node, a folder or the URL of a repository; default:
+    beside the file.
     Raises WrongDocumentError with every mistake there is.
     """
     report = Report()
-    loader = _Loader(file, report, state_directory)
+    loader = _Loader(file, report, state)
     federation = None
     with contextlib.suppress(TooManyMistakesError):
         federation = loader.load()
@@ -75,10 +77,11 @@ def group_name(text: str) -> str:
 class _Loader:
     """What is known of a document while it is loaded, step by step."""
 
-    def __init__(self, file: str, report: Report, state_directory: str | None) -> None:
+    def __init__(self, file: str, report: Report, state: str | None) -> None:
         self.file = _absolute(file)
         self.directory = str(pathlib.PurePath(self.file).parent)
-        self.state_directory = _absolute(state_directory) if state_directory else self.directory
+        self.state = _absolute(state) if state and not is_repository(state) else state or self.directory
+        self.state_directory = directory_of(self.state)
         self.report = report
         self.viewpoint: Node | None = None
         self.sources = [self.file]
@@ -232,6 +235,7 @@ class _Loader:
         return Federation(
             name=values.get("federation", ""),
             directory=self.directory,
+            state=self.state,
             state_directory=self.state_directory,
             parties=parties,
             clusters=clusters,

@@ -176,7 +176,8 @@ class Federation:
     """A whole document, seen by ``viewpoint`` (a party's name) or by everybody (None).
 
     ``directory`` is the one relative paths of the document start from, ``state_directory`` the one playbooks write to,
-    ``sources`` are the files it was read from, ``signers`` the keys that the viewpoint believes of other parties.
+    which is the working copy where ``state`` is the URL of a repository; ``sources`` are the files it was read from,
+    ``signers`` the keys that the viewpoint believes of other parties.
     ``digest`` is the sha256 of the document as it was read, without an overlay.
     ``expansions`` is what each stack became, by its name; empty while kinds are asked.
     """
@@ -192,6 +193,7 @@ class Federation:
     sources: tuple[str, ...] = ()
     signers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     digest: str = ""
+    state: str = ""
 
     def own_hosts(self) -> Iterator[Host]:
         """The hosts that are ours to manage: everybody's, or the viewpoint's."""

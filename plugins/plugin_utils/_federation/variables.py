@@ -267,7 +267,7 @@ class _Inventory:
         common = {
             "fedlearn_federation": self.federation.name,
             "fedlearn_stack_names": sorted({stack for part in self.parts.values() for stack in part.stacks}),
-            "fedlearn_state": self.federation.state_directory,
+            "fedlearn_state": self.federation.state,
             "fedlearn_document": self.document,
             "fedlearn_viewpoint": self.federation.viewpoint,
             "fedlearn_endpoints": self._endpoints(),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -51,6 +52,9 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import
     pem,
     self_signed,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.keeping import keep, look
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +142,22 @@ class Authority:
     def make(self) -> None:
         """Make key, certificate and list of what is withdrawn, each only if it is missing.
 
-        Safe beside other runs and after a killed one.
+        Safe beside other runs and after a killed one. What is there when it returns stays.
         """
         try:
-            with self._locked():
-                if not self.exists():
-                    self._make()
-                self._settle_lists(datetime.now(UTC))
+            self._keep("made", self._make_what_is_missing)
         except OSError as error:
             place = error.filename or self._state
             raise AuthorityError(f"{self.where}: {place} can't be written: {error.strerror}") from None
+
+    def exists_for_good(self) -> bool:
+        """Whether it has been made, and no other run's is still to come in its place."""
+        return self.description.elsewhere or look(self._state, self.exists)
+
+    def _make_what_is_missing(self) -> None:
+        if not self.exists():
+            self._make()
+        self._settle_lists(datetime.now(UTC))
 
     def _make(self) -> None:
         files.sweep(self.key_path)
@@ -247,8 +257,7 @@ class Authority:
             )
             for description, certificate in signed
         ]
-        with self._locked():
-            self.register.add(host, rows, int(now.timestamp()))
+        self._keep(f"signed for {host}", lambda: self.register.add(host, rows, int(now.timestamp())))
 
     def withdraw(self, leaving: Leaving, now: datetime, check: bool = False) -> list[Issued]:
         """Put who leaves on the list, and whom the description names; gives who wasn't on it.
@@ -260,11 +269,14 @@ class Authority:
         found = self._to_withdraw(leaving)
         if check or not (found or self._lists_differ()):
             return found
-        with self._locked():
-            found = self._to_withdraw(leaving)
-            self.register.revoke(found, int(now.timestamp()))
+
+        def write() -> list[Issued]:
+            gone = self._to_withdraw(leaving)
+            self.register.revoke(gone, int(now.timestamp()))
             self._settle_lists(now)
-        return found
+            return gone
+
+        return self._keep("withdrew certificates", write)
 
     def revoked(self, host: str) -> dict[str, list[str]]:
         """Serial numbers that were withdrawn of a host's certificates, by name; by no name those of who knows whom."""
@@ -403,6 +415,15 @@ class Authority:
                 f"{self.where}: its certificate begins on {issuer.not_valid_before_utc:%Y-%m-%d %H:%M} UTC, and this "
                 f"control node's clock says {now:%Y-%m-%d %H:%M}: set the clock"
             )
+
+    def _keep(self, what: str, write: Callable[[], T]) -> T:
+        """Do a write with the authority's lock held; what it says has to be right when it is done again."""
+
+        def locked() -> T:
+            with self._locked():
+                return write()
+
+        return keep(self._state, f"{self.where}: {what}", locked)
 
     def _locked(self) -> AbstractContextManager[None]:
         directory = self._directory(".ca", 0o700)

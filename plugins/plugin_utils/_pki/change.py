@@ -48,8 +48,7 @@ class ChangingAuthority(Authority):
         """Take one step if it is the next one; whether anything changed."""
         if not self.exists():
             raise AuthorityError(f"{self.where}: it has not been made yet, so there is nothing to change: run site")
-        with self._locked():
-            return bool(getattr(self, f"_{step}")())
+        return self._keep(f"change, {step}", lambda: bool(getattr(self, f"_{step}")()))
 
     def foreseen(self, step: str) -> bool:
         """Whether the step would change anything."""

@@ -92,7 +92,8 @@ class Register:
     def add(self, host: str, certificates: Iterable[Issued], now: int) -> None:
         """Note what was signed for a host."""
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        _write(self._path(host), [*self.issued(host), *certificates], now)
+        known = {each.serial: each for each in (*self.issued(host), *certificates)}
+        _write(self._path(host), known.values(), now)
 
     def revoke(self, certificates: Iterable[Issued], now: int) -> None:
         """Note what is withdrawn, before it is forgotten as issued: a run that was killed between is made good."""

@@ -29,6 +29,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import
     AuthorityError,
     requested_key,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.keeping import keep
 
 _WORDS = ("another subject", "other dns_names", "other addresses", "other usages", "more")
 _USAGES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
@@ -63,9 +64,9 @@ class Desk:
         AuthorityError for a request that says anything else than what is described, and for an answer to another one.
         """
         request = read_request(description, pem)
-        files.directory(self._state, *self._parts, create=True, foreign_write=0o002)
         path, answer = self._paths(description)
-        laid = self._lay(path, answer, description, request)
+        why = f"certificate {description.name}: request of {self._parts[-1]}"
+        laid = keep(self._state, why, lambda: self._lay(path, answer, description, request))
         found = files.read(answer)
         if found is None:
             return Waiting(path, answer, laid)
@@ -106,6 +107,7 @@ class Desk:
 
     def _lay(self, path: str, answer: str, description: Description, request: x509.CertificateSigningRequest) -> bool:
         """Write the request unless one for the same key and names is there; the answer to a former one is set aside."""
+        files.directory(self._state, *self._parts, create=True, foreign_write=0o002)
         there = files.read(path)
         if there is not None:
             try:

@@ -16,7 +16,7 @@ import secrets
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import yaml
 from ansible import constants
@@ -25,6 +25,9 @@ from ansible.parsing.vault import is_encrypted, match_encrypt_secret
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import files
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secrets_path
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.keeping import keep
+
+T = TypeVar("T")
 
 SECRET_NAME = re.compile(r"[A-Za-z](?:[A-Za-z0-9_-]{0,126}[A-Za-z0-9])?")
 PARTY_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
@@ -152,13 +155,16 @@ class VaultFile:
         """Change values, or see which would be; an empty one goes."""
         if not write:
             return [key.partition(".")[0] for key in change(self._open().values)]
-        with files.lock(os.path.join(self._directory(), f".{self.party}.lock")):
+
+        def turn() -> dict[str, str]:
             opened = self._open()
             changed = change(opened.values)
             if changed:
                 values = {name: value for name, value in {**opened.values, **changed}.items() if value}
                 self._write(values, opened)
-        return list(dict.fromkeys(key.partition(".")[0] for key in changed))
+            return changed
+
+        return list(dict.fromkeys(key.partition(".")[0] for key in self._keep(turn)))
 
     def add(self, wanted: list[Wanted], write: bool = True, handed: Mapping[str, str] | None = None) -> list[str]:
         """Make the secrets of ``wanted`` that aren't there; their names. What is there is never changed.
@@ -170,15 +176,26 @@ class VaultFile:
             if missing:
                 self._identity(None)
             return [item.name for item in missing]
-        directory = self._directory()
-        with files.lock(os.path.join(directory, f".{self.party}.lock")):
+
+        def make() -> list[str]:
             files.sweep(self.path)
             opened = self._open()
-            missing = self._missing(wanted, opened)
-            if missing:  # another run may have made them meanwhile
-                values = {item.name: (handed or {}).get(item.name) or generate(item) for item in missing}
+            lacking = self._missing(wanted, opened)
+            if lacking:  # another run may have made them meanwhile
+                values = {item.name: (handed or {}).get(item.name) or generate(item) for item in lacking}
                 self._write({**opened.values, **values}, opened)
-        return [item.name for item in missing]
+            return [item.name for item in lacking]
+
+        return self._keep(make)
+
+    def _keep(self, write: Callable[[], T]) -> T:
+        """Do a write with the file's lock held; what it says has to be right when it is done again."""
+
+        def locked() -> T:
+            with files.lock(os.path.join(self._directory(), f".{self.party}.lock")):
+                return write()
+
+        return keep(self._state, f"secrets of party {self.party}", locked)
 
     def _missing(self, wanted: list[Wanted], opened: _Opened | None) -> list[Wanted]:
         values = opened.values if opened else {}

@@ -20,7 +20,7 @@ def backup_variables(role: str, *, holds: str = "", plain: str = "") -> Mapping[
         f"{role}_backup_directory": Key(
             CONTROL_FOLDER,
             f"Folder on the control node that C(backup) writes to{holds}.",
-            default="{{ fedlearn_state | default(inventory_dir) }}/.backups",
+            default="{{ fedlearn_state | default(inventory_dir) | fedlearn.infra.state_directory }}/.backups",
         ),
         f"{role}_backup_recipient": Key(
             _RECIPIENT,

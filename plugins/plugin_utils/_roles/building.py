@@ -17,7 +17,7 @@ def _kept(role: str) -> Mapping[str, Key]:
         f"{role}_build_directory": Key(
             CONTROL_FOLDER,
             "Folder on the control node in which the built program is kept.",
-            default="{{ fedlearn_state | default(inventory_dir) }}/.builds",
+            default="{{ fedlearn_state | default(inventory_dir) | fedlearn.infra.state_directory }}/.builds",
         )
     }
 

@@ -263,7 +263,7 @@ VARIABLES: Mapping[str, Key] = {
     "janus_escrow_directory": Key(
         CONTROL_FOLDER,
         "Folder on the control node that keys are kept in, encrypted for C(escrow); never that of databases' backups.",
-        default="{{ fedlearn_state | default(inventory_dir) }}/.escrow",
+        default="{{ fedlearn_state | default(inventory_dir) | fedlearn.infra.state_directory }}/.escrow",
     ),
     "janus_accept_unrecoverable": Key(
         Boolean(),

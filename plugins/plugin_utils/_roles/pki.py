@@ -201,7 +201,7 @@ VARIABLES: Mapping[str, Key] = {
     "pki_state_directory": Key(
         Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node"),
         "Folder on the control node that holds CA keys (.ca/), CA certificates (public/) and secrets (.secrets/).",
-        default="{{ fedlearn_state | default(inventory_dir) }}",
+        default="{{ fedlearn_state | default(inventory_dir) | fedlearn.infra.state_directory }}",
     ),
     "pki_packages": Key(
         Items(Text(), min_items=1),

@@ -105,6 +105,10 @@ def test_another_document_changes_the_survey_and_what_is_needed_no_more_goes(fol
         ({"image": ""}, "-e awx_image="),
         ({"state": ""}, "-e awx_state="),
         ({"state": "state"}, "an absolute path"),
+        ({"state": "https://git.example/a.git"}, "is reached by https: give its URL for ssh"),
+        ({"state": "ssh://git:CANARY@git.example/a.git"}, "without a password"),
+        ({"backups": "/backups"}, "-e awx_backups= is for a repository"),
+        ({"state": "git@git.example:a.git", "backups": "backups"}, "an absolute path that each job mounts"),
     ],
 )
 def test_what_only_the_operator_knows_is_asked_for(folder: Path, options: dict[str, str], why: str) -> None:
@@ -134,6 +138,22 @@ def test_of_two_parties_each_has_its_viewpoint(folder: Path) -> None:
     assert [each["source_path"] for each in held["controller_inventory_sources"]] == [
         "parties/clinic-a/federation.yml",
         "parties/clinic-b/federation.yml",
+    ]
+
+
+def test_two_parties_have_no_repository_in_common(folder: Path) -> None:
+    (folder / "federation.yml").write_text(TWO)
+    viewpoint(folder, "clinic-a")
+    viewpoint(folder, "clinic-b")
+    with pytest.raises(AnsibleActionFail, match=r"see each other's keys in one repository: say \{party\} in the URL"):
+        awx(folder, state="git@git.example:demo.git")
+    assert not (folder / "awx").exists()
+    awx(folder, state="git@git.example:demo-{party}.git")
+    told = json.loads((folder / "awx" / "requests.json").read_text())
+    found = [each["fields"] for each in told if each["endpoint"] == "inventory_sources"]
+    assert [json.loads(each["source_vars"])["FEDLEARN_STATE_REPOSITORY"] for each in found] == [
+        "git@git.example:demo-clinic-a.git",
+        "git@git.example:demo-clinic-b.git",
     ]
 
 

@@ -20,6 +20,7 @@ from ansible_collections.fedlearn.infra.plugins.filter.endpoint import endpoint
 from ansible_collections.fedlearn.infra.plugins.filter.listening import listening
 from ansible_collections.fedlearn.infra.plugins.filter.nofile_limit import nofile_limit
 from ansible_collections.fedlearn.infra.plugins.filter.settings import settings
+from ansible_collections.fedlearn.infra.plugins.filter.state_directory import state_directory
 from ansible_collections.fedlearn.infra.plugins.filter.url import url
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
 
@@ -188,3 +189,13 @@ def test_bad_input_is_told_by_its_name_and_no_secret_with_it(call: Any, message:
     with refused(message) as caught:
         call()
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_folder_is_itself_and_a_repository_has_a_working_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert state_directory("/srv/state") == "/srv/state"
+    assert state_directory("state") == "state"
+    assert state_directory(None) is None
+    copies = [state_directory(url) for url in ("git@git.example:a.git", "ssh://git.example/a.git", "file:///a.git")]
+    assert len({*copies, state_directory("git@git.example:a.git")}) == 3
+    assert all(re.fullmatch(r"/cache/fedlearn\.infra/state/[0-9a-f]{16}/files", each) for each in copies)

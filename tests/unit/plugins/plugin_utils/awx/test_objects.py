@@ -10,6 +10,7 @@ import json
 import re
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 from hypothesis import given
@@ -43,6 +44,7 @@ from tests.unit.conftest import CHECKOUT
 
 SETTINGS = Settings("https://git.example/a.git", "registry.example/fedlearn:1", "/state", "awx", "0.1.0")
 DEMO = "inventories/demo/federation.yml"
+REPOSITORY = "git@git.example:{federation}-{party}.git"
 SIDES = ["inventories/dpsa-leader/federation.yml", "inventories/dpsa-helper/federation.yml"]
 DOCUMENTS = sorted(str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "inventories").glob("*/federation.yml"))
 
@@ -130,7 +132,7 @@ def test_a_default_is_one_of_the_choices_and_a_folder_lies_in_the_state() -> Non
     site = {each["variable"]: each for each in survey(verb("site"), ["lenet"], "/state")["spec"]}
     assert site["fedlearn_prune"]["default"] == "false"
     assert "default" not in site["stack"]
-    (restored, *_others) = survey(verb("restore"), ["lenet"], "/state")["spec"]
+    (restored, *_others) = survey(verb("restore"), ["lenet"], "/state/.backups")["spec"]
     assert (restored["default"], restored["required"]) == ("/state/.backups", True)
     for one in VERBS:
         for each in survey(one, ["lenet"], "/state").get("spec", []):
@@ -210,17 +212,16 @@ def test_two_parties_are_two_organisations_and_name_nothing_of_each_other() -> N
 
 
 def test_what_is_secret_lies_in_a_file_and_only_its_path_is_a_variable() -> None:
-    made = of("inventories/neursafe/federation.yml", ca_passphrase=True)
+    made = of("inventories/neursafe/federation.yml", ca_passphrase=True, state=REPOSITORY)
     types = {each.name: each.fields for each in made if each.endpoint == "credential_types"}
-    assert len(types) >= 2
+    assert len(types) >= 3
     for fields in types.values():
-        (asked,) = fields["inputs"]["fields"]
-        assert asked["secret"]
-        (content,) = fields["injectors"]["file"].values()
-        (path,) = fields["injectors"]["extra_vars"].values()
-        assert content == f"{{{{ {asked['id']} }}}}"
-        assert path == f"{{{{ tower.filename.{asked['id']} }}}}"
         assert set(fields["injectors"]) == {"file", "extra_vars"}
+        asked = fields["inputs"]["fields"]
+        contents, paths = (list(fields["injectors"][kind].values()) for kind in ("file", "extra_vars"))
+        assert [each.strip() for each in contents] == [f"{{{{ {each['id']} }}}}" for each in asked]
+        assert paths == [f"{{{{ tower.filename.{each['id']} }}}}" for each in asked]
+        assert [each["id"] for each in asked if not each["secret"]] in ([], ["known_hosts"])
     assert types["fedlearn CA passphrase"]["injectors"]["extra_vars"].keys() == {"fedlearn_ca_passphrase_file"}
 
 
@@ -278,6 +279,36 @@ def test_a_document_with_a_mistake_ends_the_sync() -> None:
         "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true",
         "FEDLEARN_STATE_DIRECTORY": "/state/demo/lab",
     }
+
+
+def test_a_repository_has_a_credential_in_the_jobs_of_verbs_that_open_it() -> None:
+    found = templates(of(DEMO, state=REPOSITORY))
+    key = "demo lab state repository"
+    assert [name for name, one in found.items() if key not in opened(one)] == ["flows"]
+    assert opened(found["secrets"]) == [key, "demo lab vault"]
+    for one in found.values():
+        given = dict(one.fields["extra_vars"])
+        assert given.pop("fedlearn_state") == "git@git.example:demo-lab.git"
+        assert given == {"fedlearn_build": "/tmp/fedlearn", "fedlearn_generated_by": "0.1.0"}
+    (source,) = [each for each in of(DEMO, state=REPOSITORY) if each.endpoint == "inventory_sources"]
+    assert source.fields["source_vars"]["FEDLEARN_STATE_REPOSITORY"] == "git@git.example:demo-lab.git"
+    assert "FEDLEARN_STATE_DIRECTORY" not in source.fields["source_vars"]
+    assert not any("state repository" in one for one in opened(templates(of(DEMO))["site"]))
+
+
+def test_a_deploy_key_s_file_ends_with_its_last_line_though_somebody_entered_it_without() -> None:
+    (kind,) = [each for each in of(DEMO, state=REPOSITORY) if each.endpoint == "credential_types"]
+    template = jinja2.Template(kind.fields["injectors"]["file"]["template.key"])
+    assert template.render(key="-----END OPENSSH PRIVATE KEY-----") == "-----END OPENSSH PRIVATE KEY-----\n"
+
+
+def test_with_a_repository_backups_need_a_folder() -> None:
+    """Without one there is no template that couldn't keep what it brings."""
+    without, with_ = (templates(of(DEMO, state=REPOSITORY, backups=folder)) for folder in ("", "/backups"))
+    assert set(with_) - set(without) == {"backup", "restore"}
+    assert with_["backup"].fields["extra_vars"]["fedlearn_backup_directory"] == "/backups/demo/lab"
+    asked = with_["restore"].survey["spec"][0]
+    assert (asked["variable"], asked["default"]) == ("from", "/backups/demo/lab")
 
 
 # --- as files ---------------------------------------------------------------------------------------------------------
@@ -346,7 +377,7 @@ def test_a_template_s_playbook_is_one_that_awx_finds() -> None:
 def test_what_the_page_shows_is_generated() -> None:
     """Each block is a part of what the demo's document gives, with the options of the page."""
     page = (CHECKOUT / "docs" / "awx.md").read_text()
-    given = dict(re.findall(r"-e awx_(url|image|state)=(\S+)", page))
+    given = dict(reversed(re.findall(r"-e awx_(url|image|state)=([^\s`]+)", page)))  # the first of each
     demo = Side("lab", side(DEMO).federation, "federation.yml")
     settings = {**_slots(), **given}
     texts = [forms.playbook(verb("site"))]

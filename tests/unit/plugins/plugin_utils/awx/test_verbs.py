@@ -213,6 +213,20 @@ def test_an_empty_answer_is_as_none(one: Verb) -> None:
             assert default in ("''", "false") or default.endswith(", true"), option.name
 
 
+@pytest.mark.parametrize("one", VERBS, ids=lambda one: one.name)
+def test_what_a_verb_keeps_is_opened_before_anything_else(one: Verb) -> None:
+    plays = yaml.safe_load((PLAYBOOKS / f"{one.name}.yml").read_text())
+    imported = [(play.get("ansible.builtin.import_playbook"), play.get("vars", {})) for play in plays]
+    found = [given for name, given in imported if name == "state.yml"]
+    assert found == ([{"fedlearn_keeps": True} if one.keeps else {}] if one.state else [])
+    if one.state:
+        assert imported[1][0] == "state.yml"
+    elif one.name != "awx":  # which only writes down where it is
+        text = "".join(path.read_text() for path in files_of(f"{one.name}.yml"))
+        assert "state_directory" not in text
+    assert not one.keeps or one.state
+
+
 def test_a_verb_is_found_by_its_name() -> None:
     assert verb("site").clusters
     with pytest.raises(KeyError):

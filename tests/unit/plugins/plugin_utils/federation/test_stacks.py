@@ -264,7 +264,7 @@ def test_kinds_see_where_playbooks_write(
 
     monkeypatch.setattr(kinds.kinds()["toy"], "expand", expand)
     load(DOCUMENT)
-    loading.load("federation.yml", state_directory="state")
+    loading.load("federation.yml", state="state")
     assert seen == [str(tmp_path), str(tmp_path / "state")]
 
 
