@@ -287,6 +287,7 @@ def test_of_what_two_jobs_make_at_once_one_is_left_and_both_have_it(
     assert set(kept.values()) == {kept[".ca/lab/lab.key"]}
 
 
+@pytest.mark.slow
 def test_nothing_of_many_jobs_and_their_forks_is_lost(home: str, job: Callable[[str], None]) -> None:
     """Three slices with three forks each, that all write files of their own and add lines to one."""
 
@@ -316,6 +317,7 @@ def test_nothing_of_many_jobs_and_their_forks_is_lost(home: str, job: Callable[[
     assert {*files(home)} == {"public/all", *(f"public/{name}/{number}" for name in names for number in range(3))}
 
 
+@pytest.mark.slow
 def test_forks_share_pushes(home: str, job: Callable[[str], None], tmp_path: Path) -> None:
     """While one pushes the others write, so that a slow server isn't asked once a host."""
     state = opened(home)
@@ -328,6 +330,7 @@ def test_forks_share_pushes(home: str, job: Callable[[str], None], tmp_path: Pat
     assert len((tmp_path / "pushes").read_text().split()) < 8
 
 
+@pytest.mark.slow
 def test_who_reads_meanwhile_never_misses_a_file(home: str, job: Callable[[str], None], tmp_path: Path) -> None:
     """Another job's version replaces a file that is read here: it is old or new, always there, and whole."""
     size = 1 << 22

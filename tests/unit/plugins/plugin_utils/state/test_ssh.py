@@ -23,7 +23,10 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.repository i
 from tests.unit.plugins.plugin_utils.state.test_repository import files, git, written
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-pytestmark = pytest.mark.skipif(SSHD is None, reason="OpenSSH's server isn't on this machine")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(SSHD is None, reason="OpenSSH's server isn't on this machine"),
+]
 
 CONFIGURATION = """\
 Port {port}

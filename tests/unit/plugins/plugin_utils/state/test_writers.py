@@ -92,6 +92,7 @@ def test_a_first_deploy_a_renewal_and_a_third_job_have_one_ca(job: Job) -> None:
     assert len(lab(state).register.issued("ms1")) == 2
 
 
+@pytest.mark.slow
 def test_three_slices_at_once_on_nothing_have_one_ca_and_lose_no_certificate(job: Job, tmp_path: Path) -> None:
     """Each with three forks, as one host's certificate is signed beside the others'."""
 
@@ -113,6 +114,7 @@ def test_three_slices_at_once_on_nothing_have_one_ca_and_lose_no_certificate(job
     assert noted == {host: [int((tmp_path / f"{host}.serial").read_text(), 16)] for host in hosts}
 
 
+@pytest.mark.slow
 def test_a_fork_takes_no_ca_for_made_that_another_one_s_push_may_still_lose(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
