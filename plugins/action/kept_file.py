@@ -51,5 +51,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 def _write(path: str, content: bytes, mode: int) -> None:
     there = files.read(path)
     if there is None or there.content != content:
-        Path(path).parent.mkdir(mode=0o755 if mode & 0o044 else 0o700, parents=True, exist_ok=True)
+        for folder in reversed([each for each in Path(path).parents if not each.exists()]):
+            folder.mkdir(mode=0o755 if mode & 0o044 else 0o700, exist_ok=True)
         files.write(path, content, mode)

@@ -60,7 +60,8 @@ def generated(folder: Path) -> Path:
     given = {
         "awx_url": "git@git.example:survey.git",
         "awx_image": "registry.example/fedlearn:1",
-        "awx_state": "/var/lib/fedlearn-state",
+        "awx_state": "git@git.example:survey-{party}.git",
+        "awx_backups": "/var/lib/fedlearn-backups",
         "awx_webhook": "https://hooks.example/fedlearn",
         "awx_ca_passphrase": "true",
     }
@@ -215,7 +216,7 @@ def test_a_second_run_of_awx_awx_sends_no_write(told: Told) -> None:
 
 def test_values_that_somebody_entered_stay(told: Told) -> None:
     entered = [each["inputs"] for each in told.store.of("credentials")]
-    assert len(entered) == 9
+    assert len(entered) == 11
     assert all(each == {"vault_password": "$encrypted$"} for each in entered)
 
 

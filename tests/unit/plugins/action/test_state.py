@@ -83,6 +83,8 @@ def test_in_a_folder_it_has_the_mode_that_it_is_to_have(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
     act(kept_file, path=str(path), content="x\n", mode="0640")
     assert oct(path.stat().st_mode) == "0o100640"
+    act(kept_file, path=str(tmp_path / "c" / "d" / "e"), content="x\n")
+    assert {oct(path.stat().st_mode & 0o777) for path in (tmp_path / "c", tmp_path / "c" / "d")} == {"0o700"}
     with pytest.raises(AnsibleActionFail, match=r"a/b/c can't be "):
         act(kept_file, path=str(path / "c"), content="x\n")
 
