@@ -29,6 +29,7 @@ _SETTINGS = {
     # a link that somebody pushed is a file with a text in it
     "core.symlinks": "false",
     "gc.auto": "0",
+    "gc.autoDetach": "false",
     "maintenance.auto": "false",
     "transfer.fsckObjects": "true",
 }

@@ -80,6 +80,7 @@ class Repository:
             with opened._pushing(), opened._writing():
                 opened._begin()
                 opened._take_over(opened._fetched())
+                opened._git("-c", "gc.auto=5000", "gc", "--auto", "--quiet")
         except OSError as error:
             raise StateError(f"{access.url}: {error.filename or room} can't be written: {error.strerror}") from None
         return opened
@@ -165,9 +166,9 @@ class Repository:
         """Make the copy what the repository has; what was written here and isn't there is gone."""
         self._git("read-tree", commit or "--empty")
         self._git.ended("update-index", "--refresh", "-q")
-        self._lay(self._git("diff-files", "-z", "--name-only"))
         for path in paths(self._others()):
             (self.directory / path).unlink()
+        self._lay(self._git("diff-files", "-z", "--name-only"))
         for name in (HERE, KEPT):
             self._git("update-ref", *((name, commit) if commit else ("-d", name)))
 

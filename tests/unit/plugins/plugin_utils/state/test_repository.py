@@ -136,6 +136,40 @@ def test_a_write_that_was_never_pushed_never_happened(home: str, job: Callable[[
     assert {path.name: path.read_text() for path in (state / "public").iterdir()} == {"a": "1\n"}
 
 
+@pytest.mark.slow
+def test_a_copy_that_many_runs_use_is_cleared_up(home: str, job: Callable[[str], None]) -> None:
+    """Of a user who runs verbs by hand: what git has of each write is packed some day."""
+    state = opened(home)
+
+    def many() -> None:
+        for number in range(6000):
+            put(state, f"public/{number}", str(number))
+
+    keep(str(state), "many", many)
+    loose = len(list((state.parent / "git" / "objects").glob("??/*")))
+    opened(home)
+    assert loose > 5000
+    assert len(list((state.parent / "git" / "objects").glob("??/*"))) < 100
+    written(state, "public/0", "again")
+    job("second")
+    assert len(list((opened(home) / "public").iterdir())) == 6000
+
+
+def test_a_file_that_became_a_folder_elsewhere_is_one_here(home: str, job: Callable[[str], None]) -> None:
+    state = opened(home)
+    written(state, "public/a", "1\n")
+    job("second")
+    other = opened(home)
+
+    def turn() -> None:
+        (other / "public" / "a").unlink()
+        put(other, "public/a/b", "2\n")
+
+    keep(str(other), "a folder", turn)
+    job("first")
+    assert (opened(home) / "public" / "a" / "b").read_text() == "2\n"
+
+
 # --- what it refuses --------------------------------------------------------------------------------------------------
 
 
