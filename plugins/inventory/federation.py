@@ -64,6 +64,7 @@ options:
     description:
       - Where playbooks keep what they write on the control node, the CAs, C(.secrets/) and C(public/).
       - Never read from the document. By default it is the directory of the file given with C(-i).
+      - The extra variable C(fedlearn_state) is stronger.
     type: path
     env:
       - name: FEDLEARN_STATE_DIRECTORY
@@ -117,6 +118,7 @@ from typing import Any
 
 from ansible.plugins.inventory import BaseInventoryPlugin
 from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.loading import WrongDocumentError, load
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.variables import Inventory
@@ -157,13 +159,23 @@ class InventoryModule(BaseInventoryPlugin):
         super().parse(inventory, loader, path, cache)
         try:
             self.set_options(direct={"plugin": self.NAME})
-            federation = load(path, state=self.get_option("state_repository") or self.get_option("state_directory"))
+            federation = load(path, state=self._state(loader))
             _fill(inventory, inventory_of(federation, path))
         except WrongDocumentError as error:
             _end([str(mistake) for mistake in error.mistakes])
         except Exception as error:
             display.vvv(traceback.format_exc())
             _end([f"{path}: this is a mistake in fedlearn.infra, not in the document: {error!r} (-vvv shows where)"])
+
+    def _state(self, loader: Any) -> str | None:
+        """Where what is kept is said to lie; what plays are told with -e, paths derived here have to follow."""
+        said = load_extra_vars(loader).get("fedlearn_state")
+        if isinstance(said, str) and said and "{{" not in said:
+            return str(said)
+        directory, repository = self.get_option("state_directory"), self.get_option("state_repository")
+        if directory and repository:
+            _end([f"what is kept lies in one place: state_directory ({directory}) or state_repository ({repository})"])
+        return repository or directory
 
 
 def _is_ours(path: str) -> bool:

@@ -261,3 +261,33 @@ def test_site_ends_when_no_source_is_a_federation(room: Path) -> None:
     played = run(room, "ansible-playbook", "-i", "more.ini", str(CHECKOUT / "site.yml"))
     assert played.returncode == 2
     assert "the inventory holds no federation: give -i a federation document" in played.stdout
+
+
+@pytest.mark.slow
+def test_what_is_kept_lies_where_it_is_said_to(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By -e, which is stronger, or the environment: what the library derives of it follows."""
+    source = str(CHECKOUT / "inventories" / "dpsa-leader" / "federation.yml")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(room / "cache"))
+    url = "git@git.example:demo.git"
+
+    def said(*words: str) -> tuple[str, str]:
+        ended = run(room, "ansible-inventory", "-i", source, "--host", "a1", *words)
+        assert ended.returncode == 0, ended
+        found = json.loads(ended.stdout)
+        theirs = [each["ca"] for each in found["fedlearn_authorities"] if "ca" in each]
+        return found["fedlearn_state"], theirs[0].removesuffix("/.exchange/clinic-b/clinic-b.pem")
+
+    beside = str(Path(source).parent)
+    assert said() == (beside, beside)
+    monkeypatch.setenv("FEDLEARN_STATE_DIRECTORY", str(room / "kept"))
+    assert said() == (str(room / "kept"),) * 2
+    assert said("-e", "fedlearn_state=other")[1] == str(room / "other")
+    monkeypatch.setenv("FEDLEARN_STATE_REPOSITORY", url)
+    ended = run(room, "ansible-inventory", "-i", source, "--host", "a1")
+    assert ended.returncode == 4
+    assert f"what is kept lies in one place: state_directory ({room / 'kept'}) or state_repository" in ended.stderr
+    monkeypatch.delenv("FEDLEARN_STATE_DIRECTORY")
+    state, copy = said()
+    assert state == url
+    assert copy.startswith(f"{room}/cache/fedlearn.infra/state/")
+    assert said("-e", f"fedlearn_state={url}") == (url, copy)
