@@ -35,6 +35,7 @@ PREPARE = f"""set -eu
 export DEBIAN_FRONTEND=noninteractive
 command -v git >/dev/null || {{ apt-get update -q; apt-get install -q -y --no-install-recommends git; }} >/dev/null
 id git >/dev/null 2>&1 || useradd --system --create-home --shell "$(command -v git-shell)" git
+usermod -p '*' git
 rm -rf {HOME}
 su -s /bin/sh git -c 'mkdir -p ~/.ssh' && install -o git -g git -d {HOME}
 su -s /bin/sh git -c 'git init --quiet --bare {HOME}'

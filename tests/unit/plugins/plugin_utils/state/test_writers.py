@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -98,20 +100,59 @@ def test_three_slices_at_once_on_nothing_have_one_ca_and_lose_no_certificate(job
 
     def of_slice(number: int) -> None:
         state = job(f"job-{number}")
-        at_once(*(lambda letter=letter: of_host(state, f"{number}{letter}") for letter in "abc"))  # type: ignore[misc]
+        at_once(*(partial(of_host, state, f"{number}{letter}") for letter in "abc"))
 
     def of_host(state: str, host: str) -> None:
         made = deploy(state, host)
         (tmp_path / f"{host}.issuer").write_text(lab(state).trust().issuer_pem)
         (tmp_path / f"{host}.serial").write_text(f"{made.serial_number:X}")
 
-    at_once(*(lambda number=number: of_slice(number) for number in range(3)))  # type: ignore[misc]
+    at_once(*(partial(of_slice, number) for number in range(3)))
     state = job("later")
     hosts = [f"{number}{letter}" for number in range(3) for letter in "abc"]
     assert lab(state).register.hosts() == hosts
     assert {(tmp_path / f"{host}.issuer").read_text() for host in hosts} == {lab(state).trust().issuer_pem}
     noted = {host: [int(each.serial, 16) for each in lab(state).register.issued(host)] for host in hosts}
     assert noted == {host: [int((tmp_path / f"{host}.serial").read_text(), 16)] for host in hosts}
+
+
+@pytest.mark.slow
+def test_of_three_jobs_at_once_one_may_be_killed_at_any_moment(job: Job, tmp_path: Path) -> None:
+    """Whatever a host has by then is of the one CA, and in the register; again and again on what is there."""
+
+    def of_job(number: int) -> None:
+        os.setsid()
+        state = job(f"job-{number}")
+        forks = [FORK.Process(target=of_host, args=(state, f"{number}{letter}")) for letter in "ab"]
+        for each in forks:
+            each.start()
+        for each in forks:
+            each.join()
+
+    def of_host(state: str, host: str) -> None:
+        for _time in range(2):
+            made = deploy(state, host)
+            with (tmp_path / "handed").open("a") as handed:
+                issuer = made.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+                handed.write(f"{made.serial_number} {(issuer or b'').hex()}\n")
+
+    for killed in range(3):
+        jobs = [FORK.Process(target=of_job, args=(number,)) for number in range(3)]
+        for each in jobs:
+            each.start()
+        until(tmp_path / "handed")  # so the first one is killed once somebody has a certificate, the others anywhere
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(jobs[killed].pid or 0, signal.SIGKILL)
+        for each in jobs:
+            each.join(120)
+    authority = lab(job("later"))
+    rows = [line.split() for line in (tmp_path / "handed").read_text().splitlines()]
+    noted = {int(each.serial, 16) for host in authority.register.hosts() for each in authority.register.issued(host)}
+    assert len(rows) >= 2 * 2 * 2 * 3
+    assert {int(serial) for serial, _issuer in rows} <= noted
+    (own,) = load_pem_x509_certificates(Path(authority.certificate_path).read_bytes())
+    key = x509.SubjectKeyIdentifier.from_public_key(own.public_key()).digest.hex()
+    assert {issuer for _serial, issuer in rows} == {key}
 
 
 @pytest.mark.slow
@@ -174,7 +215,7 @@ def test_what_two_jobs_withdraw_at_once_is_on_the_list(job: Job, tmp_path: Path)
     def withdraw(host: str) -> None:
         lab(job(host)).withdraw(Leaving(host, expected=()), NOW)
 
-    at_once(*(lambda host=host: withdraw(host) for host in ("ms1", "ms2", "ms3")))  # type: ignore[misc]
+    at_once(*(partial(withdraw, host) for host in ("ms1", "ms2", "ms3")))
     state = job("later")
     (listed,) = [x509.load_pem_x509_crl(Path(lab(state).crl_path).read_bytes())]
     assert {each.serial_number for each in listed} == serials
@@ -197,7 +238,7 @@ def test_a_secret_that_two_jobs_make_at_once_has_one_value_and_each_job_s_own_ar
         secrets(state).add(wanted("shared", f"own_{number}"))
         (tmp_path / f"shared-{number}").write_text(secrets(state).read()["shared"])
 
-    at_once(*(lambda number=number: make(number) for number in range(3)))  # type: ignore[misc]
+    at_once(*(partial(make, number) for number in range(3)))
     kept = secrets(job("later")).read()
     assert set(kept) == {"shared", "own_0", "own_1", "own_2"}
     assert {(tmp_path / f"shared-{number}").read_text() for number in range(3)} == {kept["shared"]}
@@ -206,7 +247,11 @@ def test_a_secret_that_two_jobs_make_at_once_has_one_value_and_each_job_s_own_ar
 def test_a_password_that_two_jobs_replace_at_once_has_one_next_value(job: Job) -> None:
     secrets(job("first")).add(wanted("store", in_turn=True))
     turn = wanted("store", in_turn=True)
-    at_once(*(lambda name=name: secrets(job(name)).begin_turn(turn) and None for name in "ab"))  # type: ignore[misc]
+
+    def replace(name: str) -> None:
+        secrets(job(name)).begin_turn(turn)
+
+    at_once(*(partial(replace, name) for name in "ab"))
     state = job("later")
     assert set(secrets(state).turns("store")["valid"]) == {"a", "b"}
     secrets(state).end_turn(turn)
