@@ -53,7 +53,7 @@ def _opened(options: dict[str, Any], thrown_away: Path | None) -> str:
             folder.check(Path(state), thrown_away)
         return state
     named = (options[name] for name in ("key_file", "known_hosts_file"))
-    access = Access(state, *(str(Path(path).expanduser()) if path else "" for path in named))
+    access = Access(state, *(str(Path(path).expanduser().absolute()) if path else "" for path in named))
     repository = Repository.open(access)
     if options["writable"]:
         repository.prove_writable()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -68,6 +69,17 @@ def test_a_repository_is_fetched_in_any_mode(home: str, check: bool) -> None:
     opened = act(state, state=home, writable=True, check=check)
     assert opened["changed"] is False
     assert Path(opened["directory"]).is_dir()
+
+
+def test_a_key_is_found_from_where_the_command_was_called(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git runs elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    opened = Path(act(state, state=home, key_file="deploy-key", known_hosts_file="~/hosts")["directory"])
+    told = json.loads((opened.parent / "access.json").read_text())
+    assert (told["key_file"], told["known_hosts_file"]) == (f"{tmp_path}/deploy-key", f"{tmp_path}/me/hosts")
 
 
 def test_what_a_host_told_is_kept(home: str) -> None:
