@@ -5,8 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 FEDLEARN_EXECUTION_ENVIRONMENT=$(.venv/bin/python tests/tools/execution_environment.py | tail -1)
 export FEDLEARN_EXECUTION_ENVIRONMENT
+export FEDLEARN_EXECUTION_SET=${FEDLEARN_EXECUTION_SET:-execution} FEDLEARN_EXECUTION_SUBNET=${FEDLEARN_EXECUTION_SUBNET:-10.98.14.0/24}
+network=${FEDLEARN_EXECUTION_SUBNET%.*}
 hosts=(.venv/bin/python molecule/shared/hosts.py)
-[ -n "${KEEP:-}" ] || trap 'docker image rm --force "$FEDLEARN_EXECUTION_ENVIRONMENT" >/dev/null; "${hosts[@]}" down execution' EXIT
+[ -n "${KEEP:-}" ] || trap 'docker image rm --force "$FEDLEARN_EXECUTION_ENVIRONMENT" >/dev/null; "${hosts[@]}" down "$FEDLEARN_EXECUTION_SET"' EXIT
 docker image inspect --format '{{.Size}} bytes' "$FEDLEARN_EXECUTION_ENVIRONMENT"
-"${hosts[@]}" up --suite bullseye --subnet 10.98.14.0/24 execution ms1=10.98.14.11 ms2=10.98.14.12 ms3=10.98.14.13
+"${hosts[@]}" up --suite bullseye --subnet "$FEDLEARN_EXECUTION_SUBNET" "$FEDLEARN_EXECUTION_SET" \
+    "ms1=$network.11" "ms2=$network.12" "ms3=$network.13"
 .venv/bin/python -m pytest --quiet "${@:-tests/execution_environment}"
