@@ -182,10 +182,10 @@ def test_a_job_that_is_cancelled_is_finished_by_the_next_with_the_same_ca(awx: A
 
 
 def test_no_job_tells_the_deploy_key_and_those_that_keep_nothing_have_none(awx: Awx, deploy_key: Path) -> None:
-    flows = awx.good("flows")
-    assert "template.key" not in {path.name for path in (flows.room / "env").iterdir()}
-    assert "template.key" in {path.name for path in (awx.done[0].room / "env").iterdir()}
+    with_key, without = awx.good("secrets"), awx.good("flows")
+    assert "template.key" in {path.name for path in (with_key.room / "env").iterdir()}
+    assert "template.key" not in {path.name for path in (without.room / "env").iterdir()}
     lines = deploy_key.read_text().splitlines()[1:-1]
     told = "".join(job.left() for job in awx.done)
-    assert "/runner/env/template.key" in told  # where it lies is told
+    assert "Fetch it where it is a repository" in told  # what is there would be found
     assert [value for value in (VAULT, PASSPHRASE, *lines) if value in told] == []
