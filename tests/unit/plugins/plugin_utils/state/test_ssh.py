@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,9 +177,9 @@ def test_nothing_of_the_key_is_in_a_command_or_its_environment(
     seen: list[str] = []
     run = subprocess.run
 
-    def noted(words: list[str], **how: object) -> object:
+    def noted(words: list[str], check: bool = False, **how: Any) -> Any:
         seen.append(repr((words, how.get("env"))))
-        return run(words, **how)  # type: ignore[call-overload]
+        return run(words, check=check, **how)
 
     monkeypatch.setattr(subprocess, "run", noted)
     opened = Repository.open(server.access)
