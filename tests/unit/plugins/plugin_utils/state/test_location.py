@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,9 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.location imp
     room_of,
     trouble,
 )
+from tests.unit.conftest import CHECKOUT
+
+STATE = re.compile(r"\bfedlearn_state\b")
 
 
 @pytest.mark.parametrize("state", ["/srv/state", "state", ".", "a:b", "/srv/a@b:c", "git@", "C:state", "a b@c:d", ""])
@@ -108,3 +112,11 @@ def test_what_ends_with_the_job_is_none_unless_something_is_mounted_there(
         folder.check(project, thrown_away=tmp_path)
     monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == project)
     folder.check(project / "demo", thrown_away=tmp_path)
+
+
+def test_no_role_takes_a_url_for_a_folder() -> None:
+    """Whatever lies below the state folder lies below a repository's working copy."""
+    paths = [path for part in ("defaults", "tasks", "vars") for path in CHECKOUT.glob(f"roles/*/{part}/*.yml")]
+    lines = [line for path in paths for line in path.read_text().splitlines() if "{{" in line and STATE.search(line)]
+    assert len(lines) > 5
+    assert [line for line in lines if "| fedlearn.infra.state_directory" not in line] == []
