@@ -48,12 +48,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def fits(value: object, kind: type) -> bool:
+    """Whether it is of the kind; true and false are no numbers."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
 def read(path: str) -> dict[str, object]:
     """The setup file; SystemExit where the program couldn't work with it."""
     with open(path) as file:
         setup = json.load(file)
     wrong = [key for key in setup if key not in TYPES]
-    wrong += [key for key, kind in TYPES.items() if key in setup and type(setup[key]) is not kind]
+    wrong += [key for key, kind in TYPES.items() if key in setup and not fits(setup[key], kind)]
     missing = [key for key in REQUIRED if not setup.get(key)]
     if wrong or missing:
         sys.exit(f"double: {path}: wrong {wrong}, missing {missing}")
