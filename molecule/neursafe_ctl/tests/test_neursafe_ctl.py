@@ -72,7 +72,7 @@ def test_what_operators_don_t_reach_is_told(role: RoleHost, unit: str, port: int
     assert role.play(entry="check").code == 0
 
 
-class TestCtl(Role, Secretive):
+class TestCtl(Secretive, Role):
     units, owned = (UNIT,), 5
     changed = {"neursafe_ctl_instances": [{**ONE, "api": "10.20.0.13:30083"}]}
     meant = (PASSWORD,)
