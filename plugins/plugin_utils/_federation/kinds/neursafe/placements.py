@@ -444,9 +444,9 @@ def seen(values: Mapping[str, Any]) -> Breaches:
     """The process sees no homes, and has a /tmp of its own."""
     if "cluster" in values:
         return []
-    told = {("datasets", name): path for name, path in values.get("datasets", {}).items()}
+    told: dict[tuple[str, ...], str] = {("datasets", name): path for name, path in values.get("datasets", {}).items()}
     if "task_configs" in values:
-        told["task_configs",] = values["task_configs"]  # type: ignore[index]
+        told[("task_configs",)] = values["task_configs"]
     message = "the process sees no homes, and a /tmp of its own: put it elsewhere"
     return [(path, f"'{place}': {message}") for path, place in told.items() if f"{place}/".startswith(HOMES)]
 
