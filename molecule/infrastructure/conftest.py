@@ -30,7 +30,8 @@ class Hosts:
         self.room = CHECKOUT / "build" / "hosts" / os.environ["FEDLEARN_ROLE_SET"]
         network = os.environ["FEDLEARN_ROLE_SUBNET"].rpartition(".")[0]
         self.addresses = {"store": f"{network}.11", "front": f"{network}.12"}
-        self._environment = {**os.environ, "ANSIBLE_BECOME": "true", "ANSIBLE_NOCOLOR": "true"}
+        plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
+        self._environment = {**os.environ, "ANSIBLE_BECOME": "true", **plain}
 
     def _command(self, book: str, *arguments: str) -> list[str]:
         program = str(Path(sys.executable).with_name("ansible-playbook"))
@@ -59,7 +60,8 @@ class Hosts:
             done = self.play("check.yml", *arguments)
             return "" if done.returncode == 0 else done.output[-3000:]
 
-        assert until(120, check, lambda found: found == "") == ""
+        told = until(120, check, lambda found: found == "")
+        assert told == "", told
 
     def run(self, host: str, command: str) -> str:
         """What a shell script prints, as root on a host; a failing one fails the test."""

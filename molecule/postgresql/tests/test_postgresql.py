@@ -283,7 +283,11 @@ def test_a_lost_database_is_made_anew(role: RoleHost) -> None:
 
 
 def test_it_starts_without_what_a_boot_takes_away(role: RoleHost) -> None:
-    role.sh(f"systemctl stop {' '.join(UNITS)} && rm -rf /run/fedlearn && systemctl start {' '.join(UNITS)}")
+    """And where another service came first, whose umask kept the common folder to root."""
+    role.sh(
+        f"systemctl stop {' '.join(UNITS)}; rm -rf /run/fedlearn; mkdir -m 0700 /run/fedlearn; "
+        f"systemctl start {' '.join(UNITS)}"
+    )
     assert client(role, "SELECT 1", "survey_a", "first")[0] == 0
     assert role.play().changed == 0
 
