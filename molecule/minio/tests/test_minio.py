@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import hashlib
 import hmac
 import json
@@ -25,7 +26,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from role_host import RoleHost
 from shared_tests import Secretive, Store
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._minio.client import Client, MinioError, UnansweredError
+from ansible_collections.fedlearn.infra.plugins.module_utils._minio.client import (
+    Client,
+    MinioError,
+    UnansweredError,
+    plain_tree,
+)
 from ansible_collections.fedlearn.infra.plugins.module_utils._minio.objects import encrypted
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
@@ -79,15 +85,15 @@ def third(**changed: Any) -> list[dict[str, Any]]:
     return [FULL, PLAIN, {"name": "s3-third", "federation": "s3-one", "port": 9020, **changed}]
 
 
-def refusal(client: Client, method: str, path: str, body: bytes = b"") -> str:
+def refusal(client: Client, method: str, path: str, body: bytes = b"", query: Mapping[str, str] | None = None) -> str:
     """The code of what a server refuses."""
     with pytest.raises(MinioError) as caught:
-        client.ask(method, path, body=body)
+        client.ask(method, path, query, body)
     return caught.value.code
 
 
 class Asking:
-    """Somebody who writes and reads all along, and what was refused."""
+    """Somebody who writes and reads all along, and what was refused or broke off."""
 
     def __init__(self, client: Client) -> None:
         self.client, self.asked = client, 0
@@ -97,9 +103,9 @@ class Asking:
     def __call__(self) -> None:
         while not self.ends.wait(0.2):
             try:
-                self.client.ask("PUT", "/imaging/asked", body=b"1")
-                self.client.ask("GET", "/imaging/asked")
-            except MinioError as error:
+                self.client.ask("PUT", f"/imaging/{self.client.access}", body=b"1")
+                self.client.ask("GET", f"/imaging/{self.client.access}")
+            except (MinioError, UnansweredError, AssertionError) as error:
                 self.failures.append(str(error))
             self.asked += 1
 
@@ -121,7 +127,9 @@ def main_pid(role: RoleHost, unit: str) -> str:
 
 
 def fill(client: Client, bucket: str) -> None:
-    """Objects of several sizes, with names and descriptions of all sorts."""
+    """Objects of several sizes, with names and descriptions of all sorts; whatever was there goes."""
+    for key in client.objects(bucket):
+        client.ask("DELETE", f"/{bucket}/{key}")
     for key in ("plain", "deep/er/ü and + %25", "folder/", "empty"):
         client.ask("PUT", f"/{bucket}/{key}", body=b"" if key == "empty" else key.encode() * 99)
     client.ask("PUT", f"/{bucket}/large", body=os.urandom(12_000_000), headers={"x-amz-meta-mode": "33188"})
@@ -170,8 +178,71 @@ def test_clients_administer_nothing(clients: Clients) -> None:
     for name, secret in (("imaging_a", "first"), ("watcher", "reader")):
         for what in ("info", "list-users", "export-iam"):
             assert refusal(clients(name, secret), "GET", f"/minio/admin/v3/{what}") == "AccessDenied", what
-        own = encrypted(PASSWORDS[secret], b"{}", lambda key, *rest: AESGCM(key).encrypt(*rest))
-        assert refusal(clients(name, secret), "PUT", "/minio/admin/v3/add-service-account", own) == "AccessDenied"
+        another = {"secretKey": "another one", "status": "enabled"}
+        for what, query, body in (("add-service-account", {}, {}), ("add-user", {"accessKey": name}, another)):
+            text = json.dumps(body).encode()
+            sealed = encrypted(PASSWORDS[secret], text, lambda key, *rest: AESGCM(key).encrypt(*rest))
+            assert refusal(clients(name, secret), "PUT", f"/minio/admin/v3/{what}", sealed, query) == "AccessDenied"
+
+
+class Temporary(Client):
+    """Whoever made a key of a password that is for some time."""
+
+    def __init__(self, maker: Client) -> None:
+        body = b"Action=AssumeRole&Version=2011-06-15&DurationSeconds=31536000"
+        stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+        summed = hashlib.sha256(body).hexdigest()
+        headers = {"host": f"{maker.host}:{maker.port}", "x-amz-content-sha256": summed, "x-amz-date": stamp}
+        names = ";".join(sorted(headers))
+        request = "\n".join(["POST", "/", "", *(f"{key}:{headers[key]}" for key in sorted(headers)), "", names, summed])
+        scope = f"{stamp[:8]}/us-east-1/sts/aws4_request"
+        said = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(request.encode()).hexdigest()])
+        key = ("AWS4" + maker.password).encode()
+        for part in [*scope.split("/"), said]:
+            key = hmac.digest(key, part.encode(), "sha256")
+        login = f"Credential={maker.access}/{scope}, SignedHeaders={names}, Signature={key.hex()}"
+        headers["authorization"] = f"AWS4-HMAC-SHA256 {login}"
+        headers["content-type"] = "application/x-www-form-urlencoded"
+        connection = maker._connection()
+        connection.request("POST", "/", body=body, headers=headers)
+        tree = plain_tree(connection.getresponse().read())
+        found = {one.tag: str(one.text) for one in tree.iter()}
+        super().__init__(maker.port, found["AccessKeyId"], found["SecretAccessKey"], None, maker.host)
+        self._context, self._token = maker._context, {"x-amz-security-token": found["SessionToken"]}
+
+    def send(self, method: str, path: str, query: Any = None, body: Any = b"", headers: Any = None) -> Any:
+        return super().send(method, path, query, body, {**(headers or {}), **self._token})
+
+
+def test_a_key_made_of_a_password_ends_with_it(role: RoleHost, clients: Clients) -> None:
+    """No policy keeps a client from making one that is for a year."""
+    replaced = Temporary(clients("imaging_a", "first"))
+    removed = Temporary(clients("imaging_b", "second"))
+    replaced.ask("PUT", "/imaging/temporary", body=b"1")
+    assert removed.ask("GET", "/imaging/temporary") == b"1"
+    less = [{**one, "state": "absent"} if one["name"] == "imaging_b" else one for one in FULL["clients"]]
+    try:
+        run = role.play(minio_instances=instances(clients=less), canary_first="CANARY-5 another")
+        assert (run.code, run.changed) == (0, 1), run.text
+        assert refusal(replaced, "GET", "/imaging/temporary") == "InvalidAccessKeyId"
+    finally:
+        assert role.play().changed == 1
+    assert refusal(removed, "GET", "/imaging/temporary") == "InvalidAccessKeyId"
+    clients("imaging_a", "first").ask("DELETE", "/imaging/temporary")
+
+
+def test_the_server_writes_to_no_folder_that_root_lays_keys_in(role: RoleHost) -> None:
+    """It would lead root astray by a link."""
+    pid = main_pid(role, UNITS[0])
+    words = role.sh(f"tr '\\0' '\\n' </proc/{pid}/cmdline").splitlines()
+    folder = Path(words[words.index("--certs-dir") + 1])
+    look = " ".join(str(one) for one in (folder, *folder.parents))
+    lines = role.sh(f"stat -L -c '%u %A %n' {look}").splitlines()
+    assert [line for line in lines if not line.startswith("0 ") or line[7] == "w" or line[10] == "w"] == []
+    assert role.sh(f"stat -c '%u %a' {folder}/private.key").split() == [
+        role.sh(f"stat -c %u /proc/{pid}").strip(),
+        "400",
+    ]
 
 
 def token(user: str, password: str) -> str:
@@ -255,13 +326,16 @@ class TestMinio(Secretive, Store):
             "0 depth lookup: certificate has expired",
         ),
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
+        ({"address": "127.0.0.3"}, "IP address mismatch"),
+        ({"public_url": "https://elsewhere.test:9000"}, "hostname mismatch"),
         ({"settings": {"MINIO_SERVER_URL": "ftp://store"}}, "Invalid MINIO_SERVER_URL value"),
     )
-    # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_minio.py
+    # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
     wrong = (
         ({"tls": None}, "is reached by others, and without tls all they send can be read on the way: give tls"),
         ({"buckets": []}, "clients[0].bucket: no bucket of this instance is called 'imaging' (there are none)"),
         ({"name": "s3-plain"}, "minio_instances[1]: name: 's3-plain' is also the name of [0]"),
+        ({"public_url": "http://store"}, "public_url: is http, and with tls the server speaks nothing but https"),
         ({"port": 9010}, "minio_instances[1]: port: 127.0.0.1 port 9010 is taken by 's3-full'"),
         ({"bukets": []}, "Supported parameters include:"),
     )
@@ -304,9 +378,12 @@ def test_what_is_changed_inside_is_named_and_repaired(role: RoleHost, clients: C
     suspended = b"<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>"
     admin.ask("PUT", "/imaging", {"versioning": ""}, suspended)
     admin.ask("DELETE", "/models", {"lifecycle": ""})
+    strangers = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::models/*"]}
+    admin.ask("PUT", "/models", {"policy": ""}, json.dumps({**MAY_ALL, "Statement": [strangers]}).encode())
     found = role.play(entry="check")
     wanted = (
-        "bucket imaging: versioning, bucket models: lifecycle, policy imaging-read, "
+        "bucket imaging: versioning, bucket models: lifecycle, bucket models: closed to whoever has no name here, "
+        "policy imaging-read, "
         "client imaging_a: may imaging-write, client imaging_b: no longer in all, client models: enabled, "
         "client watcher: made, "
         "client watcher: may fedlearn-metrics"
@@ -377,49 +454,45 @@ def test_a_password_that_is_too_short_is_told(role: RoleHost) -> None:
     assert role.play().code == 0
 
 
-def test_a_new_certificate_is_loaded_while_clients_go_on(role: RoleHost, clients: Clients) -> None:
+class Kept(Client):
+    """A client that stays on one connection."""
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client.port, client.access, client.password, client.ca, client.host)
+        self.one: Any = None
+
+    def _connection(self) -> Any:
+        if self.one is None:
+            self.one = super()._connection()
+            self.one.connect()
+            self.socket = self.one.sock
+        assert self.one.sock is self.socket, "its connection was closed"
+        return self.one
+
+
+def test_a_new_certificate_with_a_new_key_is_loaded_while_clients_go_on(role: RoleHost, clients: Clients) -> None:
+    """One that was connected all along, and one that connects for each request."""
     before = main_pid(role, UNITS[0])
-    writer, done, failed = clients("imaging_a", "first"), threading.Event(), []
-    asked = 0
-
-    def go_on() -> None:
-        nonlocal asked
-        while not done.is_set():
-            try:
-                writer.ask("PUT", "/imaging/on", body=b"on")
-                asked += 1
-            except (MinioError, UnansweredError) as error:
-                failed.append(str(error))
-
-    load = threading.Thread(target=go_on)
-    load.start()
+    served = f"openssl s_client -connect {role.address}:9000 </dev/null 2>/dev/null | openssl x509 -noout -pubkey"
+    new = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.key -subj /CN=server | "
+    new += "openssl x509 -req -CA ca.pem -CAkey ca.key -days 9 -extfile names -out new.pem 2>/dev/null"
+    names = f"echo subjectAltName=IP:{role.address},IP:127.0.0.1 >names"
+    former = role.sh(served)
+    role.sh(f"cd /etc/role-test && cp -p server.pem kept.pem && cp -p server.key kept.key && {names} && {new}")
     try:
-        role.sh("cd /etc/role-test && cp -p server.pem server.old && cat server.old ca.pem > server.pem")
-        assert role.play().changed == 1
-        role.sh("cd /etc/role-test && mv server.old server.pem")
-        assert role.play().changed == 1
+        with (
+            asked_all_along(Kept(clients("imaging_a", "first"))) as kept,
+            asked_all_along(clients("imaging_b", "second")) as anew,
+        ):
+            role.sh("cd /etc/role-test && mv new.pem server.pem && mv new.key server.key")
+            assert role.play().changed == 1
+            assert role.sh(served) == role.sh("openssl pkey -pubout -in /etc/role-test/server.key") != former
     finally:
-        done.set()
-        load.join()
-    assert failed == []
-    assert asked > 20
+        role.sh("cd /etc/role-test && mv kept.pem server.pem && mv kept.key server.key && rm names")
+        assert role.play().changed == 1
+    assert role.sh(served) == former
+    assert [(one.failures, one.asked > 5) for one in (kept, anew)] == [([], True), ([], True)]
     assert main_pid(role, UNITS[0]) == before
-
-
-def test_another_certificate_is_what_it_serves(role: RoleHost) -> None:
-    new = "openssl req -new -key server.key -subj /CN=server | "
-    new += "openssl x509 -req -CA ca.pem -CAkey ca.key -days 9 -out new.pem 2>/dev/null"
-    role.sh(f"cd /etc/role-test && cp -p server.pem server.old && {new} && mv new.pem server.pem")
-    served = f"openssl s_client -connect {role.address}:9000 </dev/null 2>/dev/null | openssl x509 -noout -serial"
-    try:
-        before = main_pid(role, UNITS[0])
-        assert role.play().changed == 1
-        assert role.sh(served) == role.sh("openssl x509 -noout -serial -in /etc/role-test/server.pem")
-        assert main_pid(role, UNITS[0]) == before
-    finally:
-        role.sh("cd /etc/role-test && mv server.old server.pem")
-    assert role.play().changed == 1
-    assert role.sh(served) == role.sh("openssl x509 -noout -serial -in /etc/role-test/server.pem")
 
 
 def test_a_program_of_the_host_is_used(role: RoleHost) -> None:
@@ -474,7 +547,7 @@ def test_a_new_host_gets_the_objects_back(
     fill(clients("imaging_a", "first"), "imaging")
     fill(clients("models", "second"), "models")
     before = {bucket: content(clients.admin, bucket) for bucket in ("imaging", "models")}
-    assert len(before["imaging"]) == 5 + ("on" in before["imaging"])
+    assert len(before["models"]) == 5
     run = role.play(entry="backup", minio_backup_recipient=keys[0], minio_backup_directory=str(tmp_path))
     assert (run.code, run.changed) == (0, 2), run.text
     (file,) = (tmp_path / "host").iterdir()
@@ -489,6 +562,12 @@ def test_a_new_host_gets_the_objects_back(
     wrong = role.play(entry="restore", **restored, canary_key=role.sh("age-keygen 2>/dev/null").split()[-1])
     assert (wrong.code, "no identity matched any of the recipients" in wrong.words) == (2, True), wrong.text
     assert list(clients.admin.objects("imaging")) == ["of-the-new-host"]
+    cut = tmp_path / "cut.tar.age"
+    cut.write_bytes(file.read_bytes()[:-70_000])
+    broken = role.play(entry="restore", **{**restored, "minio_restore_from": str(cut)}, canary_key=keys[1])
+    assert (broken.code, "age: error: " in broken.words) == (2, True), broken.text
+    assert list(clients.admin.objects("imaging")) == ["of-the-new-host"]
+    assert list(clients.admin.objects("models")) == []
     run = role.play("-vvv", entry="restore", **restored, canary_key=keys[1])
     assert run.code == 0, run.text
     assert keys[1] not in run.text
@@ -525,7 +604,7 @@ def test_the_playbooks_bring_and_restore_it(
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
     assert role.play(entry="remove", minio_remove_data=True).changed == 2
     assert role.play(entry="remove", minio_remove_data=True).changed == 0
-    left = role.sh("find /etc /var/lib /run /opt | grep -e s3-one -e fedlearn-s3 -e fedlearn/minio || true")
+    left = role.sh("find /etc /var/lib /run /opt | grep -E 's3-one|fedlearn[-/](s3|minio)' || true")
     assert left == "", left
     assert role.try_sh("ss -Hltnp | grep -q '\"minio\"'")[0] == 1
     clean = role.play("--check")

@@ -66,7 +66,7 @@ class Client:
 
     def __init__(self, port: int, access: str, secret: str, ca: str | None = None, host: str = "127.0.0.1") -> None:
         """``ca``: file with the CA of the server's certificate; without it plain HTTP."""
-        self.host, self.port, self.access, self.password = host, port, access, secret
+        self.host, self.port, self.access, self.password, self.ca = host, port, access, secret, ca
         self._context = None
         if ca:
             self._context = ssl.create_default_context(cafile=ca)

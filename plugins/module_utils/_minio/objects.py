@@ -56,12 +56,12 @@ def encrypted(password: str, text: bytes, seal: Seal) -> bytes:
 
 
 def policy_name(client: Mapping[str, Any]) -> str:
-    """The policy a client has; what it may do with some objects it shares with nobody."""
+    """The policy a client has: shared by those who may do the same with all of a bucket, else its own."""
     if client["access"] == "metrics":
         return METRICS_POLICY
-    if client.get("also"):
-        return f"_{client['name']}"  # no name of a bucket begins so
-    return f"{client['bucket']}-{client['name'] if client['access'] == 'some' else client['access']}"
+    if client["access"] == "some" or client.get("also"):
+        return f"_{client['name']}"  # no name of a bucket begins so, so it is nobody else's
+    return f"{client['bucket']}-{client['access']}"
 
 
 def _on_objects(client: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -89,8 +89,8 @@ def _on_bucket(bucket: str, access: str) -> list[dict[str, Any]]:
 
 
 def policy(client: Mapping[str, Any]) -> dict[str, Any]:
-    """What a client may do: its buckets and no others, and no keys beside its own, which would outlive it."""
-    denied = {"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]}
+    """What a client may do: its buckets and no others, and neither another password nor keys beside its own."""
+    denied = {"Effect": "Deny", "Action": ["admin:CreateServiceAccount", "admin:CreateUser"]}
     if client["access"] == "metrics":
         allowed: list[dict[str, Any]] = [{"Effect": "Allow", "Action": ["admin:Prometheus"]}]
     elif client["access"] == "some":
@@ -164,7 +164,7 @@ class Server:
             self._converge_client(client)
         for client in self._clients:
             if client["state"] == "absent" and self._user(client["name"]):
-                self._admin_change(f"client {client['name']}: removed", "DELETE", "remove-user", client["name"])
+                self._change(f"client {client['name']}: removed", partial(self._remove_user, client["name"]))
 
     def _change(self, what: str, do: Callable[[], Any]) -> None:
         self.doing = what
@@ -201,6 +201,9 @@ class Server:
             said = f"<VersioningConfiguration><Status>{status}</Status></VersioningConfiguration>"
             self._change(f"bucket {name}: versioning", self._put(path, {"versioning": ""}, said))
         self._converge_lifecycle(bucket, new and self.foresee)
+        if not new and self._ask("GET", path, {"policy": ""}, "NoSuchBucketPolicy"):
+            do = partial(self._admin.ask, "DELETE", path, {"policy": ""})
+            self._change(f"bucket {name}: closed to whoever has no name here", do)
 
     def _converge_lifecycle(self, bucket: Mapping[str, Any], unmade: bool) -> None:
         path, wanted, query = f"/{bucket['name']}", lifecycle(bucket), {"lifecycle": ""}
@@ -220,9 +223,6 @@ class Server:
                 return None
             raise
 
-    def _admin_change(self, told_as: str, method: str, what: str, access: str) -> None:
-        self._change(told_as, lambda: self._admin.admin(method, what, {"accessKey": access}))
-
     def _user(self, name: str) -> Any:
         self.doing = f"client {name}"
         return self._admin_ask("user-info", {"accessKey": name}, "XMinioAdminNoSuchUser")
@@ -239,9 +239,9 @@ class Server:
         if not found:
             self._change(f"client {name}: made", lambda: self._set_user(name, password))
         elif found.get("status") != "enabled":
-            self._change(f"client {name}: enabled", lambda: self._set_user(name, password))
+            self._change(f"client {name}: enabled", lambda: self._replace_password(name, password))
         elif not Client(self._admin.port, name, password, (self.wanted.get("tls") or {}).get("ca")).knows_me():
-            self._change(f"client {name}: password", lambda: self._set_user(name, password))
+            self._change(f"client {name}: password", lambda: self._replace_password(name, password))
         for group in (found or {}).get("memberOf") or []:
             self._change(f"client {name}: no longer in {group}", partial(self._leave, name, group))
         wanted = policy_name(client)
@@ -260,3 +260,15 @@ class Server:
         body = json.dumps({"secretKey": password, "status": "enabled"}).encode()
         sealed = encrypted(self._admin.password, body, self._seal)
         self._admin.admin("PUT", "add-user", {"accessKey": name}, sealed)
+
+    def _replace_password(self, name: str, password: str) -> None:
+        self._set_user(name, password)
+        self._end_temporary_keys(name)
+
+    def _remove_user(self, name: str) -> None:
+        self._admin.admin("DELETE", "remove-user", {"accessKey": name})
+        self._end_temporary_keys(name)
+
+    def _end_temporary_keys(self, name: str) -> None:
+        """Whoever has a password may make keys of it that last for up to a year: no policy denies that."""
+        self._admin.admin("POST", "revoke-tokens/builtin", {"user": name, "fullRevoke": "true"})

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .._federation.model import Path
+from .._federation.network import WILDCARDS, is_numeric, parse_url
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rule, Section, Table, Text
 from .backups import backup_variables
 from .building import built_variables
@@ -81,6 +82,11 @@ def _open(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
             "tls, listen on 127.0.0.1, or say allow_unencrypted: true",
         )
     ]
+
+
+def _scheme(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    plain = values.get("tls") and values.get("public_url", "https:").startswith("http:")
+    return [(("public_url",), "is http, and with tls the server speaks nothing but https")] if plain else []
 
 
 def _twice(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
@@ -217,6 +223,10 @@ INSTANCE = Section(
             default="127.0.0.1",
         ),
         "port": Key(PORT, "Port.", default=9000),
+        "public_url": Key(
+            Text(format="origin"),
+            "What clients call it, where that isn't its address and port; its certificate has that name.",
+        ),
         "tls": Key(
             Section(
                 {
@@ -248,6 +258,7 @@ INSTANCE = Section(
         Rule("A client is for one bucket, or for metrics.", _clients),
         Rule("Former versions need versioning.", _versions),
         Rule("Beyond the host only with TLS, unless told.", _open),
+        Rule("With TLS clients use https.", _scheme),
     ),
 )
 
@@ -258,14 +269,17 @@ def _places(instance: Mapping[str, Any]) -> list[Place]:
 
 
 def _complete(instance: dict[str, Any]) -> dict[str, Any]:
-    """The instance with every login of its clients."""
+    """The instance with every login of its clients, and the name its certificate is to have, where one is known."""
     if not is_present(instance):
         return instance
-    return {**instance, "clients": [login for client in instance["clients"] for login in logins_of(client)]}
+    clients = [login for client in instance["clients"] for login in logins_of(client)]
+    own = "" if instance["address"] in WILDCARDS else instance["address"]
+    name = parse_url(instance["public_url"]).host if "public_url" in instance else own
+    return {**instance, "clients": clients, "certified": {"name": name, "is_address": is_numeric(name)}}
 
 
 def check(instances: Any) -> list[dict[str, Any]]:
-    """``minio_instances`` with defaults and every login of its clients. Raises RoleValueError."""
+    """``minio_instances`` with defaults, logins, and the names of certificates. Raises RoleValueError."""
     rules = (one_owner(_places),)
     return [_complete(instance) for instance in check_instances("minio_instances", instances, INSTANCE, rules)]
 

@@ -77,7 +77,7 @@ def test_a_policy_is_for_one_bucket(access: str, actions: set[str]) -> None:
     assert ("s3:CreateBucket" in of_bucket["Action"]) == (access == "write")
     assert of_objects["Resource"] == ["arn:aws:s3:::imaging/*"]
     assert set(of_objects["Action"]) == actions
-    assert denied == {"Effect": "Deny", "Action": ["admin:CreateServiceAccount"]}
+    assert denied == {"Effect": "Deny", "Action": ["admin:CreateServiceAccount", "admin:CreateUser"]}
     assert policy_name({**WRITER, "access": access}) == f"imaging-{access}"
 
 
@@ -92,7 +92,7 @@ def test_who_is_for_some_objects_lists_nothing_and_shares_its_policy_with_nobody
     )
     assert (put["Effect"], put["Action"], put["Resource"]) == ("Allow", ["s3:PutObject"], ["arn:aws:s3:::imaging/*"])
     assert (never["Effect"], never["Action"], never["Resource"]) == ("Deny", put["Action"], got["Resource"])
-    assert policy_name(client) == "imaging-participants"
+    assert policy_name(client) == "_participants"
     assert len(policy({**client, "objects": {**some, "never_put": []}})["Statement"]) == 3
 
 
@@ -105,9 +105,24 @@ def test_who_copies_between_buckets_has_a_policy_of_its_own() -> None:
     assert policy_name({**client, "also": []}) == "imaging-write"
 
 
+def test_whatever_they_are_called_nobody_has_the_policy_of_another_bucket_s_client() -> None:
+    clients = [
+        {"name": "x-read", "bucket": "imaging", "access": "some"},
+        {"name": "reader", "bucket": "imaging-x", "access": "read"},
+        {"name": "write", "bucket": "imaging", "access": "some"},
+        {"name": "writer", "bucket": "imaging", "access": "write"},
+        {"name": "metrics", "bucket": "fedlearn", "access": "some"},
+        {"name": "watcher", "access": "metrics"},
+    ]
+    assert len({policy_name(client) for client in clients}) == len(clients)
+
+
 def test_who_sees_metrics_reaches_no_bucket() -> None:
     statements = policy({"name": "watcher", "access": "metrics"})["Statement"]
-    assert [one["Action"] for one in statements] == [["admin:Prometheus"], ["admin:CreateServiceAccount"]]
+    assert [one["Action"] for one in statements] == [
+        ["admin:Prometheus"],
+        ["admin:CreateServiceAccount", "admin:CreateUser"],
+    ]
 
 
 def test_the_order_of_a_policy_does_not_count_and_its_content_does() -> None:

@@ -189,6 +189,7 @@ class Storage:
         return {
             "address": self.address,
             "port": self.place.listening_port,
+            "public_url": self.endpoint().internal,
             "tls": {"certificate": files["chain"], "key": files["key"], "ca": files["ca"]},
             "buckets": [{"name": name} for name in names],
             "clients": [

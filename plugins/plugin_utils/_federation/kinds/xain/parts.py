@@ -113,6 +113,7 @@ class Copy(ABC):
         values: Part = {
             "address": topology.storage_address,
             "port": topology.storage.listening_port,
+            "public_url": topology.store().internal,
             "tls": {"certificate": files["chain"], "key": files["key"], "ca": files["ca"]},
             "buckets": [
                 {"name": topology.bucket, "versioning": True, "expire_former_days": keep},

@@ -608,6 +608,11 @@ WRONG: list[tuple[str, Any, str]] = [
     # minio
     (
         "minio_instances",
+        [{"tls": {"certificate": "/c", "key": "/k", "ca": "/a"}, "public_url": "http://store"}],
+        "[0]: public_url: is http, and with tls the server speaks nothing but https",
+    ),
+    (
+        "minio_instances",
         [{"address": "10.0.0.1"}],
         "[0]: address: '10.0.0.1' is reached by others, and without tls all they send can be read on the way: give "
         "tls, listen on 127.0.0.1, or say allow_unencrypted: true",
