@@ -165,6 +165,9 @@ PER_WORKER = 5  # as the filter nofile_limit counts
 RESERVE = 512
 HEAD = "# Managed by the fedlearn.infra.limits role: changes made here are put back.\n"
 USERS = ("nobody", "root")
+ITEMS = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+KINDS = {"soft": ("soft",), "hard": ("hard",), "-": ("soft", "hard")}
+UNLIMITED = 2**62  # above whatever a kernel counts
 
 
 def read(path: str) -> str | None:
@@ -204,40 +207,56 @@ def may_have(number: int, what: int = resource.RLIMIT_NOFILE) -> bool:
     return os.waitpid(child, 0)[1] == 0
 
 
-def allowed(number: int) -> int:
+def allowed(number: int, what: int = resource.RLIMIT_NOFILE) -> int:
     """The number, or the nearest below that the machine allows."""
-    if may_have(number):
+    if may_have(number, what):
         return number
-    ceilings = [resource.getrlimit(resource.RLIMIT_NOFILE)[1], int((read("/proc/sys/fs/nr_open") or "0").strip() or 0)]
-    fitting = [ceiling for ceiling in ceilings if 0 < ceiling < number and may_have(ceiling)]
+    ceilings = [resource.getrlimit(what)[1]]
+    if what == resource.RLIMIT_NOFILE:
+        ceilings.append(int((read("/proc/sys/fs/nr_open") or "0").strip() or 0))
+    fitting = [ceiling for ceiling in ceilings if 0 < ceiling < number and may_have(ceiling, what)]
     return max(fitting, default=min(ceilings))
 
 
+def number_of(word: str) -> int | None:
+    """A limit as pam_limits and systemd write it; None where it is none."""
+    if word in ("unlimited", "infinity", "-1"):
+        return UNLIMITED
+    return int(word) if word.isdigit() else None
+
+
 def usual(module: AnsibleModule, what: str) -> int:
-    """A limit that systemd gives services, and so sessions, without this module; 0 where it isn't a number."""
+    """A limit that systemd gives services, and so sessions, without this module; 0 where nobody says."""
     code, output, _errors = module.run_command(["systemctl", "show", f"--property=DefaultLimit{what}", "--value"])
-    word = output.strip()
-    return int(word) if code == 0 and word.isdigit() else 0
+    return (number_of(output.strip()) or 0) if code == 0 else 0
+
+
+def in_other_files(item: str) -> dict[str, dict[str, int]]:
+    """What other files give users, groups and all, soft and hard; of several lines the last one counts."""
+    found: dict[str, dict[str, int]] = {}
+    for path in [path for pattern in OTHERS for path in sorted(glob.glob(pattern)) if path != LIMITS]:
+        for line in (read(path) or "").splitlines():
+            words = line.partition("#")[0].split()
+            number = number_of(words[3]) if len(words) == 4 and words[2] == item else None
+            if number is not None and not words[0].startswith("%"):
+                found.setdefault(words[0], {}).update(dict.fromkeys(KINDS.get(words[1], ()), number))
+    return found
 
 
 def with_less(item: str, number: int) -> list[str]:
     """Whom other files give less than that: users, groups, all."""
-    found: list[str] = []
-    for path in [path for pattern in OTHERS for path in sorted(glob.glob(pattern)) if path != LIMITS]:
-        for line in (read(path) or "").splitlines():
-            words = line.partition("#")[0].split()
-            if len(words) == 4 and words[2] == item and words[3].isdigit() and int(words[3]) < number:
-                found.append(words[0])
-    return [who for who in dict.fromkeys(found) if not who.startswith("%")]
+    return [who for who, theirs in in_other_files(item).items() if min(theirs.values(), default=number) < number]
 
 
-def limits_text(soft: int, hard: int, nproc: int) -> str:
-    """The file for pam_limits. It doesn't count root among all users, so root is named."""
-    files_of = ["*", "root", *(who for who in with_less("nofile", soft) if who not in ("*", "root"))]
-    lines = [f"{who} {kind} nofile {number}\n" for who in files_of for kind, number in (("soft", soft), ("hard", hard))]
-    if nproc:
-        lines += [f"{who} - nproc {nproc}\n" for who in dict.fromkeys(["*", *with_less("nproc", nproc)])]
-    return HEAD + "".join(lines)
+def entries(item: str, names: list[str], soft: int, hard: int) -> str:
+    """Lines for pam_limits. Ours is the last file: who has more by another one keeps it, as far as the machine allows."""
+    others, lines = in_other_files(item), ""
+    for who in dict.fromkeys(names):
+        theirs = {kind: allowed(number, ITEMS[item]) for kind, number in others.get(who, {}).items()}
+        own_soft = max(soft, theirs.get("soft", 0))
+        for kind, number in (("soft", own_soft), ("hard", max(hard, own_soft, theirs.get("hard", 0)))):
+            lines += f"{who} {kind} {item} {number if number < UNLIMITED else 'unlimited'}\n"
+    return lines
 
 
 class RefusedError(Exception):
@@ -393,8 +412,10 @@ class Plan:
             self.soft = allowed(self.asked)
             self.hard = max(self.soft, allowed(usual(module, "NOFILE") or self.soft))
             self.workers = max(self.soft - RESERVE, 0) // PER_WORKER
-            self.nproc = self._processes(module, claims.most("nproc"))
-            texts[LIMITS] = limits_text(self.soft, self.hard, self.nproc)
+            # all users don't include root
+            names = ["*", "root", *with_less("nofile", self.soft)]
+            processes = self._processes(module, claims.most("nproc"))
+            texts[LIMITS] = HEAD + entries("nofile", names, self.soft, self.hard) + processes
             if self.soft < self.asked:
                 self.refused.append(
                     f"nofile: {self.asked} was asked for, this machine allows {self.soft}, enough for {self.workers} "
@@ -421,16 +442,23 @@ class Plan:
         texts[CLAIMS] = claims.text()
         self.texts = texts
 
-    def _processes(self, module: AnsibleModule, asked: int) -> int:
-        """The processes to write: none where sessions have as many anyway, or may not have them."""
-        if not asked or (usual(module, "NPROCSoft") >= asked and not with_less("nproc", asked)):
-            return 0
-        if may_have(asked, resource.RLIMIT_NPROC):
-            return asked
-        self.refused.append(
-            f"nproc: {asked} was asked for, and this machine doesn't allow it: ask for less (limits_nproc)"
-        )
-        return 0
+    def _processes(self, module: AnsibleModule, asked: int) -> str:
+        """Lines for whoever has fewer processes; none where sessions have as many anyway, or may not have them."""
+        if not asked:
+            return ""
+        names = with_less("nproc", asked)
+        soft = usual(module, "NPROCSoft")
+        if soft < asked and "*" not in in_other_files("nproc"):
+            names.append("*")
+        if not names:
+            return ""
+        if not may_have(asked, resource.RLIMIT_NPROC):
+            self.refused.append(
+                f"nproc: {asked} was asked for, and this machine doesn't allow it: ask for less (limits_nproc)"
+            )
+            return ""
+        self.nproc = asked
+        return entries("nproc", names, asked, max(asked, usual(module, "NPROC") if "*" in names else 0))
 
     def differing(self) -> list[str]:
         """Files that aren't as they are to be."""

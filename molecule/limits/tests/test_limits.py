@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -123,26 +123,67 @@ def test_another_file_that_lowers_is_named_and_all_is_put_back(role: RoleHost) -
     assert role.play().changed == 1
 
 
-def test_whom_another_file_names_is_named_too(role: RoleHost) -> None:
-    theirs = "/etc/security/limits.d/10-theirs.conf"
-    role.sh(f"printf 'nobody soft nofile 1000\\n@games - nproc 50\\n' >{theirs}")
-    try:
-        assert session(role, "nobody") == 1000
-        run = role.play(limits_nproc=60)
-        assert (run.code, run.changed) == (0, 1), run.text
-        assert session(role, "nobody") == allowed(role)
-        found = role.sh(f"grep -e nobody -e nproc {LIMITS}").splitlines()
-        assert [line.rpartition(" ")[0] for line in found] == [
-            "nobody soft nofile",
-            "nobody hard nofile",
-            "* - nproc",
-            "@games - nproc",
-        ]
-        assert role.play(limits_nproc=60).changed == 0
-    finally:
-        role.sh(f"rm {theirs}")
+@pytest.fixture
+def theirs(role: RoleHost) -> Iterator[Callable[[str], None]]:
+    """Gives limits by a file of somebody else's, which is read before ours."""
+    path = "/etc/security/limits.d/10-theirs.conf"
+
+    def give(text: str) -> None:
+        role.sh(f"printf '{text}' >{path}")
+
+    yield give
+    role.sh(f"rm {path}")
     assert role.play().changed == 1
     assert role.try_sh(f"grep -e nobody -e nproc {LIMITS}")[0] == 1
+
+
+def test_whom_another_file_names_is_named_too(role: RoleHost, theirs: Callable[[str], None]) -> None:
+    def processes() -> list[str]:
+        look = "grep processes /proc/self/limits"
+        return [role.sh(f"su -s /bin/sh {user} -c '{look}'") for user in ("nobody", "root")]
+
+    before = processes()
+    theirs("nobody soft nofile 1000\\n@games - nproc 50\\n")
+    assert session(role, "nobody") == 1000
+    run = role.play(limits_nproc=60)
+    assert (run.code, run.changed) == (0, 1), run.text
+    assert session(role, "nobody") == allowed(role)
+    found = role.sh(f"grep -e nobody -e nproc {LIMITS}").splitlines()
+    assert [line.rpartition(" ")[0] for line in found] == [
+        "nobody soft nofile",
+        "nobody hard nofile",
+        "@games soft nproc",
+        "@games hard nproc",
+    ]
+    assert processes() == before
+    assert role.play(limits_nproc=60).changed == 0
+
+
+def test_who_has_more_by_another_file_keeps_it(role: RoleHost, theirs: Callable[[str], None]) -> None:
+    more = 5000
+    theirs(f"* - nofile {more}\\nroot - nofile {more}\\n")
+    run = role.play(limits_nofile=4096)
+    assert (run.code, run.changed) == (0, 1), run.text
+    assert session(role, "nobody") == session(role, "root") == more
+    assert role.play(limits_nofile=4096).changed == 0
+
+
+def test_what_the_machine_refuses_is_told_and_the_nearest_that_holds_is_written(role: RoleHost) -> None:
+    number = 1_073_741_816
+    if role.try_sh(f"sh -c 'ulimit -n {number}'")[0] == 0:
+        pytest.skip("this machine allows whatever the role lets one ask for")
+    before = role.sh(f"cat {LIMITS}")
+    run = role.play(limits_nofile=number)
+    assert run.failed == 0, run.text
+    found = re.search(rf"nofile: {number} was asked for, this machine allows (\d+), enough for (\d+) workers", run.words)
+    assert found, run.text
+    holds, workers = int(found[1]), int(found[2])
+    assert role.try_sh(f"sh -c 'ulimit -n {holds}'")[0] == 0
+    assert workers == (holds - 512) // 5
+    assert session(role, "nobody") == session(role, "root") == holds
+    assert str(number) not in role.sh(f"cat {LIMITS}")
+    role.play()
+    assert role.sh(f"cat {LIMITS}") == before
 
 
 def test_the_hosts_own_ports_are_only_widened(role: RoleHost) -> None:

@@ -32,24 +32,71 @@ def test_a_warning_names_host_and_way_out(monkeypatch: pytest.MonkeyPatch) -> No
     ]
 
 
-def test_who_has_less_by_another_file_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "limits.conf").write_text(
+@pytest.fixture
+def others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The only other file with limits, on a machine that allows whatever is asked for."""
+    monkeypatch.setattr(limits, "OTHERS", (str(tmp_path / "limits.conf"), str(tmp_path / "nowhere/*.conf")))
+    monkeypatch.setattr(limits, "allowed", lambda number, _what=0: number)
+    monkeypatch.setattr(limits, "may_have", lambda _number, _what=0: True)
+    return tmp_path / "limits.conf"
+
+
+def test_who_has_less_by_another_file_is_named(others: Path) -> None:
+    others.write_text(
         "# nobody soft nofile 1\n* soft nofile 1000\n@games - nofile 100 # few\nroot hard nofile 9999\n"
         "nobody soft nproc 5\nmore soft nofile unlimited\n%all - nofile 1\n@games hard nofile 100\nbroken line\n"
     )
-    monkeypatch.setattr(limits, "OTHERS", (str(tmp_path / "limits.conf"), str(tmp_path / "nowhere/*.conf")))
     assert limits.with_less("nofile", 2000) == ["*", "@games"]
     assert limits.with_less("nproc", 6) == ["nobody"]
-    assert limits.limits_text(2000, 4000, 6).splitlines()[1:] == [
+    assert limits.entries("nofile", ["*", "root", "*", "@games"], 2000, 4000).splitlines() == [
         "* soft nofile 2000",
         "* hard nofile 4000",
         "root soft nofile 2000",
-        "root hard nofile 4000",
+        "root hard nofile 9999",
         "@games soft nofile 2000",
         "@games hard nofile 4000",
-        "* - nproc 6",
-        "nobody - nproc 6",
     ]
+
+
+def test_who_has_more_by_another_file_keeps_it(others: Path) -> None:
+    """Ours is the last one that is read, so what it says of all and of root counts."""
+    others.write_text("* soft nofile 1\n* - nofile 200000\nroot soft nofile unlimited\nlow soft nofile 10\n")
+    with others.open("a") as stream:
+        stream.write("low hard nofile 300000\n")
+    names = ["*", "root", *limits.with_less("nofile", 2000)]
+    assert limits.entries("nofile", names, 2000, 4000).splitlines() == [
+        "* soft nofile 200000",
+        "* hard nofile 200000",
+        "root soft nofile unlimited",
+        "root hard nofile unlimited",
+        "low soft nofile 2000",
+        "low hard nofile 300000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("by_systemd", "theirs", "written"),
+    [
+        ("15000", "", []),
+        ("infinity", "", []),
+        ("15000", "@games - nproc 50\n", ["@games soft nproc 4096", "@games hard nproc 4096"]),
+        ("infinity", "* soft nproc 8000\n", []),
+        ("infinity", "* soft nproc 50\n* hard nproc unlimited\n", ["* soft nproc 4096", "* hard nproc unlimited"]),
+        ("100", "* - nproc unlimited\n", []),
+        ("100", "", ["* soft nproc 4096", "* hard nproc 4096"]),
+    ],
+)
+def test_processes_are_written_for_those_alone_who_have_fewer(
+    monkeypatch: pytest.MonkeyPatch, others: Path, by_systemd: str, theirs: str, written: list[str]
+) -> None:
+    others.write_text(theirs)
+    module = SimpleNamespace(run_command=lambda _argv: (0, f"{by_systemd}\n", ""), check_mode=True)
+    monkeypatch.setattr(limits, "read", lambda path: theirs if path == str(others) else None)
+    claims = limits.Claims()
+    claims.by_federation["one"] = {"nofile": 1024, "sysctls": {}, "nproc": 4096}
+    plan = limits.Plan(module, claims)
+    assert [line for line in plan.texts[limits.LIMITS].splitlines() if " nproc " in line] == written
+    assert plan.nproc == (4096 if written else 0)
 
 
 def test_what_can_not_be_written_leaves_no_way_back_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
