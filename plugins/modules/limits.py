@@ -249,7 +249,7 @@ def with_less(item: str, number: int) -> list[str]:
 
 
 def entries(item: str, names: list[str], soft: int, hard: int) -> str:
-    """Lines for pam_limits. Ours is the last file: who has more by another one keeps it, as far as the machine allows."""
+    """Lines for pam_limits. Ours is read last: who has more by another file keeps it, as far as the machine allows."""
     others, lines = in_other_files(item), ""
     for who in dict.fromkeys(names):
         theirs = {kind: allowed(number, ITEMS[item]) for kind, number in others.get(who, {}).items()}

@@ -19,6 +19,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds i
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.checking import is_loopback
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 INFRASTRUCTURE_HAS = (
@@ -118,6 +119,28 @@ def mistakes_of(given: Iterable[Mapping[str, Any]]) -> list[str]:
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_roles_take_what_a_document_gives_them(tmp_path: Path, example: str) -> None:
     assert mistakes_of(given_by(tmp_path, EXAMPLES[example])) == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_site_that_others_reach_bears_a_total(tmp_path: Path, example: str) -> None:
+    """So that a flood of one stack's clients takes nobody else's connections, or its server's."""
+    given = given_by(tmp_path, EXAMPLES[example])
+    sites = [site for values in given for site in values.get("nginx_sites", ()) if site["state"] == "present"]
+    reached = [site for site in sites if not all(is_loopback(listen["address"]) for listen in site["listen"])]
+    totals = {"http": {"clients", "total_requests_per_second"}, "tcp": {"clients"}}
+    wanted = {site["name"]: totals[site.get("protocol", "http")] for site in reached}
+    assert {site["name"]: set(site.get("limits", ())) & totals["http"] for site in reached} == wanted
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_a_site_s_certificate_is_for_the_names_it_is_asked_by(tmp_path: Path, example: str) -> None:
+    """The role nginx takes no other."""
+    for values in given_by(tmp_path, EXAMPLES[example]):
+        names = {one["name"]: set(one.get("dns_names", ())) for one in values.get("pki_certificates", ())}
+        for site in values.get("nginx_sites", ()):
+            if site["state"] == "present" and site.get("tls"):
+                certificate = Path(site["tls"]["certificate"]).parent.name
+                assert set(site.get("server_names", ())) <= names.get(certificate, set()), site
 
 
 def test_what_roles_do_not_take_is_found(tmp_path: Path) -> None:

@@ -175,7 +175,8 @@ def test_what_the_machine_refuses_is_told_and_the_nearest_that_holds_is_written(
     before = role.sh(f"cat {LIMITS}")
     run = role.play(limits_nofile=number)
     assert run.failed == 0, run.text
-    found = re.search(rf"nofile: {number} was asked for, this machine allows (\d+), enough for (\d+) workers", run.words)
+    told = rf"nofile: {number} was asked for, this machine allows (\d+), enough for (\d+) workers"
+    found = re.search(told, run.words)
     assert found, run.text
     holds, workers = int(found[1]), int(found[2])
     assert role.try_sh(f"sh -c 'ulimit -n {holds}'")[0] == 0

@@ -63,9 +63,16 @@ for _ in range({times!r}):
 """
 
 
-def command(url: str, size: int = 0, host: str = "", certificate: str = "", times: int = 1) -> str:
-    """A shell command that asks for a URL, from the host itself and by its own Python."""
-    headers = {"Host": host} if host else {}
+def command(
+    url: str,
+    size: int = 0,
+    host: str = "",
+    certificate: str = "",
+    times: int = 1,
+    more: Mapping[str, str] | None = None,
+) -> str:
+    """A shell command that asks for a URL, from the host itself and by its own Python; ``more`` headers go with it."""
+    headers = {**({"Host": host} if host else {}), **(more or {})}
     script = SCRIPT.format(url=url, size=size or None, headers=headers, certificate=certificate, times=times)
     return f"echo {base64.b64encode(script.encode()).decode()} | base64 -d | python3 -"
 
@@ -89,14 +96,41 @@ def test_upstreams_are_asked_in_turn_over_verified_tls(role: RoleHost) -> None:
 @pytest.mark.usefixtures("upstreams")
 def test_a_killed_servers_posts_go_to_the_other(role: RoleHost) -> None:
     role.sh("systemctl kill --signal KILL up-one")
-    url = f"https://{role.address}:6666/updateModel?token=CANARY-query"
+    url = f"https://{role.address}:6666/updateModel"
     answers = [ask(role, url, 4000000)[0] for _turn in range(6)]
     assert answers == [200] * 6
-    assert role.try_sh("grep -r CANARY-query /var/log/nginx")[1] == ""
-    assert "CANARY-query" not in role.sh("journalctl -u nginx --no-pager")
-    rows = role.sh("cat /var/log/nginx/fedlearn-nginx-proxy.access.log").splitlines()
-    last = json.loads(rows[-1])
-    assert (last["path"], last["status"]) == ("/updateModel", 200)
+    last = logged(role, "nginx-proxy")[-1]
+    assert (last["path"], last["status"]) == ("/", 200)
+
+
+def logged(role: RoleHost, site: str) -> list[dict[str, Any]]:
+    return [json.loads(row) for row in role.sh(f"cat /var/log/nginx/fedlearn-{site}.access.log").splitlines()]
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_no_token_of_a_request_is_logged(role: RoleHost) -> None:
+    """Neither where a request goes well, nor where it is refused, nor where nginx has no room to lay its body aside."""
+    paths = [{"path": "/jobs/*/state"}, {"path": "/updates/", "prefix": True}]
+    assert role.play(nginx_sites=sites("nginx-plain", paths=paths)).changed == 1
+    role.sh("sleep 1")
+    token, before = "CANARY-token", len(logged(role, "nginx-plain"))
+    asked = (f"/jobs/{token}/state", f"/updates/{token}")
+    urls = [f"http://127.0.0.1:8080{path}?key={token}" for path in asked]
+    role.sh("chown root /var/lib/nginx/body")
+    try:
+        answers = [ask(role, url, host="a.test")[0] for url in urls]
+        answers += [ask(role, f"http://127.0.0.1:8080/{token}", host=name)[0] for name in ("a.test", "b.test")]
+        answers += [ask(role, urls[1], size, host="a.test")[0] for size in (900_000, 2_000_000)]
+    finally:
+        role.sh("chown www-data /var/lib/nginx/body")
+        again = role.play()
+    assert answers == [200, 200, 404, 421, 500, 413]
+    rows = logged(role, "nginx-plain")[before:]
+    told = ["/jobs/*/state", "/updates/", "", "", "/updates/", ""]
+    assert [(row["path"], row["status"]) for row in rows] == list(zip(told, answers, strict=True))
+    assert role.try_sh("grep -r CANARY /var/log/nginx")[1] == ""
+    assert "CANARY" not in role.sh("journalctl -u nginx --no-pager")
+    assert again.changed == 1
 
 
 @pytest.mark.usefixtures("upstreams")
@@ -143,10 +177,85 @@ def test_another_host_is_refused(role: RoleHost) -> None:
     assert ask(role, "http://127.0.0.1:8080/", 1)[0] == 421
 
 
+LINE = """
+import socket
+with socket.create_connection(("127.0.0.1", 8080), 10) as stream:
+    stream.sendall({request!r}.encode())
+    print(stream.recv(4096).decode().split()[1])
+"""
+
+
+@pytest.mark.usefixtures("upstreams")
+@pytest.mark.parametrize(
+    ("target", "header", "status"),
+    [
+        ("/ HTTP/1.1", "a.test", 200),
+        ("/ HTTP/1.1", "a.test:8080", 200),
+        ("http://a.test/ HTTP/1.1", "a.test", 200),
+        ("http://a.test/ HTTP/1.1", "b.test", 421),
+        ("http://b.test/ HTTP/1.1", "a.test", 421),
+        ("/ HTTP/1.1", "a.test.b.test", 421),
+        ("/ HTTP/1.0", "", 421),
+        ("http://a.test/ HTTP/1.0", "", 421),
+    ],
+)
+def test_a_name_before_the_path_hides_no_other(role: RoleHost, target: str, header: str, status: int) -> None:
+    """nginx chooses a site by the former, and the server would get the latter."""
+    named = f"Host: {header}\r\n" if header else ""
+    script = LINE.format(request=f"GET {target}\r\n{named}Connection: close\r\n\r\n")
+    assert int(role.sh(f"echo {base64.b64encode(script.encode()).decode()} | base64 -d | python3 -")) == status
+
+
+WAY_OUT = {
+    "name": "nginx-out",
+    "federation": "nginx-one",
+    "listen": [{"address": "127.0.0.1", "port": 8082}],
+    "body_size_mb": 1,
+}
+
+
+@pytest.mark.usefixtures("upstreams")
+@pytest.mark.parametrize(("certificate", "status"), [("client", 200), ("server", 403), ("", 400)])
+def test_plain_on_loopback_goes_out_to_a_peer_that_asks_for_a_certificate(
+    role: RoleHost, certificate: str, status: int
+) -> None:
+    shown = {key: f"/etc/role-test/{certificate}.{end}" for key, end in (("certificate", "pem"), ("key", "key"))}
+    tls = {"ca": "/etc/role-test/ca.pem", "name": "server.test", **(shown if certificate else {})}
+    upstream = {"servers": [f"{role.address}:11202"], "host": "server.test", "tls": tls, "retries": 0}
+    assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], {**WAY_OUT, "upstream": upstream}]).changed == 1
+    role.sh("sleep 1")
+    try:
+        assert ask(role, "http://127.0.0.1:8082/state")[0] == status
+        assert [line.split()[3] for line in role.sh("ss -Hltn sport = :8082").splitlines()] == ["127.0.0.1:8082"]
+    finally:
+        gone = {"name": "nginx-out", "federation": "nginx-one", "state": "absent"}
+        assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 1
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_the_server_is_told_the_subject_by_nginx_alone(role: RoleHost) -> None:
+    tls = sites("nginx-rest")[1]["tls"] | {"client_names": [], "subject_header": "X-Subject"}
+    paths = [{"path": "/open", "without_certificate": True}, {"path": "/known"}]
+    assert role.play(nginx_sites=sites("nginx-rest", tls=tls, paths=paths)).changed == 1
+    role.sh("sleep 1")
+    told = {}
+    for path, certificate in (("known", "client"), ("open", "")):
+        url = f"https://{role.address}:11202/{path}"
+        forged = {"X-Subject": "CN=admin", "X_Subject": "CN=admin", "X-Forwarded-For": "192.0.2.9"}
+        status, body = ask(role, url, certificate=certificate, more=forged)
+        assert status == 200
+        told[path] = json.loads(body)["headers"]
+    assert "admin" not in json.dumps(told)
+    assert [found.get("X-Subject") for found in told.values()] == ["CN=client", None]
+    assert {found["X-Forwarded-For"] for found in told.values()} == {role.address}
+    assert role.play().changed == 1
+
+
 PATHS = [
     {"path": "/open", "without_certificate": True},
     {"path": "/admin", "client_names": ["client"], "allow": ["{address}/32"]},
     {"path": "/data/", "prefix": True, "body_size_mb": 3, "read_timeout_seconds": 86400},
+    {"path": "/jobs/*/state"},
 ]
 ASKED = [
     ("/open", "", 200),
@@ -163,6 +272,10 @@ ASKED = [
     ("/open/../admin", "", 403),
     ("//admin", "", 403),
     ("/open/%2e%2e/data/x", "", 403),
+    ("/jobs/1/state", "client", 200),
+    ("/jobs/1/state", "", 403),
+    ("/jobs/1/2/state", "client", 404),
+    ("/jobs/1/state%0a", "client", 404),
     ("/", "client", 404),
 ]
 
@@ -196,11 +309,12 @@ def test_beyond_the_limits_is_refused(role: RoleHost) -> None:
             f"rm -f /root/said; for turn in 1 2 3 4; do ({one} >> /root/said 2>&1) & done; wait; cat /root/said"
         )
         assert sorted(line.split()[0] for line in said.splitlines()) == ["200", "200", str(status), str(status)]
-    assert role.play(nginx_sites=sites("nginx-proxy", limits={"requests_per_second": 1, "burst": 1})).changed == 1
-    role.sh("sleep 1")
-    said = role.sh(command(f"https://{role.address}:6666/", times=4))
-    assert [line.split()[0] for line in said.splitlines()][:2] == ["200", "200"]
-    assert "429" in [line.split()[0] for line in said.splitlines()]
+    for limits in ({"requests_per_second": 1, "burst": 1}, {"total_requests_per_second": 1}):
+        assert role.play(nginx_sites=sites("nginx-proxy", limits=limits)).changed == 1
+        role.sh("sleep 1")
+        said = [line.split()[0] for line in role.sh(command(f"https://{role.address}:6666/", times=4)).splitlines()]
+        assert said[:2] == ["200", "200"]
+        assert "429" in said
     assert role.play().changed == 1
 
 
@@ -289,6 +403,14 @@ class TestNginx(Listening, Certified):
         ({"paths": [{"path": "/a"}, {"path": "/a"}]}, "paths[1].path: '/a' stands there twice"),
         ({"paths": [{"path": "/a", "client_names": ["x"]}]}, "paths[0].client_names: needs tls.client_ca"),
         ({"limits": {"clients": 0}}, "limits.clients: expected a whole number from 1"),
+        (
+            {"limits": {"clients": 40000}},
+            "nginx_open_files: 65535 are too few, since the sites' limits.clients ask for 82560 connections",
+        ),
+        (
+            {"upstream": {"servers": ["127.0.0.1:1"], "connect_timeout_seconds": 76}},
+            "upstream.connect_timeout_seconds: expected a whole number from 1 to 75, found the number 76",
+        ),
         ({"name": "nginx-rest"}, "nginx_sites[2]: name: 'nginx-rest' is also the name of [1]"),
         ({"server_name": ["x"]}, "Supported parameters include"),
     )
@@ -351,8 +473,12 @@ def test_a_server_s_former_port_is_led_to_until_a_call_that_defers_nothing(role:
             {"tls": {"certificate": "/etc/role-test/client.pem", "key": "/etc/role-test/server.key"}},
             "key values mismatch",
         ),
+        (
+            {"tls": {"certificate": "/etc/role-test/server.pem", "key": "/etc/role-test/server.key"}},
+            "/etc/role-test/server.pem isn't for a.test, by which clients ask here: take one that is",
+        ),
     ],
-    ids=["address of another host", "no certificate", "key of another"],
+    ids=["address of another host", "no certificate", "key of another", "certificate for another name"],
 )
 @pytest.mark.usefixtures("upstreams")
 def test_one_sites_mistake_takes_no_site_away(role: RoleHost, changed: dict[str, Any], reason: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...module_utils._pki import description
 from . import network
-from .expanding import fetched
+from .expanding import fetched, site_limits
 from .model import Component, Endpoint, Expansion, Federation, Flow, Path, Placement, Proof
 from .schema import Choice, Key, Rule, Text
 
@@ -103,6 +103,7 @@ def _site(federation: Federation, proofs: list[Proof], inner_port: int) -> dict[
         "listen": [{"address": address, "port": PORT} for address in _addresses(proofs)],
         "server_names": list(_names(proofs)),
         "paths": [{"path": CHALLENGES, "prefix": True}],
+        "limits": site_limits(),
         "upstream": {"servers": [network.join(LOOPBACK, inner_port)], "retries": 0},
     }
 

@@ -25,6 +25,14 @@ VERIFY = "verify-"
 CONTROLLER = "controller"
 """What flows call the control node."""
 
+LEAST_AT_ONCE = 512
+"""Of a site of nginx: how many requests under way it bears, where nobody says for how many clients it is."""
+
+MOST_AT_ONCE = 1_000_000
+
+LEAST_REQUESTS = 1000
+"""Of a site of nginx: how many requests a second it bears, since one program can ask one after the other."""
+
 PYPI = ("https://pypi.org", "https://files.pythonhosted.org")
 
 
@@ -165,6 +173,20 @@ def public_endpoint(placement: Placement, purpose: str) -> Endpoint:
     url = network.parse_url(placement.public_url)
     port, path = url.port or network.DEFAULT_PORTS.get(url.scheme), (*placement.path, "public_url")
     return Endpoint(purpose, url.host, port, internal=placement.public_url, public=placement.public_url, path=path)
+
+
+def at_once(clients: int) -> int:
+    """How many requests clients have under way: two each, since one may come anew before its former is known dead."""
+    return 2 * clients + 50
+
+
+def site_limits(most: int = 0, *, connections: bool = False) -> dict[str, int]:
+    """What a site of nginx bears of all clients together, since they may share one address.
+
+    ``most`` requests under way, and as many new ones a second; of passed on ``connections`` only these are counted.
+    """
+    bears = min(max(LEAST_AT_ONCE, most), MOST_AT_ONCE)
+    return {"clients": bears} | ({} if connections else {"total_requests_per_second": max(LEAST_REQUESTS, bears)})
 
 
 def service_endpoint(purpose: str, service: str, port: int, *, scheme: str = "", path: Path = ()) -> Endpoint:

@@ -20,6 +20,7 @@ from typing import Any
 
 from .._pki.names import public_path, secret_name, taken_path
 from .._roles.catalogue import INFRASTRUCTURE, SHARED
+from .._roles.nginx import OPEN_FILES, least_open_files
 from . import acme, certificates, network
 from .firewall import Guard
 from .kinds import kinds
@@ -410,6 +411,9 @@ class _Inventory:
             variables["limits_nofile"] = part.open_files
         elif "limits" in part.roles:
             variables["limits_state"] = "absent"
+        nginx_files = least_open_files(part.instances.get("nginx_sites", ()))
+        if nginx_files > OPEN_FILES:
+            variables["nginx_open_files"] = nginx_files
         if part.max_skew_ms is not None:
             variables["time_sync_max_skew_ms"] = part.max_skew_ms
         variables |= {

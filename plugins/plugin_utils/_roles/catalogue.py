@@ -6,10 +6,10 @@
 
 A module offers ``ROLES`` (role: its variables) and, where there are any, ``INSTANCES`` (list variable: its check, with
 rules across instances and defaults in them), ``LISTENING`` (list variable: the ports it asks for) and ``PACKAGES``
-(role: what the values of variables ask of the module ``packages``), ``BUILT`` (role: a program that Go builds). That of
-an infrastructure role also has ``INFRASTRUCTURE`` (role: its stage), ``BEFORE`` (role: those of its stage that need it)
-where the alphabet would have it too late, and ``SHARED`` (role: unit) when instances are no services of their own, but
-parts of one that the host has.
+(role: what the values of variables ask of the module ``packages``), ``TOGETHER`` (role: what is wrong with variables
+that are right each for itself), ``BUILT`` (role: a program that Go builds). That of an infrastructure role also has
+``INFRASTRUCTURE`` (role: its stage), ``BEFORE`` (role: those of its stage that need it) where the alphabet would have
+it too late, and ``SHARED`` (role: unit) when instances are no services of their own, but parts of one of the host's.
 """
 
 from __future__ import annotations
@@ -81,6 +81,9 @@ PACKAGES: Mapping[str, Callable[[Mapping[str, Any]], Packages]] = _gathered("PAC
 BUILT: Mapping[str, str] = _gathered("BUILT")
 """The program of each role that the control node builds of Go modules."""
 
+TOGETHER: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = _gathered("TOGETHER")
+"""What is wrong with a role's variables, each of which is right for itself."""
+
 _DEFAULTS = {name: key.default for variables in ROLES.values() for name, key in variables.items()}
 
 
@@ -104,6 +107,8 @@ def mistakes(role: str, values: Mapping[str, Any]) -> list[str]:
                 check(name, key, values[name])
             except RoleValueError as error:
                 found += str(error).splitlines()
+    if not found and role in TOGETHER:
+        found += TOGETHER[role]({**_DEFAULTS, **values})
     return found
 
 

@@ -14,6 +14,7 @@ from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Rul
 from .checking import FILE, IDENTITY, check_instances, is_present
 
 UNIT = "nginx.service"
+OPEN_FILES = 65535
 
 _SUBJECT = Text(
     max_length=1024,
@@ -163,8 +164,13 @@ _LIMITS = Section(
         "clients": Key(Integer(1, 1_000_000), "Requests under way at once, of all together."),
         "clients_per_address": Key(Integer(1, 1_000_000), "Of them from one address."),
         "requests_per_second": Key(Integer(1, 1_000_000), "New requests a second from one address."),
+        "total_requests_per_second": Key(
+            Integer(1, 1_000_000), "New requests a second of all together; as many more may come at once."
+        ),
         "burst": Key(
-            Integer(0, 1_000_000), "How many more than that may come at once before some are refused.", default=20
+            Integer(0, 1_000_000),
+            "How many more of one address may come at once before some are refused.",
+            default=20,
         ),
     }
 )
@@ -208,6 +214,7 @@ _HTTP_ONLY = (
     ("upstream", "tls"),
     ("upstream", "retries"),
     ("limits", "requests_per_second"),
+    ("limits", "total_requests_per_second"),
 )
 """What is said of requests, which nobody looks for in connections that are passed on."""
 
@@ -318,6 +325,9 @@ def _unserved(site: Any) -> Any:
     return {**site, "state": "absent"} if stopped else site
 
 
+RESERVE = 512
+"""Open files for logs, libraries and the like, and connections that are nobody's yet."""
+
 LEAST_CONNECTIONS = 4096
 """Of each of nginx's processes, for sites that don't say how many clients they are for: Debian's 768 are few."""
 
@@ -325,7 +335,20 @@ LEAST_CONNECTIONS = 4096
 def _connections(present: Sequence[Mapping[str, Any]]) -> int:
     """How many connections one of nginx's processes is to bear: of each client one, and one to the server."""
     clients = [(site.get("limits") or {}).get("clients") or 512 for site in present]
-    return max(LEAST_CONNECTIONS, 512 + 2 * sum(clients))
+    return max(LEAST_CONNECTIONS, RESERVE + 2 * sum(clients))
+
+
+def least_open_files(sites: Sequence[Mapping[str, Any]]) -> int:
+    """What one of nginx's processes is to be allowed for these sites: a file a connection, and some for the rest."""
+    return _connections([site for site in sites if is_present(site)]) + RESERVE
+
+
+def _files_for_connections(values: Mapping[str, Any]) -> list[str]:
+    given, least = values["nginx_open_files"], least_open_files(values["nginx_sites"])
+    if given >= least:
+        return []
+    reason = f"the sites' limits.clients ask for {least - RESERVE} connections, a file each"
+    return [f"nginx_open_files: {given} are too few, since {reason}: say at least {least}, or fewer clients"]
 
 
 def listening(sites: Any) -> list[dict[str, Any]]:
@@ -352,7 +375,9 @@ VARIABLES: Mapping[str, Key] = {
     ),
     "nginx_program": Key(FILE, "The program, for C(nginx -t).", default="/usr/sbin/nginx"),
     "nginx_open_files": Key(
-        Integer(1024, 1_073_741_816), "C(LimitNOFILE) of nginx.service, from its next start on.", default=65535
+        Integer(1024, 1_073_741_816),
+        "C(LimitNOFILE) of nginx.service, from its next start on; enough for all clients that sites are for.",
+        default=OPEN_FILES,
     ),
     "nginx_hardening": Key(Boolean(), "Harden nginx.service by a drop-in, from its next start on.", default=True),
     "nginx_disable_default_site": Key(
@@ -387,6 +412,7 @@ def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 ROLES = {"nginx": VARIABLES}
+TOGETHER = {"nginx": _files_for_connections}
 PACKAGES = {"nginx": _packages}
 INFRASTRUCTURE = {"nginx": "front"}
 SHARED = {"nginx": UNIT}

@@ -11,15 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ... import certificates, network
-from ...expanding import Roster, instance_name
+from ...expanding import Roster, at_once, instance_name, site_limits
 from ...model import Authority, Certificate, Component, Expansion, Flow, Kit, RoundPart
 from .placements import DEFAULT_SERVER, DEFAULT_WORKER
 from .topology import REDIRECT, Topology
 
 SITES = "nginx_sites"
 DAY = 86400
-RESERVE = 50
-"""Requests under way beside two of each worker: administrators, health, those that come twice."""
 
 VERIFY_WORKERS = 32
 """More workers than that would prove nothing more in a round."""
@@ -115,7 +113,7 @@ class Copy:
 
     def _limits(self) -> Part:
         """A total, since all workers may share one address; less for each address only where that is said."""
-        found: Part = {"clients": 2 * self.topology.expected + RESERVE}
+        found: Part = site_limits(at_once(self.topology.expected))
         of_each = self.topology.proxy.options["limits"].get("per_address")
         return {**found, "clients_per_address": of_each} if of_each else found
 

@@ -96,7 +96,8 @@ PLACEMENTS: Mapping[str, Key] = {
                             "per_address": Key(
                                 Integer(1, 1_000_000),
                                 "Requests under way from one address, of which each worker's poll is one. Without it "
-                                "there is only the total of `2 x expected + 50`: all workers may share an address.",
+                                "there is only the total, `2 x expected + 50` and 512 at least: all workers may share "
+                                "an address.",
                             )
                         }
                     ),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ... import certificates, network
-from ...expanding import Roster, endpoint, public_endpoint
+from ...expanding import Roster, at_once, endpoint, public_endpoint, site_limits
 from ...model import Certificate, Endpoint, Expansion, Path, Placement
 from .settings import JANUS_PROGRAMS
 from .topology import LOOPBACK, VERIFY_EPSILON, Side, Site, Topology
@@ -263,6 +263,7 @@ class Instances:
             "upstream": {"servers": [network.join(LOOPBACK, inner)], "retries": 0},
             "body_size_mb": side.option("body_size_mb"),
             "read_timeout_seconds": side.option("read_timeout_seconds"),
+            "limits": site_limits(at_once(len(self.topology.clients.hosts))),
             **more,
         }
         site = side.aggregator_site() if component == "front" else side.manager_site()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import certificates, network
-from ...expanding import Roster, endpoint, instance_name
+from ...expanding import Roster, endpoint, instance_name, site_limits
 from ...model import Certificate, Endpoint, Expansion, Placement
 from .placements import DEFAULT_SHAPES
 from .topology import EXCHANGE, Server, Topology
@@ -187,6 +187,7 @@ class Instances:
             "listen": [{"address": address, "port": port}],
             "server_names": [],
             "allow": self.rest_networks(),
+            "limits": site_limits(),
             "body_size_mb": 1,
             "read_timeout_seconds": 60,
             **self._rest_tls(host, port),
@@ -283,6 +284,7 @@ class Instances:
                 "server_names": [],
                 "tls": tls,
                 "allow": list(placement.options["allow"]),
+                "limits": site_limits(self.settings["client"]["connection_num"] * len(self.servers)),
                 "upstream": {
                     "servers": [network.join(server.address, server.port + copy.shift) for server in self.servers],
                     "tls": upstream_tls,

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ... import certificates, network
-from ...expanding import Roster, endpoint, own_address
+from ...expanding import Roster, at_once, endpoint, own_address, site_limits
 from ...model import Authority, Certificate, Endpoint, Flow, Host, Path, Placement
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ class Gateway:
                 "tls": self._tls(self._users()),
                 "upstream": {"servers": self._servers(settings["api_server"]["http_port"])},
                 "paths": [{"path": "/api/v1/", "prefix": True}],
+                "limits": site_limits(at_once(len(self._users()))),
             }
             path = (*self.topology.stack.path, "settings", "api_server", "https_port")
             own = endpoint(self.nodes, host, "api", address, port, scheme="https", path=path)
@@ -189,6 +190,7 @@ class Gateway:
                 "listen": [{"address": address, "port": self.clients_port, "find_dead_peers": True}],
                 "tls": {**self._tls(self._clients()), "alpn": ["h2"]},
                 "upstream": {"servers": self._servers(settings["proxy"]["grpc_port"])},
+                "limits": site_limits(at_once(len(self._clients())), connections=True),
                 "read_timeout_seconds": HOUR,
             }
             path = (*self.topology.server.path, "ingress", "clients_port")

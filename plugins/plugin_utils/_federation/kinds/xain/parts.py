@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import certificates, network
-from ...expanding import CONTROLLER, Roster, fetched, python_packages
+from ...expanding import CONTROLLER, Roster, at_once, fetched, python_packages, site_limits
 from ...model import Certificate, Expansion, Flow, Secret
 from .placements import APPLICATIONS
 from .topology import LOOPBACK, Topology
@@ -177,6 +177,7 @@ class Copy(ABC):
             "listen": [listen],
             "tls": tls,
             "allow": list(topology.coordinator.options["allow"]),
+            "limits": site_limits(at_once(topology.expected), connections=site.get("protocol") == "tcp"),
             "upstream": {"servers": [network.join(LOOPBACK, topology.program_port + self.shift)]},
             **site,
         }

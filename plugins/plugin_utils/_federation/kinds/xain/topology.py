@@ -264,9 +264,13 @@ class Topology:
             message = f"'{self.bucket}' is too long for a bucket: say which by `bucket`"
             self.report.mistake((*self.storage.path, "bucket"), message)
 
+    @property
+    def expected(self) -> int:
+        """How many participants there will be, others' included."""
+        return max(int(self.participants.options.get("expected") or 0), len(self.participants.hosts))
+
     def _check_numbers(self) -> None:
-        settings, placement = self.settings, self.participants
-        there = max(int(placement.options.get("expected") or 0), len(placement.hosts))
+        settings, placement, there = self.settings, self.participants, self.expected
         if not self.coordinator.hosts or not there:
             return
         message = TOO_FEW[self.generation](settings, there)

@@ -164,12 +164,18 @@ def test_limits_come_of_the_expected_workers(load: Load, expected: int, files: i
     found = load(DOCUMENT.replace("[h2, k1]", f"[h2, k1], expected: {expected}"))
     assert hosts(found)["h1"]["limits_nofile"] == files
     assert server(found)["expected"] == expected
-    assert site(found, "h1")["limits"] == {"clients": clients}
+    assert site(found, "h1")["limits"] == {"clients": clients, "total_requests_per_second": clients}
+    # two connections a client, a file each
+    assert hosts(found)["h1"].get("nginx_open_files", 65535) == max(65535, 2 * clients + 1024)
 
 
 def test_an_address_has_a_limit_of_its_own_where_that_is_said(load: Load) -> None:
     found = load(DOCUMENT.replace("proxy: {host: h1}", "proxy: {host: h1, limits: {per_address: 40}}"))
-    assert site(found, "h1")["limits"] == {"clients": 54, "clients_per_address": 40}
+    assert site(found, "h1")["limits"] == {
+        "clients": 512,
+        "total_requests_per_second": 1000,
+        "clients_per_address": 40,
+    }
 
 
 def test_machines_of_others_take_part_by_what_is_public(load: Load) -> None:

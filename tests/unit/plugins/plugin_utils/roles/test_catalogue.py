@@ -895,6 +895,7 @@ WRONG: list[tuple[str, Any, str]] = [
             "upstream.tls": {"upstream": {"servers": ["127.0.0.1:1"], "tls": {"ca": "/ca", "name": "a"}}},
             "upstream.retries": {"upstream": {"servers": ["127.0.0.1:1"], "retries": 0}},
             "limits.requests_per_second": {"limits": {"requests_per_second": 1}},
+            "limits.total_requests_per_second": {"limits": {"total_requests_per_second": 1}},
         }.items()
     ),
     (
@@ -1819,6 +1820,30 @@ def test_all_mistakes_are_told_at_once() -> None:
         "redis_instances[1]: the key 'name' is missing (a name: a-z, 0-9 and '-', no '-' at its ends)",
         "redis_remove_data: expected true or false, found the text 'no'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("clients", "files", "told"),
+    [
+        (30_000, 65535, []),
+        (
+            40_000,
+            65535,
+            [
+                "nginx_open_files: 65535 are too few, since the sites' limits.clients ask for 80512 connections, a "
+                "file each: say at least 81024, or fewer clients"
+            ],
+        ),
+        (40_000, 81_024, []),
+    ],
+)
+def test_nginx_has_files_for_its_connections(clients: int, files: int, told: list[str]) -> None:
+    least = {"listen": [{"address": "127.0.0.1", "port": 1}], "upstream": {"servers": ["127.0.0.1:2"]}}
+    sites = [
+        {"name": "front", **least, "limits": {"clients": clients}},
+        {"name": "gone", "state": "absent", "limits": {"clients": 10**6}},
+    ]
+    assert mistakes("nginx", {"nginx_sites": sites, "nginx_open_files": files}) == told
 
 
 @pytest.mark.parametrize("variable", [name for name in INSTANCES if not name.startswith("pki_")])
