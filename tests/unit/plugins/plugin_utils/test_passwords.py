@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""bcrypt as others make it, and the same each time."""
+"""bcrypt as others make it, and the same each time; SCRAM's passwords as RFC 4013 has them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.fedlearn.infra.plugins.filter.bcrypt import bcrypt as as_filter
+from ansible_collections.fedlearn.infra.plugins.filter.saslprep import saslprep as prepared
 from ansible_collections.fedlearn.infra.plugins.plugin_utils import passwords
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.passwords import bcrypt
 
@@ -57,3 +58,34 @@ def test_a_control_node_without_bcrypt_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("ctypes.util.find_library", lambda _name: None)
     with pytest.raises(ValueError, match="this control node's libcrypt"):
         bcrypt("password", "place")
+
+
+@pytest.mark.parametrize(
+    ("password", "wanted"),
+    [
+        # RFC 4013, 3
+        ("I\u00adX", "IX"),
+        ("user", "user"),
+        ("USER", "USER"),
+        ("\u00aa", "a"),
+        ("\u2168", "IX"),
+        ("a\u00a0b", "a b"),
+        ("p\u00e4ss '\"%@:/", "p\u00e4ss '\"%@:/"),
+        ("\u0627\u0031\u0628", "\u0627\u0031\u0628"),
+    ],
+)
+def test_scrams_passwords(password: str, wanted: str) -> None:
+    assert prepared(password, "login jobs") == wanted
+
+
+@pytest.mark.parametrize("password", ["CANARY\n", "\u0007", "\u06271", "\u0627a\u0628", "\u00ad", "\u0221"])
+def test_what_scram_does_not_allow_is_refused_and_not_shown(password: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=r"^login jobs: its password has characters that SCRAM") as refused:
+        prepared(password, "login jobs")
+    assert password not in str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", [(None, "place"), ("password", 1)])
+def test_scram_takes_only_texts(wrong: tuple[Any, Any]) -> None:
+    with pytest.raises(AnsibleFilterError, match="must be texts"):
+        prepared(*wrong)
