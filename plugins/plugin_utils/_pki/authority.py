@@ -12,6 +12,7 @@ belongs to the key signs (``change.py``). Beside them, as ``<authority>.crl.pem`
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.keeping import keep, look
 
 T = TypeVar("T")
+_DNS_LIKE = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,10 @@ class Authority:
         key, issuer = self.signer()
         self._check_dates(issuer, now)
         allowed = self.description.permitted_names, self.description.permitted_networks
-        outside = [each for each in (*description.dns_names, *description.addresses) if not permits(*allowed, each)]
+        names = [*description.dns_names, *description.addresses]
+        if not description.dns_names and _DNS_LIKE.fullmatch(description.common_name):
+            names.append(description.common_name)  # who verifies takes it for a DNS name
+        outside = [each for each in names if not permits(*allowed, each)]
         if outside:
             raise AuthorityError(
                 f"certificate {description.name}: {self.where} isn't permitted to certify {', '.join(outside)}"

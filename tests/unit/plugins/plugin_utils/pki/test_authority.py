@@ -465,6 +465,21 @@ def test_it_signs_nothing_outside(authority: Make, changed: dict[str, Any]) -> N
         ca.sign(replace(INSIDE, **changed), ec.generate_private_key(ec.SECP256R1()).public_key(), NOW)
 
 
+@pytest.mark.parametrize("common_name", ["web.bank.example", "web"])
+def test_a_common_name_that_stands_for_a_dns_name_is_inside_too(authority: Make, common_name: str) -> None:
+    """Who verifies takes it for one where there is no other, so a client's certificate would be worth nothing."""
+    ca = authority(**LIMITS)
+    ca.make()
+    client = replace(INSIDE, common_name=common_name, dns_names=(), addresses=(), usages=("client",))
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    if "." in common_name:
+        with pytest.raises(AuthorityError, match="isn't permitted to certify web.bank.example"):
+            ca.sign(client, key, NOW)
+    else:
+        signed = ca.sign(client, key, NOW).public_bytes(Encoding.PEM)
+        assert openssl.verify(signed, ca.trust().issuer_pem.encode(), ("client",)) is None
+
+
 def test_a_ca_that_was_made_for_something_else_is_told(authority: Make) -> None:
     authority().make()
     for ca, look in ((authority(**LIMITS), "trust"), (authority(**LIMITS), "signer"), (authority(**LIMITS), "prove")):
