@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from shlex import quote
@@ -18,8 +19,10 @@ from role_host import RoleHost
 from shared_tests import Secretive, Store
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
-SECURE, PLAIN, WITH_USERS = (f"fedlearn-redis-{name}.service" for name in ("secure", "plain", "users"))
-UNITS = (SECURE, PLAIN, WITH_USERS)
+SECURE, PLAIN, KEPT, WITH_USERS = (f"fedlearn-redis-{name}.service" for name in ("secure", "plain", "kept", "users"))
+UNITS = (SECURE, PLAIN, KEPT, WITH_USERS)
+OWN = "/run/fedlearn/redis-redis-users"
+"""What the one with users is given by root."""
 WORKER, READER = VARIABLES["canary_worker"], VARIABLES["canary_reader"]
 TLS = {
     "certificate": "/etc/role-test/server.pem",
@@ -48,7 +51,7 @@ def ping(role: RoleHost, *certificate: str) -> str:
 
 def test_listens_on_its_addresses_only(role: RoleHost) -> None:
     lines = role.sh("ss -Hltnp | grep redis").splitlines()
-    own = [f"{role.address}:23456", f"{role.address}:23459", "127.0.0.1:23457"]
+    own = [f"{role.address}:23456", f"{role.address}:23459", "127.0.0.1:23457", "127.0.0.1:23460"]
     assert sorted(line.split()[3] for line in lines) == sorted(own)
 
 
@@ -101,20 +104,57 @@ def test_users_come_in_by_their_passwords_and_do_what_they_may(
 
 
 def test_nobody_but_root_reads_what_passwords_are_compared_with(role: RoleHost) -> None:
-    found = role.sh(
-        "stat -c '%a %U' /etc/fedlearn/redis-one/redis-users/users.acl /run/fedlearn-redis-users/administrator"
-    )
-    assert found.splitlines() == ["600 root", "600 root"]
     uid = role.sh(f"stat -c %u /proc/$(systemctl show -p MainPID --value {WITH_USERS})").strip()
+    look = f"stat -c '%a %U %g' /etc/fedlearn/redis-one/redis-users/users.acl {OWN}/administrator {OWN} {OWN}/users.acl"
+    modes = ["600 root 0", "600 root 0", f"750 root {uid}", f"640 root {uid}"]
+    assert role.sh(look).splitlines() == modes
     assert role.sh("stat -Lc '%a %u' /run/fedlearn-redis-users").split() == ["700", uid]
-    everywhere = "/etc/fedlearn /run/fedlearn-redis-users/ /var/lib/fedlearn /etc/systemd/system"
+    everywhere = "/etc/fedlearn /run/fedlearn /run/fedlearn-redis-users/ /var/lib/fedlearn /etc/systemd/system"
     assert role.try_sh(f"grep -rF {READER} {everywhere}")[0] == 1
 
 
+ROOTS = (
+    "administrator",
+    "administrator.new",
+    "users.acl",
+    "users.new",
+    "key.pem",
+    "cert.pem",
+    "client-ca.pem",
+    "withdrawn",
+)
+
+
+def test_a_server_that_was_taken_leads_root_nowhere(role: RoleHost) -> None:
+    """What it may write in, root neither writes nor reads by any name: here each of them leads to a file of root's."""
+    room, aim = "/run/fedlearn-redis-users", "/root/of-root"
+    ids = role.sh(f"stat -Lc '--reuid=%u --regid=%g' {room}").strip()
+    as_server = f"cd {room} && setpriv {ids} --clear-groups sh -c {{}}"
+    role.sh(f"umask 077; echo of root >{aim}")
+    before = role.sh(f"stat -c '%a %u %Y %i' {aim}; cat {aim}")
+    try:
+        role.sh(as_server.format(quote(f"for name in {' '.join(ROOTS)}; do ln -sf {aim} $name; done")))
+        role.try_sh(f"systemctl reload {WITH_USERS}")
+        assert role.play(entry="check").code == 0
+        assert role.sh(f"stat -c '%a %u %Y %i' {aim}; cat {aim}") == before
+    finally:
+        role.sh(f"cd {room} && rm -f {' '.join(ROOTS)}; rm {aim}; systemctl restart {WITH_USERS}")
+    assert role.play(entry="check").code == 0
+
+
+def test_it_starts_without_what_a_boot_takes_away_and_shuts_nobody_out_of_it(role: RoleHost) -> None:
+    """Others lay their files in that folder, too."""
+    units = " ".join(UNITS)
+    role.sh(f"systemctl stop {units} && rm -rf /run/fedlearn && systemctl start {units}")
+    assert role.sh("stat -c '%a %U' /run/fedlearn").split() == ["755", "root"]
+    assert as_user(role, "reader", READER, "PING") == "PONG"
+    assert role.play().changed == 0
+
+
 def test_a_certificate_and_a_password_may_both_be_asked_for(role: RoleHost) -> None:
-    first, plain, last = VARIABLES["redis_instances"]
+    *others, last = VARIABLES["redis_instances"]
     both = {**last, "tls": {**last["tls"], "client_ca": "/etc/role-test/ca.pem"}}
-    assert role.play(redis_instances=[first, plain, both]).changed == 1
+    assert role.play(redis_instances=[*others, both]).changed == 1
     try:
         assert "PONG" not in as_user(role, "reader", READER, "PING")
         shown = ["--cert", "/etc/role-test/client.pem", "--key", "/etc/role-test/client.key"]
@@ -196,6 +236,7 @@ def test_a_password_is_replaced_with_its_user_connected_all_along(role: RoleHost
     finally:
         role.sh("systemctl stop asking; rm -f /run/answers")
         assert role.play().failed == 0
+        as_user(role, "worker", WORKER, "DEL", "jobs:asked")
 
 
 def test_channels_are_kept_apart(role: RoleHost) -> None:
@@ -239,13 +280,21 @@ def test_open_files_are_what_the_machine_allows(role: RoleHost) -> None:
 
 
 class TestRedis(Secretive, Store):
-    units, owned = UNITS, 10
+    units, owned = UNITS, 13
     changed = {"redis_instances": instances(settings={"maxmemory": "32mb"})}
     package = ("redis_packages", "redis-tools")
     unfit, serves_at = "key values mismatch", 23456
-    name, whose = "redis-third", "isn't the server's"
+    name, whose, space = "redis-third", "isn't the server's", "redis_space_mb"
     loopback = {"addresses": ["::1"]}
     refused = (
+        (
+            {"public_name": "elsewhere.test"},
+            "/etc/role-test/server.pem isn't valid for elsewhere.test: public_name says",
+        ),
+        (
+            {"tls": {**TLS, "certificate": "/etc/role-test/client.pem", "key": "/etc/role-test/client.key"}},
+            "/etc/role-test/client.pem isn't valid for ",
+        ),
         ({"settings": {"maxmemory-policy": "nonsense"}}, "server.sh try refused the new configuration"),
         ({"settings": {"no-such-directive": 1}}, "no-such-directive"),
         ({"tls": {**TLS, "key": "/etc/role-test/stranger.key"}}, "key values mismatch"),
@@ -291,13 +340,13 @@ class TestRedis(Secretive, Store):
         return {"redis_instances": instances(**changed)}
 
     def with_more(self, **changed: Any) -> dict[str, Any]:
-        more = {"name": self.name, "federation": "redis-one", "port": 23470}
+        more = {"name": self.name, "federation": "redis-one", "port": 23470, "persistence": "rdb"}
         return {"redis_instances": [*VARIABLES["redis_instances"], {**more, **changed}]}
 
     def serves(self, role: RoleHost) -> bool:
         return "PONG" in ping(role, "client.pem", "client.key")
 
-    meant = ("/run/fedlearn-redis-users/administrator",)
+    meant = (f"{OWN}/administrator",)
 
     def lose(self, role: RoleHost) -> None:
         role.sh("rm /etc/fedlearn/redis-one/redis-users/users.acl")
@@ -318,7 +367,7 @@ def test_what_is_stopped_or_disabled_by_hand_is_named_and_repaired(role: RoleHos
 
 
 AS_ROOT = {
-    "redis-users": "REDISCLI_AUTH=$(cat /run/fedlearn-redis-users/administrator) "
+    "redis-users": f"REDISCLI_AUTH=$(cat {OWN}/administrator) "
     "redis-cli -s /run/fedlearn-redis-users/root.sock --user fedlearn",
     "redis-secure": "redis-cli -s /run/fedlearn-redis-secure/root.sock",
     "redis-plain": "redis-cli -p 23457",
@@ -385,28 +434,42 @@ def served(role: RoleHost) -> str:
     return role.sh(f"{show} | openssl x509 -noout -serial")
 
 
-def test_a_new_certificate_is_loaded_without_losing_a_session(role: RoleHost) -> None:
+NEW_PAIR = """
+cd /etc/role-test && cp -p server.pem server.old && cp -p server.key key.old
+printf 'subjectAltName=DNS:server.test,IP:%s\\nextendedKeyUsage=serverAuth,clientAuth\\n' {address} >new.ext
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.key -subj /CN=server |
+    openssl x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile new.ext -out new.pem
+cat new.pem >server.pem && cat new.key >server.key
+"""
+
+
+def test_a_new_key_and_certificate_are_loaded_without_a_request_that_fails(role: RoleHost) -> None:
+    """Of whoever stays connected, and of whoever comes anew each time."""
     before = [role.sh(f"systemctl show -p MainPID {unit}") for unit in UNITS]
     files = "--cert /etc/role-test/client.pem --key /etc/role-test/client.key --cacert /etc/role-test/ca.pem"
-    ask = f"redis-cli -h {role.address} -p 23456 --tls {files}"
-    waiting = f"{ask} CLIENT LIST TYPE pubsub | cut -d' ' -f1"
-    role.sh(f"systemd-run --quiet --unit session {ask} SUBSCRIBE anything; sleep 1")
-    session = role.sh(waiting)
-    assert session.startswith("id=")
-    former = served(role)
-    names = f"subjectAltName=IP:{role.address}\\nextendedKeyUsage=serverAuth,clientAuth\\n"
-    role.sh(
-        f"cd /etc/role-test && cp -p server.pem server.old && printf '{names}' >new.ext && "
-        "openssl req -new -key server.key -subj /CN=server | openssl x509 -req -CA ca.pem -CAkey ca.key "
-        "-CAcreateserial -days 30 -extfile new.ext -out new.pem && cat new.pem >server.pem"
-    )
-    assert role.play().changed == 1
-    assert served(role) != former
-    assert [role.sh(f"systemctl show -p MainPID {unit}") for unit in UNITS] == before
-    assert role.sh(waiting) == session
-    role.sh("systemctl stop session; cd /etc/role-test && mv server.old server.pem && rm new.pem new.ext")
-    assert role.play().changed == 1
+    ask, former = f"redis-cli -h {role.address} -p 23456 --tls {files}", served(role)
+    role.sh(f"{ask} DEL stays comes")
+    going_on = {
+        "stays": f"while sleep 0.1; do echo INCR stays; done | {ask} >/run/stays 2>&1",
+        "comes": f"while :; do {ask} INCR comes >>/run/comes 2>&1; done",
+    }
+    try:
+        for name, script in going_on.items():
+            role.sh(f"systemd-run --quiet --unit {name} /bin/sh -c {quote(script)}")
+        role.sh(f"sleep 1; {NEW_PAIR.format(address=role.address)}")
+        assert role.play().changed == 1
+        assert served(role) != former
+        role.sh("sleep 2; systemctl stop stays comes")
+        for name in going_on:
+            answers = role.sh(f"cat /run/{name}").split()
+            assert answers == [str(number) for number in range(1, len(answers) + 1)]
+            assert len(answers) > 20
+    finally:
+        role.sh("systemctl stop stays comes 2>/dev/null; rm -f /run/stays /run/comes")
+        role.sh("cd /etc/role-test && mv server.old server.pem && mv key.old server.key && rm -f new.*")
+        assert role.play().changed == 1
     assert served(role) == former
+    assert [role.sh(f"systemctl show -p MainPID {unit}") for unit in UNITS] == before
 
 
 def test_another_ca_of_clients_is_loaded_in_place_and_who_came_in_by_one_that_goes_has_to_come_again(
@@ -454,6 +517,86 @@ def test_data_stay_until_told(role: RoleHost) -> None:
     assert role.sh("redis-cli -p 23458 GET kept").strip() == "yes"
     assert role.play(redis_instances=gone, redis_remove_data=True).changed == 1
     assert role.try_sh("ls -d /var/lib/fedlearn-redis-durable /var/lib/private/fedlearn-redis-durable")[0] != 0
+
+
+LAY = """
+seq 5000 | sed 's/.*/SET key:& value-&/'
+seq 300 | sed 's/.*/HSET hash field:& value-&/; p; s/.*HSET hash field:\\([0-9]*\\) .*/ZADD ranks \\1 member:\\1/'
+seq 300 | sed 's/.*/RPUSH list item-&/'
+echo 'XADD stream 1-1 step 7'
+echo 'SET ends soon EX 90000'
+"""
+READ = "HGETALL hash\nZRANGE ranks 0 -1 WITHSCORES\nLRANGE list 0 -1\nXRANGE stream - +\nGET ends\n"
+
+
+def filled(role: RoleHost) -> None:
+    """Data of several types in both that keep theirs."""
+    role.sh(f"{{ {LAY} }} | redis-cli -p 23460 >/dev/null")
+    for number in range(20):
+        assert as_user(role, "worker", WORKER, "SET", f"jobs:{number}", f"number {number}") == "OK"
+
+
+def digests(role: RoleHost) -> tuple[str, ...]:
+    """One word for all that the plain one holds, and one for what a user reads of the other."""
+    keys, ask = "/run/keys", "redis-cli -p 23460"
+    each = f"{{ sed -n 's/^key:/GET key:/p' {keys}; printf '{READ}'; }} | {ask}"
+    plain = role.sh(f"{ask} --scan | sort >{keys}; {{ cat {keys}; {each}; }} | sort | sha256sum; rm {keys}")
+    wanted = " ".join(f"jobs:{number}" for number in range(20))
+    return plain.split()[0], as_user(role, "worker", WORKER, "MGET", *wanted.split())
+
+
+def test_a_new_host_gets_the_data_back(role: RoleHost, tmp_path: Path) -> None:
+    """The host is destroyed, and another one in its place has nothing but what the role brings."""
+    filled(role)
+    before = digests(role)
+    told = role.sh("age-keygen 2>/dev/null").split()
+    public, private = (next(word for word in told if word.startswith(start)) for start in ("age1", "AGE-"))
+    processes = [role.sh(f"systemctl show -p MainPID {unit}") for unit in UNITS]
+    run = role.play(entry="backup", redis_backup_directory=str(tmp_path), redis_backup_recipient=public)
+    assert (run.code, run.changed) == (0, 2), run.text  # the folder is new, too
+    (file,) = tmp_path.glob("host/redis-*.tar.age")
+    assert file.read_bytes().startswith(b"age-encryption.org/v1")
+    assert tmp_path.joinpath("host").stat().st_mode & 0o777 == 0o700
+    assert role.sh("ls /var/tmp | grep ^fedlearn || true") == ""
+    assert [role.sh(f"systemctl show -p MainPID {unit}") for unit in UNITS] == processes
+
+    role.lose()
+    assert role.play().code == 0
+    assert digests(role) != before
+    restore = {"entry": "restore", "redis_restore_from": str(file)}
+    assert "redis_backup_secret: which secret is the key" in role.play(**restore).words
+    run = role.play("-vvv", **restore, redis_backup_secret="age", canary_age=private)
+    assert run.code == 0, run.text
+    assert private not in run.text
+    assert digests(role) == before
+    assert 0 < int(role.sh("redis-cli -p 23460 TTL ends")) < 90000
+    assert role.sh("ls /var/tmp /var/lib/fedlearn | grep -e ^fedlearn -e restore || true") == ""
+    assert role.sh("ls -d /var/lib/private/*/rest* 2>/dev/null || true") == ""
+    # it is kept from now on
+    assert role.sh("redis-cli -p 23460 SET after yes").strip() == "OK"
+    role.sh(f"systemctl restart {KEPT} {WITH_USERS}; sleep 2")
+    assert role.sh("redis-cli -p 23460 GET after; redis-cli -p 23460 DEL after").split() == ["yes", "1"]
+    assert digests(role) == before
+    assert role.play().changed == 0
+    assert role.play(entry="check").code == 0
+
+
+def test_a_damaged_copy_is_not_restored(role: RoleHost, tmp_path: Path) -> None:
+    assert "which file of" in role.play(entry="restore").words
+    filled(role)
+    before = role.state(units=UNITS), digests(role)
+    assert role.play(entry="backup", redis_backup_directory=str(tmp_path)).code == 0
+    (file,) = tmp_path.glob("host/redis-*.tar")
+    with tarfile.open(file) as archive:
+        archive.extractall(tmp_path / "all", filter="data")
+    for dump in (tmp_path / "all").rglob("dump.rdb"):
+        dump.write_bytes(dump.read_bytes()[:-40])
+    with tarfile.open(tmp_path / "damaged.tar", "w") as archive:
+        archive.add(tmp_path / "all", ".")
+    run = role.play(entry="restore", redis_restore_from=str(tmp_path / "damaged.tar"))
+    assert run.code == 2
+    assert "RDB ERROR DETECTED" in run.words, run.text
+    assert (role.state(units=UNITS), digests(role)) == before
 
 
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:

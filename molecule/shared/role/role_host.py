@@ -210,6 +210,17 @@ class RoleHost:
         look = f"find {places} -printf '%p %y %m %u:%g %l\\n' -type f -exec sha256sum {{}} +"
         return self.sh(f"{{ {look} 2>/dev/null || true; }} | sort | sha256sum").split()[0]
 
+    def lose(self) -> None:
+        """Destroys the host. Another one is in its place, with nothing but the scenario's certificates, made anew."""
+        hosts = [sys.executable, str(CHECKOUT / "molecule" / "shared" / "hosts.py")]
+        subnet, suite = (os.environ[f"FEDLEARN_ROLE_{name}"] for name in ("SUBNET", "SUITE"))
+        fuse = "--fuse" if os.environ.get("FEDLEARN_ROLE_FUSE") else "--no-fuse"
+        up = ["up", fuse, "--subnet", subnet, "--suite", suite, self.set, f"host={self.address}"]
+        for command in (["down", self.set], up):
+            self._run(*hosts, *command)
+        prepare = CHECKOUT / "molecule" / "shared" / "role" / "prepare.yml"
+        self._run("ansible-playbook", "-i", str(self._inventory), str(prepare))
+
     def result(self, instance: str) -> dict[str, Any]:
         """What a participant ended with, waited for; after five minutes the test fails with its journal."""
         path = f"/var/lib/fedlearn-{instance}/result.json"

@@ -7,7 +7,8 @@
 A module offers ``ROLES`` (role: its variables) and, where there are any, ``INSTANCES`` (list variable: its check, with
 rules across instances and defaults in them), ``LISTENING`` (list variable: the ports it asks for) and ``PACKAGES``
 (role: what the values of variables ask of the module ``packages``), ``TOGETHER`` (role: what is wrong with variables
-that are right each for itself), ``BUILT`` (role: a program that Go builds). That of an infrastructure role also has
+that are right each for itself), ``BUILT`` (role: a program that Go builds), ``KEPT`` (role: whether an instance has
+data to back up, where not all have). That of an infrastructure role also has
 ``INFRASTRUCTURE`` (role: its stage), ``BEFORE`` (role: those of its stage that need it) where the alphabet would have
 it too late, and ``SHARED`` (role: unit) when instances are no services of their own, but parts of one of the host's.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .._federation.schema import Key
-from .checking import RoleValueError, check_value
+from .checking import RoleValueError, check_value, is_running
 
 Instances = list[dict[str, Any]]
 
@@ -84,6 +85,9 @@ BUILT: Mapping[str, str] = _gathered("BUILT")
 TOGETHER: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = _gathered("TOGETHER")
 """What is wrong with a role's variables, each of which is right for itself."""
 
+KEPT: Mapping[str, Callable[[Mapping[str, Any]], bool]] = _gathered("KEPT")
+"""Of roles with a backup, which instances have data for it; all of them where nothing is said."""
+
 _DEFAULTS = {name: key.default for variables in ROLES.values() for name, key in variables.items()}
 
 
@@ -96,6 +100,12 @@ def packages(roles: Iterable[str], values: Mapping[str, Any]) -> Packages:
             if item not in items:
                 items.append(item)
     return needed
+
+
+def kept(role: str, instances: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the instances of a role that its backup is made of."""
+    has_data = KEPT.get(role, is_running)
+    return [instance["name"] for instance in instances if is_running(instance) and has_data(instance)]
 
 
 def mistakes(role: str, values: Mapping[str, Any]) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._federation.model import MAX_INSTANCE_NAME, Path
+from .._federation.network import is_numeric
 from .._federation.nodes import Mistake
 from .._federation.schema import Boolean, Choice, Integer, Items, Key, Rule, Section, Text, Type, check_values
 
@@ -40,6 +41,19 @@ IDENTITY: Mapping[str, Key] = {
     "round": Key(Text(), "Tells one verify round from another, so that what a former one left doesn't count."),
 }
 """The keys every instance of every role has."""
+
+PUBLIC_NAME = Key(
+    Text(format="address_or_name"),
+    "What clients call it, where that isn't its address; its certificate has that name.",
+)
+
+
+def certified(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What clients may call a server: one of these its certificate has to be valid for. None where all is loopback."""
+    names = [name for name in instance["addresses"] if not is_loopback(name)]
+    given = instance.get("public_name")
+    return [{"name": name, "is_address": is_numeric(name)} for name in ([given] if given else names)]
+
 
 _ABSENT = Section({key: IDENTITY[key] for key in ("name", "state", "federation", "transient")})
 
@@ -68,6 +82,11 @@ def logins_of(client: Mapping[str, Any]) -> list[dict[str, Any]]:
 def is_present(instance: Mapping[str, Any]) -> bool:
     """Whether an instance has files on its host; one that is stopped has."""
     return instance.get("state") != "absent"
+
+
+def is_running(instance: Mapping[str, Any]) -> bool:
+    """Whether an instance is neither stopped nor absent."""
+    return bool(instance.get("state", "present") == "present")
 
 
 def check_instances(

@@ -19,6 +19,7 @@ from .checking import (
     IDENTITY,
     IN_TURN,
     LOOPBACK,
+    PUBLIC_NAME,
     check_instances,
     is_loopback,
     is_present,
@@ -163,7 +164,7 @@ INSTANCE = Section(
         ),
         "address": Key(Text(format="address"), "Exactly the address to listen on.", default=LOOPBACK),
         "port": Key(PORT, "Port, of TLS where it is on.", default=27017),
-        "public_name": Key(_HOST, "What clients call it, where that isn't its address; its certificate has that name."),
+        "public_name": PUBLIC_NAME,
         "debug_port": Key(
             PORT, "Port on 127.0.0.1 of C(/debug/readyz) and C(/debug/metrics); default: 10000 above port."
         ),
@@ -264,6 +265,7 @@ VARIABLES: Mapping[str, Key] = {
 
 ROLES = {"mongodb": VARIABLES}
 PACKAGES = {"mongodb": of_present("mongodb")}
+KEPT = {"mongodb": is_served}
 BUILT = {"mongodb": "FerretDB"}
 # behind the database its data may lie in
 INFRASTRUCTURE = {"mongodb": "data"}

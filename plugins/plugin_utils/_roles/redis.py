@@ -11,9 +11,18 @@ from typing import Any
 
 from .._federation.model import Path
 from .._federation.schema import PORT, Boolean, Choice, Integer, Items, Key, Number, OneOf, Rule, Section, Table, Text
-from .checking import ADDRESSES, FILE, IDENTITY, check_instances, is_loopback
+from .backups import backup_variables
+from .checking import (
+    ADDRESSES,
+    FILE,
+    IDENTITY,
+    PUBLIC_NAME,
+    certified,
+    check_instances,
+    is_loopback,
+    is_present,
+)
 from .listening import each_address, one_owner, services
-from .packages import of_present
 
 _WORD = Text(min_length=0, pattern=r"[^\x00-\x1f\x7f]*", pattern_name="a text without control characters")
 _VALUE = OneOf((Boolean(), Integer(), Number(), _WORD, Items(OneOf((Boolean(), Integer(), Number(), _WORD)))))
@@ -36,15 +45,23 @@ _OURS = {
 
 _BY_SYSTEMD = "systemd runs the server"
 _SECRET = "it would be a secret in a file for all to read"  # noqa: S105 - a message
+_BY_NAME = "backup and restore know its file by its name"
+_ALONE = "the role knows servers that stand alone"
 _REFUSED = {
+    "appenddirname": _BY_NAME,
+    "appendfilename": _BY_NAME,
+    "cluster-enabled": _ALONE,
     "daemonize": _BY_SYSTEMD,
+    "dbfilename": _BY_NAME,
     "dir": "data lie in the unit's state directory",
     "include": "the configuration is one file",
     "loadmodule": "it would run code from a path that the role doesn't manage",
     "logfile": "logs go to the journal",
     "masterauth": _SECRET,
     "pidfile": _BY_SYSTEMD,
+    "replicaof": _ALONE,
     "requirepass": _SECRET,
+    "slaveof": _ALONE,
     "supervised": _BY_SYSTEMD,
     "syslog-enabled": "logs go to the journal",
     "tls-ca-cert-dir": "one CA file says who may come",
@@ -144,6 +161,7 @@ INSTANCE = Section(
         **IDENTITY,
         "addresses": Key(ADDRESSES, "Exactly the addresses to listen on.", default=["127.0.0.1"]),
         "port": Key(PORT, "Port, of TLS where it is on.", default=23456),
+        "public_name": PUBLIC_NAME,
         "persistence": Key(
             Choice(("none", "rdb", "aof")),
             "What survives a restart: nothing, snapshots, or every write.",
@@ -198,8 +216,9 @@ INSTANCE = Section(
 
 
 def check(instances: Any) -> list[dict[str, Any]]:
-    """``redis_instances`` with defaults. Raises RoleValueError."""
-    return check_instances("redis_instances", instances, INSTANCE, (one_owner(each_address),))
+    """``redis_instances`` with defaults, and what certificates have to be valid for. Raises RoleValueError."""
+    checked = check_instances("redis_instances", instances, INSTANCE, (one_owner(each_address),))
+    return [{**one, "certified": certified(one)} if is_present(one) else one for one in checked]
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:
@@ -214,6 +233,11 @@ VARIABLES: Mapping[str, Key] = {
         "What the server and its client are in; C(NAME=VERSION) pins.",
         default=["redis-tools"],
     ),
+    "redis_backup_packages": Key(
+        Items(Text()),
+        "What encrypts backups, installed where a server keeps data; C(NAME=VERSION) pins.",
+        default=["age"],
+    ),
     "redis_program": Key(
         FILE,
         "The server's program; it is called as C(redis-server), which decides what it is.",
@@ -223,13 +247,31 @@ VARIABLES: Mapping[str, Key] = {
     "redis_health_timeout_seconds": Key(
         Integer(1, 3600), "How long a server may take to answer after a start.", default=60
     ),
+    "redis_space_mb": Key(
+        Integer(0, 1_000_000_000),
+        "Room in C(/var/lib) that a new server with persistence needs, for C(precheck).",
+        default=500,
+        unit="MB",
+    ),
+    **backup_variables("redis", holds=": all data are in it", plain=" Without it a backup is plain."),
     "redis_remove_data": Key(Boolean(), "Remove the data of absent instances.", default=False),
 }
 """All variables of the role."""
 
 
+def _has_data(instance: Mapping[str, Any]) -> bool:
+    return bool(instance.get("persistence", "none") != "none")
+
+
+def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    present = [instance for instance in values["redis_instances"] if is_present(instance)]
+    beside = values["redis_backup_packages"] if any(map(_has_data, present)) else []
+    return {"names": [*values["redis_packages"], *beside] if present else []}
+
+
 ROLES = {"redis": VARIABLES}
-PACKAGES = {"redis": of_present("redis")}
+PACKAGES = {"redis": _packages}
+KEPT = {"redis": _has_data}
 INFRASTRUCTURE = {"redis": "data"}
 INSTANCES = {"redis_instances": check}
 LISTENING = {"redis_instances": listening}

@@ -228,6 +228,21 @@ def test_a_way_to_verify_that_there_is_not_is_refused_before_any_host_is_touched
 
 
 @pytest.mark.slow
+def test_a_restore_wants_a_backup_of_who_keeps_data_and_of_no_others(folder: Path) -> None:
+    """Redis keeps none unless it is told to; and a file is of one role."""
+    (folder / "kept/ms1").mkdir(parents=True)
+    ended = play(folder, "restore.yml", "-e", "from=kept")
+    assert ended.returncode == 0, ended
+    (folder / "federation.yml").write_text(DOCUMENT.replace("redis: {host: ms1", "redis: {host: ms1, persistence: aof"))
+    ended = play(folder, "restore.yml", "-e", "from=kept")
+    assert (ended.returncode, f"ms1: there is no backup of redis in {folder / 'kept'}" in ended.stdout) == (2, True)
+    (folder / "kept/ms1/postgresql-20260101T000000Z.tar").write_text("of another host")
+    ended = play(folder, "restore.yml", "-e", f"from={folder}/kept/ms1/postgresql-20260101T000000Z.tar")
+    told = "20260101T000000Z.tar is of no role that has data here; --limit says whose it is"
+    assert (ended.returncode, told in ended.stdout) == (2, True), ended
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("playbook", "arguments", "said"),
     [
@@ -477,14 +492,14 @@ def test_a_role_that_can_not_encrypt_writes_nothing_in_clear(tmp_path: Path) -> 
     book.parent.mkdir()
     (tmp_path / "roles").symlink_to(CHECKOUT / "roles")
     told = {"that": "fedlearn_checks == [wanted]"}
-    refused = "redis can't encrypt its backup: leave out fedlearn_backup_recipient for its hosts"
+    refused = "tunnel can't encrypt its backup: leave out fedlearn_backup_recipient for its hosts"
     one = {
         "hosts": "localhost",
         "gather_facts": False,
         "vars": {
-            "fedlearn_role": "redis",
+            "fedlearn_role": "tunnel",
             "fedlearn_backup_recipient": "age1",
-            "wanted": {"name": "redis", "passed": False, "detail": refused},
+            "wanted": {"name": "tunnel", "passed": False, "detail": refused},
         },
         "tasks": [
             {"ansible.builtin.include_tasks": str(PLAYBOOKS / "tasks/backup.yml")},

@@ -38,13 +38,18 @@ class Script:
         for folder in ("home", "run", "etc", "bin", "backup"):
             (room / folder).mkdir()
         instance = {"name": "one", "federation": "demo", "address": "127.0.0.1", "port": 1, "debug_port": 2}
-        variables = {"instance": {**instance, "users": [], "collect_garbage": "never"}, "mongodb_serves": "/bin/true"}
+        others = {"users": [], "collect_garbage": "never", "addresses": ["127.0.0.1"], "persistence": "aof"}
+        programs = dict.fromkeys(("mongodb_serves", "redis_program", "redis_client"), "/bin/true")
+        variables = {"instance": {**instance, **others}, **programs}
         template = ROLES / role / "templates/etc/fedlearn/federation/instance" / f"{name}.j2"
         text = str(Templar(DataLoader(), variables=variables).template(trust_as_template(template.read_text())))
-        for path, ours in (("/var/lib/$name", "home"), ("/var/lib/fedlearn-one", "home"), ("/run/$unit", "run")):
-            text = text.replace(path, str(room / ours))
+        homes = {"/var/lib/$name": "home", "/var/lib/fedlearn-one": "home"}
+        lies = {**homes, "/run/$unit": "run", "/run/fedlearn": "run/of"}
+        for path, ours in lies.items():
+            text = text.replace(path, f"{room}/{ours}")
         self.path = room / name
         self.path.write_text(text.replace("/etc/fedlearn/demo/one", str(room / "etc")))
+        (room / "run/of-one").mkdir()
         (room / "etc/htpasswd").write_text("")
         for step in STEPS:
             self._program(step, STEP.format(program=shutil.which(step), name=step, room=room))
@@ -122,10 +127,35 @@ class Images(Script):
         return {path.read_text() for path in files}
 
 
+class Snapshots(Script):
+    """Redis': one file, under the name by which a server begins with it."""
+
+    def __init__(self, room: Path) -> None:
+        super().__init__(room, "redis", "server.sh", "lay")
+        (room / "backup/dump.rdb").write_text("restored")
+        # nobody else's user is needed to see what is left
+        self._program("setpriv", '#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"\n')
+        self._program("install", "#!/bin/sh\n")
+
+    @staticmethod
+    def lay(folder: Path, mark: str) -> None:
+        """A log of writes, as a server has it."""
+        shutil.rmtree(folder)
+        (folder / "appendonlydir").mkdir(parents=True)
+        (folder / "appendonlydir/appendonly.aof.1.base.rdb").write_text(mark)
+
+    def found(self) -> set[str]:
+        """Whose the data are that a start serves."""
+        self.heal()
+        files = [path for path in self.home.rglob("*") if path.is_file() and path.parent.name != "restoring"]
+        assert len(files) == 1
+        return {files[0].read_text()}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [Documents, Images])
+@pytest.mark.parametrize("kind", [Documents, Images, Snapshots])
 def test_a_restore_killed_after_any_step_leaves_all_of_one(
-    tmp_path: Path, kind: type[Documents] | type[Images]
+    tmp_path: Path, kind: type[Documents] | type[Images] | type[Snapshots]
 ) -> None:
     script = kind(tmp_path)
     script.lay(script.home, "former")

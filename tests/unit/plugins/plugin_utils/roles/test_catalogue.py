@@ -22,6 +22,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catal
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import (
     INSTANCES,
     ROLES,
+    kept,
     mistakes,
     packages,
 )
@@ -465,6 +466,18 @@ WRONG: list[tuple[str, Any, str]] = [
     ("redis_program", "redis-server", ": 'redis-server' is no absolute path: it begins with '/' and has no '..'"),
     ("redis_client", 1, ": expected an absolute path on the host, found the number 1: write it in quotes"),
     ("redis_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    (
+        "redis_instances",
+        [{"settings": {"dbfilename": "other.rdb", "replicaof": ["10.0.0.1", 6379]}}],
+        "[0]: settings.dbfilename: can't be set: backup and restore know its file by its name\n"
+        "redis_instances[0]: settings.replicaof: can't be set: the role knows servers that stand alone",
+    ),
+    ("redis_backup_packages", "age", ": expected a list, found the text 'age'"),
+    ("redis_space_mb", -1, ": expected a whole number from 0 to 1000000000, found the number -1"),
+    ("redis_backup_directory", "", ": is empty"),
+    ("redis_backup_recipient", "age1", ": 'age1' is not a public key of age (age1...)"),
+    ("redis_backup_secret", 1, ": expected text, found the number 1: write it in quotes"),
+    ("redis_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
     ("redis_remove_data", "no", ": expected true or false, found the text 'no'"),
     # postgresql
     (
@@ -1946,6 +1959,22 @@ def test_a_site_may_lead_out_to_a_peer_by_its_name() -> None:
 def asked(roles: list[str], values: dict[str, Any]) -> dict[str, list[Any]]:
     """The options that say something."""
     return {option: items for option, items in packages(roles, values).items() if items}
+
+
+def test_what_encrypts_a_redis_copy_is_there_where_one_is_made() -> None:
+    durable = {"name": "b", "persistence": "aof"}
+    assert asked(["redis"], {"redis_instances": [{"name": "a"}, durable]}) == {"names": ["redis-tools", "age"]}
+    gone = [{"name": "a"}, {**durable, "state": "absent"}]
+    assert asked(["redis"], {"redis_instances": gone}) == {"names": ["redis-tools"]}
+
+
+def test_a_backup_is_made_of_what_runs_and_keeps_data() -> None:
+    """So a restore wants a file of no others."""
+    stopped = {"name": "c", "persistence": "rdb", "state": "stopped"}
+    redis = [{"name": "a"}, {"name": "b", "persistence": "aof"}, stopped]
+    mongodb = [{"name": "theirs", "external": {"hosts": ["10.0.0.1:27017"]}}, {"name": "ours"}]
+    assert (kept("redis", redis), kept("mongodb", mongodb)) == (["b"], ["ours"])
+    assert kept("postgresql", [{"name": "a"}, {"name": "b", "state": "absent"}]) == ["a"]
 
 
 def test_what_keeps_a_package_from_starting_its_own_server_is_asked_for_with_it() -> None:
