@@ -126,7 +126,8 @@ SESSION = {
     # a superuser is in databases of others here, and mustn't find their functions first
     "search_path": "pg_catalog",
 }
-ATTRIBUTES = "LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+POWERLESS = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
+ATTRIBUTES = f"LOGIN INHERIT {POWERLESS}"
 RIGHTS = {
     "read": {"tables": ["SELECT"], "sequences": ["SELECT"]},
     "write": {"tables": ["SELECT", "INSERT", "UPDATE", "DELETE"], "sequences": ["SELECT", "USAGE"]},
@@ -267,13 +268,34 @@ class Server:
 
     def make_groups(self, connection) -> None:
         """Owners, and the roles that carry grants: nobody logs in as these."""
-        there = dict(self.ask(connection, "SELECT rolname, rolcanlogin FROM pg_roles"))
+        found = self.ask(
+            connection,
+            "SELECT rolname, rolcanlogin, rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls"
+            " FROM pg_roles",
+        )
+        there = {role: (can_login, is_mighty) for role, can_login, is_mighty in found}
         wanted = {self.owner(name) for name in self.databases} | {self.group(one) for one in self.clients}
         for role in sorted(wanted):
+            can_login, is_mighty = there.get(role, (False, False))
             if role not in there:
                 self.change(connection, f"role {role}: made", "CREATE ROLE {} NOLOGIN", role)
-            elif there[role]:
+            if can_login:
                 self.change(connection, f"role {role}: nobody logs in as it", "ALTER ROLE {} NOLOGIN", role)
+            if is_mighty:
+                self.change(connection, f"role {role}: attributes", "ALTER ROLE {} " + POWERLESS, role)
+            # logins act as it, so what it is a member of, they are
+            for other in self.memberships(connection, role):
+                self.change(connection, f"role {role}: no longer {other}", "REVOKE {} FROM {}", other, role)
+
+    def memberships(self, connection, role: str) -> list[str]:
+        """The roles that one is a member of."""
+        found = self.ask(
+            connection,
+            "SELECT DISTINCT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
+            " JOIN pg_roles l ON l.oid = m.member WHERE l.rolname = %s",
+            role,
+        )
+        return sorted(name for (name,) in found)
 
     def make_databases(self, connection) -> None:
         """The databases, each with its owner and closed to everybody else."""
@@ -321,13 +343,7 @@ class Server:
     def converge_membership(self, connection, client: dict) -> None:
         """A login is a member of one role, and where that is an owner it acts as this from its first statement on."""
         login, group = client["name"], self.group(client)
-        found = self.ask(
-            connection,
-            "SELECT g.rolname FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid"
-            " JOIN pg_roles l ON l.oid = m.member WHERE l.rolname = %s",
-            login,
-        )
-        there = {name for (name,) in found}
+        there = set(self.memberships(connection, login))
         for other in sorted(there - {group}):
             self.change(connection, f"login {login}: no longer {other}", "REVOKE {} FROM {}", other, login)
         if group not in there:

@@ -34,6 +34,8 @@ BY_HAND = {
         "ALTER ROLE survey_b IN DATABASE survey RESET role": "login survey_b: acts as survey",
         "ALTER ROLE reader IN DATABASE store SET role = keeper": "login reader: as itself in store",
         "ALTER ROLE keeper LOGIN": "role keeper: nobody logs in as it",
+        "ALTER ROLE survey SUPERUSER": "role survey: attributes",
+        "GRANT pg_read_server_files TO survey_read": "role survey_read: no longer pg_read_server_files",
         "ALTER DATABASE store OWNER TO survey": "database store: owner",
         "GRANT CONNECT ON DATABASE store TO PUBLIC": "database store: closed",
     },
@@ -210,6 +212,14 @@ class TestPostgresql(Secretive, Store):
     name, whose, space = "pg-third", "belongs to root", "postgresql_space_mb"
     loopback = {"addresses": ["::1"]}
     refused = (
+        (
+            {"public_name": "elsewhere.test"},
+            "/etc/role-test/server.pem isn't valid for elsewhere.test: public_name says",
+        ),
+        (
+            {"tls": {**FULL["tls"], "certificate": "/etc/role-test/client.pem", "key": "/etc/role-test/client.key"}},
+            "/etc/role-test/client.pem isn't valid for ",
+        ),
         ({"settings": {"work_mem": "lots"}}, 'invalid value for parameter "work_mem": "lots"'),
         ({"settings": {"no_such_thing": 1}}, 'unrecognized configuration parameter "no_such_thing"'),
         ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "key values mismatch"),
@@ -290,6 +300,23 @@ def test_it_starts_without_what_a_boot_takes_away(role: RoleHost) -> None:
     )
     assert client(role, "SELECT 1", "survey_a", "first")[0] == 0
     assert role.play().changed == 0
+
+
+def test_a_server_that_was_taken_has_root_run_nothing_of_its_own(role: RoleHost) -> None:
+    """Where it may write is what says which of PostgreSQL's programs root runs."""
+    home = "/var/lib/fedlearn-pg-plain"
+    lay = f"mkdir -p {home}/own/bin && cd {home}/own/bin && printf '#!/bin/sh\\ntouch /root/ran\\n' >psql"
+    lay += f" && cp psql postgres && chmod 755 psql postgres && cp -p {home}/data/PG_VERSION {home}/kept"
+    lay += f" && echo ../../..{home}/own >{home}/data/PG_VERSION"
+    role.sh(f"setpriv --reuid=postgres --regid=postgres --clear-groups sh -c {quote(lay)}")
+    try:
+        found = role.play(entry="check")
+        assert found.code == 2, found.text
+        assert f"{home}/data/PG_VERSION says no version: ../../..{home}/own" in found.words, found.text
+        assert role.try_sh("test -e /root/ran")[0] == 1
+    finally:
+        role.sh(f"mv {home}/kept {home}/data/PG_VERSION; rm -rf {home}/own /root/ran")
+    assert role.play(entry="check").code == 0
 
 
 def test_a_stopped_one_is_named_and_started(role: RoleHost) -> None:

@@ -18,6 +18,8 @@ from .checking import (
     FILE,
     IDENTITY,
     IN_TURN,
+    PUBLIC_NAME,
+    certified,
     check_instances,
     is_present,
     logins_of,
@@ -269,6 +271,7 @@ INSTANCE = Section(
         **IDENTITY,
         "addresses": Key(ADDRESSES, "Exactly the addresses to listen on.", default=["127.0.0.1"]),
         "port": Key(PORT, "Port.", default=5432),
+        "public_name": PUBLIC_NAME,
         "version": Key(
             Integer(13, 99), "Major version; default: the newest installed when it is first started, and then that one."
         ),
@@ -332,7 +335,8 @@ INSTANCE = Section(
 
 
 def _derived(instance: dict[str, Any]) -> dict[str, Any]:
-    """The instance with every login, and the settings that follow from its memory, below those it was given."""
+    """The instance with every login, what its certificate has to be valid for, and the settings that follow from its
+    memory, below those it was given."""
     if not is_present(instance):
         return instance
     memory, given = instance["memory_mb"], instance["settings"]
@@ -347,7 +351,7 @@ def _derived(instance: dict[str, Any]) -> dict[str, Any]:
     if instance["backup"] == "archive":
         derived["archive_timeout"] = ARCHIVE_TIMEOUT
     logins = [login for client in instance["clients"] for login in logins_of(client)]
-    return {**instance, "clients": logins, "settings": {**derived, **given}}
+    return {**instance, "clients": logins, "settings": {**derived, **given}, "certified": certified(instance)}
 
 
 def check(instances: Any) -> list[dict[str, Any]]:
