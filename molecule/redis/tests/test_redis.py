@@ -385,6 +385,7 @@ AS_ROOT = {
         ("redis-users", "ACL SETUSER default on nopass +@all '~*'", "********"),
         ("redis-secure", "ACL SETUSER intruder on '>x' +@all '~*'", "intruder"),
         ("redis-plain", "ACL SETUSER intruder on '>x'", "intruder"),
+        ("redis-plain", "ACL SETUSER '*' on nopass +@all '~*'", "*"),
     ],
 )
 def test_users_that_somebody_changed_are_named_and_put_back(
