@@ -519,6 +519,18 @@ def test_any_moment_since_the_copy_of_a_server_comes_back(role: RoleHost, tmp_pa
     assert role.play().changed == 0
 
 
+def test_a_server_that_was_taken_leads_its_backup_nowhere(role: RoleHost, tmp_path: Path) -> None:
+    archive, aim = "/var/lib/fedlearn-pg-plain/archive", "/srv/of-root"
+    lay = f"rm -rf {archive}.kept; mv {archive} {archive}.kept 2>/dev/null; ln -s {aim} {archive}"
+    role.sh(f"mkdir -m 700 {aim} && setpriv --reuid=postgres --regid=postgres --clear-groups sh -c {quote(lay)}")
+    try:
+        run = role.play(entry="backup", postgresql_instances=[PLAIN], postgresql_backup_directory=str(tmp_path))
+        assert run.code == 2, run.text
+        assert role.sh(f"stat -c '%a %U' {aim}; ls {aim}").split() == ["700", "root"]
+    finally:
+        role.sh(f"rm {archive}; mv {archive}.kept {archive} 2>/dev/null; rmdir {aim}")
+
+
 @pytest.mark.parametrize(("step", "rows"), [("parted", "2"), ("swapped", "1")])
 def test_a_restore_that_was_killed_leaves_one_whole_server(
     role: RoleHost, tmp_path: Path, step: str, rows: str
