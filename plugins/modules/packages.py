@@ -155,10 +155,12 @@ raised:
   elements: str
 """
 
+import fcntl
 import glob
 import hashlib
 import os
 import re
+import struct
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -266,11 +268,25 @@ def run(module: AnsibleModule, argv: list[str]) -> tuple[int, str]:
 
 
 def reason(output: str) -> str:
-    """What apt complained of, in one line; of a lock also who holds it, which it says while it waits only."""
+    """What apt complained of, in one line; of a lock also who holds it."""
     lines = [line.strip() for line in output.splitlines() if line.startswith(("E: ", "dpkg: error"))]
-    holder = re.search(r"held by process \d+ \([^)]*\)", output)
     told = lines[-3:] or output.strip().splitlines()[-3:]
-    return " / ".join([*told, f"it is {holder[0]}"] if holder else told)
+    lock = re.search(r"/[^\s()]+/lock(?:-frontend)?(?=[\s).])", output)
+    return " / ".join([*told, *holder(lock[0])] if lock else told)
+
+
+def holder(path: str) -> list[str]:
+    """Who holds a lock of apt's or dpkg's, which of Debian 11's programs none says; nothing once it is free."""
+    # struct flock of fcntl(2): type, whence, start, length, process
+    layout = "hhqqi"
+    try:
+        with open(path, "r+b") as stream:
+            found = fcntl.fcntl(stream, fcntl.F_GETLK, struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        process = struct.unpack(layout, found)[4]
+        with open(f"/proc/{process}/comm", encoding="utf-8", errors="replace") as stream:
+            return [f"it is held by process {process} ({stream.read().strip()})"]
+    except OSError:
+        return []
 
 
 def untouched(module: AnsibleModule, link: str, target: str, package: str) -> bool:

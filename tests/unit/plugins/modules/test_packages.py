@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -232,14 +234,16 @@ def test_a_number_that_stands_nowhere_is_told(tmp_path: Path, text: str) -> None
         packages.raised(str(path), "worker_connections", 4096)
 
 
-def test_who_holds_the_package_manager_is_told() -> None:
-    output = (
-        "Waiting for cache lock: Could not get lock /var/lib/dpkg/lock-frontend. "
-        "It is held by process 11 (python3)...\n"
-        "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it?\n"
-    )
-    assert packages.reason(output) == (
-        "E: Unable to acquire the dpkg frontend lock (/var/lib/dpkg/lock-frontend), is another process using it? / "
-        "it is held by process 11 (python3)"
-    )
+def test_who_holds_the_package_manager_is_told(tmp_path: Path) -> None:
+    lock = tmp_path / "lock-frontend"
+    told = f"E: Unable to acquire the dpkg frontend lock ({lock}), is another process using it?"
+    program = f"import fcntl; to = open({str(lock)!r}, 'w'); fcntl.lockf(to, fcntl.LOCK_EX); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1) as holder:
+        assert holder.stdout is not None
+        assert holder.stdin is not None
+        holder.stdout.readline()
+        name = Path(f"/proc/{holder.pid}/comm").read_text().strip()
+        assert packages.reason(f"{told}\n") == f"{told} / it is held by process {holder.pid} ({name})"
+        holder.stdin.close()
+    assert packages.reason(f"{told}\n") == told
     assert packages.reason("E: one\nE: two\n") == "E: one / E: two"
