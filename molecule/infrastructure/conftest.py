@@ -6,21 +6,87 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[1]
 sys.path.insert(0, str(CHECKOUT / "tests" / "support"))
 
 import counting  # noqa: E402 - found by the line above
-from standing_demo import FILES, until  # noqa: E402 - so is this
+from standing_demo import FILES, HOSTS_PY, until  # noqa: E402 - so is this
 
 NAMES = ("store", "front")
+CONFIGURATION = r"""
+find /etc -type f ! -name '*.lock' ! -path '/etc/fedlearn/*/pki/*' -printf '%p %m %U:%G ' -exec sha256sum {} \; | sort
+find /etc/fedlearn/*/pki ! -name '*.lock' -printf '%p %y %m %U:%G\n' | sort
+"""
+BASE = ["limits", "pki", "firewall"]
+# what uses another host's data comes a stage after them
+STAGES = {
+    "store": {"base": BASE, "data": ["postgresql", "redis", "minio"]},
+    "front": {"base": BASE, "data": ["registry"], "front": ["mongodb", "nginx", "s3fs"]},
+}
+LISTS = {
+    **{role: f"{role}_instances" for role in ("postgresql", "redis", "minio", "registry", "mongodb")},
+    "nginx": "nginx_sites",
+    "s3fs": "s3fs_mounts",
+}
+EXPECTED = {
+    "store": {"services": ["base-databases", "base-cache", "base-buckets", "base-firewall"], "sites": []},
+    "front": {
+        "services": ["base-documents", "base-images", "base-imaging", "base-firewall"],
+        "sites": ["base-entrance"],
+    },
+}
+
+
+def federation(addresses: dict[str, str], connections: dict[str, dict[str, object]]) -> dict[str, object]:
+    """An inventory of the two hosts as `site` and the other verbs take one, from the scenario's plain variables."""
+    plain = yaml.safe_load((HERE / "vars.yml").read_text())
+    hosts = {
+        name: {
+            **connections[name],
+            "firewall_services": plain["firewall_services_of"][name],
+            "fedlearn_stages": STAGES[name],
+            "fedlearn_variables": [LISTS[role] for of in STAGES[name].values() for role in of if role in LISTS],
+            "fedlearn_stacks": {
+                "base": {"kind": "none", "roles": [role for of in STAGES[name].values() for role in of]}
+            },
+            "fedlearn_expected": {**EXPECTED[name], "certificates": [one["name"] for one in plain["pki_certificates"]]},
+        }
+        for name in addresses
+    }
+    common = {
+        **plain,
+        "ansible_python_interpreter": "/usr/bin/python3",
+        "fedlearn_stack_names": ["base"],
+        "fedlearn_authorities": [{**one, "mode": "ownca"} for one in plain["pki_authorities"]],
+        "fedlearn_certified_hosts": len(hosts),
+        "fedlearn_secrets": plain["secrets"],
+        "fedlearn_exchange": {},
+        "fedlearn_partners": [],
+        "fedlearn_viewpoint": False,
+        "fedlearn_known": {},
+        "fedlearn_verify": {},
+    }
+    of_stage = {
+        f"stage_{stage}": {"hosts": {name: {} for name in hosts if stage in STAGES[name]}}
+        for stage in ("data", "front", "coordinator", "service", "participant")
+    }
+    return {
+        "federation_hosts": {"hosts": hosts, "vars": common},
+        "pki": {"hosts": {name: {} for name in hosts}},
+        "stack_base": {"hosts": {name: {} for name in hosts}},
+        **of_stage,
+    }
 
 
 class Hosts:
@@ -37,6 +103,25 @@ class Hosts:
         program = str(Path(sys.executable).with_name("ansible-playbook"))
         return [program, "-i", str(self.room / "hosts.yml"), str(HERE / book), *arguments]
 
+    def _verb(self, name: str, *arguments: str) -> list[str]:
+        """One of the collection's playbooks, on the inventory that says of these hosts what a document would."""
+        connections = json.loads((self.room / "hosts.yml").read_text())["all"]["hosts"]
+        inventory = CHECKOUT / "build" / "roles" / f"{self.room.name}-federation.json"
+        inventory.write_text(json.dumps(federation(self.addresses, connections)))
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
+        report = f"fedlearn_build={inventory.with_suffix('.build')}"
+        return [program, "-i", str(inventory), f"fedlearn.infra.{name}", "-e", report, *arguments]
+
+    def playbook(self, name: str, *arguments: str) -> counting.Counted:
+        """Runs one of the collection's playbooks."""
+        return counting.run(self._verb(name, *arguments), self._environment)
+
+    def site(self, *arguments: str) -> counting.Counted:
+        """A run of site that has to end well."""
+        done = self.playbook("site", *arguments)
+        assert done.returncode == 0, done.output[-6000:]
+        return done
+
     def play(self, book: str, *arguments: str) -> counting.Counted:
         """Runs one of the scenario's playbooks, its remote executions counted."""
         return counting.run(self._command(book, *arguments), self._environment)
@@ -48,9 +133,9 @@ class Hosts:
         return done
 
     def start(self, log: Path, *arguments: str) -> subprocess.Popen[bytes]:
-        """The same, begun and not waited for."""
+        """A run of site, begun and not waited for."""
         with log.open("w") as output:
-            command = self._command("converge.yml", *arguments)
+            command = self._verb("site", *arguments)
             return subprocess.Popen(command, env=self._environment, cwd=CHECKOUT, stdout=output, stderr=output)
 
     def become_well(self, *arguments: str) -> None:
@@ -70,9 +155,37 @@ class Hosts:
         assert done.returncode == 0, f"{host}: {command}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def secrets(self, **more: str) -> dict[str, str]:
+        """The party's secrets, some of them laid there first."""
+        path = Path(os.environ["FEDLEARN_ROLE_STATE"], ".secrets", "lab.yml")
+        vault = str(Path(sys.executable).with_name("ansible-vault"))
+        shown = subprocess.run([vault, "view", str(path)], check=True, capture_output=True, text=True)
+        known: dict[str, str] = {**yaml.safe_load(shown.stdout), **more}
+        if more:
+            command = [vault, "encrypt", "--output", str(path)]
+            subprocess.run(command, input=json.dumps(known), check=True, capture_output=True, text=True)
+        return known
+
+    def renew(self) -> None:
+        """Puts new machines with nothing on them in the place of both."""
+        hosts = [*HOSTS_PY, "up", "--fuse", "--subnet", os.environ["FEDLEARN_ROLE_SUBNET"], "--suite"]
+        places = [f"{name}={address}" for name, address in self.addresses.items()]
+        subprocess.run([*HOSTS_PY, "down", self.room.name], check=True)
+        subprocess.run([*hosts, os.environ["FEDLEARN_ROLE_SUITE"], self.room.name, *places], check=True)
+
     def files(self) -> dict[str, str]:
         """Host by host, every file that is ours, with mode, owner and content."""
         return {host: self.run(host, FILES) for host in NAMES}
+
+    def described(self) -> dict[str, str]:
+        """Host by host, all configuration, ours and others', but for certificates: a new one is never as the last."""
+        return {host: self.run(host, CONFIGURATION) for host in NAMES}
+
+    def names(self) -> set[str]:
+        """What certificates say beside their hosts' names."""
+        command = "openssl x509 -noout -ext subjectAltName -in /etc/fedlearn/base/pki/host/cert.pem"
+        told = "".join(self.run(host, command) for host in NAMES)
+        return set(re.findall(r"turn\d+\.base\.test", told))
 
     def processes(self) -> dict[str, str]:
         """Host by host, every unit of ours with its main process."""

@@ -9,9 +9,11 @@ The system `ledger` is in a copy of the tree only: tests/extension/ledger.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -34,13 +36,15 @@ from cryptography.x509.oid import NameOID
 from extended_tree import BIN, CHECKOUT, Run, Tree
 
 SET = os.environ.get("FEDLEARN_LEDGER_SET", "ledger")
+SUBNET = os.environ.get("FEDLEARN_LEDGER_SUBNET", "10.98.35.0/24")
 ROOM = CHECKOUT / "build" / "hosts" / SET
-ADDRESS = "10.98.35.11"
+ADDRESS = SUBNET.rpartition(".")[0] + ".11"
 URL = f"http://{ADDRESS}:7009/"
 PAGE = (CHECKOUT / "docs" / "operations.md").read_text()
 TYPED = re.findall(
     r"^    ansible-playbook -i federation\.yml (fedlearn\.infra\.(?:backup|restore|rotate).*)$", PAGE, re.M
 )
+FIREWALL = re.findall(r"^## Firewall$(.*?)^## ", PAGE, re.M | re.S)[0]
 DATABASE, CLERK = "fedlearn-ledgers-book-database", "fedlearn-ledgers-book-clerk"
 CERTIFICATE = "/etc/fedlearn/ledgers/pki/ledgers-book-database"
 
@@ -48,7 +52,7 @@ CERTIFICATE = "/etc/fedlearn/ledgers/pki/ledgers-book-database"
 def command(tree: Tree, typed: str, *more: str) -> Run:
     """A command as docs/operations.md shows it, on the ledger's document."""
     assert typed in TYPED, TYPED
-    name, *arguments = split(typed, comments=True)
+    name, *arguments = split(typed.replace("ms2", "l1"))
     return tree.playbook(name.rpartition(".")[2], *arguments, *more)
 
 
@@ -56,6 +60,8 @@ def command(tree: Tree, typed: str, *more: str) -> Run:
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """The ledger, deployed, with a few lines in it."""
     made = Tree(tmp_path_factory.mktemp("operations"), CHECKOUT / "tests/extension/ledger", ROOM / "ssh_config")
+    document = made.path / "inventories/ledger/federation.yml"
+    document.write_text(document.read_text().replace("10.98.35.11", ADDRESS))
     (made.room / "vault-pass").write_text("known\n")
     made.environment["ANSIBLE_VAULT_PASSWORD_FILE"] = str(made.room / "vault-pass")
     for name in ("secrets", "site"):
@@ -149,6 +155,8 @@ def test_the_page_shows_each_of_the_playbooks() -> None:
     assert {typed.split()[0] for typed in TYPED} == {
         f"fedlearn.infra.{name}" for name in ("backup", "restore", "rotate")
     }
+    here = Path(__file__).read_text()
+    assert [typed for typed in TYPED if f'command(tree, "{typed}"' not in here] == []
 
 
 def test_passwords_are_replaced_without_a_failed_request(tree: Tree) -> None:
@@ -174,8 +182,8 @@ def test_passwords_are_replaced_without_a_failed_request(tree: Tree) -> None:
 def rotate_where_a_host_is_left_out(tree: Tree) -> Run:
     """Of a document that has one host more."""
     home = tree.path / "inventories/ledger"
-    one = "l1: {address: 10.98.35.11, vars: {ansible_user: ops}}"
-    more = (home / "federation.yml").read_text().replace(one, f"{one}\n      l2: 10.98.35.12")
+    one = f"l1: {{address: {ADDRESS}, vars: {{ansible_user: ops}}}}"
+    more = (home / "federation.yml").read_text().replace(one, f"{one}\n      l2: {ADDRESS[:-1]}2")
     (home / "more.yml").write_text(more)
     return tree.playbook("rotate", "-e", "what=passwords", "--limit", "l1", document="more.yml")
 
@@ -220,6 +228,10 @@ def test_certificates_are_replaced_without_a_failed_request(tree: Tree) -> None:
     assert (processes(), told()[:2]) == (running, session)
     again = tree.playbook("site")
     assert (again.code, again.changed) == (0, 0), again.text
+    before = on_host(look)
+    of_a_host = command(tree, "fedlearn.infra.rotate -e what=certificates --limit ms2")
+    assert of_a_host.code == 0, of_a_host.text
+    assert set(on_host(look).splitlines()) & set(before.splitlines()) == set()
 
 
 def cas() -> list[str]:
@@ -361,14 +373,13 @@ def test_a_new_host_gets_the_data_back(tree: Tree) -> None:
 
     hosts = [sys.executable, str(CHECKOUT / "molecule/shared/hosts.py")]
     subprocess.run([*hosts, "down", SET], check=True)
-    subprocess.run([*hosts, "up", "--suite", "bookworm", "--subnet", "10.98.35.0/24", SET, f"l1={ADDRESS}"], check=True)
-    unreached = command(
-        tree, "fedlearn.infra.restore -e from=.backups", "-e", f"from={path.parents[1]}", "-e", "ansible_port=1"
-    )
+    subprocess.run([*hosts, "up", "--suite", "bookworm", "--subnet", SUBNET, SET, f"l1={ADDRESS}"], check=True)
+    there = ("-e", f"from={path.parents[1]}")
+    unreached = command(tree, "fedlearn.infra.restore -e from=.backups", *there, "-e", "ansible_port=1")
     assert unreached.code == 4, unreached.text
     assert tree.playbook("site").code == 0
     assert told()[2] == 0
-    ended = command(tree, "fedlearn.infra.restore -e from=.backups", "-e", f"from={path.parents[1]}")
+    ended = command(tree, "fedlearn.infra.restore -e from=.backups", *there)
     assert ended.code == 0, ended.text
     assert told()[2:] == kept
     again = tree.playbook("site")
@@ -390,6 +401,52 @@ def test_a_backup_that_can_not_be_made_is_told_in_the_report(tree: Tree) -> None
     )
     (row,) = report["stacks"]["book"]["checks"]
     assert (row["name"], "No such file or directory" in row["detail"]) == ("l1: postgresql", True), row
+
+
+def connects(port: int) -> bool:
+    """Whether this control node, which no flow but the clerk's names, gets through to a port."""
+    try:
+        socket.create_connection((ADDRESS, port), 2).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_the_firewall_is_brought_by_the_page_s_commands(tree: Tree) -> None:
+    shown = [split(line, comments=True) for line in re.findall(r"^    ((?:ansible|#).*)$", FIREWALL, re.M)]
+    flows, site, table, _edit, again, status = (words[3:] if words else [] for words in shown)
+    report = yaml.safe_load(re.findall(r"^```yaml$(.*?)^```$", FIREWALL, re.M | re.S)[0])["parties"]["lab"]["firewall"]
+    assert (report, _edit) == ({"mode": "report"}, [])
+
+    def typed(words: list[str]) -> Run:
+        name, *arguments = words
+        done = tree.playbook(name.removeprefix("fedlearn.infra."), *arguments, document="guarded.yml")
+        assert done.code == 0, done.text
+        return done
+
+    def says(mode: str) -> None:
+        home = tree.path / "inventories/ledger"
+        text = (home / "federation.yml").read_text().replace("  lab:\n", f"  lab:\n    firewall: {{mode: {mode}}}\n")
+        (home / "guarded.yml").write_text(text)
+
+    says("report")
+    typed(flows)
+    (written,) = (tree.room / "build").glob("*/flows.csv")
+    assert {"5432", "7009"} <= {row["port"] for row in csv.DictReader(written.open(encoding="utf-8", newline=""))}
+    typed(site)
+    assert (connects(5432), connects(7009)) == (True, True)
+    asked = [word.replace("NAME", "ledgers") for word in table]
+    ssh = ["-e", json.dumps({"ansible_ssh_common_args": f"-F {tree.ssh_config}"})]
+    counted = tree.run("ansible", "-i", "inventories/ledger/guarded.yml", *ssh, *asked)
+    assert counted.code == 0, counted.text
+    assert re.search(r"counter packets [1-9]", counted.text), counted.text
+    says("enforce")
+    typed(again)
+    assert (connects(5432), connects(7009)) == (False, True)
+    post("through the firewall")
+    typed(status)
+    assert tree.playbook("site", "-e", "fedlearn_prune=true").code == 0
+    assert connects(5432)
 
 
 def test_remove_leaves_nothing(tree: Tree) -> None:

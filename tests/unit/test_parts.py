@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import tomllib
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INFRASTRUCTURE
 from tests.unit.conftest import CHECKOUT
 
 SCENARIOS = {path.parent.name for path in CHECKOUT.glob("molecule/*/molecule.yml")}
@@ -20,6 +21,8 @@ def named(command: str) -> set[str]:
     program, *words = shlex.split(command)
     if program == "tests/tools/scenario.sh":
         return {words[0]}
+    if program == "tests/tools/defaults.sh":
+        return {"default"}
     if program != "tests/tools/roles.sh":
         return set()
     if words[1:] and not words[1].startswith("-"):
@@ -31,3 +34,7 @@ def test_each_scenario_is_in_a_part() -> None:
     parts = tomllib.loads((CHECKOUT / "tests/tools/parts.toml").read_text())
     run = set().union(*(named(part["command"]) for suite in parts.values() for part in suite["parts"]))
     assert run == SCENARIOS
+
+
+def test_each_infrastructure_role_has_a_scenario_of_its_own_beside_the_default_one() -> None:
+    assert set(INFRASTRUCTURE) - SCENARIOS == set()

@@ -604,7 +604,7 @@ def test_the_playbooks_bring_and_restore_it(
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
     assert role.play(entry="remove", minio_remove_data=True).changed == 2
     assert role.play(entry="remove", minio_remove_data=True).changed == 0
-    left = role.sh("find /etc /var/lib /run /opt | grep -E 's3-one|fedlearn[-/](s3|minio)' || true")
+    left = role.sh("find /etc /var/lib /run /opt | grep -E 's3-one|fedlearn[-/](minio|s3)' || true")
     assert left == "", left
     assert role.try_sh("ss -Hltnp | grep -q '\"minio\"'")[0] == 1
     clean = role.play("--check")

@@ -140,6 +140,14 @@ def test_the_package_runs_no_daemon_now_or_after_a_boot(role: RoleHost) -> None:
     assert role.sh(f"ls -d {left} 2>/dev/null || true").strip() == ""
 
 
+def test_the_package_s_own_never_ran_before_ours(role: RoleHost) -> None:
+    """It would have listened on every address, and let everybody in."""
+    units = "-u docker-registry.service -u " + " -u ".join(UNITS)
+    started = role.sh(f"journalctl --no-pager -o json {units} | head -n 1")
+    first = json.loads(started)
+    assert {first.get("UNIT"), first.get("_SYSTEMD_UNIT")} & set(UNITS), started
+
+
 def test_each_login_pushes_and_pulls_what_the_other_did(role: RoleHost) -> None:
     first, second = Client(role), Client(role, "ci_b", "second")
     first.push("one/image", "v1", "made by the first")
@@ -186,13 +194,25 @@ def test_a_public_name_is_what_its_certificate_is_checked_for(role: RoleHost) ->
         assert role.play(registry_instances=named).code == 0
         place = Client(role).ask("POST", "/v2/one/named/blobs/uploads/")[1]
         assert place.startswith("https://server.test:5000/v2/one/named/blobs/uploads/")
+        before = role.state()
         wrong = role.play(
             registry_instances=instances(public_url="https://other.test"), registry_health_timeout_seconds=5
         )
         assert wrong.code == 2
         assert "ostname mismatch" in wrong.words, wrong.text
+        assert role.state() == before
     finally:
         assert role.play().changed == 1
+
+
+def test_the_registry_writes_to_no_folder_that_root_lays_logins_in(role: RoleHost) -> None:
+    """It would lead root astray by a link."""
+    told = yaml.safe_load(role.sh("cat /etc/fedlearn/reg-one/reg-full/registry.yml"))
+    file = Path(told["auth"]["htpasswd"]["path"])
+    lines = role.sh(f"stat -L -c '%u %A %n' {' '.join(map(str, file.parents))}").splitlines()
+    assert [line for line in lines if not line.startswith("0 ") or line[7] == "w" or line[10] == "w"] == []
+    owner = role.sh(f"stat -c %u /proc/{main_pid(role, UNITS[0])}").strip()
+    assert role.sh(f"stat -c '%u %a' {file}").split() == [owner, "400"]
 
 
 @pytest.mark.parametrize("unit", [*UNITS, COLLECT])
@@ -327,9 +347,18 @@ def test_a_password_is_replaced_with_its_client_asking_all_along(role: RoleHost)
     first = role.secrets("turning")["turning"]
     assert role.play(**wanted).changed == 1
     pid = main_pid(role, UNITS[0])
-    asked = json.dumps(["GET", f"https://{role.address}:5000/v2/", ["turning_a", first], "", "", None])
-    asking = f"while sleep 0.2; do printf %s {quote(asked)} | python3 -c {quote(CURL)}; done >>/run/answers 2>&1"
-    role.sh(f"systemd-run --quiet --unit asking /bin/sh -c {quote(asking)}")
+    url = f"https://{role.address}:5000/v2/"
+
+    def asks(turn: str, password: str) -> None:
+        asked = json.dumps(["GET", url, [f"turning_{turn}", password], "", "", None])
+        asking = (
+            f"while sleep 0.2; do printf %s {quote(asked)} | python3 -c {quote(CURL)}; done >>/run/answers-{turn} 2>&1"
+        )
+        role.sh(f"systemd-run --quiet --collect --unit asking-{turn} /bin/sh -c {quote(asking)}")
+
+    def answers(turn: str) -> list[int]:
+        lines = role.sh(f"systemctl stop asking-{turn}; cat /run/answers-{turn}").splitlines()
+        return [json.loads(line)[0] for line in lines]
 
     def status(turn: str, password: str) -> int:
         client = Client(role, "x")
@@ -337,20 +366,22 @@ def test_a_password_is_replaced_with_its_client_asking_all_along(role: RoleHost)
         return client.status()
 
     try:
+        asks("a", first)
         second = role.secrets("turning", turn="begin")["turning.2"]
         assert role.play(**wanted).changed == 1
         assert role.play(**wanted).changed == 0
         assert [status("a", first), status("b", second), status("a", second)] == [200, 200, 401]
-        answers = role.sh("systemctl stop asking; cat /run/answers").splitlines()
+        former = answers("a")
+        asks("b", second)
         assert role.play(entry="withdraw", **wanted).changed == 1
         assert [status("a", first), status("b", second)] == [401, 200]
         assert "turning" not in role.secrets("turning", turn="end")
         assert role.play(**wanted).changed == 0
         assert main_pid(role, UNITS[0]) == pid
-        assert {json.loads(one)[0] for one in answers} == {200}
-        assert len(answers) > 5
+        newer = answers("b")
+        assert [(set(told), len(told) > 5) for told in (former, newer)] == [({200}, True), ({200}, True)]
     finally:
-        role.sh("systemctl stop asking 2>/dev/null || true; rm -f /run/answers")
+        role.sh("systemctl stop asking-a asking-b 2>/dev/null || true; rm -f /run/answers-*")
         assert role.play().failed == 0
 
 
@@ -373,8 +404,14 @@ def test_garbage_is_collected_and_nothing_else(role: RoleHost) -> None:
     before = blobs(role)
     role.sh(f"systemctl start {COLLECT}")
     names = {hashlib.sha256(text.encode()).hexdigest() for text in ("lost", "named by nothing")}
+    begun = hashlib.sha256(b"named by nothing").hexdigest()
     assert {path.split("/")[2] for path in before - blobs(role)} == {*names, lost.removeprefix("sha256:")}
     assert client.pull("one/kept", "v1") == "kept"
+    # whoever was between a layer and its manifest is refused, and not given a name for what isn't there any more
+    layer = {"mediaType": MANIFEST.replace("manifest.v1+json", "layer.v1.tar"), "digest": f"sha256:{begun}", "size": 16}
+    image = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, "config": layer, "layers": [layer]})
+    status, _place, told = client.ask("PUT", "/v2/one/orphan/manifests/v1", MANIFEST, image)
+    assert (status // 100, "MANIFEST_BLOB_UNKNOWN" in told) == (4, True), told
     client.push("one/kept", "v2", "named by nothing")
     assert client.pull("one/kept", "v2") == "named by nothing"
     assert role.play().changed == 0
@@ -488,7 +525,7 @@ def test_a_damaged_backup_is_not_restored(role: RoleHost, tmp_path: Path) -> Non
 def test_remove_leaves_nothing_and_a_clean_host_can_be_checked(role: RoleHost) -> None:
     assert role.play(entry="remove", registry_remove_data=True).changed == 1
     assert role.play(entry="remove", registry_remove_data=True).changed == 0
-    left = role.sh("find /etc /var/lib /run | grep -e reg-one -e fedlearn-reg || true")
+    left = role.sh("find /etc /var/lib /run | grep -e reg-one -e fedlearn-reg -e fedlearn/registry || true")
     assert left == "", left
     assert role.try_sh("ss -Hltnp | grep -q docker-registr")[0] == 1
     clean = role.play("--check")

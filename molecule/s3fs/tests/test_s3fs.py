@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 from role_host import RoleHost
-from shared_tests import Packaged, Secretive
+from shared_tests import Packaged, Secretive, ipv6, unit
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 FULL, READ, FOLDER = VARIABLES["s3fs_mounts"]
@@ -158,6 +159,63 @@ def third(**changed: Any) -> list[dict[str, Any]]:
         FOLDER,
         {"name": "s3fs-third", "federation": "s3fs-one", "path": "/srv/third", "s3": s3, **changed},
     ]
+
+
+OTHER_TIME = """
+import http.server, ssl, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_response(403)
+        self.end_headers()
+    def date_time_string(self, timestamp=None):
+        return super().date_time_string(__import__("time").time() + int(sys.argv[1]))
+server = http.server.HTTPServer(("127.0.0.1", 9443), Answer)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/etc/role-test/server.pem", "/etc/role-test/server.key")
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+"""A storage whose clock is so many seconds ahead."""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(1500, r"clock is (149\d|150\d) s behind that of"), (-1500, r"clock is (149\d|150\d) s ahead of that of")],
+)
+def test_a_clock_that_jumped_is_told_in_size_and_sign(role: RoleHost, seconds: int, told: str) -> None:
+    """The storage would take nothing that is signed by it, and s3fs would call it wrong credentials."""
+    before = TestS3fs().state(role)
+    command = f"python3 -c {quote(OTHER_TIME)} {seconds}"
+    with unit(role, "other-time", command, "ss -Hltn | grep -q 127.0.0.1:9443"):
+        run = role.play(s3fs_mounts=third(s3={"url": "https://127.0.0.1:9443"}))
+    assert run.failed == 1, run.text
+    assert re.search(f"this host's {told} https://127.0.0.1:9443, which takes no more than 900", run.words), run.text
+    assert TestS3fs().state(role) == before
+
+
+def test_a_storage_that_has_ipv6_alone_is_mounted(host: Any, role: RoleHost) -> None:
+    """Of a certificate that names the address, and by it."""
+    signed = "openssl req -new -key server.key -subj /CN=server | openssl x509 -req -CA ca.pem -CAkey ca.key -days 9 "
+    signed += "-extfile names -out new.pem && mv new.pem server.pem"
+    names = f"printf 'subjectAltName=IP:::1,IP:127.0.0.1,IP:{role.address}' >names"
+    store, url = RoleHost(host, "minio", {**VARIABLES, **PREPARED}), "https://[::1]:9000"
+    role.sh(f"cd /etc/role-test && cp -p server.pem kept.pem && {names} && {signed}")
+    with ipv6(role):
+        try:
+            assert store.play().code == 0
+            role.sh(f"systemctl restart {STORE}")  # it listens on the loopback addresses that there are when it starts
+            wanted = {"s3fs_mounts": third(s3={"url": url})}
+            run = role.play(**wanted)
+            assert (run.code, run.changed) == (0, 1), run.text
+            role.sh("echo by-ipv6 >/srv/third/six && grep -q by-ipv6 /srv/third/six && rm /srv/third/six")
+            assert role.sh("pgrep -af '^s3fs imaging /srv/third' | grep -cF 'url=https://[::1]:9000'").strip() == "1"
+            assert role.play(**wanted).changed == 0
+            gone = [FULL, READ, FOLDER, {"name": "s3fs-third", "federation": "s3fs-one", "state": "absent"}]
+            assert role.play(s3fs_mounts=gone).changed == 1
+        finally:
+            role.sh("cd /etc/role-test && mv kept.pem server.pem && rm names; rmdir /srv/third")
+            assert store.play().code == 0
+    assert role.play(entry="check").code == 0
 
 
 def test_a_new_one_that_can_not_be_mounted_leaves_nothing(role: RoleHost) -> None:

@@ -48,9 +48,18 @@ class RoleHost:
     """The one host of a role's scenario."""
 
     def __init__(
-        self, host: Any, role: str, variables: Mapping[str, Any], services: Sequence[str] | None = None
+        self,
+        host: Any,
+        role: str,
+        variables: Mapping[str, Any],
+        services: Sequence[str] | None = None,
+        books: Path = ROOM,
     ) -> None:
-        """``services``: names of the role's services; those of all instances in ``variables`` unless they are given."""
+        """``services``: names of the role's services; those of all instances in ``variables`` unless they are given.
+
+        ``books``: where plays lie, and so what their own paths begin with.
+        """
+        self._books = books
         self.host, self.role, self.variables = host, role, dict(variables)
         lists = [value for value in variables.values() if isinstance(value, list)]
         self._services = set(services or (one["name"] for value in lists for one in value))
@@ -85,7 +94,7 @@ class RoleHost:
             "module_defaults": {**(module_defaults or {})},
             "tasks": [{"ansible.builtin.include_role": {"name": f"fedlearn.infra.{self.role}", "tasks_from": entry}}],
         }
-        book = ROOM / f"{self.set}-{self.role}.yml"
+        book = self._books / f"{self.set}-{self.role}.yml"
         book.write_text(json.dumps([play]))
         return self._ended(["ansible-playbook", "-i", str(self._inventory), str(book), *arguments], most)
 

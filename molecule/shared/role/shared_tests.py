@@ -93,7 +93,9 @@ class Role:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """A test for each row of a table."""
         for name in {"wrong", "refused"} & set(metafunc.fixturenames):
-            metafunc.parametrize(name, getattr(self, name), ids=itertools.count())
+            rows = getattr(self, name)
+            assert rows, f"{name}: a table without a row tests nothing"
+            metafunc.parametrize(name, rows, ids=itertools.count())
 
     def test_second_run_changes_nothing_with_few_executions(self, role: RoleHost) -> None:
         before = self.state(role)

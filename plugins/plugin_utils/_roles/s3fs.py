@@ -32,10 +32,12 @@ _OURS = {
     "url": "follows from s3.url",
 }
 _REFUSED = {
+    "dev": "a file there would count as a device of this host",
     "no_check_certificate": "whoever answers would be believed to be the storage",
     "nonempty": "what lies in the folder would be hidden",
     "rw": "leave out read_only",
     "ssl_verify_hostname": "whoever has a certificate of the CA would be believed to be the storage",
+    "suid": "a file there would give its owner's rights to who runs it",
 }
 
 

@@ -807,6 +807,16 @@ WRONG: list[tuple[str, Any, str]] = [
     ("s3fs_mounts", [{"options": ["url=x"]}], "[0]: options[0]: 'url': follows from s3.url"),
     (
         "s3fs_mounts",
+        [{"options": ["suid"]}],
+        "[0]: options[0]: 'suid': a file there would give its owner's rights to who runs it",
+    ),
+    (
+        "s3fs_mounts",
+        [{"options": ["dev"]}],
+        "[0]: options[0]: 'dev': a file there would count as a device of this host",
+    ),
+    (
+        "s3fs_mounts",
         [{"options": ["a,b"]}],
         "[0]: options[0]: 'a,b' is not an option such as retries=5",
     ),
