@@ -78,6 +78,13 @@ def sql(hosts: Any, command: str) -> str:
     return str(hosts.run("store", f"{psql} -c {quote(command)} survey"))
 
 
+def cache(hosts: Any, script: str) -> str:
+    """What a script prints that asks Redis by the command `cli`."""
+    tls = f"--tls --cert {CACHE}/cert.pem --key {CACHE}/key.pem --cacert {CACHE}/ca.pem"
+    asking = f'cli() {{ redis-cli -h {hosts.addresses["store"]} -p 23456 {tls} "$@"; }}\n'
+    return str(hosts.run("store", asking + script))
+
+
 def fill(hosts: Any) -> None:
     """Something of one's own in each role that keeps data."""
     secrets = hosts.secrets()
@@ -86,6 +93,7 @@ def fill(hosts: Any) -> None:
     hosts.run(
         "front", "cd /srv/imaging && mkdir -p kept && seq 9000 >kept/text && head -c 9000000 /dev/urandom >kept/bytes"
     )
+    cache(hosts, "cli eval \"for i = 1, 500 do redis.call('set', 'kept:' .. i, i * i) end\" 0")
     program(hosts, "store", PUSH, f"https://{hosts.addresses['front']}:5000", f"ci:{secrets['images']}", "a layer")
     program(hosts, "front", DOCUMENTS, hosts.addresses["front"], secrets["jobs"], 300)
 
@@ -97,6 +105,7 @@ def sums(hosts: Any) -> dict[str, str]:
     )
     return {
         "postgresql": sql(hosts, "SELECT count(*), md5(string_agg(kept::text, ',' ORDER BY number)) FROM kept"),
+        "redis": cache(hosts, "cli --scan --pattern 'kept:*' | sort >/run/kept; cli mget $(cat /run/kept) | sha256sum"),
         "minio": hosts.run("front", "cd /srv/imaging && find kept -type f -exec sha256sum {} + | sort"),
         "registry": hosts.run("front", images + " -exec sha256sum {} + | sort"),
         "mongodb": program(hosts, "front", DOCUMENTS, hosts.addresses["front"], hosts.secrets()["jobs"], 0),
@@ -170,7 +179,10 @@ def test_new_hosts_get_all_data_back(hosts: Any, tmp_path: Path) -> None:
     pair = hosts.run("store", "age-keygen 2>/dev/null").split()
     hosts.secrets(backup=pair[-1])
     to = ["-e", f"fedlearn_backup_directory={tmp_path}", "-e", f"fedlearn_backup_recipient={pair[-2]}"]
-    for host, stack, roles in (("front", ["-e", "stack=base"], "mongodb registry"), ("store", [], "minio postgresql")):
+    for host, stack, roles in (
+        ("front", ["-e", "stack=base"], "mongodb registry"),
+        ("store", [], "minio postgresql redis"),
+    ):
         assert not (tmp_path / host).exists()
         done = hosts.playbook("backup", "--limit", host, *stack, *to)
         assert done.returncode == 0, done.output[-6000:]
