@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -183,6 +184,23 @@ def test_hardened(role: RoleHost, unit: str) -> None:
     assert 61184 <= int(role.sh(f"stat -c %u /proc/{main_pid(role, unit)}")) <= 65519  # a dynamic user
 
 
+def test_a_server_that_was_taken_leads_root_nowhere(role: RoleHost) -> None:
+    """What root remembers of the logins is written with that server's rights."""
+    home, aim = "/var/lib/private/fedlearn-mdb-full", "/root/of-root"
+    ids = role.sh(f"stat -c '--reuid=%u --regid=%g' {home}").strip()
+    role.sh(f"umask 077; echo of root >{aim}")
+    before = role.sh(f"stat -c '%a %u %Y %i' {aim}; cat {aim}")
+    lay = f"rm -f logins; ln -s {aim} logins.new"
+    role.sh(f"cd {home} && setpriv {ids} --clear-groups sh -c {quote(lay)}")
+    try:
+        assert role.play().code == 0
+        assert role.sh(f"stat -c '%a %u %Y %i' {aim}; cat {aim}") == before
+        assert role.sh(f"stat -c %F {home}/logins").strip() == "regular file"
+    finally:
+        role.sh(f"rm -f {home}/logins.new {aim}")
+    assert role.play(most=3).changed == 0
+
+
 class TestMongodb(Secretive, Store):
     units, owned, most = UNITS, 7, 3
     changed = {"mongodb_instances": instances(port=27020)}
@@ -334,10 +352,15 @@ def test_two_logins_in_turn_change_a_password_without_a_refusal(role: RoleHost) 
 ASKING = """
 import json, sys, time, pathlib
 import pymongo
-given = json.loads(sys.argv[1])
-client = pymongo.MongoClient(given["host"], serverSelectionTimeoutMS=4000, directConnection=True, **given["options"])
-answers = pathlib.Path("/run/answers")
+wanted, answers = pathlib.Path(sys.argv[1]), pathlib.Path("/run/answers")
+known = ""
 while True:
+    said = wanted.read_text()
+    if said != known:
+        given, known = json.loads(said), said
+        client = pymongo.MongoClient(
+            given["host"], serverSelectionTimeoutMS=4000, directConnection=True, **given["options"]
+        )
     try:
         client["jobs"]["asked"].insert_one({})
         said = "ok"
@@ -347,6 +370,7 @@ while True:
         print(said, file=stream)
     time.sleep(0.1)
 """
+"""A program that comes by the login a file says, by the next one when that says another, and writes all along."""
 
 
 def test_a_password_is_replaced_with_its_client_connected_all_along(role: RoleHost) -> None:
@@ -362,25 +386,32 @@ def test_a_password_is_replaced_with_its_client_connected_all_along(role: RoleHo
         client.options |= {"username": f"turning_{turn}", "password": password}
         return client.tell("db.list_collection_names()")[1]
 
-    held = Client(role)
-    held.options |= {"username": "turning_a", "password": first}
-    said = json.dumps({"host": held.place, "options": held.options})
-    role.sh(f"systemd-run --quiet --unit asking python3 -c {quote(ASKING)} {quote(said)}")
+    def moves_over(turn: str, password: str) -> None:
+        """What whoever deploys the program does to it."""
+        client = Client(role)
+        client.options |= {"username": f"turning_{turn}", "password": password}
+        wants = json.dumps({"host": client.place, "options": client.options})
+        role.sh(f"printf %s {quote(wants)} >/run/login.new && mv /run/login.new /run/login")
+
+    moves_over("a", first)
+    role.sh(f"systemd-run --quiet --unit asking python3 -c {quote(ASKING)} /run/login")
     try:
         second = role.secrets("turning", turn="begin")["turning.2"]
         assert role.play(**wanted).changed == 2
         assert role.play(**wanted).changed == 0
         assert [told("a", first), told("b", second)] == ["", ""]
-        answers = role.sh("systemctl stop asking; cat /run/answers").splitlines()
+        moves_over("b", second)
+        role.sh("sleep 1")
         assert role.play(entry="withdraw", **wanted).changed == 2
         assert "Authentication failed" in told("a", first)
         assert told("b", second) == ""
         assert "turning" not in role.secrets("turning", turn="end")
         assert role.play(**wanted).changed == 0
+        answers = role.sh("sleep 1; systemctl stop asking; cat /run/answers").splitlines()
         assert set(answers) == {"ok"}
-        assert len(answers) > 20
+        assert len(answers) > 100
     finally:
-        role.sh("systemctl stop asking 2>/dev/null || true; rm -f /run/answers")
+        role.sh("systemctl stop asking 2>/dev/null || true; rm -f /run/answers /run/login")
         assert role.play().failed == 0
 
 
@@ -420,6 +451,36 @@ def test_a_new_certificate_is_taken_up(role: RoleHost) -> None:
     assert main_pid(role, UNITS[1]) == other
     role.sh("cd /etc/role-test && mv server.old server.pem")
     assert role.play().changed == 1
+
+
+NEW_PAIR = """
+cd /etc/role-test && cp -p server.pem server.old && cp -p server.key key.old
+printf 'subjectAltName=DNS:server.test,IP:%s,IP:127.0.0.1\\nextendedKeyUsage=serverAuth\\n' {address} >new.ext
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.key -subj /CN=server |
+    openssl x509 -req -CA ca.pem -CAkey ca.key -CAcreateserial -days 30 -extfile new.ext -out new.pem
+cat new.pem >server.pem && cat new.key >server.key
+"""
+
+
+def test_rotate_restarts_it_for_a_new_certificate_and_tells_how_long_it_was_away(role: RoleHost) -> None:
+    """FerretDB reads it at its start only. Who is connected loses what is asked at that moment, and comes again."""
+    others = main_pid(role, UNITS[1])
+    wants = json.dumps({"host": Client(role).place, "options": Client(role).options})
+    role.sh(f"printf %s {quote(wants)} >/run/login")
+    role.sh(f"systemd-run --quiet --unit asking python3 -c {quote(ASKING)} /run/login; sleep 1")
+    try:
+        role.sh(NEW_PAIR.format(address=role.address))
+        run = role.playbook("rotate", "-e", "what=certificates")
+        assert run.code == 0, run.text
+        assert re.findall(r"(mdb-\S+) was restarted, and back after [0-9.]+ s", run.words) == ["mdb-full"], run.text
+        answers = role.sh("sleep 1; systemctl stop asking; cat /run/answers").splitlines()
+        assert len([said for said in answers if said != "ok"]) <= 1, answers
+        assert (answers[-1], len(answers) > 50) == ("ok", True)
+        assert main_pid(role, UNITS[1]) == others
+    finally:
+        role.sh("systemctl stop asking 2>/dev/null || true; rm -f /run/answers /run/login")
+        role.sh("cd /etc/role-test && mv server.old server.pem && mv key.old server.key && rm -f new.*")
+        assert role.play().failed == 0
 
 
 def test_data_stay_until_told(role: RoleHost) -> None:
@@ -480,6 +541,40 @@ def test_a_new_host_gets_the_data_back(role: RoleHost, tmp_path: Path) -> None:
     assert role.play().changed == 0
     assert role.play(entry="check").code == 0
     client.ask("db.drop_collection('kept')")
+
+
+def test_a_destroyed_host_comes_back_with_the_postgresql_that_holds_its_data(
+    role: RoleHost, host: Any, tmp_path: Path
+) -> None:
+    """Both are backed up and restored, each by its role."""
+    postgresql = RoleHost(host, "postgresql", VARIABLES, ["mdb-pg"])
+    clients = (Client(role), store(role))
+    for number, client in enumerate(clients):
+        texts = f"{{'_id': n, 'text': 'number %d of {number}' % n}}"
+        client.ask(f"db.kept.insert_many([{texts} for n in range(500)]).acknowledged")
+        client.ask("db.kept.create_index('text', unique=True)")
+    before = [client.ask(DIGEST) for client in clients]
+    assert len(set(before)) == 2
+    files = {}
+    for one in (postgresql, role):
+        run = one.play(entry="backup", **{f"{one.role}_backup_directory": str(tmp_path)})
+        assert run.code == 0, run.text
+        (files[one.role],) = tmp_path.glob(f"host/{one.role}-*.tar")
+
+    role.lose()
+    for one in (postgresql, role):
+        run = one.play()
+        assert run.code == 0, run.text
+    assert [client.ask("db.list_collection_names()") for client in clients] == [[], []]
+    for one in (postgresql, role):
+        run = one.play(entry="restore", **{f"{one.role}_restore_from": str(files[one.role])})
+        assert run.code == 0, run.text
+    assert [client.ask(DIGEST) for client in clients] == before
+    for one in (postgresql, role):
+        assert one.play(entry="check").code == 0
+        assert one.play().changed == 0
+    for client in clients:
+        client.ask("db.drop_collection('kept')")
 
 
 def test_a_damaged_backup_is_not_restored(role: RoleHost, tmp_path: Path) -> None:
