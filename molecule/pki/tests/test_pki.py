@@ -443,7 +443,8 @@ def test_a_ca_is_changed_while_clients_of_nginx_and_redis_go_on(healed: RoleHost
     redis = RoleHost(host, "redis", {"redis_instances": [store]})
     try:
         for each in (nginx, redis):
-            assert each.play().code == 0
+            begun = each.play()
+            assert begun.code == 0, begun.text
         role.sh("apt-get install -qy --no-install-recommends curl >/dev/null 2>&1 || command -v curl")
         role.sh("cp -a /etc/fedlearn/pki-one/pki/asks /run/former")
         assert answers(role, "/run/former") == ("502", "PONG")
