@@ -1,0 +1,71 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The scripts that roles lay are scripts, whatever their instances have."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INSTANCES
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+SCRIPTS = sorted(ROLES.glob("*/templates/etc/fedlearn/federation/instance/*.sh.j2"))
+PAIR = {"certificate": "/c.pem", "key": "/k.pem"}
+TLS = {**PAIR, "ca": "/ca.pem"}
+CLIENT = {"client_ca": "/ca.pem", "client_certificate": "/c.pem", "client_key": "/k.pem"}
+S3 = {"url": "https://store:9000", "bucket": "imaging", "client": "imaging_a", "secret": "of_imaging"}
+KEPT = {"name": "one", "federation": "demo"}
+USERS = {"users": [{"name": "ci", "secret": "registry_ci"}]}
+OF_ALL = {**KEPT, "addresses": ["127.0.0.1", "10.20.0.12"]}
+CASES: dict[str, list[dict[str, Any]]] = {
+    "minio": [KEPT, {**KEPT, "tls": TLS}, {**KEPT, "address": "10.20.0.12", "tls": TLS}],
+    "mongodb": [KEPT, {**KEPT, "tls": TLS}, {**KEPT, "address": "10.20.0.12", "tls": {**TLS, **CLIENT}}],
+    "postgresql": [KEPT, {**KEPT, "tls": TLS}, {**OF_ALL, "tls": {**TLS, "client_ca": "/ca.pem"}}],
+    "redis": [
+        KEPT,
+        {**KEPT, "tls": {**PAIR, "server_ca": "/ca.pem"}},
+        {**OF_ALL, "tls": {**PAIR, "client_ca": "/ca.pem"}},
+    ],
+    "registry": [{**KEPT, **USERS}, {**KEPT, **USERS, "address": "10.20.0.12", "tls": TLS}],
+    "s3fs": [{**KEPT, "path": "/srv/a", "s3": S3}, {**KEPT, "path": "/srv/a", "directory": "/data"}],
+}
+
+
+def rendered(script: Path, instance: dict[str, Any]) -> str:
+    """A role's script for an instance, its other variables by their defaults."""
+    role = script.relative_to(ROLES).parts[0]
+    variables: dict[str, Any] = {"inventory_dir": "/of/the/inventory"}
+    for file in ("defaults", "vars"):
+        for name, value in (yaml.safe_load((ROLES / role / file / "main.yml").read_text()) or {}).items():
+            variables[name] = trust_as_template(value) if isinstance(value, str) else value
+    variables |= {"instance": instance, f"{role}_program": "/opt/program"}
+    return str(
+        Templar(DataLoader(), variables=variables).template(
+            trust_as_template(script.read_text()), escape_backslashes=False
+        )
+    )
+
+
+def test_each_role_with_scripts_is_asked() -> None:
+    assert {script.relative_to(ROLES).parts[0] for script in SCRIPTS} == set(CASES)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.relative_to(ROLES).parts[0])
+def test_it_is_a_script(script: Path) -> None:
+    role = script.relative_to(ROLES).parts[0]
+    variable = next(name for name in INSTANCES if name.rpartition("_")[0] == role)
+    for case in CASES[role]:
+        (instance,) = INSTANCES[variable]([case])
+        read = subprocess.run(
+            ["sh", "-n"], input=rendered(script, dict(instance)), capture_output=True, text=True, check=False
+        )
+        assert (read.returncode, read.stderr) == (0, ""), case
