@@ -220,6 +220,8 @@ def status_entries(hosts: Hosts, stack: str, replaced: Mapping[str, list[str]]) 
             for host, variables in hosts.items()
             if name in variables.get("fedlearn_stacks", {})
         }
+        for host, words in judgement.clocks_apart(rows).items():
+            rows[host]["warnings"].append(words)
         entries[name] = {
             "kind": facts["kind"],
             "verdict": judgement.worst(row["verdict"] for row in rows.values()),

@@ -66,14 +66,17 @@ def _apart(first: Reading, second: Reading) -> float:
     return max(first.least - second.most, second.least - first.most)
 
 
-def trouble(skew: Skew, bound: float) -> str:
-    """What is wrong with a clock that is to be within ``bound`` seconds of ours; empty where nothing surely is."""
+def trouble(skew: Skew, bound: float, whose: str = "the control node's") -> str:
+    """What is wrong with a clock that is to be within ``bound`` seconds of ours; empty where nothing surely is.
+
+    ``whose`` clock it was compared with.
+    """
     if abs(skew.jump) > bound:
         way_out = "find what sets it: two programs that keep the time, a virtual machine that was stopped, or a person"
         return f"the clock jumped by {skew.jump:+.3f} s while it was looked at: {way_out}"
     if abs(skew.seconds) - skew.give_or_take > bound:
         return (
-            f"the clock is {skew.seconds:+.3f} s off the control node's (give or take {skew.give_or_take:.3f} s), "
+            f"the clock is {skew.seconds:+.3f} s off {whose} (give or take {skew.give_or_take:.3f} s), "
             f"and at most {bound:g} s are borne: synchronise both, hosts by the role time_sync or what you have"
         )
     return ""

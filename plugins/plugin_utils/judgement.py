@@ -226,6 +226,32 @@ def _days(certificates: Mapping[str, Mapping[str, Any]], key: str, now: datetime
     return {name: (datetime.fromisoformat(row[key]) - now).days for name, row in certificates.items() if row.get(key)}
 
 
+def _clock(status: Mapping[str, Any]) -> tuple[clock.Skew, float]:
+    """How a host's clock was found, and how far it may be off, in seconds."""
+    names = ("skew", "give_or_take", "jump", "max_skew")
+    skew, give_or_take, jump, bound = (status[f"clock_{name}_ms"] / 1000 for name in names)
+    return clock.Skew(skew, give_or_take, jump), bound
+
+
+def clocks_apart(hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Of hosts that work together, what is wrong with clocks that are each near enough to ours, but not to another's.
+
+    Two may be twice the bound apart. Each is compared with those that are furthest ahead and behind.
+    """
+    clocks = {name: _clock(status) for name, status in hosts.items() if "clock_skew_ms" in status}
+    near = {name: one for name, one in clocks.items() if not clock.trouble(*one)}
+    found: dict[str, str] = {}
+    for sign in (1, -1) if near else ():
+        other = max(near, key=lambda name: sign * near[name][0].seconds - near[name][0].give_or_take)
+        theirs, their_bound = near[other]
+        for name, (own, bound) in near.items():
+            apart = clock.Skew(own.seconds - theirs.seconds, own.give_or_take + theirs.give_or_take)
+            wrong = clock.trouble(apart, min(bound, their_bound), f"that of {other}")
+            if wrong:
+                found.setdefault(name, wrong)
+    return found
+
+
 def warnings(status: Mapping[str, Any]) -> list[str]:
     """What an operator should look at though all is as described: certificates, clock, end of life."""
     found = [
@@ -239,10 +265,7 @@ def warnings(status: Mapping[str, Any]) -> list[str]:
         if days < WARN_DAYS
     ]
     if "clock_skew_ms" in status:
-        skew, give_or_take, jump, bound = (
-            status[f"clock_{name}_ms"] / 1000 for name in ("skew", "give_or_take", "jump", "max_skew")
-        )
-        wrong = clock.trouble(clock.Skew(skew, give_or_take, jump), bound)
+        wrong = clock.trouble(*_clock(status))
         found += [wrong] if wrong else []
     release = status.get("release", "")
     last = RELEASES.get(release)

@@ -20,6 +20,7 @@ from ansible_collections.fedlearn.infra.plugins.action.report import (
     failure_message,
     host_status,
     replaced_variables,
+    status_entries,
     status_summary,
     verify_entries,
 )
@@ -100,6 +101,24 @@ def test_what_differs_is_drift_and_what_is_stopped_or_ill_is_unhealthy(
         *["h1: old: orphan: service" for _one in orphans],
         "h2: unreachable",
     ]
+
+
+def test_hosts_of_a_stack_are_compared_with_each_other() -> None:
+    def host(skew: float, *stacks: str) -> dict[str, Any]:
+        clock = {"skew": skew, "give_or_take": 1.0, "jump": 0.0, "max_skew": 5000}
+        status = {f"clock_{name}_ms": value for name, value in clock.items()}
+        facts = {"fedlearn_stacks": {name: {"kind": "relay"} for name in stacks}, "fedlearn_host_status": status}
+        return {**facts, "fedlearn_reached": True, "fedlearn_checks": []}
+
+    hosts = {"h1": host(3000, "one", "two"), "h2": host(-3000, "one"), "h3": host(0, "two")}
+    entries = status_entries(hosts, "", {})
+    warned = {name: {one: row["warnings"] for one, row in entries[name]["hosts"].items()} for name in entries}
+    way_out = "and at most 5 s are borne: synchronise both, hosts by the role time_sync or what you have"
+    told = {
+        "h1": [f"the clock is +6.000 s off that of h2 (give or take 0.002 s), {way_out}"],
+        "h2": [f"the clock is -6.000 s off that of h1 (give or take 0.002 s), {way_out}"],
+    }
+    assert warned == {"one": told, "two": {"h1": [], "h3": []}}
 
 
 def verified(mode: str, **facts: object) -> dict[str, Any]:

@@ -164,6 +164,31 @@ def test_what_an_operator_is_warned_of(status, warning):
     assert judgement.warnings(status) == [warning]
 
 
+def at(skew: float, give_or_take: float = 0.0, most: float = 5000.0, jump: float = 0.0) -> dict[str, float]:
+    """What `status` found of a host's clock, in milliseconds."""
+    names = ("skew", "give_or_take", "max_skew", "jump")
+    return {f"clock_{name}_ms": value for name, value in zip(names, (skew, give_or_take, most, jump), strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("clocks", "told"),
+    [
+        ({"a": at(2500), "b": at(-2500)}, {}),
+        ({"a": at(3000, 1.0), "b": at(-3000, 2.0)}, {"a": ("+6.000", "b"), "b": ("-6.000", "a")}),
+        ({"a": at(3000, 600), "b": at(-3000, 600)}, {}),  # a slow link makes no false alarm
+        ({"a": at(4000), "b": at(0), "c": at(-2000)}, {"a": ("+6.000", "c"), "c": ("-6.000", "a")}),
+        ({"a": at(90000), "b": at(0), "c": at(0, jump=-90000.0)}, {}),  # who is far off from ours is told that
+        ({"a": at(4000, most=60000), "b": at(-2000, most=5000)}, {"a": ("+6.000", "b"), "b": ("-6.000", "a")}),
+        ({"a": at(4000), "b": {}}, {}),
+    ],
+)
+def test_clocks_that_are_each_near_ours_may_be_too_far_from_each_other(clocks, told):
+    found = judgement.clocks_apart(clocks)
+    assert {name: words.split(" (give or take")[0] for name, words in found.items()} == {
+        name: f"the clock is {seconds} s off that of {other}" for name, (seconds, other) in told.items()
+    }
+
+
 def test_nothing_to_warn_of():
     assert (
         judgement.warnings({"certificate_days": {"a": 90}, **CLOCK, "clock_skew_ms": 5000.0, "release": "Debian 13"})
