@@ -22,7 +22,7 @@ def timestamp() -> int:
 
 def main() -> None:
     """Answers until it is ended."""
-    asked = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    asked = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
     asked.bind((sys.argv[1], int(sys.argv[2])))
     while True:
         question, client = asked.recvfrom(1024)

@@ -90,6 +90,15 @@ class Hosts:
         words = " ".join(arguments)
         return json.loads(self.root("away", f"sh -c 'ulimit -n $(ulimit -Hn); exec python3 /root/clients.py {words}'"))
 
+    def workers(self) -> set[str]:
+        """nginx's processes that take new connections."""
+        return set(self.root("front", "pgrep -fx 'nginx: worker process'").decode().split())
+
+    def shown(self) -> int:
+        """How many certificates nginx shows, its own and those behind it."""
+        script = f"openssl s_client -showcerts -connect {FRONT}:8443 </dev/null 2>/dev/null | grep -c BEGIN.CERTIFICATE"
+        return int(self.root("front", f"sh -c '{script}'"))
+
     def used(self) -> dict[str, float]:
         """Seconds of CPU and megabytes of all of nginx's processes."""
         shown = self.root("front", "ps -C nginx -o cputimes=,rss=").decode().split()
@@ -127,14 +136,23 @@ def polled(hosts: Hosts, count: int) -> tuple[dict[str, int], dict[str, float]]:
     poll.start()
     until(lambda: int(hosts.ask("/waiting")) == count, f"{count} polls to wait at the server")
     began = time.monotonic()
-    hosts.converge(body_size_mb=511)
+    reloaded(hosts, lambda: hosts.converge(body_size_mb=511))
     hosts.root("front", f"sh -c 'cd {FOLDER} && cat server.pem ca.pem > renewed && mv renewed server.pem'")
-    hosts.converge(body_size_mb=511)
+    reloaded(hosts, lambda: hosts.converge(body_size_mb=511))
+    if hosts.shown() != 2:
+        raise BenchError("nginx doesn't show the renewed certificate, which has its CA's behind it")
     time.sleep(max(0.0, HOLD_SECONDS - (time.monotonic() - began)))
     used = hosts.used()
     hosts.ask("/release")
     poll.join(PATIENCE_SECONDS)
     return said, used
+
+
+def reloaded(hosts: Hosts, change: Any) -> None:
+    """A change that nginx takes up by a reload: others of its processes take new connections then."""
+    before = hosts.workers()
+    change()
+    until(lambda: not before & hosts.workers(), "nginx to reload")
 
 
 def until(done: Any, what: str) -> None:

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SET = CHECKOUT / "build" / "hosts" / "readme"
+SET = CHECKOUT / "build" / "hosts" / os.environ.get("FEDLEARN_README_SET", "readme")
 BIN = Path(sys.executable).parent
 ROLES = sorted(path.parent.name for path in (CHECKOUT / "roles").glob("*/README.md"))
 BUILT = {
@@ -34,7 +34,6 @@ ELSEWHERE = {
     "janus": "its programs are in no registry",
     "neursafe_ctl": "its program is in no registry",
     "neursafe_standalone": "its program is in no registry",
-    "tunnel": "it leads to a server on another machine",
 }
 """Roles whose example needs what only its user has."""
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
@@ -42,8 +41,8 @@ OF_LIBRARIES = {
     name: "dc_federated" for name in ROLES if name.endswith("dc_federated") or name.startswith("dc_federated")
 }
 """Roles that run a library which is in no index, and its folder."""
-NEWER_PYTHON = {*OF_LIBRARIES, *(name for name in ROLES if "xain" in name)}
-"""They need a newer Python than the oldest Debian's."""
+NEWER_DEBIAN = {*OF_LIBRARIES, *(name for name in ROLES if "xain" in name), "tunnel"}
+"""They need a newer Python, or systemd, than the oldest Debian's."""
 
 
 def possible(role: str) -> Any:
@@ -79,16 +78,16 @@ class Project:
 
     def play(self, book: str, role: str) -> int:
         """Runs a playbook of the folder on the role's host; returns how much it changed there."""
-        host = "r2" if role in NEWER_PYTHON else "r1"
+        host = "r2" if role in NEWER_DEBIAN else "r1"
         said = self.run("ansible-playbook", "-i", "hosts.yml", "--limit", host, book)
         recap = re.search(rf"^{host} +: ok=\d+ +changed=(\d+)", said, re.MULTILINE)
         assert recap, said
         return int(recap[1])
 
 
-def host(command: str, given: bytes = b"") -> None:
-    """Runs a command as root on the host."""
-    subprocess.run(["ssh", "-F", str(SET / "ssh_config"), "r1", f"sudo {command}"], check=True, input=given)
+def host(name: str, command: str, given: bytes = b"") -> None:
+    """Runs a command as root on a host."""
+    subprocess.run(["ssh", "-F", str(SET / "ssh_config"), name, f"sudo {command}"], check=True, input=given)
 
 
 @pytest.fixture(scope="session")
@@ -109,8 +108,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     assert {line.split()[-1].startswith(str(found.folder / "collections")) for line in listed} == {True}, listed
     if UPSTREAM:
         shutil.copytree(Path(UPSTREAM) / "dc_federated", found.folder / "dc_federated")
-    host("tee /root/ntp.py", (CHECKOUT / "molecule" / "time_sync" / "ntp.py").read_bytes())
-    host("sh", Path(__file__).with_name("host.sh").read_bytes())
+    here, scenarios = Path(__file__).parent, CHECKOUT / "molecule"
+    host("r1", "tee /root/ntp.py", (scenarios / "time_sync" / "ntp.py").read_bytes())
+    host("r1", "sh", (here / "host.sh").read_bytes())
+    host("r2", "tee /root/postgresql.py", (here / "postgresql.py").read_bytes())
+    host("r2", "tee /root/certificates.sh", (scenarios / "shared" / "role" / "certificates.sh").read_bytes())
+    host("r2", "sh", (here / "other_end.sh").read_bytes())
     return found
 
 

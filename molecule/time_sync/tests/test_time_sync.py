@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from role_host import RoleHost
-from shared_tests import Packaged, ipv6
+from shared_tests import Packaged, ipv6, unit
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 UNIT = "chrony.service"
@@ -187,6 +187,16 @@ def test_it_serves_on_its_address_those_it_allows(role: RoleHost, family: int) -
         assert "System clock wrong by" not in role.try_sh(asked)[1]
     assert role.play().changed == 1
     assert listening(role) == []
+
+
+def test_the_time_comes_by_ipv6_alone(role: RoleHost) -> None:
+    source = {"address": "::1", "port": 11128, "minpoll": 4}
+    answers = "python3 /usr/local/lib/role-test/ntp.py ::1 11128"
+    with ipv6(role), unit(role, "six", answers, "ss -Hlun sport = :11128 | grep -q ."):
+        assert role.play(time_sync_instances=instances(sources=[source])).changed == 1
+        rows = [row.split(",") for row in chronyc(role, "sources").splitlines()]
+        assert [row[2] for row in rows if row[1] == "*"] == ["::1"]
+    assert role.play().changed == 1
 
 
 def test_a_port_of_somebody_else_is_named(role: RoleHost) -> None:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from role_host import RoleHost
-from shared_tests import Listening, Packaged, ipv6
+from shared_tests import Listening, Packaged, ipv6, unit
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 UNITS = ("fedlearn-out.service", "fedlearn-named.service")
@@ -68,6 +68,7 @@ def test_listens_on_loopback_only(role: RoleHost) -> None:
 @pytest.mark.parametrize("unit", UNITS)
 def test_hardened(role: RoleHost, unit: str) -> None:
     assert role.exposure(unit) <= 2.5
+    assert role.sh(f"systemctl is-enabled {unit}").strip() == "enabled"
     user = role.sh(f"stat -c %u /proc/$(systemctl show -p MainPID --value {unit})").strip()
     assert int(user) > 61000
 
@@ -128,6 +129,54 @@ def test_a_peer_that_is_not_meant_gets_nothing(role: RoleHost, keys: dict[str, A
     assert run.failed == 1
     assert "the other end is away" in run.words
     assert (role.state(units=UNITS[1:]), ask(role, 5432)) == (before, "True")
+
+
+SAYS_BACK = """
+import socket
+with socket.create_connection(("127.0.0.1", 5437), 10) as stream:
+    stream.sendall(b"olleh\\n")
+    print(stream.recv(16).decode())
+"""
+
+
+@pytest.fixture
+def strict(role: RoleHost) -> Iterator[dict[str, Any]]:
+    """A peer that speaks TLS from the first byte, with whom its CA vouches for, and says backwards what it is told.
+
+    It is the tunnel that leads there, but for its certificate.
+    """
+    own = "-cert /etc/role-test/server.pem -key /etc/role-test/server.key -CAfile /etc/role-test/ca.pem"
+    asks = f"openssl s_server -accept {role.address}:5441 {own} -Verify 1 -verify_return_error -rev"
+    with unit(role, "strict", asks, "ss -Hltn sport = :5441 | grep -q ."):
+        connect = {"host": role.address, "port": 5441, "name": "server.test"}
+        yield {"name": "third", "federation": "tunnel-one", "listen": {"port": 5437}, "connect": connect}
+    gone = {"name": "third", "federation": "tunnel-one", "state": "absent"}
+    assert role.play(tunnel_instances=[FIRST, SECOND, gone]).code == 0
+
+
+@pytest.mark.parametrize(("who", "failed"), [("client", 0), ("stranger", 1), ("", 1)])
+def test_a_peer_that_asks_for_a_certificate_gets_it(
+    role: RoleHost, strict: dict[str, Any], who: str, failed: int
+) -> None:
+    pair = {"certificate": f"/etc/role-test/{who}.pem", "key": f"/etc/role-test/{who}.key"} if who else {}
+    third = {**strict, "tls": {"ca": "/etc/role-test/ca.pem", **pair}}
+    run = role.play(tunnel_instances=[FIRST, SECOND, third], tunnel_health_timeout_seconds=10)
+    assert run.failed == failed, run.text
+    if failed:
+        assert "the other end is away, or isn't who it should be" in run.words
+    else:
+        assert role.sh(f"python3 -c {quote(SAYS_BACK)}").strip() == "hello"
+
+
+def test_a_certificate_of_another_key_never_replaces_one_that_fits(role: RoleHost) -> None:
+    before, other = role.state(), role.state(units=UNITS[:1])
+    tls = {**SECOND["tls"], "key": "/etc/role-test/server.key"}
+    run = role.play(tunnel_instances=[FIRST, {**SECOND, "tls": tls}], tunnel_health_timeout_seconds=8)
+    assert run.failed == 1, run.text
+    assert "key values mismatch" in run.words, run.text
+    assert (role.state(), role.state(units=UNITS[:1])) == (before, other)
+    assert ask(role, 5434) == "True"
+    assert role.play().changed == 0
 
 
 def test_a_peer_that_is_away_is_told(role: RoleHost) -> None:
