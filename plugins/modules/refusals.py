@@ -153,7 +153,9 @@ def get(listener: dict, name: str, path: str = "/") -> str:
     with connect(listener) as plain:
         stream = context().wrap_socket(plain, server_hostname=name or None) if listener["tls"] else plain
         with stream:
-            stream.sendall(f"GET {path} HTTP/1.0\r\nHost: {name or listener['address']}\r\n\r\n".encode("ascii"))
+            host = name or listener["address"]
+            host = f"[{host}]" if ":" in host else host
+            stream.sendall(f"GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode("ascii"))
             answer = b""
             while len(answer) < 65536:
                 more = stream.recv(4096)

@@ -122,12 +122,13 @@ def test_roles_take_what_a_document_gives_them(tmp_path: Path, example: str) -> 
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_every_site_that_others_reach_bears_a_total(tmp_path: Path, example: str) -> None:
-    """So that a flood of one stack's clients takes nobody else's connections, or its server's."""
+def test_every_site_that_others_reach_has_names_and_bears_a_total(tmp_path: Path, example: str) -> None:
+    """Unknown names are refused, and a flood of one stack's clients takes nobody else's connections."""
     given = given_by(tmp_path, EXAMPLES[example])
     sites = [site for values in given for site in values.get("nginx_sites", ()) if site["state"] == "present"]
     reached = [site for site in sites if not all(is_loopback(listen["address"]) for listen in site["listen"])]
     totals = {"http": {"clients", "total_requests_per_second"}, "tcp": {"clients"}}
+    assert [site["name"] for site in reached if "tcp" not in site.values() and not site["server_names"]] == []
     wanted = {site["name"]: totals[site.get("protocol", "http")] for site in reached}
     assert {site["name"]: set(site.get("limits", ())) & totals["http"] for site in reached} == wanted
 
@@ -135,12 +136,15 @@ def test_every_site_that_others_reach_bears_a_total(tmp_path: Path, example: str
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_a_site_s_certificate_is_for_the_names_it_is_asked_by(tmp_path: Path, example: str) -> None:
     """The role nginx takes no other."""
-    for values in given_by(tmp_path, EXAMPLES[example]):
-        names = {one["name"]: set(one.get("dns_names", ())) for one in values.get("pki_certificates", ())}
-        for site in values.get("nginx_sites", ()):
-            if site["state"] == "present" and site.get("tls"):
-                certificate = Path(site["tls"]["certificate"]).parent.name
-                assert set(site.get("server_names", ())) <= names.get(certificate, set()), site
+    given = given_by(tmp_path, EXAMPLES[example])
+    names: dict[str, set[str]] = {}
+    for certificate in (one for values in given for one in values.get("pki_certificates", ())):
+        told = {*certificate.get("dns_names", ()), *certificate.get("addresses", ())}
+        names.setdefault(certificate["name"], set()).update(told)
+    for site in (one for values in given for one in values.get("nginx_sites", ())):
+        if site["state"] == "present" and site.get("tls") and site.get("protocol") != "tcp":
+            assert site["server_names"], site
+            assert set(site["server_names"]) <= names[Path(site["tls"]["certificate"]).parent.name], site
 
 
 def test_what_roles_do_not_take_is_found(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import role_host
 import yaml
 from role_host import RoleHost
-from shared_tests import Certified, Listening
+from shared_tests import Certified, Listening, ipv6
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 UNITS = ("nginx.service",)
@@ -204,6 +204,34 @@ def test_a_name_before_the_path_hides_no_other(role: RoleHost, target: str, head
     named = f"Host: {header}\r\n" if header else ""
     script = LINE.format(request=f"GET {target}\r\n{named}Connection: close\r\n\r\n")
     assert int(role.sh(f"echo {base64.b64encode(script.encode()).decode()} | base64 -d | python3 -")) == status
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_addresses_are_names_too(role: RoleHost) -> None:
+    """Of IPv6 in brackets, wherever they are said."""
+    six = {"name": "nginx-six", "federation": "nginx-one", "upstream": {"servers": ["127.0.0.1:7009"]}}
+    six |= {"listen": [{"address": "::1", "port": 8083}], "server_names": ["::1"]}
+    both = [*sites("nginx-proxy", server_names=[role.address]), six]
+    with ipv6(role):
+        try:
+            run = role.play(nginx_sites=both)
+            assert (run.code, run.changed) == (0, 2), run.text
+            role.sh("sleep 1")
+            told = [ask(role, "http://[::1]:8083/", host=name)[0] for name in ("", "[::2]", "b.test")]
+            told += [ask(role, f"https://{role.address}:6666/", host=name)[0] for name in ("", "b.test")]
+            assert told == [200, 421, 421, 200, 421]
+            assert role.play(nginx_sites=both).changed == 0
+            looked = role.play(entry="check", nginx_sites=both)
+            assert looked.code == 0, looked.text
+            late = {**six, "name": "a-late-one", "federation": "nginx-two"}
+            assert "[::1] port 8083: another site is there" in role.play(entry="precheck", nginx_sites=[late]).words
+        finally:
+            gone = {"name": "nginx-six", "federation": "nginx-one", "state": "absent"}
+            assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 2
+    run = role.play(nginx_sites=sites("nginx-proxy", server_names=["192.0.2.7"]))
+    assert run.failed == 1
+    assert "/etc/role-test/server.pem isn't for 192.0.2.7, by which clients ask here" in run.words
+    assert role.play().changed == 0
 
 
 WAY_OUT = {

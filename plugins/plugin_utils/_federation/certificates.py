@@ -66,6 +66,12 @@ def serving_names(
     )
 
 
+def asked_names(placement: Placement, host: Host, address: str, *more: str) -> list[str]:
+    """By what clients ask for a site of nginx: all that its certificate is for."""
+    names, addresses = serving_names(placement, host, address, *more)
+    return [*names, *addresses]
+
+
 def party_authority(federation: Federation, party: Party) -> Authority:
     """The party's own CA; of an external party the one it gave us the certificate of.
 

@@ -250,8 +250,8 @@ SITE = Section(
             default=[],
         ),
         "server_names": Key(
-            Items(Text(format="dns_name")),
-            "Names clients ask for; another Host is refused (421). Empty: any.",
+            Items(Text(format="address_or_name")),
+            "Names and addresses that clients ask for; another Host is refused (421). Empty: any.",
             default=[],
         ),
         "tls": Key(_TLS, "TLS ends here; without it plain HTTP."),

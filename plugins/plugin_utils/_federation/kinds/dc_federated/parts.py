@@ -97,7 +97,7 @@ class Copy:
                     }
                 ],
                 "redirect": self._redirect(),
-                "server_names": list(topology.proxy.options["server_names"]),
+                "server_names": self._asked_names(host),
                 "allow": list(topology.proxy.options["allow"]),
                 "body_size_mb": 1,
                 "read_timeout_seconds": DAY,
@@ -110,6 +110,13 @@ class Copy:
             if values["redirect"]:
                 listening.append(topology.redirect_endpoint())
             roster.present("nginx", "proxy", "proxy", host, values, listening, variable=SITES)
+
+    def _asked_names(self, host: str) -> list[str]:
+        """By what clients ask for the proxy: what the document says, or all that its certificate is for."""
+        topology = self.topology
+        told = topology.proxy.options["server_names"] or (topology.proof.names if topology.by_acme else ())
+        at, own = topology.federation.host(host), topology.certificate("proxy")
+        return list(told) or certificates.asked_names(topology.proxy, at, topology.proxy_address, own)
 
     def _limits(self) -> Part:
         """A total, since all workers may share one address; less for each address only where that is said."""

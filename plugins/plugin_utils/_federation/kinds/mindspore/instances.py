@@ -185,7 +185,7 @@ class Instances:
         address = self.topology.address("scheduler", host)
         instance = {
             "listen": [{"address": address, "port": port}],
-            "server_names": [],
+            "server_names": self._asked_names("scheduler", host),
             "allow": self.rest_networks(),
             "limits": site_limits(),
             "body_size_mb": 1,
@@ -210,6 +210,11 @@ class Instances:
         own = certificates.service_name(self.topology.party, name)
         upstream["tls"] = {"ca": paths["ca"], "name": own, "certificate": None, "key": None}
         return {"tls": tls, "upstream": upstream}
+
+    def _asked_names(self, role: str, host: str) -> list[str]:
+        """By what clients ask for a site."""
+        placement, address = self.stack.placements[role], self.topology.address(role, host)
+        return certificates.asked_names(placement, self.federation.host(host), address, self.certificate(role))
 
     def rest_networks(self) -> list[str]:
         """Who may reach the REST interface."""
@@ -281,7 +286,7 @@ class Instances:
                 upstream_tls = {"ca": paths["ca"], "name": behind, "certificate": None, "key": None}
             instance = {
                 "listen": [{"address": address, "port": port}],
-                "server_names": [],
+                "server_names": self._asked_names("proxy", host),
                 "tls": tls,
                 "allow": list(placement.options["allow"]),
                 "limits": site_limits(self.settings["client"]["connection_num"] * len(self.servers)),

@@ -178,6 +178,7 @@ class Gateway:
                 "listen": [{"address": address, "port": port}],
                 "tls": self._tls(self._users()),
                 "upstream": {"servers": self._servers(settings["api_server"]["http_port"])},
+                "server_names": certificates.asked_names(self.nodes, host, address, self.name),
                 "paths": [{"path": "/api/v1/", "prefix": True}],
                 "limits": site_limits(at_once(len(self._users()))),
             }

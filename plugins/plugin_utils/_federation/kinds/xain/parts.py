@@ -181,6 +181,9 @@ class Copy(ABC):
             "upstream": {"servers": [network.join(LOOPBACK, topology.program_port + self.shift)]},
             **site,
         }
+        if site.get("protocol") != "tcp":
+            at, own_name = topology.federation.host(topology.host), topology.certificate("proxy")
+            values["server_names"] = certificates.asked_names(topology.coordinator, at, topology.address, own_name)
         own = topology.entrance(self.shift)
         roster.present("nginx", "coordinator", "proxy", topology.host, values, [own], variable=SITES)
 

@@ -105,6 +105,7 @@ class PetCopy(Copy):
             "listen": [{"address": LOOPBACK, "port": own.port}],
             "upstream": {
                 "servers": [server],
+                "host": topology.certificate("proxy"),
                 "tls": {
                     "ca": files["ca"],
                     "name": topology.certificate("proxy"),

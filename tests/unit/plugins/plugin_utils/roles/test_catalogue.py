@@ -1956,6 +1956,7 @@ def test_a_site_may_lead_out_to_a_peer_by_its_name() -> None:
     environment.filters |= {
         "to_json": json.dumps,
         "regex_escape": re.escape,
+        "regex_replace": lambda text, pattern, by: re.sub(pattern, by, text),
         "hash": lambda text, name: hashlib.new(name, text.encode()).hexdigest(),
     }
     template = environment.get_template("fedlearn-site.conf.j2")
