@@ -224,7 +224,8 @@ def test_addresses_are_names_too(role: RoleHost) -> None:
             looked = role.play(entry="check", nginx_sites=both)
             assert looked.code == 0, looked.text
             late = {**six, "name": "a-late-one", "federation": "nginx-two"}
-            assert "[::1] port 8083: another site is there" in role.play(entry="precheck", nginx_sites=[late]).words
+            told_first = role.play(entry="precheck", nginx_sites=[late]).words
+            assert "a-late-one: ::1 port 8083: another site is there for the same names" in told_first
         finally:
             gone = {"name": "nginx-six", "federation": "nginx-one", "state": "absent"}
             assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 2

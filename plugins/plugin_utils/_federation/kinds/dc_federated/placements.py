@@ -111,7 +111,8 @@ PLACEMENTS: Mapping[str, Key] = {
                 ),
                 "server_names": Key(
                     Items(Text(format="dns_name"), single=True),
-                    "Names that workers ask for: several stacks then share an address and port.",
+                    "Names that workers ask for: several stacks then share an address and port. Default: all that its "
+                    "certificate is for. Who asks for another is refused.",
                     default=[],
                 ),
             },
