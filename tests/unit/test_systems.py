@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, network, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import kinds
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
@@ -145,6 +145,25 @@ def test_a_site_s_certificate_is_for_the_names_it_is_asked_by(tmp_path: Path, ex
         if site["state"] == "present" and site.get("tls") and site.get("protocol") != "tcp":
             assert site["server_names"], site
             assert set(site["server_names"]) <= names[Path(site["tls"]["certificate"]).parent.name], site
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_who_is_led_to_a_site_asks_by_a_name_of_its(tmp_path: Path, example: str) -> None:
+    """Workers by where they are told it is, and other sites by what they are told to ask for."""
+    given = given_by(tmp_path, EXAMPLES[example])
+    every = [site for values in given for site in values.get("nginx_sites", ()) if site["state"] == "present"]
+    sites = [site for site in every if site.get("protocol") != "tcp"]
+    places = [((at["address"], at["port"]), site) for site in sites for at in site["listen"]]
+    names = {place: site["server_names"] for place, site in places if "server_names" in site}
+    by_sites = [(server, site["upstream"].get("host")) for site in sites for server in site["upstream"]["servers"]]
+    asked = [(*network.split(server), name) for server, name in by_sites]
+    for variable in ("dc_federated_worker_instances", "mindspore_worker_instances"):
+        for one in (one for values in given for one in values.get(variable, ()) if one["state"] == "present"):
+            host = one["server"].get("host") or one["server"]["address"]
+            asked.append((host, one["server"]["port"], host))
+    for host, port, name in asked:
+        there = [known for (address, at), known in names.items() if at == port and host in (address, *known)]
+        assert not there or name in there[0], (host, port, name)
 
 
 def test_what_roles_do_not_take_is_found(tmp_path: Path) -> None:

@@ -207,61 +207,6 @@ def test_a_name_before_the_path_hides_no_other(role: RoleHost, target: str, head
 
 
 @pytest.mark.usefixtures("upstreams")
-def test_addresses_are_names_too(role: RoleHost) -> None:
-    """Of IPv6 in brackets, wherever they are said."""
-    six = {"name": "nginx-six", "federation": "nginx-one", "upstream": {"servers": ["127.0.0.1:7009"]}}
-    six |= {"listen": [{"address": "::1", "port": 8083}], "server_names": ["::1"]}
-    both = [*sites("nginx-proxy", server_names=[role.address]), six]
-    with ipv6(role):
-        try:
-            run = role.play(nginx_sites=both)
-            assert (run.code, run.changed) == (0, 2), run.text
-            role.sh("sleep 1")
-            told = [ask(role, "http://[::1]:8083/", host=name)[0] for name in ("", "[::2]", "b.test")]
-            told += [ask(role, f"https://{role.address}:6666/", host=name)[0] for name in ("", "b.test")]
-            assert told == [200, 421, 421, 200, 421]
-            assert role.play(nginx_sites=both).changed == 0
-            looked = role.play(entry="check", nginx_sites=both)
-            assert looked.code == 0, looked.text
-            late = {**six, "name": "a-late-one", "federation": "nginx-two"}
-            told_first = role.play(entry="precheck", nginx_sites=[late]).words
-            assert "a-late-one: ::1 port 8083: another site is there for the same names" in told_first
-        finally:
-            gone = {"name": "nginx-six", "federation": "nginx-one", "state": "absent"}
-            assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 2
-    run = role.play(nginx_sites=sites("nginx-proxy", server_names=["192.0.2.7"]))
-    assert run.failed == 1
-    assert "/etc/role-test/server.pem isn't for 192.0.2.7, by which clients ask here" in run.words
-    assert role.play().changed == 0
-
-
-WAY_OUT = {
-    "name": "nginx-out",
-    "federation": "nginx-one",
-    "listen": [{"address": "127.0.0.1", "port": 8082}],
-    "body_size_mb": 1,
-}
-
-
-@pytest.mark.usefixtures("upstreams")
-@pytest.mark.parametrize(("certificate", "status"), [("client", 200), ("server", 403), ("", 400)])
-def test_plain_on_loopback_goes_out_to_a_peer_that_asks_for_a_certificate(
-    role: RoleHost, certificate: str, status: int
-) -> None:
-    shown = {key: f"/etc/role-test/{certificate}.{end}" for key, end in (("certificate", "pem"), ("key", "key"))}
-    tls = {"ca": "/etc/role-test/ca.pem", "name": "server.test", **(shown if certificate else {})}
-    upstream = {"servers": [f"{role.address}:11202"], "host": "server.test", "tls": tls, "retries": 0}
-    assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], {**WAY_OUT, "upstream": upstream}]).changed == 1
-    role.sh("sleep 1")
-    try:
-        assert ask(role, "http://127.0.0.1:8082/state")[0] == status
-        assert [line.split()[3] for line in role.sh("ss -Hltn sport = :8082").splitlines()] == ["127.0.0.1:8082"]
-    finally:
-        gone = {"name": "nginx-out", "federation": "nginx-one", "state": "absent"}
-        assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 1
-
-
-@pytest.mark.usefixtures("upstreams")
 def test_the_server_is_told_the_subject_by_nginx_alone(role: RoleHost) -> None:
     tls = sites("nginx-rest")[1]["tls"] | {"client_names": [], "subject_header": "X-Subject"}
     paths = [{"path": "/open", "without_certificate": True}, {"path": "/known"}]
@@ -472,6 +417,61 @@ def test_a_port_that_a_service_of_a_former_document_holds_is_named_with_the_way_
     assert run.failed == 1
     told = "fedlearn-orphan.service: give one of the two another port or, if no document has it any more, name its host"
     assert told in run.words
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_addresses_are_names_too(role: RoleHost) -> None:
+    """Of IPv6 in brackets, wherever they are said."""
+    six = {"name": "nginx-six", "federation": "nginx-one", "upstream": {"servers": ["127.0.0.1:7009"]}}
+    six |= {"listen": [{"address": "::1", "port": 8083}], "server_names": ["::1"]}
+    both = [*sites("nginx-proxy", server_names=[role.address]), six]
+    with ipv6(role):
+        try:
+            run = role.play(nginx_sites=both)
+            assert (run.code, run.changed) == (0, 2), run.text
+            role.sh("sleep 1")
+            told = [ask(role, "http://[::1]:8083/", host=name)[0] for name in ("", "[::2]", "b.test")]
+            told += [ask(role, f"https://{role.address}:6666/", host=name)[0] for name in ("", "b.test")]
+            assert told == [200, 421, 421, 200, 421]
+            assert role.play(nginx_sites=both).changed == 0
+            looked = role.play(entry="check", nginx_sites=both)
+            assert looked.code == 0, looked.text
+            late = {**six, "name": "a-late-one", "federation": "nginx-two"}
+            told_first = role.play(entry="precheck", nginx_sites=[late]).words
+            assert "a-late-one: ::1 port 8083: another site is there for the same names" in told_first
+        finally:
+            gone = {"name": "nginx-six", "federation": "nginx-one", "state": "absent"}
+            assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 2
+    run = role.play(nginx_sites=sites("nginx-proxy", server_names=["192.0.2.7"]))
+    assert run.failed == 1
+    assert "/etc/role-test/server.pem isn't for 192.0.2.7, by which clients ask here" in run.words
+    assert role.play().changed == 0
+
+
+WAY_OUT = {
+    "name": "nginx-out",
+    "federation": "nginx-one",
+    "listen": [{"address": "127.0.0.1", "port": 8082}],
+    "body_size_mb": 1,
+}
+
+
+@pytest.mark.usefixtures("upstreams")
+@pytest.mark.parametrize(("certificate", "status"), [("client", 200), ("server", 403), ("", 400)])
+def test_plain_on_loopback_goes_out_to_a_peer_that_asks_for_a_certificate(
+    role: RoleHost, certificate: str, status: int
+) -> None:
+    shown = {key: f"/etc/role-test/{certificate}.{end}" for key, end in (("certificate", "pem"), ("key", "key"))}
+    tls = {"ca": "/etc/role-test/ca.pem", "name": "server.test", **(shown if certificate else {})}
+    upstream = {"servers": [f"{role.address}:11202"], "host": "server.test", "tls": tls, "retries": 0}
+    assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], {**WAY_OUT, "upstream": upstream}]).changed == 1
+    role.sh("sleep 1")
+    try:
+        assert ask(role, "http://127.0.0.1:8082/state")[0] == status
+        assert [line.split()[3] for line in role.sh("ss -Hltn sport = :8082").splitlines()] == ["127.0.0.1:8082"]
+    finally:
+        gone = {"name": "nginx-out", "federation": "nginx-one", "state": "absent"}
+        assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 1
 
 
 def servers_of(role: RoleHost, site: str) -> list[str]:
