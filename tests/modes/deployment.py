@@ -98,13 +98,14 @@ except OSError as error:
 def look(modes: Modes, host: str, place: str, request: str, *, authority: str = "", certificate: str = "") -> str:
     """What a host is answered at an address and port: by TLS where it is told whom to trust, plain otherwise.
 
-    ``authority`` and ``certificate`` are names of what lies in /etc/fedlearn/, or absolute paths.
+    A request's ``there`` is that place. ``authority`` and ``certificate`` are names of what lies in /etc/fedlearn/, or
+    absolute paths.
     """
     address, _colon, port = place.rpartition(":")
     case = {
         "address": address,
         "port": int(port),
-        "request": request,
+        "request": request.replace("Host: there", f"Host: {place}"),
         "authority": str(Path("/etc/fedlearn") / authority / "ca.pem") if authority else "",
         "certificate": str(Path("/etc/fedlearn") / certificate) if certificate else "",
     }
@@ -113,4 +114,4 @@ def look(modes: Modes, host: str, place: str, request: str, *, authority: str = 
 
 def get(path: str) -> str:
     """A request that ends its connection."""
-    return f"GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+    return f"GET {path} HTTP/1.1\r\nHost: there\r\nConnection: close\r\n\r\n"

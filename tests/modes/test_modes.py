@@ -91,7 +91,7 @@ def test_a_changed_setting_is_in_force_and_an_operators_outlives_a_restart(modes
     assert window(modes) == 31000
     body = json.dumps({"start_fl_job_time_window": 29000})
     request = (
-        f"POST /newInstance HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        f"POST /newInstance HTTP/1.1\r\nHost: there\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     )
     said = look(modes, "m1", REST, request, authority=SCHEDULER, certificate=SCHEDULER)
     assert said.startswith("HTTP/1.1 200 "), said
@@ -108,7 +108,7 @@ def test_a_server_refuses_what_is_no_request_of_a_device(modes: Modes) -> None:
         modes,
         "m3",
         "10.98.13.12:16666",
-        "POST /startFLJob HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\nConnection: close\r\n\r\n????",
+        "POST /startFLJob HTTP/1.1\r\nHost: there\r\nContent-Length: 4\r\nConnection: close\r\n\r\n????",
         authority="modes/pki/modes-cloud-worker",
     )
     assert "The schema of RequestFLJob is invalid" in said
