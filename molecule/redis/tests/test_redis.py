@@ -73,7 +73,9 @@ def as_user(role: RoleHost, user: str, password: str, *words: str) -> str:
     login = f"REDISCLI_AUTH={quote(password)}" if user else ""
     ask = f"redis-cli -h {role.address} -p 23459 --tls --cacert /etc/role-test/ca.pem"
     said = " ".join(map(quote, words))
-    return role.try_sh(f"{login} {ask} {f'--user {quote(user)}' if user else ''} {said}")[1].strip()
+    told = role.try_sh(f"{login} {ask} {f'--user {quote(user)}' if user else ''} {said}")[1].strip()
+    # Debian 11's client keeps the server's word to itself
+    return told.replace("Warning: AUTH failed", "WRONGPASS")
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_rules_that_redis_refuses_are_told_and_change_nothing(role: RoleHost) ->
     run = role.play(redis_instances=users(commands=["+@nonsense"]))
     assert run.failed == 1
     # which word it is stands in a secret file, and none of its words is shown
-    assert "users.acl:2: Error in applying operation" in run.words
+    assert "users.acl:2: " in run.words, run.text
     assert "Unknown command or category name in ACL" in run.words
     assert as_user(role, "worker", WORKER, "SET", "jobs:1", "x") == "OK"
     assert role.play().failed == 0
