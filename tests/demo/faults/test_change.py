@@ -256,10 +256,42 @@ def test_nobody_trains_alone_while_a_host_that_serves_them_failed(demo: Demo, do
         demo.trained(host)
 
 
-@pytest.mark.parametrize("what", ["certificates", "ca"])
-def test_whatever_reads_certificates_reads_those_that_a_rotation_made(demo: Demo, what: str) -> None:
-    rotated = demo.playbook("fedlearn.infra.rotate", "-e", f"what={what}")
-    assert rotated.returncode == 0, rotated.output[-3000:]
-    status = demo.playbook("fedlearn.infra.status")
-    assert status.returncode == 0, last_line(status)
-    assert recap(demo.site().output)["ms2"]["changed"] == 0
+REACHED = (
+    "ls /var/lib/private/fedlearn-demo-lenet-server-1/checkpoints"
+    " | sed -n 's/.*_iteration_\\([0-9]*\\)_.*/\\1/p' | sort -n | tail -1"
+)
+IN_PLACE = {"ms1": ("fedlearn-demo-lenet-redis.service", "nginx.service")}
+
+
+# a worker that ended with a training doesn't begin the same one again
+@pytest.mark.parametrize(("what", "iterations"), [("certificates", 2000), ("ca", 3000)])
+def test_training_and_requests_go_on_while_a_rotation_replaces_who_is_who(
+    demo: Demo, tmp_path: Path, what: str, iterations: int
+) -> None:
+    """Redis and nginx load what is new; programs that read it at their start are restarted, and it is told how long."""
+    longer = tmp_path / "federation.yml"
+    text = (demo.inventory / "federation.yml").read_text()
+    longer.write_text(text.replace(ITERATIONS, f"fl_iteration_num: {iterations}"))
+    demo.beside(tmp_path, state=False)
+    state = ("-e", f"fedlearn_state={demo.inventory}")
+    try:
+        demo.site(*state, inventory=longer)
+        before, reached = demo.processes(), int(demo.run("ms2", REACHED))
+        with demo.asked() as answers:
+            rotated = demo.playbook("fedlearn.infra.rotate", "-e", f"what={what}", *state, inventory=longer)
+        assert rotated.returncode == 0, rotated.output[-3000:]
+        assert (set(answers), len(answers) > 100) == ({"404"}, True)
+        after = demo.processes()
+        for host, units in IN_PLACE.items():
+            assert [after[host][unit] for unit in units] == [before[host][unit] for unit in units]
+        told = re.findall(r"ok: \[(ms\d)\] => \(item=demo-lenet-(server-1|worker-1)\)", rotated.output)
+        assert set(told) == {(host, unit) for host in ("ms2", "ms3") for unit in ("server-1", "worker-1")}, told
+        assert "worker-1 was restarted, and back after" in rotated.output
+        # both have to take part in an iteration
+        further = until(300, lambda: int(demo.run("ms2", REACHED)), lambda found: int(found) >= reached + 10)
+        assert int(further) >= reached + 10
+        status = demo.playbook("fedlearn.infra.status", *state, inventory=longer)
+        assert status.returncode == 0, last_line(status)
+        assert recap(demo.site(*state, inventory=longer).output)["ms2"]["changed"] == 0
+    finally:
+        demo.site()
