@@ -155,7 +155,8 @@ def test_a_check_is_kept_as_rows_however_it_ends(folder: Path) -> None:
         },
         {"ansible.builtin.copy": {"content": "{{ fedlearn_checks | to_json }}", "dest": "rows.json", "mode": "0600"}},
     ]
-    variables = {"redis_instances": [{"name": "store"}], "redis_program": "{{ 1 / 0 }}", "ansible_become": False}
+    given = {"ansible_become": False, "fedlearn_state": str(folder)}
+    variables = {"redis_instances": [{"name": "store"}], "redis_program": "{{ 1 / 0 }}", **given}
     tried = {"checks": [{"name": "site refuses strangers", "passed": False, "detail": "answered"}], "ill": {}}
     tasks.insert(0, {"ansible.builtin.set_fact": {"redis_tried": tried}})
     (folder / "look.yml").write_text(
