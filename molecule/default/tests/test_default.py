@@ -48,10 +48,12 @@ def listening(role: RoleHost) -> set[tuple[str, int]]:
 
 
 def ours(role: RoleHost) -> list[str]:
-    """Everything on the host that has our name, but for the lock that runs take turns by."""
+    """Everything on the host that has our name, but for the locks that runs take turns by."""
     places = "/etc /run /usr/local /var/lib /var/log/nginx /var/tmp /tmp /opt"
     named = role.sh(f"find {places} -name '*fedlearn*' ! -path '/run/systemd/*' 2>/dev/null || true").split()
-    laid = role.sh("find /run/fedlearn -mindepth 1 ! -name lock; grep -rlsI fedlearn /etc || true").split()
+    laid = role.sh(
+        "find /run/fedlearn -mindepth 1 ! -name lock ! -name limits; grep -rlsI fedlearn /etc || true"
+    ).split()
     return [*(path for path in named if path != "/run/fedlearn"), *laid]
 
 
