@@ -93,10 +93,20 @@ def test_an_infrastructure_role_is_whole(role: str) -> None:
     assert missing_of_role(role, (*INFRASTRUCTURE_HAS, *["tasks/configure.yml"] * staged)) == []
 
 
+LIMITED = "{mode: ownca, permitted: {names: [fed.example], networks: [10.0.0.0/8]}}"
+
+
 def examples() -> Mapping[str, Mapping[str, str]]:
-    """Every example and what `init` writes, as files by their path."""
+    """Every example and what `init` writes, as files by their path; some also where CAs may certify some names only."""
     found = {f"inventories/{path.parent.name}": {"federation.yml": path.read_text()} for path in DOCUMENTS}
-    return found | {f"first {kind}": first_files(kind) for kind in kinds()}
+    found |= {f"first {kind}": first_files(kind) for kind in kinds()}
+    for name in ("demo", "dc_federated", "dpsa-local", "xain-local", "xain-masked"):
+        text = found[f"inventories/{name}"]["federation.yml"].replace("    pki: {mode: ownca}\n", "")
+        limited = text.replace("    hosts:\n", f"    pki: {LIMITED}\n    hosts:\n").replace(
+            ".lab.example", ".fed.example"
+        )
+        found[f"limited {name}"] = {"federation.yml": limited}
+    return found
 
 
 EXAMPLES = examples()

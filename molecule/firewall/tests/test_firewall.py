@@ -375,7 +375,7 @@ def test_rules_that_nobody_confirms_are_put_back(role: RoleHost) -> None:
 def test_the_next_run_begins_where_a_killed_one_began(role: RoleHost) -> None:
     """Once the host has put back what the killed one can't confirm any more: nobody knows before that it was killed."""
     role.sh(f"echo 'kill loaded fire-one' > {HOOK}")
-    assert role.play(firewall_services=changed_services(), firewall_confirm_seconds=20).failed == 1
+    assert role.play(firewall_services=changed_services(), firewall_confirm_seconds=40).failed == 1
     assert "one-more" in listing(role)
     run = role.play()
     assert run.failed == 0, run.text

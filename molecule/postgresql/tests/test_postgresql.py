@@ -531,6 +531,30 @@ def test_a_server_that_was_taken_leads_its_backup_nowhere(role: RoleHost, tmp_pa
         role.sh(f"rm {archive}; mv {archive}.kept {archive} 2>/dev/null; rmdir {aim}")
 
 
+def test_root_reads_nothing_that_a_server_links_to(role: RoleHost, tmp_path: Path) -> None:
+    """Nor stays what was packed up to there."""
+    backup = {"entry": "backup", "postgresql_instances": [PLAIN], "postgresql_backup_directory": str(tmp_path)}
+    assert role.play(**backup).code == 0
+    linked, secret = "/var/lib/fedlearn-pg-plain/archive/base/base.tar.gz", "/srv/of-root"
+    role.sh(f"umask 077; echo CANARY > {secret}; mv {linked} {linked}.kept; ln -s {secret} {linked}")
+    try:
+        run = role.play(**backup)
+        assert run.code == 2, run.text
+        assert "base.tar.gz: Cannot open: Permission denied" in run.words, run.text
+        assert role.sh("find /var/tmp -name 'fedlearn-*'") == ""
+    finally:
+        role.sh(f"mv {linked}.kept {linked}; rm {secret}")
+
+
+def test_a_copy_that_a_former_version_laid_as_root_is_made_anew(role: RoleHost, tmp_path: Path) -> None:
+    backup = {"entry": "backup", "postgresql_instances": [PLAIN], "postgresql_backup_directory": str(tmp_path)}
+    base = "/var/lib/fedlearn-pg-plain/archive/base"
+    assert role.play(**backup).code == 0
+    role.sh(f"chown -R root:root {base}; chmod -R go= {base}; touch -d '8 days ago' {base}")
+    assert role.play(**backup).code == 0
+    assert role.sh(f"stat -c %U {base}/base.tar.gz; ls {base}/..").split() == ["postgres", "base", "wal"]
+
+
 @pytest.mark.parametrize(("step", "rows"), [("parted", "2"), ("swapped", "1")])
 def test_a_restore_that_was_killed_leaves_one_whole_server(
     role: RoleHost, tmp_path: Path, step: str, rows: str

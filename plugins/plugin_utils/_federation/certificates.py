@@ -54,11 +54,13 @@ def serving_names(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """DNS names and addresses for the certificate of what listens on this address: all that it is reached by.
 
-    That is the address itself (never a wildcard), the host's public name, the hosts of the document's URLs, and
-    ``more``.
+    That is the address itself (of a wildcard all of the host's), the host's public name, the hosts of the document's
+    URLs, and ``more``.
     """
+    every_own = host.internal if placement.bind in network.WILDCARDS else ()
     urls = [url for url in (placement.internal_url, placement.public_url) if url]
-    told = [network.reached(host, address), *more, host.public_name, *(network.parse_url(url).host for url in urls)]
+    own = [network.reached(host, address), *every_own]
+    told = [*own, *more, host.public_name, *(network.parse_url(url).host for url in urls)]
     every = dict.fromkeys(text for text in told if text)
     return (
         tuple(text for text in every if not network.is_numeric(text)),

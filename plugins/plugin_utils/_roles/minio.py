@@ -273,7 +273,7 @@ def _complete(instance: dict[str, Any]) -> dict[str, Any]:
     if not is_present(instance):
         return instance
     clients = [login for client in instance["clients"] for login in logins_of(client)]
-    own = "" if instance["address"] in WILDCARDS else instance["address"]
+    own = "" if instance["address"] in WILDCARDS or is_loopback(instance["address"]) else instance["address"]
     name = parse_url(instance["public_url"]).host if "public_url" in instance else own
     return {**instance, "clients": clients, "certified": {"name": name, "is_address": is_numeric(name)}}
 

@@ -115,7 +115,10 @@ class Copy:
         """By what clients ask for the proxy: what the document says, or all that its certificate is for."""
         topology = self.topology
         told = topology.proxy.options["server_names"] or (topology.proof.names if topology.by_acme else ())
-        at, own = topology.federation.host(host), topology.certificate("proxy")
+        at, own = (
+            topology.federation.host(host),
+            certificates.service_name(topology.party, topology.certificate("proxy")),
+        )
         return list(told) or certificates.asked_names(topology.proxy, at, topology.proxy_address, own)
 
     def _limits(self) -> Part:

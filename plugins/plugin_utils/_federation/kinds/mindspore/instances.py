@@ -214,7 +214,8 @@ class Instances:
     def _asked_names(self, role: str, host: str) -> list[str]:
         """By what clients ask for a site."""
         placement, address = self.stack.placements[role], self.topology.address(role, host)
-        return certificates.asked_names(placement, self.federation.host(host), address, self.certificate(role))
+        own = certificates.service_name(self.topology.party, self.certificate(role))
+        return certificates.asked_names(placement, self.federation.host(host), address, own)
 
     def rest_networks(self) -> list[str]:
         """Who may reach the REST interface."""

@@ -182,8 +182,9 @@ class Copy(ABC):
             **site,
         }
         if site.get("protocol") != "tcp":
-            at, own_name = topology.federation.host(topology.host), topology.certificate("proxy")
-            values["server_names"] = certificates.asked_names(topology.coordinator, at, topology.address, own_name)
+            at = topology.federation.host(topology.host)
+            names = certificates.asked_names(topology.coordinator, at, topology.address, topology.service_name)
+            values["server_names"] = names
         own = topology.entrance(self.shift)
         roster.present("nginx", "coordinator", "proxy", topology.host, values, [own], variable=SITES)
 

@@ -105,10 +105,10 @@ class PetCopy(Copy):
             "listen": [{"address": LOOPBACK, "port": own.port}],
             "upstream": {
                 "servers": [server],
-                "host": topology.certificate("proxy"),
+                "host": topology.service_name,
                 "tls": {
                     "ca": files["ca"],
-                    "name": topology.certificate("proxy"),
+                    "name": topology.service_name,
                     "certificate": files["chain"],
                     "key": files["key"],
                 },

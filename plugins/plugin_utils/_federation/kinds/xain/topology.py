@@ -65,6 +65,11 @@ class Topology:
         """Whose the coordinator is."""
         return self.federation.parties[self.federation.host(self.host).party]
 
+    @property
+    def service_name(self) -> str:
+        """A DNS name of the proxy's certificate that is its own, whatever its party's CA may certify."""
+        return certificates.service_name(self.party, self.certificate("proxy"))
+
     def party_of(self, host: str) -> Party:
         return self.federation.parties[self.federation.host(host).party]
 

@@ -116,7 +116,7 @@ H1 = Host("h1", "lab", "10.20.0.11", ("10.20.0.11", "fd00::11"), public_name="h1
     ("placement", "address", "expected"),
     [
         ({}, "10.20.0.11", (("demo-one-server", "h1.example"), ("10.20.0.11",))),
-        ({"bind": "::"}, "::", (("demo-one-server", "h1.example"), ("10.20.0.11",))),
+        ({"bind": "::"}, "::", (("demo-one-server", "h1.example"), ("10.20.0.11", "fd00::11"))),
         (
             {"public_url": "https://p.example"},
             "fd00::11",
