@@ -262,10 +262,13 @@ class Server:
         self._admin.admin("PUT", "add-user", {"accessKey": name}, sealed)
 
     def _replace_password(self, name: str, password: str) -> None:
+        """Before, too: of a run that is killed in between the next one finds the password right, and ends none."""
+        self._end_temporary_keys(name)
         self._set_user(name, password)
         self._end_temporary_keys(name)
 
     def _remove_user(self, name: str) -> None:
+        self._end_temporary_keys(name)
         self._admin.admin("DELETE", "remove-user", {"accessKey": name})
         self._end_temporary_keys(name)
 
