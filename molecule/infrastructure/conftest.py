@@ -96,8 +96,10 @@ class Hosts:
         self.room = CHECKOUT / "build" / "hosts" / os.environ["FEDLEARN_ROLE_SET"]
         network = os.environ["FEDLEARN_ROLE_SUBNET"].rpartition(".")[0]
         self.addresses = {"store": f"{network}.11", "front": f"{network}.12"}
+        # molecule's own settings are for its own runs
+        settings = {"ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_BECOME": "true"}
         plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
-        self._environment = {**os.environ, "ANSIBLE_BECOME": "true", **plain}
+        self._environment = {**os.environ, **settings, **plain}
 
     def _command(self, book: str, *arguments: str) -> list[str]:
         program = str(Path(sys.executable).with_name("ansible-playbook"))
