@@ -39,12 +39,13 @@ _value:
   type: str
 """
 
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils import passwords
+from ansible_collections.fedlearn.infra.plugins.module_utils._saslprep import saslprep as prepared
 
 
 def saslprep(value: str, place: str) -> str:
@@ -52,7 +53,8 @@ def saslprep(value: str, place: str) -> str:
     if not isinstance(value, str) or not isinstance(place, str):
         raise AnsibleFilterError("fedlearn.infra.saslprep: password and place must be texts")
     try:
-        return passwords.saslprep(value)
+        # as MongoDB's clients normalize, by the Unicode of the RFC
+        return prepared(value, unicodedata.ucd_3_2_0.normalize)
     except ValueError as error:
         raise AnsibleFilterError(f"{place}: its password {error}") from None
 

@@ -101,12 +101,12 @@ import hashlib
 import hmac
 import os
 import re
-import stringprep
 import time
-import unicodedata
 from contextlib import closing
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.fedlearn.infra.plugins.module_utils._saslprep import saslprep
 
 try:
     import psycopg2
@@ -144,27 +144,10 @@ def prepared(password: str) -> str:
     """A password as clients prepare it before they use it (SASLprep, RFC 4013); as it is where that forbids it."""
     if password.isascii():
         return password
-    mapped = "".join(
-        " " if stringprep.in_table_c12(one) else one for one in password if not stringprep.in_table_b1(one)
-    )
-    normal = unicodedata.normalize("NFKC", mapped)
-    forbidden = (
-        stringprep.in_table_a1,
-        stringprep.in_table_c12,
-        stringprep.in_table_c21_c22,
-        stringprep.in_table_c3,
-        stringprep.in_table_c4,
-        stringprep.in_table_c5,
-        stringprep.in_table_c6,
-        stringprep.in_table_c7,
-        stringprep.in_table_c8,
-        stringprep.in_table_c9,
-    )
-    right_to_left = [stringprep.in_table_d1(one) for one in normal]
-    mixed = any(right_to_left) and (
-        any(stringprep.in_table_d2(one) for one in normal) or not (right_to_left[0] and right_to_left[-1])
-    )
-    return password if not normal or mixed or any(table(one) for one in normal for table in forbidden) else normal
+    try:
+        return saslprep(password)
+    except ValueError:
+        return password
 
 
 def verifier(password: str, salt: bytes, iterations: int = ITERATIONS) -> str:

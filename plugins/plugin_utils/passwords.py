@@ -9,40 +9,12 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import hashlib
-import stringprep
-import unicodedata
 
 COST = 10
 """Of bcrypt: two to the tenth rounds, some 50 ms."""
 LONGEST = 72
 """Bytes of a password that bcrypt looks at."""
 _ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-
-_PROHIBITED = (
-    stringprep.in_table_a1,
-    stringprep.in_table_c12,
-    stringprep.in_table_c21_c22,
-    stringprep.in_table_c3,
-    stringprep.in_table_c4,
-    stringprep.in_table_c5,
-    stringprep.in_table_c6,
-    stringprep.in_table_c7,
-    stringprep.in_table_c8,
-    stringprep.in_table_c9,
-)
-"""RFC 4013, 2.3, and what RFC 3454 knows no character for."""
-
-
-def saslprep(password: str) -> str:
-    """A password as SCRAM hashes it: RFC 4013. Raises ValueError where it allows none such."""
-    mapped = ("" if stringprep.in_table_b1(one) else " " if stringprep.in_table_c12(one) else one for one in password)
-    prepared = unicodedata.ucd_3_2_0.normalize("NFKC", "".join(mapped))
-    leftward = [stringprep.in_table_d1(one) for one in prepared]
-    # RFC 3454, 6: what is written from right to left begins and ends so, and has nothing of the other direction
-    mixed = any(leftward) and (not (leftward[0] and leftward[-1]) or any(map(stringprep.in_table_d2, prepared)))
-    if not prepared or mixed or any(forbids(one) for forbids in _PROHIBITED for one in prepared):
-        raise ValueError("has characters that SCRAM doesn't allow (RFC 4013): give another")
-    return prepared
 
 
 def bcrypt(password: str, place: str) -> str:
