@@ -21,6 +21,7 @@ import docker
 from docker.errors import DockerException
 
 START_SECONDS = 60
+LOCK_SECONDS = 300
 
 
 class EngineError(Exception):
@@ -48,7 +49,7 @@ def client(room: Path) -> docker.DockerClient:
     if os.geteuid() != 0:
         raise EngineError("no container engine answers; start one, or run this as root, which installs and starts one")
     if shutil.which("dockerd") is None:
-        _install()
+        install("docker.io", "iptables")
     answering = connect() or _start(room)
     if answering is None:
         raise EngineError(f"dockerd did not answer within {START_SECONDS} s; its log: {room / 'dockerd.log'}")
@@ -72,12 +73,13 @@ def stop(room: Path) -> bool:
     return True
 
 
-def _install() -> None:
+def install(*packages: str) -> None:
+    """Install Debian's packages on this machine; another who installs is waited for."""
     if shutil.which("apt-get") is None:
-        raise EngineError("no container engine answers, and without apt-get none can be installed here: start one")
-    install = ["apt-get", "install", "-q", "-y", "--no-install-recommends", "docker.io", "iptables"]
+        raise EngineError(f"{' and '.join(packages)} can't be installed here without apt-get: install them")
+    apt = ["apt-get", "-q", "-y", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}"]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-q"], install):
+    for command in (["apt-get", "-q", "update"], [*apt, "install", "--no-install-recommends", *packages]):
         subprocess.run(command, check=True, env=environment)
 
 

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import docker
+import engine
 from docker.errors import ImageNotFound
 
 SUITES = ("bullseye", "bookworm", "trixie")
@@ -121,8 +122,7 @@ def _apt_settings() -> str:
 def _make(client: docker.DockerClient, suite: str, name: str) -> None:
     """Bootstrap the suite and import it; as root, on a Debian with mmdebstrap (installed when missing)."""
     if shutil.which("mmdebstrap") is None:
-        subprocess.run(["apt-get", "update", "-q"], check=True)
-        subprocess.run(["apt-get", "install", "-q", "-y", "--no-install-recommends", "mmdebstrap"], check=True)
+        engine.install("mmdebstrap")
     with tempfile.TemporaryDirectory(prefix="fedlearn-image-") as folder:
         room = Path(folder)
         room.chmod(0o755)

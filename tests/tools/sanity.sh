@@ -10,7 +10,8 @@ environment=$(realpath "$1")
 shift
 
 if ! command -v shellcheck >/dev/null && [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends shellcheck >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends shellcheck \
+        >/dev/null
 fi
 
 room=$(mktemp -d "${TMPDIR:-/tmp}/fedlearn-sanity.XXXXXX")

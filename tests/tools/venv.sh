@@ -39,7 +39,7 @@ install_packages() {
     fi
     echo "installing $*"
     DEBIAN_FRONTEND=noninteractive apt-get update -q >/dev/null
-    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends "$@" >/dev/null
 }
 
 if [[ ! -x $folder/bin/python ]]; then
