@@ -326,7 +326,7 @@ class TestMinio(Secretive, Store):
             "0 depth lookup: certificate has expired",
         ),
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
-        ({"address": "127.0.0.3"}, "IP address mismatch"),
+        ({"public_url": "https://127.0.0.3:9000"}, "IP address mismatch"),
         ({"public_url": "https://elsewhere.test:9000"}, "hostname mismatch"),
         ({"settings": {"MINIO_SERVER_URL": "ftp://store"}}, "Invalid MINIO_SERVER_URL value"),
     )
