@@ -24,6 +24,7 @@ PIP_LINES = 12
 KEPT_PROGRAMS = "python*"
 PROGRAMS = "bin"  # what is packed without a folder around it may have this one alone
 DOWNLOAD_SECONDS = 120
+MOST_LINKS = 40  # that lead from one to the next: the kernel's own bound
 # what packages bring for another Python doesn't compile, and needn't
 COMPILE = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2)"
 FIND_WHEELS = """\
@@ -182,17 +183,23 @@ def build_archive(archive: str, folder: str, name: str) -> None:
     os.mkdir(inner)
     if tarfile.is_tarfile(archive):
         with tarfile.open(archive) as tar:
-            for member in tar:
-                _refuse_outside(
-                    member.name, member.linkname if member.issym() or member.islnk() else "", member.islnk(), name
-                )
+            members = tar.getmembers()
+            symbolic = [member for member in members if member.issym()]
+            links = {os.path.normpath(member.name): member.linkname for member in symbolic}
+            if len(links) < len(symbolic):
+                raise ArtifactError(f"{name}: a link stands there twice")
+            for member in members:
                 if not (member.isfile() or member.isdir() or member.issym() or member.islnk()):
                     raise ArtifactError(f"{name}: '{member.name}' is neither file, folder nor link")
+                for path in (member.name, member.linkname if member.islnk() else ""):
+                    if _leads_out(path, links):
+                        raise ArtifactError(f"{name}: '{member.name}' leads out of the archive")
             tar.extractall(inner)  # noqa: S202 - each member was looked at; Python 3.9 has no filters
     elif zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as packed:
             for entry in packed.namelist():
-                _refuse_outside(entry, "", False, name)
+                if _leads_out(entry, {}):
+                    raise ArtifactError(f"{name}: '{entry}' leads out of the archive")
             packed.extractall(inner)  # noqa: S202 - each entry was looked at
     else:
         raise ArtifactError(f"{name} is neither a tar nor a zip archive")
@@ -204,8 +211,27 @@ def build_archive(archive: str, folder: str, name: str) -> None:
     shutil.rmtree(inner)
 
 
-def _refuse_outside(path: str, link: str, hard: bool, name: str) -> None:
-    base = "" if hard else os.path.dirname(path)
-    for target in (path, os.path.join(base, link) if link else ""):
-        if target.startswith("/") or os.path.normpath(target).split("/")[0] == "..":
-            raise ArtifactError(f"{name}: '{path}' leads out of the archive")
+def _leads_out(path: str, links: dict[str, str]) -> bool:
+    """Whether a path, with the archive's links followed as a kernel would, is anywhere else than inside.
+
+    Each link may be harmless by its words, and lead out by way of another: `a/up` to `..`, `out` to `a/up/../..`.
+    """
+    ahead, at, followed = path.split("/")[::-1], [], 0
+    if path.startswith("/"):
+        return True
+    while ahead:
+        part = ahead.pop()
+        if part == "..":
+            if not at:
+                return True
+            at.pop()
+        elif part not in ("", "."):
+            at.append(part)
+            target = links.get("/".join(at))
+            if target is not None:
+                followed += 1
+                if target.startswith("/") or followed > MOST_LINKS:
+                    return True
+                at.pop()
+                ahead += target.split("/")[::-1]
+    return False

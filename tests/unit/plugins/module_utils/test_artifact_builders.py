@@ -37,6 +37,55 @@ def test_a_folder_around_all_is_left_out(tmp_path: Path, packed: list[str], unpa
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == unpacked
 
 
+LINKS_OUT = {
+    "a path": [("../out", None)],
+    "an absolute path": [("/tmp/out", None)],
+    "a link": [("out", "..")],
+    "an absolute link": [("out", "/tmp")],
+    "links in turn": [("a/b/up", "../.."), ("out", "a/b/up/../../x")],
+    "a link that comes later": [("out", "a/b/up/../../x"), ("a/b/up", "../..")],
+    "a file through links": [("a/up", ".."), ("a/up/../out", None)],
+    "links in a circle": [("a", "b"), ("b", "a")],
+}
+
+
+@pytest.mark.parametrize("packed", LINKS_OUT.values(), ids=LINKS_OUT)
+def test_an_archive_that_leads_out_is_refused_before_anything_is_unpacked(
+    tmp_path: Path, packed: list[tuple[str, str | None]]
+) -> None:
+    """Root unpacks it: a link through which the next file goes would overwrite what it likes."""
+    archive, folder = tmp_path / "x.tar", tmp_path / "there" / "below"
+    folder.mkdir(parents=True)
+    _pack(archive, packed)
+    with pytest.raises(ArtifactError, match=r"^x\.tar: '.*' leads out of the archive$"):
+        builders.build_archive(str(archive), str(folder), "x.tar")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file() or path.is_symlink()] == ["x.tar"]
+
+
+def test_a_link_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    _pack(tmp_path / "x.tar", [("a", "b/../.."), ("a/out", None), ("a", ".")])
+    with pytest.raises(ArtifactError, match=r"^x\.tar: a link stands there twice$"):
+        builders.build_archive(str(tmp_path / "x.tar"), str(tmp_path), "x.tar")
+
+
+def test_links_within_an_archive_are_kept(tmp_path: Path) -> None:
+    _pack(tmp_path / "x.tar", [("p/lib/a", None), ("p/lib64", "lib"), ("p/bin/b", "../lib64/a"), ("p/lib64/c", None)])
+    (tmp_path / "there").mkdir()
+    builders.build_archive(str(tmp_path / "x.tar"), str(tmp_path / "there"), "x.tar")
+    assert sorted(path.name for path in (tmp_path / "there/lib").iterdir()) == ["a", "c"]
+    assert (tmp_path / "there/bin/b").is_file()
+
+
+def _pack(archive: Path, packed: list[tuple[str, str | None]]) -> None:
+    """An archive of empty files and links, in this order."""
+    with tarfile.open(archive, "w") as tar:
+        for name, target in packed:
+            member = tarfile.TarInfo(name)
+            if target is not None:
+                member.type, member.linkname = tarfile.SYMTYPE, target
+            tar.addfile(member)
+
+
 def test_a_python_that_brings_no_pip_is_told_with_where_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
