@@ -37,17 +37,32 @@ class Client:
         signed = key.sign(b"Please authenticate me").hex()
         return self.post("/register_worker", json={"public_key_str": self.public, "signed_phrase": signed})
 
-    def poll(self, version: Any) -> list[Any]:
+    def phrase(self) -> bytes:
+        return self.session.get(f"{self.url}/challenge_phrase/{self.public}", timeout=60).content
+
+    def proof(self) -> dict[str, str]:
+        return {"worker_id": self.public, "signed_phrase": self.key.sign(self.phrase()).hex()}
+
+    def poll(self, version: Any, proof: dict[str, str] | None = None) -> list[Any]:
         """Asks to be told of a model that isn't this one."""
-        phrase = self.session.get(f"{self.url}/challenge_phrase/{self.public}", timeout=60).content
-        asked = {"worker_id": self.public, "signed_phrase": self.key.sign(phrase).hex()}
-        return self.post("/notify_me_if_gm_version_updated", json={**asked, "last_worker_model_version": version})
+        asked = {**(proof or self.proof()), "last_worker_model_version": version}
+        return self.post("/notify_me_if_gm_version_updated", json=asked)
+
+    def disturbed_poll(self, version: Any) -> list[Any]:
+        """Polls after somebody without its key has asked in its name."""
+        proof, other = self.proof(), SigningKey.generate().sign(self.phrase()).hex()
+        self.post("/return_global_model", json={"worker_id": self.public, "signed_phrase": other})
+        return self.poll(version, proof)
+
+    def repeated_poll(self, version: Any) -> list[Any]:
+        """Polls by what it polled by."""
+        proof = self.proof()
+        self.poll(version, proof)
+        return self.poll(version, proof)
 
     def hold(self) -> list[Any]:
         """Asks to be told of a model after the one there is."""
-        phrase = self.session.get(f"{self.url}/challenge_phrase/{self.public}", timeout=60).content
-        asked = {"worker_id": self.public, "signed_phrase": self.key.sign(phrase).hex()}
-        packed = self.session.post(f"{self.url}/return_global_model", json=asked, timeout=60).content
+        packed = self.session.post(f"{self.url}/return_global_model", json=self.proof(), timeout=60).content
         return self.poll(msgpack.unpackb(zlib.decompress(packed))["global_model_version"])
 
     def update(self, content: bytes, signed: bytes = b"") -> list[Any]:

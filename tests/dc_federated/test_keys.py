@@ -87,14 +87,27 @@ def test_what_is_no_list_of_public_keys_is_refused_and_not_told(
     key, public = stranger
     lines = {"private": [public, key], "twice": [public, public], "short": [public[:-1]]}[wrong]
     reason = {
-        "private": "is no public key, and may be a private one: replace that key pair",
-        "twice": "a key stands there 2 times",
-        "short": "is no public key: 64 digits, 0-9 and a-f",
+        "private": "others.keys:3: no public key, and may be a private one: replace that key pair",
+        "twice": f"others.keys:3: the key of {OTHERS}:2 once more: strike one of them",
+        "short": "others.keys:2: no public key, which is 64 digits, 0-9 and a-f",
     }[wrong]
     before = polls.run("p3", f"cat {SERVER}/workers.pub"), polls.pid("p3", "polls-far-server")
     others(*lines)
-    done = polls.playbook("site.yml", "-e", "stack=far", "--diff")
-    assert done.returncode == 2
-    assert reason in " ".join(done.output.split())
-    assert key not in done.output
+    for how in (("--check", "--diff"), ("--diff",)):
+        done = polls.playbook("site.yml", "-e", "stack=far", *how)
+        assert done.returncode == 2
+        assert reason in " ".join(done.output.split())
+        assert key not in done.output
     assert (polls.run("p3", f"cat {SERVER}/workers.pub"), polls.pid("p3", "polls-far-server")) == before
+
+
+def test_a_list_that_is_missing_locks_nobody_out(polls: Polls, stranger: tuple[str, str]) -> None:
+    """Its name may be wrong in the document, or the file in no checkout."""
+    key, public = stranger
+    others(public)
+    polls.site("-e", "stack=far")
+    OTHERS.unlink()
+    done = polls.playbook("site.yml", "-e", "stack=far")
+    assert done.returncode == 2
+    assert f"{OTHERS} isn't there: without it all whose keys it holds would be locked out" in done.output
+    assert polls.client("p1", key, ["register"], stack="far") == [[200, public]]

@@ -21,6 +21,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -70,7 +71,8 @@ class Stand:
             self.port: int = free.getsockname()[1]
         self.environment = {
             **os.environ,
-            "PYTHONPATH": f"{LAUNCHERS}:{library}:{Path(__file__).parent}",
+            "PYTHONPATH": str(LAUNCHERS),
+            "FEDLEARN_PROGRAM_PATH": f"{library}:{Path(__file__).parent}:{room / 'code'}",
             "HOME": str(room),
             "WEB_CONCURRENCY": "3",  # which no server may take for its number of processes
             "CREDENTIALS_DIRECTORY": str(room),
@@ -447,19 +449,64 @@ def test_a_poll_ends_with_its_connection(stand: Stand) -> None:
     eventually(lambda: subprocess.run(waiting, capture_output=True, check=True).stdout == b"")
 
 
+def peak(server: subprocess.Popen[bytes]) -> int:
+    """The most memory that the server's one process has had, in kB."""
+    (child,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    (line,) = [line for line in Path(f"/proc/{child}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1])
+
+
 def test_packed_zeros_without_a_key_are_refused_and_cost_no_memory(stand: Stand) -> None:
     server = stand.serve()
-    (child,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-
-    def peak() -> int:
-        (line,) = [line for line in Path(f"/proc/{child}/status").read_text().splitlines() if line.startswith("VmHWM")]
-        return int(line.split()[1])
-
-    before = peak()
+    before = peak(server)
     assert stand.client(2, ["packed_zeros", 20]) == [INVALID]
     (answer,) = stand.client(0, ["packed_zeros", 20])
     assert answer == (200, '{"error": "an update has at most 1000000 bytes, unpacked"}')
-    assert peak() - before < 100_000  # kB; the packed update itself is there twice
+    assert peak(server) - before < 100_000  # kB; the packed update itself is there twice
+
+
+def begun(stand: Stand, worker_id: str, body: bytes, length: int) -> http.client.HTTPConnection:
+    """A connection on which an update of so many bytes has begun."""
+    sending = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=10)
+    sending.putrequest("POST", f"/receive_worker_update/{worker_id}")
+    sending.putheader("Content-Type", "multipart/form-data; boundary=end")
+    sending.putheader("Content-Length", str(length))
+    sending.endheaders(body)
+    return sending
+
+
+def test_a_stranger_s_update_is_refused_before_it_is_there(stand: Stand) -> None:
+    """It would lie in memory or on the disk until its end."""
+    stand.serve()
+    answer = begun(stand, stand.public[2], b"--end\r\n", 200_000_000).getresponse()
+    assert (answer.status, answer.read()) == (200, b"Invalid Worker")
+
+
+def test_a_signature_without_end_costs_no_memory(stand: Stand) -> None:
+    """Whoever knows a worker's public key can send one."""
+    server = stand.serve()
+    before = peak(server)
+    part = b'--end\r\nContent-Disposition: form-data; name="%s"; filename="x"\r\n\r\n'
+    signature = part % b"signed_phrase" + b"0" * 60_000_000
+    update = b"\r\n" + part % b"worker_model_update" + zlib.compress(b"1") + b"\r\n--end--\r\n"
+    body = signature + update
+    answer = begun(stand, stand.public[0], body, len(body)).getresponse()
+    assert (answer.status, answer.read()) == (200, b"Invalid Worker")
+    assert peak(server) - before < 30_000
+
+
+def test_nobody_takes_a_worker_s_phrase_away(stand: Stand) -> None:
+    """The library forgets a phrase when another one is asked for, or a wrong signature is tried, in a worker's name."""
+    stand.serve()
+    assert stand.client(0, ["register"], ["disturbed_poll", 99]) == [
+        (200, stand.public[0]),
+        (200, "Global model has been updated"),
+    ]
+
+
+def test_a_signed_phrase_is_right_once(stand: Stand) -> None:
+    stand.serve()
+    assert stand.client(0, ["register"], ["repeated_poll", 99])[1] == INVALID
 
 
 def test_it_takes_as_many_connections_as_it_is_told(stand: Stand) -> None:
@@ -483,6 +530,18 @@ def test_what_is_no_server_is_not_started(stand: Stand, callable_: str) -> None:
     refused = stand.run("server", "--config", str(stand.config(callable_)))
     assert refused.returncode == 1
     assert f"application {callable_}" in refused.stderr or "TypeError" in refused.stderr
+
+
+def test_a_file_of_an_application_takes_nothing_s_place(stand: Stand) -> None:
+    """Root looks whether it can be imported, as nobody: what Python imports before that is none of its files."""
+    code, taken = stand.room / "code", stand.room / "taken"
+    code.mkdir()
+    for name in ("sitecustomize", "json", "gevent", "fedlearn_dc_federated"):
+        (code / f"{name}.py").write_text(f"open({str(taken)!r}, 'a').write({name!r})\n")
+    (code / "ours.py").write_text("import gevent, json\nfrom fedlearn_dc_federated.mean import build\n")
+    stand.serve("ours:build")
+    assert stand.run("keys", "check", str(stand.room / "workers.pub")).returncode == 0
+    assert not taken.exists()
 
 
 def test_a_double_is_never_taken_for_the_library(stand: Stand) -> None:

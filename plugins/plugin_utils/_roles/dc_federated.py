@@ -57,9 +57,10 @@ _ADMIN = Section(
 
 
 def _unused_keys(values: Mapping[str, Any]) -> Breaches:
-    if values["settings"]["server_mode_safe"] or not values["key_files"]:
+    if values["settings"]["server_mode_safe"]:
         return []
-    return [(("key_files",), "settings.server_mode_safe is false, so nobody's key is looked at")]
+    given = [name for name in ("key_files", "key_lists") if values[name]]
+    return [((name,), "settings.server_mode_safe is false, so nobody's key is looked at") for name in given]
 
 
 SERVER = Section(
@@ -91,8 +92,13 @@ SERVER = Section(
         "settings": Key(SETTINGS, "The library's own arguments: docs/federation.md lists them.", default={}),
         "key_files": Key(
             Items(CONTROL_FILE),
-            "Files of the control node with workers' public keys, one a line. One that isn't there yet is left out: "
-            "its worker has no key so far.",
+            "Files of the control node with one worker's public key each. One that isn't there yet is left out: its "
+            "worker has no key so far.",
+            default=[],
+        ),
+        "key_lists": Key(
+            Items(CONTROL_FILE),
+            "Files of the control node with others' public keys, one a line; they have to be there.",
             default=[],
         ),
         "admin": Key(_ADMIN, "The administrator of the library's own interface, who lets workers in.", required=True),

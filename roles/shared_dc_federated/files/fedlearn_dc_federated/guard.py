@@ -4,14 +4,18 @@
 
 """What stands between a server of the library and those who would wear it down.
 
-The library unpacks an update before it looks who sent it, and it keeps a poll whose worker is gone until the next
-model. Both are put right from outside, on the server object, before it is started.
+The library takes and unpacks an update before it looks who sent it, keeps a poll whose worker is gone until the next
+model, and forgets the phrase that a worker is to sign when anybody asks for another one in its name. All that is put
+right from outside, on the server object, before it is started.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import itertools
 import json
+import secrets
 import select
 import socket
 import zlib
@@ -24,6 +28,8 @@ from gevent import monkey
 CHUNK = 1 << 20
 UPDATE, SIGNATURE = "worker_model_update", "signed_phrase"  # parts of an update's form
 INVALID_WORKER = "Invalid Worker"
+MOST_SIGNED = 4096
+"""Bytes of a signature, with what it is of, in hex: an update's has 192."""
 KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60),
@@ -31,6 +37,9 @@ KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
 )
 """A peer that answers nothing is dead after two minutes."""
+
+SIGNATURE_BYTES = 64
+"""Of a signed message the first: Ed25519."""
 
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _LOOK_AGAIN = 1.0
@@ -59,8 +68,45 @@ def unpacked_digest(packed: IO[bytes], most: int) -> bytes:
     return digest.digest()
 
 
+class Challenges:
+    """Phrases that only the worker uses up which they were made for, each once; of each worker a number is kept."""
+
+    def __init__(self, workers: Any) -> None:
+        self.workers = workers
+        self._secret = secrets.token_bytes(32)
+        self._numbers = itertools.count(1)
+        self._used: dict[str, int] = {}
+
+    def get_challenge_phrase(self, worker_id: str) -> str:
+        """A phrase for this worker, whoever asks."""
+        return (
+            self._phrase(worker_id, next(self._numbers))
+            if self.workers.is_worker_allowed(worker_id)
+            else INVALID_WORKER
+        )
+
+    def _phrase(self, worker_id: str, number: int) -> str:
+        return f"{number}-{hmac.new(self._secret, f'{number}-{worker_id}'.encode(), hashlib.sha256).hexdigest()}"
+
+    def verify_challenge(self, worker_id: str, signed: str) -> bool:
+        """Whether it signed a phrase of its own that is newer than the last one it was known by."""
+        if not self.workers.do_public_key_auth:
+            return True
+        try:
+            phrase = bytes.fromhex(signed)[SIGNATURE_BYTES:].decode("ascii")
+            number = int(phrase.partition("-")[0])
+        except ValueError:
+            return False
+        if not hmac.compare_digest(phrase, self._phrase(worker_id, number)) or number <= self._used.get(worker_id, 0):
+            return False
+        if not self.workers.authenticate_worker(worker_id, signed, phrase.encode()):
+            return False
+        self._used[worker_id] = number
+        return True
+
+
 class Guard:
-    """A DCFServer whose updates are proven before they are unpacked, and whose polls end with their connection."""
+    """A DCFServer that takes updates of known workers, unpacks what is proven, and ends polls with their connection."""
 
     def __init__(self, server: Any, max_update_size: int) -> None:
         self.server = server
@@ -70,21 +116,27 @@ class Guard:
         self._notify = server.notify_me_if_gm_version_updated
 
     def install(self) -> None:
-        """Replaces the two on this object; its routes are made of them when it starts."""
+        """Replaces them on this object; its routes are made of them when it starts."""
+        challenges = Challenges(self.workers)
+        self.workers.get_challenge_phrase = challenges.get_challenge_phrase
+        self.workers.verify_challenge = challenges.verify_challenge
         self.server.receive_worker_update = self.receive_worker_update
         self.server.notify_me_if_gm_version_updated = self.notify_me_if_gm_version_updated
 
     def receive_worker_update(self, worker_id: str) -> Any:
-        """Answers as the library would; only a right update, signed by a worker that is allowed, gets there."""
+        """Answers as the library would; only a right update, signed by a worker that is allowed, gets there.
+
+        Of who isn't allowed not even a body is taken: it would have to lie somewhere.
+        """
+        if self.workers.do_public_key_auth and not self.workers.is_worker_allowed(worker_id):
+            return INVALID_WORKER
         files = request.files
         if SIGNATURE not in files or UPDATE not in files:
             return json.dumps({"error": "an update and its signature are needed"})
-        if self.workers.do_public_key_auth and not self.workers.is_worker_allowed(worker_id):
-            return INVALID_WORKER
         update, signature = files[UPDATE].file, files[SIGNATURE].file
         try:
+            signed = signature.read(MOST_SIGNED).decode()
             digest = unpacked_digest(update, self.max_update_size)
-            signed = signature.read().decode()
         except (TooLargeError, UnicodeDecodeError, zlib.error) as error:
             return json.dumps({"error": str(error)})
         if not self.workers.authenticate_worker(worker_id, signed, digest):

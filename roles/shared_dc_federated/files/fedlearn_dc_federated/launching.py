@@ -10,11 +10,14 @@ import importlib
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 NOBODY = 65534
+PROGRAM_PATH = "FEDLEARN_PROGRAM_PATH"
+"""Where library and application lie, as PYTHONPATH would have it."""
 
 
 class LaunchError(Exception):
@@ -34,8 +37,16 @@ def read(path: str) -> dict[str, Any]:
     return config
 
 
+def find_programs() -> None:
+    """Library and application stand behind all that Python has: a file of theirs called json.py, or sitecustomize.py,
+    takes nothing's place, least of all while root looks whether they can be imported.
+    """
+    sys.path += [path for path in os.environ.get(PROGRAM_PATH, "").split(":") if path and path not in sys.path]
+
+
 def check_library(double: bool) -> None:
     """Refuses a double of the library that isn't called one, and the library where a double was meant."""
+    find_programs()
     try:
         import dc_federated
     except ImportError as error:

@@ -73,6 +73,7 @@ class Copy:
             "tls": tls if topology.native_tls else None,
             "settings": settings,
             "key_files": topology.key_files(self.workers) if settings["server_mode_safe"] else [],
+            "key_lists": topology.key_lists if settings["server_mode_safe"] else [],
             "admin": {"secret": topology.administrator().name},
             "expected": topology.expected,
         }

@@ -66,8 +66,9 @@ SETTINGS = Section(
             Boolean(), "bottle's debug mode: errors are answered with their traceback.", default=False, source=_SERVER
         ),
         "max_model_size": Key(
-            Integer(1, 65536),
-            "The largest request that nginx takes, so the largest packed update; larger ones get 413.",
+            Integer(1, 1000),
+            "The largest request that nginx takes, so the largest packed update; larger ones get 413. The server's own "
+            "bound, bottle's, is 1 GiB.",
             default=200,
             source=_OURS,
             unit="MiB",

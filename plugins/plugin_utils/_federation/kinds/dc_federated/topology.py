@@ -201,9 +201,13 @@ class Topology:
         return posixpath.join(self.federation.state_directory, "public", party, name)
 
     def key_files(self, workers: tuple[str, ...]) -> list[str]:
-        """Files of public keys, in the document's order: one worker more or less is one file, or one line, of them."""
-        others = [self.beside(path) for path in self.workers.options["keys"]]
-        return [*(self.public_key_of(worker) for worker in workers), *others]
+        """Files of public keys, in the document's order: one worker more or less is one file of them."""
+        return [self.public_key_of(worker) for worker in workers]
+
+    @property
+    def key_lists(self) -> list[str]:
+        """Files of others' keys: one worker more or less is one line of them."""
+        return [self.beside(path) for path in self.workers.options["keys"]]
 
     # ... what roles get of options
 

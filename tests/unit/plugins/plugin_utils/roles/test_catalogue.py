@@ -1529,6 +1529,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "dc_federated_server_instances",
+        [{"settings": {"server_mode_safe": False}, "key_lists": ["a.keys"]}],
+        "[0]: key_lists: settings.server_mode_safe is false, so nobody's key is looked at",
+    ),
+    (
+        "dc_federated_server_instances",
         [{}, {"name": "other"}],
         "[1]: listen.port: 127.0.0.1 port 5000 is taken by 'server'",
     ),
