@@ -216,7 +216,8 @@ def _leads_out(path: str, links: dict[str, str]) -> bool:
 
     Each link may be harmless by its words, and lead out by way of another: `a/up` to `..`, `out` to `a/up/../..`.
     """
-    ahead, at, followed = path.split("/")[::-1], [], 0
+    ahead, followed = path.split("/")[::-1], 0
+    at: list[str] = []
     if path.startswith("/"):
         return True
     while ahead:
