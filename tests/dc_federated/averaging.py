@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -53,9 +54,14 @@ class Trainer(FedAvgModelTrainer):
 
 
 def build(arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
-    """The server: there is a new model when so many ``workers`` have sent theirs."""
+    """The server: there is a new model when so many ``workers`` have sent theirs.
+
+    With ``trapped`` as if nobody had told torch that pickles are meant.
+    """
     from fedlearn_dc_federated.server import fed_avg
 
+    if settings.get("trapped"):
+        del os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"]
     return FedAvgServer(Trainer(), update_lim=settings["workers"], **fed_avg(arguments))
 
 

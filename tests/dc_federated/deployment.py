@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 from standing_demo import CHECKOUT, Demo
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+
 ROOM = CHECKOUT / "build" / "dc_federated"
 HOST_SET = os.environ.get("FEDLEARN_DCF_SET", "dcf")
 NET = os.environ.get("FEDLEARN_DCF_NET", "10.98.54")
@@ -53,6 +55,17 @@ class Polls(Demo):
             stack["library"] = library
         change(document)
         (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def verify_with(self, change: Callable[[dict[str, Any]], None]) -> tuple[int, dict[str, Any]]:
+        """A verify round whose instances aren't quite the document's, with the document's numbers; and its report."""
+        hosts = variables.inventory(loading.load(str(ROOM / "federation.yml"))).hosts
+        parts = json.loads(json.dumps({host: hosts[host]["fedlearn_verify"] for host in self.hosts}))
+        change(parts)
+        given = ROOM / "tampered.json"
+        given.write_text(json.dumps({"tampered": parts, "fedlearn_verify": "{{ tampered[inventory_hostname] }}"}))
+        done = self.playbook("fedlearn.infra.verify", "-e", "verify=round", "-e", f"@{given}")
+        report: dict[str, Any] = json.loads((CHECKOUT / "build" / "polls" / "verify.json").read_text())
+        return done.returncode, report["stacks"]
 
     def client(self, host: str, key: str, *calls: list[Any], stack: str = "near") -> list[Any]:
         """What a worker of others with this private key is answered through the stack's nginx, call by call."""

@@ -37,7 +37,20 @@ def statuses(polls: Polls, *cases: tuple[str, str, str, int]) -> list[int]:
     return found
 
 
-@pytest.mark.parametrize("path", ["/", "/workers", "/workers/x", "/register_worker/", "/debug"])
+ROUNDABOUT = (
+    "/challenge_phrase/../workers",
+    "//workers",
+    "/challenge_phrase/x/../../workers",
+    "/challenge_phrase/%2e%2e/workers",
+    "/challenge_phrase/x%2f..%2f..%2fworkers",
+    "/challenge_phrase/%252e%252e/workers",
+    "/receive_worker_update/..%5cworkers/x",
+    f"https://{NEAR}/workers",
+)
+"""Ways to what isn't the workers' from what is."""
+
+
+@pytest.mark.parametrize("path", ["/", "/workers", "/workers/x", "/register_worker/", "/debug", *ROUNDABOUT])
 def test_what_is_not_the_workers_is_not_found(polls: Polls, path: str) -> None:
     assert statuses(polls, (NEAR, "GET", path, 0)) == [404]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from deployment import NET, REAL, STRANGER, Polls
 from standing_demo import CHECKOUT, recap
 
@@ -27,6 +28,30 @@ def test_a_round_ends_with_the_known_numbers(polls: Polls) -> None:
     assert {stack["passed"] for stack in stacks.values()} == {True if REAL else None}
     failed = [row for stack in stacks.values() for row in stack["checks"] if not row["passed"]]
     assert failed == []
+
+
+@pytest.mark.parametrize("wrong", ["a worker left out", "other data"])
+def test_a_round_that_is_not_whole_fails_by_its_number(polls: Polls, wrong: str) -> None:
+    """That of `near`; the other stack's, at the same time, is right."""
+
+    def change(parts: dict[str, Any]) -> None:
+        if wrong == "a worker left out":
+            (server,) = parts["p1"]["near"]["variables"]["dc_federated_server_instances"]
+            server["application"]["settings"]["workers"] = 1
+            del parts["p3"]["near"]
+        else:
+            (worker,) = parts["p3"]["near"]["variables"]["dc_federated_worker_instances"]
+            worker["application"]["settings"]["vector"][1] += 1e-8
+
+    code, stacks = polls.verify_with(change)
+    assert (code, stacks["near"]["passed"]) == (2, False)
+    told = [row["detail"] for row in stacks["near"]["checks"] if not row["passed"]]
+    assert told
+    assert {"off by" in detail for detail in told if "expected" in detail} == {True}, told
+    assert stacks["near"]["observed"] == {"a worker left out": [1025.0, -0.25, 2.0]}.get(
+        wrong, [EXPECTED["near"][0], pytest.approx(EXPECTED["near"][1] + 5e-9, abs=1e-12), EXPECTED["near"][2]]
+    )
+    assert stacks["far"]["passed"] is (True if REAL else None)
 
 
 def test_a_second_run_changes_nothing_in_few_executions(polls: Polls) -> None:

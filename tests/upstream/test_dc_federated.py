@@ -29,6 +29,11 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.dc_federated.settings import (
+    DERIVED,
+    SETTINGS,
+)
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAUNCHERS = CHECKOUT / "roles" / "shared_dc_federated" / "files"
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
@@ -83,6 +88,13 @@ class Stand:
         self.keys = files
         self.public: list[str] = list(json.loads(self.run("keys", "make", *files).stdout)["keys"].values())
         self.allow(self.public[:2])
+
+    def script(self, text: str) -> Any:
+        """What a script prints as JSON that finds launcher and library."""
+        found = "from fedlearn_dc_federated import launching\nlaunching.patch()\nlaunching.find_programs()\n"
+        command = [str(self.python), "-B", "-c", f"import json\n{found}{text}"]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
+        return json.loads(done.stdout)
 
     def run(self, module: str, *arguments: str, asked: str = "") -> subprocess.CompletedProcess[str]:
         command = [str(self.python), "-B", "-m", f"fedlearn_dc_federated.{module}", *arguments]
@@ -204,6 +216,24 @@ def eventually(true: Callable[[], bool], seconds: float = 30) -> None:
     while not true():
         assert time.monotonic() < deadline, "it never came about"
         time.sleep(0.1)
+
+
+def test_each_argument_of_the_server_is_a_setting_or_follows_from_the_document(stand: Stand) -> None:
+    arguments = stand.script(
+        "import inspect\nfrom dc_federated.backend import DCFServer\n"
+        "print(json.dumps(list(inspect.signature(DCFServer).parameters)))"
+    )
+    ours = {"max_model_size", "max_update_size"}
+    assert set(arguments) == (set(SETTINGS.keys) | set(DERIVED)) - ours
+
+
+def test_no_worker_of_fed_avg_is_told_http(stand: Stand) -> None:
+    """It would take the word for https."""
+    told = stand.script(
+        "from fedlearn_dc_federated.worker import fed_avg\n"
+        "print(json.dumps([fed_avg({'server_protocol': one, 'x': 1}) for one in ('http', 'https')]))"
+    )
+    assert told == [{"server_protocol": None, "x": 1}, {"server_protocol": "https", "x": 1}]
 
 
 def test_the_mean_comes_out(stand: Stand) -> None:

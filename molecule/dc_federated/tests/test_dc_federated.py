@@ -175,7 +175,21 @@ def wheel(room: Path) -> dict[str, str]:
     return {"source": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
 
 
-@pytest.mark.parametrize("way", ["archive", "preinstalled", "wheel"])
+SIX = "six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274\n"
+"""What an application may need beyond the requirements."""
+
+
+def locked(room: Path) -> dict[str, Any]:
+    """An application, and the requirements with one more that it imports."""
+    ours = Path(__file__).resolve().parents[3] / "roles" / "shared_dc_federated" / "files" / "requirements.txt"
+    (room / "requirements.txt").write_text(ours.read_text() + SIX)
+    (room / "needing.py").write_text("import six\nfrom fedlearn_dc_federated.mean import build\n")
+    settings = {"own": [1024.0, -0.5], "workers": 1}
+    application = {"callable": "needing:build", "source": str(room / "needing.py"), "settings": settings}
+    return {"application": application, "runtime": {"requirements": str(room / "requirements.txt")}}
+
+
+@pytest.mark.parametrize("way", ["archive", "preinstalled", "wheel", "requirements"])
 def test_library_and_application_come_from_where_they_are(servers: RoleHost, tmp_path: Path, way: str) -> None:
     double = {"double": True} if LIBRARY == DOUBLE else {}
     archive = archived(LIBRARY / "dc_federated", "library", "dc_federated", tmp_path)
@@ -187,12 +201,37 @@ def test_library_and_application_come_from_where_they_are(servers: RoleHost, tmp
     if way == "wheel":
         settings = {"own": [1024.0, -0.5], "workers": 1}
         changed = {"application": {"callable": "ours.server:build", "archive": wheel(tmp_path), "settings": settings}}
+    if way == "requirements":
+        changed = locked(tmp_path)
+        without = servers.play(dc_federated_server_instances=instances(application=changed["application"]))
+        assert "No module named 'six'" in without.words, without.text
     run = servers.play(dc_federated_server_instances=instances(**changed))
     assert run.code == 0, run.text
     assert asked(servers, "/") == "404"
     unit = servers.sh(f"systemctl show -p Environment --value {SAFE}")
-    assert {"archive": "-library/", "preinstalled": "/opt/by-hand", "wheel": "-application/"}[way] in unit
+    named = {"archive": "-library/", "preinstalled": "/opt/by-hand"}.get(way, "-application/")
+    assert named in unit
     assert servers.play(dc_federated_server_instances=instances(**changed)).changed == 0
+    assert servers.play().code == 0
+
+
+def test_an_application_s_files_run_as_nobody_and_take_no_module_s_place(servers: RoleHost, tmp_path: Path) -> None:
+    """Root looks whether it can be imported."""
+    code = tmp_path / "code"
+    code.mkdir()
+    for name in ("sitecustomize", "json", "ours"):
+        (code / f"{name}.py").write_text(f"import os\nos.close(os.open('/tmp/{name}', os.O_CREAT))\n")
+    with (code / "ours.py").open("a") as file:
+        file.write("from fedlearn_dc_federated.mean import build\n")
+    packed = archived(code, "code", "", tmp_path)
+    application = {"callable": "ours:build", "archive": packed, "settings": {"own": [1024.0, -0.5], "workers": 1}}
+    servers.sh("rm -f /tmp/sitecustomize /tmp/json /tmp/ours")
+    run = servers.play(dc_federated_server_instances=instances(application=application))
+    assert run.code == 0, run.text
+    assert (
+        servers.sh("stat -c '%n %U' /tmp/sitecustomize /tmp/json /tmp/ours 2>/dev/null || true") == "/tmp/ours nobody\n"
+    )
+    servers.sh("rm -f /tmp/ours")
     assert servers.play().code == 0
 
 

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from .._federation.kinds.dc_federated import placements
-from .._federation.kinds.dc_federated.settings import SETTINGS
+from .._federation.kinds.dc_federated.settings import MEGABYTE, SETTINGS
 from .._federation.model import Path
 from .._federation.python_programs import runtime
 from .._federation.schema import PORT, Anything, Boolean, Choice, Integer, Items, Key, OneOf, Rule, Section, Text
@@ -232,6 +232,27 @@ SHARED_VARIABLES: Mapping[str, Key] = {
 """All variables of what the two roles share."""
 
 
+COPIES = 3
+"""How often an update is in memory at once, unpacked: as it came, as it is proven, and as the application reads it."""
+
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def _memory_for_updates(values: Mapping[str, Any]) -> list[str]:
+    """A server that an update which it takes ends would be sent it again by its worker, and again."""
+    given = str(values["dc_federated_server_memory_max"])
+    if given == "infinity":
+        return []
+    most = int(given.rstrip("KMGT")) * _UNITS.get(given[-1], 1)
+    present = [one for one in check_servers(values["dc_federated_server_instances"]) if is_present(one)]
+    largest = max((one["settings"]["max_update_size"] for one in present), default=0)
+    if COPIES * largest * MEGABYTE <= most:
+        return []
+    gigabytes = -(-COPIES * largest * MEGABYTE // _UNITS["G"])
+    reason = f"settings.max_update_size is {largest}, and an update of so many MB is in memory {COPIES} times"
+    return [f"dc_federated_server_memory_max: {given} is too little, since {reason}: say at least {gigabytes}G"]
+
+
 def _packages(role: str) -> Callable[[Mapping[str, Any]], dict[str, list[Any]]]:
     """What a role's present instances need of the distribution: no Python where they have one of their own."""
 
@@ -254,4 +275,5 @@ INSTANCES = {
     "dc_federated_worker_instances": check_workers,
 }
 LISTENING = {"dc_federated_server_instances": server_listening}
+TOGETHER = {"dc_federated_server": _memory_for_updates}
 PACKAGES = {role: _packages(role) for role in ("dc_federated_server", "dc_federated_worker", "shared_dc_federated")}

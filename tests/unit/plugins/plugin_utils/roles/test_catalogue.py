@@ -1874,6 +1874,32 @@ def test_nginx_has_files_for_its_connections(clients: int, files: int, told: lis
     assert mistakes("nginx", {"nginx_sites": sites, "nginx_open_files": files}) == told
 
 
+@pytest.mark.parametrize(
+    ("megabytes", "memory", "told"),
+    [
+        (1000, "4G", []),
+        (
+            2000,
+            "4G",
+            [
+                "dc_federated_server_memory_max: 4G is too little, since settings.max_update_size is 2000, and an "
+                "update of so many MB is in memory 3 times: say at least 6G"
+            ],
+        ),
+        (2000, "6G", []),
+        (2000, "infinity", []),
+    ],
+)
+def test_a_server_has_memory_for_the_updates_it_takes(megabytes: int, memory: str, told: list[str]) -> None:
+    least = {"application": {"callable": "a:b"}, "listen": {"address": "127.0.0.1"}, "admin": {"secret": "a"}}
+    instances = [
+        {"name": "server", **least, "settings": {"max_update_size": megabytes}},
+        {"name": "gone", "state": "absent", "settings": {"max_update_size": 10**6}},
+    ]
+    values = {"dc_federated_server_instances": instances, "dc_federated_server_memory_max": memory}
+    assert mistakes("dc_federated_server", values) == told
+
+
 @pytest.mark.parametrize("variable", [name for name in INSTANCES if not name.startswith("pki_")])
 def test_an_absent_instance_needs_its_name_only(variable: str) -> None:
     absent = [{"name": "gone", "state": "absent", "settings": "no longer looked at"}]
