@@ -177,6 +177,8 @@ def test_open_files_are_what_the_machine_allows(polls: Polls) -> None:
     most = int(polls.run("p1", "awk '/open files/ {print $5}' /proc/1/limits"))
     found = polls.run("p1", f"awk '/open files/ {{print $4}}' /proc/{polls.pid('p1', 'polls-near-server')}/limits")
     assert int(found) == min(65535, most)
+    nginx = "/proc/$(pgrep -fx 'nginx: worker process' | head -n1)/limits"
+    assert int(polls.run("p1", f"awk '/open files/ {{print $4}}' {nginx}")) == min(65535, most)
 
 
 def held(polls: Polls, host: str) -> int:

@@ -15,6 +15,7 @@ import hashlib
 import http.client
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -37,6 +38,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.d
 CHECKOUT = Path(__file__).resolve().parents[2]
 LAUNCHERS = CHECKOUT / "roles" / "shared_dc_federated" / "files"
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")
+TORCH = os.environ.get("FEDLEARN_TORCH_PYTHON", "")
 LIBRARIES = {"library": Path(UPSTREAM) / "dc_federated" / "src", "double": CHECKOUT / "tests/doubles/dc_federated"}
 WITHOUT = "the library isn't here: FEDLEARN_UPSTREAM_DIR names no folder with a checkout of it as dc_federated/"
 INVALID = (200, "Invalid Worker")
@@ -537,6 +539,50 @@ def test_nobody_takes_a_worker_s_phrase_away(stand: Stand) -> None:
 def test_a_signed_phrase_is_right_once(stand: Stand) -> None:
     stand.serve()
     assert stand.client(0, ["register"], ["repeated_poll", 99])[1] == INVALID
+
+
+def test_fed_avg_without_numpy_is_not_started(stand: Stand) -> None:
+    """It would take updates, answer 200, and never have a mean. The requirements have neither numpy nor torch."""
+    (stand.room / "code").mkdir()
+    (stand.room / "code" / "bare.py").write_text(
+        "import sys\nsys.modules['dc_federated.algorithms.fed_avg'] = sys\nbuild = print\n"
+    )
+    refused = stand.run("server", "--config", str(stand.config("bare:build")))
+    assert (refused.returncode, "FedAvgServer needs numpy beside torch" in refused.stderr) == (1, True)
+
+
+@pytest.fixture
+def torch(python: Path, tmp_path: Path) -> Iterator[Stand]:
+    """The library in an environment of the requirements with torch, which is gigabytes of the package index."""
+    if not (UPSTREAM and TORCH):
+        pytest.skip(
+            "FEDLEARN_TORCH_PYTHON names no Python that has the requirements and torch, or the library isn't here"
+        )
+    with ExitStack() as ending:
+        yield Stand(Path(TORCH), LIBRARIES["library"], tmp_path, ending, double=False)
+
+
+def averaging(stand: Stand, **settings: Any) -> list[subprocess.Popen[bytes]]:
+    """FedAvg of two workers, of which one has three times the samples."""
+    (stand.room / "code").mkdir()
+    shutil.copy(CHECKOUT / "tests" / "dc_federated" / "averaging.py", stand.room / "code")
+    stand.serve("averaging:build", workers=2, **settings)
+    learned = [([1.0, 2.0], 3), ([5.0, -2.0], 1)]
+    here = socket.gethostname()
+    return [stand.participant(number, "averaging:run", learned={here: one}) for number, one in enumerate(learned)]
+
+
+def test_torch_of_the_package_index_averages(torch: Stand) -> None:
+    assert [worker.wait(120) for worker in averaging(torch)] == [0, 0]
+    assert [torch.result(number) for number in range(2)] == [[2.0, 1.0]] * 2
+
+
+def test_without_the_launcher_s_word_it_takes_nothing_and_nobody_is_told(torch: Stand) -> None:
+    workers = averaging(torch, trapped=True)
+    log = torch.room / "server.log"
+    eventually(lambda: log.read_text().count("Weights only load failed") >= 2, 120)
+    time.sleep(5)
+    assert [worker.poll() for worker in workers] == [None, None]
 
 
 def test_it_takes_as_many_connections_as_it_is_told(stand: Stand) -> None:

@@ -71,6 +71,17 @@ def application(callable_: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def averages() -> bool:
+    """Whether the application is FedAvg's, and torch told that pickles are meant: its updates are some.
+
+    torch 2.6 and later refuse them otherwise: a server would aggregate nothing and say nothing.
+    """
+    if "dc_federated.algorithms.fed_avg" not in sys.modules:
+        return False
+    os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    return True
+
+
 def drop_root() -> None:
     """A scratch process runs the user's code as nobody: only root is lost by it."""
     if os.geteuid() == 0:

@@ -11,10 +11,11 @@ DCFServer takes them all, FedAvgServer those that ``fed_avg(arguments)`` leaves.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,20 @@ def settle_keys(config: Mapping[str, Any]) -> None:
     keys.write_list(applied, wanted)
 
 
+def application(config: Mapping[str, Any]) -> Callable[..., Any]:
+    """What makes the server. FedAvg's takes the mean with numpy, and without it answers 200 and has none."""
+    found = launching.application(config["application"]["callable"])
+    if launching.averages() and importlib.util.find_spec("numpy") is None:
+        raise launching.LaunchError(
+            f"application {config['application']['callable']}: FedAvgServer needs numpy beside torch: "
+            "name both in a lock of your own, runtime.requirements"
+        )
+    return found
+
+
 def build(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """What the application returned, and the DCFServer in it, which has to be the one that was asked for."""
-    made = launching.application(config["application"]["callable"])
-    if "dc_federated.algorithms.fed_avg" in sys.modules:
-        # its updates are pickles, which torch 2.6 and later refuse: the server would aggregate nothing and say nothing
-        os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    made = application(config)
     outer = made(dict(config["arguments"]), config["application"]["settings"])
     inner = getattr(outer, "server", outer)
     if not hasattr(inner, "worker_manager"):
@@ -132,7 +141,7 @@ def check(config: Mapping[str, Any]) -> None:
     """Imports library and application in this scratch process, as nobody."""
     launching.drop_root()
     launching.check_library(config["double"])
-    launching.application(config["application"]["callable"])
+    application(config)
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,7 @@ def prepare(config: Mapping[str, Any]) -> Any:
 
     steady.settle()  # before applications take the class
     found = launching.application(config["application"]["callable"])
-    if "dc_federated.algorithms.fed_avg" in sys.modules:
-        os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    launching.averages()
     return found
 
 
