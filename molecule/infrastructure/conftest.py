@@ -189,10 +189,11 @@ class Hosts:
         told = "".join(self.run(host, command) for host in NAMES)
         return set(re.findall(r"turn\d+\.base\.test", told))
 
-    def processes(self) -> dict[str, str]:
-        """Host by host, every unit of ours with its main process."""
-        command = "systemctl show -p Id,MainPID,ActiveState 'fedlearn-*' nginx.service | sort"
-        return {host: self.run(host, command) for host in NAMES}
+    def processes(self) -> dict[str, dict[str, str]]:
+        """Host by host, every unit of ours that is active with its main process; systemd forgets others as it likes."""
+        units = "systemctl list-units --plain --no-legend --state=active 'fedlearn-*' nginx.service | cut -d' ' -f1"
+        command = f"for unit in $({units}); do echo $unit $(systemctl show -p MainPID --value $unit); done"
+        return {host: dict(line.split() for line in self.run(host, command).splitlines()) for host in NAMES}
 
 
 @pytest.fixture(scope="session")
