@@ -146,7 +146,7 @@ class Stand:
 
     def serve(self, *callable_: str, **settings: Any) -> subprocess.Popen[bytes]:
         server = self.start("server", self.config(*callable_, **settings))
-        eventually(lambda: self.ask("/")[0] == 404)
+        eventually(lambda: self.ask("/")[0] == 404, 90)
         return server
 
     def worker(self, number: int, vector: list[float]) -> subprocess.Popen[bytes]:
@@ -463,11 +463,8 @@ def test_a_poll_asks_after_its_server(stand: Stand) -> None:
     """Whose packets are dropped is told of nothing: a worker would wait for ever."""
     stand.serve()
     stand.worker(0, [1.0, 2.0])
-    eventually(lambda: stand.polls() >= 1)
-    time.sleep(1)
     listed = ["ss", "-Htno", "state", "established", f"( dport = :{stand.port} )"]
-    (timers,) = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert "timer:(keepalive," in timers
+    eventually(lambda: "timer:(keepalive," in subprocess.run(listed, capture_output=True, text=True, check=True).stdout)
 
 
 def test_a_poll_ends_with_its_connection(stand: Stand) -> None:
