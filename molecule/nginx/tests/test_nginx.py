@@ -588,7 +588,9 @@ def passed_on(role: RoleHost, port: int = 6443, **changed: Any) -> list[dict[str
 @pytest.mark.usefixtures("upstreams")
 def test_connections_that_are_passed_on_are_each_clients_own_and_known_by_certificate(role: RoleHost) -> None:
     before = pid(role)
-    assert role.play(nginx_sites=passed_on(role)).changed == 2  # nginx' part for it, and the site
+    # nginx' part for it, which Debian 11's nginx brings by itself, and the site
+    there = role.try_sh("dpkg-query --show libnginx-mod-stream")[0] == 0
+    assert role.play(nginx_sites=passed_on(role)).changed == (1 if there else 2)
     assert role.play(nginx_sites=passed_on(role)).changed == 0
     url = f"https://{role.address}:6443/"
     assert [ask(role, url, certificate="client")[0] for turn in (1, 2)] == [200, 200]
