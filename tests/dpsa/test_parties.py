@@ -391,8 +391,6 @@ def drivers() -> Iterator[None]:
     yield
     document["stacks"]["survey"]["leader"] = former["stacks"]["survey"]["leader"]
     agree(document)
-    # where the database listens again; the role that removes the tunnel comes after the database's
-    LEADER.sh("systemctl stop fedlearn-dpsa-survey-leader-tunnel")
     pruned = LEADER.playbook("site", "-e", "fedlearn_prune=true")
     assert pruned.code == 0, pruned.text
     assert running(LEADER, DRIVERS) == set()

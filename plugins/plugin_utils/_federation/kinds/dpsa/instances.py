@@ -93,14 +93,17 @@ class Instances:
         reached = loopback("postgresql", place.listening_port, path, "") if beside else self._remote(side, address)
         self.roster.present("postgresql", f"{side.word}.database", side.name("database"), host, values, [reached])
         for user in side.users if not beside and self.topology.generation == "B" else ():
-            self._tunnel(side, user, address, path)
+            self._tunnel(side, user, address)
 
-    def _tunnel(self, side: Side, user: str, address: str, path: Path) -> None:
-        """Generation B speaks no TLS to its database: on loopback it goes in, and TLS comes out."""
-        port = side.database.listening_port
+    def _tunnel(self, side: Side, user: str, address: str) -> None:
+        """Generation B speaks no TLS to its database: on loopback it goes in, and TLS comes out.
+
+        By a port of its own: the database may have listened on loopback before, or may do so again.
+        """
+        port, path = side.option("tunnel_port"), (*side.placement.path, "tunnel_port")
         values = {
             "listen": {"address": LOOPBACK, "port": port},
-            "connect": {"host": address, "port": port},
+            "connect": {"host": address, "port": side.database.listening_port},
             "protocol": "postgresql",
             "tls": {"ca": self.paths(side.instance("store"))["ca"]},
         }
@@ -136,7 +139,8 @@ class Instances:
             return told
         there = {"host": self._database_address(side), "ca": self.paths(side.instance("store"))["ca"]}
         if self.topology.generation == "B":
-            return told | {"direct": {**there, "port": side.database.listening_port}}
+            direct = {**there, "port": side.database.listening_port}
+            return told | {"port": side.option("tunnel_port"), "direct": direct}
         return told | there
 
     # -- the programs
@@ -263,7 +267,7 @@ class Instances:
             "upstream": {"servers": [network.join(LOOPBACK, inner)], "retries": 0},
             "body_size_mb": side.option("body_size_mb"),
             "read_timeout_seconds": side.option("read_timeout_seconds"),
-            "limits": site_limits(at_once(len(self.topology.clients.hosts))),
+            "limits": site_limits(at_once(self.topology.expected)),
             **more,
         }
         site = side.aggregator_site() if component == "front" else side.manager_site()

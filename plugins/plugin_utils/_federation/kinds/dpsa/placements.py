@@ -91,6 +91,11 @@ def _side(port: int, shift: int, options: Mapping[str, Key]) -> Place:
                 default=9001 + 30 * shift,
             ),
             "database": _database(5432),
+            "tunnel_port": Key(
+                PORT,
+                "On loopback, where generation B comes to a database that isn't on loopback alone: TLS leads on.",
+                default=9977 + shift,
+            ),
             "manager": _manager(9981 + shift, 9961 + shift, 9965 + shift),
             "escrow": ESCROW,
             "garbage_collector": Key(
@@ -153,7 +158,21 @@ PLACEMENTS: Mapping[str, Key] = {
         Place(listens=False),
         "Who opens sessions and collects: gets a client certificate of its party, and the ways to both sides.",
     ),
-    "clients": Key(Place(many=True, listens=False), "Hosts of clients, which get the ways to both sides."),
+    "clients": Key(
+        Place(
+            many=True,
+            listens=False,
+            external=Section({}),
+            options={
+                "expected": Key(
+                    Integer(1, 200_000),
+                    "How many clients there will be, also elsewhere: nginx on both sides bears `2 x expected + 50` "
+                    "requests under way, and 512 at least; default: those placed here.",
+                )
+            },
+        ),
+        "Hosts of clients, which get the ways to both sides. `external: {}` where none is a host of the document.",
+    ),
     "generation": Key(
         Choice(("A", "B", "C")),
         "Janus: B is 269b675c, the one that DPSA's clients speak; C 0.7.135, without a manager. A is refused.",

@@ -257,6 +257,11 @@ class Topology:
         places = [(host, "controller") for host in self.controller.hosts]
         return places + [(host, "client") for host in self.clients.hosts if host not in self.controller.hosts]
 
+    @property
+    def expected(self) -> int:
+        """How many clients there will be, others included."""
+        return max(int(self.clients.options.get("expected") or 1), len(self.clients.hosts))
+
     def external_urls(self) -> dict[str, str]:
         """What both managers tell clients of the aggregators: the same texts on both sides."""
         if self.public:

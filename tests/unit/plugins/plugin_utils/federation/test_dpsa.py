@@ -74,13 +74,18 @@ def test_drivers_on_other_hosts_come_to_the_database_over_tls_and_get_their_keys
     for one in there.values():
         assert (one["delivered"], one["keyring"]) == (True, "demo-survey-leader")
         assert one["database"]["direct"]["host"] == "10.30.0.11"
+        assert one["database"]["port"] == 9977  # not the server's, which may be on loopback again when drivers go
     assert (here["leader-aggregator"]["keys_for"], here["leader-aggregator"].get("delivered")) == (["a2"], None)
     (store,) = given(federation, "a1", "postgresql_instances").values()
     (client,) = store["clients"]
     assert (store["addresses"], client["addresses"]) == (["10.30.0.11"], ["10.30.0.11/32", "10.30.0.12/32"])
     assert client["connections"] == 8 * 7 + 8  # seven of Janus', and the manager
     for host in ("a1", "a2"):
-        assert "leader-tunnel" in given(federation, host, "tunnel_instances")
+        tunnel = given(federation, host, "tunnel_instances")["leader-tunnel"]
+        assert (tunnel["listen"], tunnel["connect"]) == (
+            {"address": "127.0.0.1", "port": 9977},
+            {"host": "10.30.0.11", "port": 5432},
+        )
         assert "leader-egress" in given(federation, host, "nginx_sites")
     assert "leader-manager" not in given(federation, "a2", "dpsa_manager_instances")
     (expansion,) = federation.expansions.values()
@@ -127,6 +132,23 @@ def test_everything_but_nginx_listens_on_loopback(load: Load) -> None:
         if not ipaddress.ip_address(endpoint.address).is_loopback
     }
     assert beyond == {"nginx"}
+
+
+@pytest.mark.parametrize(
+    ("clients", "at_once", "files"),
+    [
+        ("{hosts: [k1]}", 512, 0),
+        ("{hosts: [k1], expected: 100000}", 200_050, 400_000),
+        ("{external: {}, expected: 1000}", 2050, 0),
+    ],
+)
+def test_both_sides_bear_the_clients_that_are_said_to_come(load: Load, clients: str, at_once: int, files: int) -> None:
+    federation = load(document(STACK, ("clients: {hosts: [k1]}", f"clients: {clients}")))
+    for host, side in (("a1", "leader"), ("b1", "helper")):
+        sites = given(federation, host, "nginx_sites")
+        told = {sites[f"{side}-{front}"]["limits"]["clients"] for front in ("front", "manager-front")}
+        allowed = variables.inventory(federation).hosts[host].get("nginx_open_files", 0)
+        assert (told, allowed >= files) == ({at_once}, True)
 
 
 @pytest.mark.parametrize("certificates", ["private", "public"])
@@ -352,7 +374,8 @@ def test_a_database_on_another_host_is_reached_over_tls(load: Load, generation: 
     tunnels = given(federation, "a1", "tunnel_instances")
     if role:
         assert database["host"] == "127.0.0.1"
-        assert (database["direct"]["host"], "ca" in database) == ("10.30.0.12", False)
+        assert (database["port"], "ca" in database) == (9977, False)
+        assert (database["direct"]["host"], database["direct"]["port"]) == ("10.30.0.12", 5432)
         assert tunnels["leader-tunnel"]["connect"] == {"host": "10.30.0.12", "port": 5432}
     else:
         assert (database["host"], tunnels) == ("10.30.0.12", {})
