@@ -190,10 +190,19 @@ class Hosts:
         return set(re.findall(r"turn\d+\.base\.test", told))
 
     def processes(self) -> dict[str, dict[str, str]]:
-        """Host by host, every unit of ours that is active with its main process; systemd forgets others as it likes."""
+        """Host by host, every unit of ours that is active with its main process, where it is a kind that has one.
+
+        Others aren't asked for: systemd forgets them as it likes.
+        """
         units = "systemctl list-units --plain --no-legend --state=active 'fedlearn-*' nginx.service | cut -d' ' -f1"
         command = f"for unit in $({units}); do echo $unit $(systemctl show -p MainPID --value $unit); done"
-        return {host: dict(line.split() for line in self.run(host, command).splitlines()) for host in NAMES}
+        return {
+            host: {
+                unit: pid
+                for unit, _space, pid in (line.partition(" ") for line in self.run(host, command).splitlines())
+            }
+            for host in NAMES
+        }
 
 
 @pytest.fixture(scope="session")
