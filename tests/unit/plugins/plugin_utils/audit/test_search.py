@@ -187,6 +187,8 @@ def test_places_of_backups_differ_by_where_they_are(tmp_path: Path) -> None:
         ("DAP-Auth-Token: 0123456789abcdefgh", 1),
         ('"auth_token": "0123456789abcdefgh"', 1),
         ("authorization=0123456789abcdefgh bearer 0123456789abcdefgh", 2),
+        ("auth token for aggregator: [81, 65, 66, 1, 81, 65, 66, 1, 9], collector: [7, 8, 9, 1, 2, 3, 4, 5, 6]", 2),
+        ("listens on [127, 0, 0, 1], with workers [1, 2, 3, 4, 5, 6, 7, 8, 9]", 0),
         ("Bearer ***, Bearer [redacted], bearer of news, token_hash 5", 0),
         ("GET /tasks/0123456789abcdefghijkl/reports", 0),
     ],
