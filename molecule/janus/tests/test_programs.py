@@ -161,7 +161,11 @@ def test_several_keys_are_taken(program: Program) -> None:
 
 
 def test_it_comes_to_the_database_with_the_password_it_is_given(program: Program) -> None:
-    status, output = program.start(program.config(), "true", PGPASSWORD="wrong")
+    """It tries for as long as it would wait for a connection: a minute, where nobody says."""
+    config = program.config()
+    name = "connection_pool_timeouts_secs" if program.generation == "B" else "connection_pool_timeouts_s"
+    config["database"][name] = 1
+    status, output = program.start(config, "true", PGPASSWORD="wrong")
     assert status not in (0, RUNS), output
 
 
