@@ -119,6 +119,12 @@ _UPSTREAM = Section(
             Boolean(), "Try POST and the like again too, though the first server may have worked on it.", default=False
         ),
         "connect_timeout_seconds": Key(Integer(1, 75), "For connecting to a server.", default=5),
+        "keep_connections": Key(
+            Boolean(),
+            "Keep connections to servers for the next request. Not to one that sends an answer in two parts and waits "
+            "for the first to be acknowledged: on a kept connection that takes 40 ms.",
+            default=True,
+        ),
     }
 )
 

@@ -264,7 +264,8 @@ class Instances:
             "listen": [{"address": side.address, "port": port}],
             "server_names": list(names),
             "tls": {"certificate": paths["chain"], "key": paths["key"], "client_ca": ca, "client_names": [], **told},
-            "upstream": {"servers": [network.join(LOOPBACK, inner)], "retries": 0},
+            # Janus sends an answer's head and body by themselves
+            "upstream": {"servers": [network.join(LOOPBACK, inner)], "retries": 0, "keep_connections": False},
             "body_size_mb": side.option("body_size_mb"),
             "read_timeout_seconds": side.option("read_timeout_seconds"),
             "limits": site_limits(at_once(self.topology.expected)),

@@ -146,7 +146,9 @@ def test_both_sides_bear_the_clients_that_are_said_to_come(load: Load, clients: 
     federation = load(document(STACK, ("clients: {hosts: [k1]}", f"clients: {clients}")))
     for host, side in (("a1", "leader"), ("b1", "helper")):
         sites = given(federation, host, "nginx_sites")
-        told = {sites[f"{side}-{front}"]["limits"]["clients"] for front in ("front", "manager-front")}
+        fronts = [sites[f"{side}-{front}"] for front in ("front", "manager-front")]
+        told = {site["limits"]["clients"] for site in fronts}
+        assert {site["upstream"]["keep_connections"] for site in fronts} == {False}
         allowed = variables.inventory(federation).hosts[host].get("nginx_open_files", 0)
         assert (told, allowed >= files) == ({at_once}, True)
 

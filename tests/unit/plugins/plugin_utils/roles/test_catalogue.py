@@ -1991,11 +1991,15 @@ def test_a_site_may_lead_out_to_a_peer_by_its_name() -> None:
         "hash": lambda text, name: hashlib.new(name, text.encode()).hexdigest(),
     }
     template = environment.get_template("fedlearn-site.conf.j2")
-    out, through = (template.render(instance=INSTANCES["nginx_sites"]([each])[0]) for each in (site, plain))
+    once = {**plain, "upstream": {**plain["upstream"], "keep_connections": False}}
+    sites = [template.render(instance=INSTANCES["nginx_sites"]([each])[0]) for each in (site, plain, once)]
+    out, through, anew = sites
     assert "server helper.example:443 max_fails" in out
     assert "proxy_set_header Host helper.example;" in out
     assert 'proxy_ssl_certificate "/chain.pem";' in out
     assert "proxy_set_header Host $http_host;" in through
+    assert ["keepalive 32;" in each for each in sites] == [True, True, False]
+    assert "proxy_set_header Connection close;" in anew
 
 
 def asked(roles: list[str], values: dict[str, Any]) -> dict[str, list[Any]]:
