@@ -19,6 +19,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.cargo_build import CargoProgram
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.control_build import BuildError, ControlProgram
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.debian_build import WRAPPER, DebianProgram
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.folders import LeadsOutError, files_of
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.go_build import GoProgram
 
@@ -33,7 +34,7 @@ ITEM: dict[str, dict[str, Any]] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "source": {
         "type": "str",
-        "choices": ["index", "archive", "files", "go", "cargo", "preinstalled"],
+        "choices": ["index", "archive", "files", "go", "cargo", "debian", "preinstalled"],
         "default": "index",
     },
     "requirements": {"type": "path"},
@@ -55,6 +56,8 @@ ITEM: dict[str, dict[str, Any]] = {
     "crate": {"type": "path"},
     "binary": {"type": "str"},
     "cargo": {"type": "path", "default": "cargo"},
+    "suite": {"type": "str"},
+    "root_packages": {"type": "list", "elements": "str", "default": []},
     "cache": {"type": "path"},
     "path": {"type": "path"},
     "keep": {"type": "int", "default": 2},
@@ -73,8 +76,12 @@ NEEDS = {
     "files": ["files"],
     "go": ["package", "version", "cache"],
     "cargo": ["crate", "package", "binary", "cache"],
+    "debian": ["crate", "package", "suite", "root_packages", "cache"],
     "preinstalled": ["path"],
 }
+BUILT = ("go", "cargo", "debian")
+"""Sources that the control node builds of, where a host lacks what they make first."""
+
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 SUM = re.compile(r"[0-9a-f]{64}")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9.-]*\.[a-z]+(/[A-Za-z0-9_][A-Za-z0-9_.~-]*)+")
@@ -230,10 +237,12 @@ def _prepare_one(item: dict[str, Any], find: Any, sources: dict[str, Any], known
         made_of.update({key: item[key] for key in GO_MAKING + (GO_COPY if item["module"] else ())})
     elif item["source"] == "cargo":
         made_of.update(_crate(item, find))
+    elif item["source"] == "debian":
+        made_of.update(_packed_crate(item, find))
     else:
         made_of["path"] = ready["path"] = item["path"]
     ready["digest"] = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-    if item["source"] in ("go", "cargo"):
+    if item["source"] in BUILT:
         _built_program(item, made_of, ready, sources)
     ready["version"] = "-".join(part for part in (item["version"], ready["digest"][:12]) if part)
     return ready
@@ -253,20 +262,46 @@ def _check_go(item: dict[str, Any]) -> None:
 
 def _crate(item: dict[str, Any], find: Any) -> dict[str, Any]:
     """What a program of crates is made of: an empty crate that depends on the package, and its lock."""
-    for key in ("package", "binary"):
-        if not NAME.fullmatch(item[key]):
-            raise MistakeError(f"'{item['program']}': {key} '{item[key]}' is none of a crate's")
-    folder = find(item["crate"])
-    try:
-        files = {name: (folder / name).read_text(encoding="utf-8") for name in ("Cargo.toml", "Cargo.lock")}
-    except OSError as error:
-        raise MistakeError(f"'{item['program']}': {error.filename} is missing or can't be read") from None
+    _check_words(item, ("package", "binary"))
+    files = _crate_files(item, find, ("Cargo.toml", "Cargo.lock"))
     return {
         "manifest": files["Cargo.toml"],
         "lock": files["Cargo.lock"],
         "package": item["package"],
         "binary": item["binary"],
     }
+
+
+def _packed_crate(item: dict[str, Any], find: Any) -> dict[str, Any]:
+    """What programs are made of that an older Debian builds: such a crate, what packs them, and the root's packages."""
+    _check_words(item, ("package", "suite"))
+    for name in item["root_packages"]:
+        if not NAME.fullmatch(name):
+            raise MistakeError(f"'{item['program']}': root_packages: '{name}' can't be a package's name")
+    files = _crate_files(item, find, ("Cargo.toml", "Cargo.lock", "pack.py"))
+    wrapper = find(item["crate"]) / WRAPPER
+    if wrapper.exists():
+        files[WRAPPER] = wrapper.read_text(encoding="utf-8")
+    return {
+        "files": files,
+        "package": item["package"],
+        "suite": item["suite"],
+        "packages": tuple(sorted(item["root_packages"])),
+    }
+
+
+def _check_words(item: dict[str, Any], keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if not NAME.fullmatch(item[key]):
+            raise MistakeError(f"'{item['program']}': {key} '{item[key]}' is none of a crate's")
+
+
+def _crate_files(item: dict[str, Any], find: Any, names: tuple[str, ...]) -> dict[str, str]:
+    folder = find(item["crate"])
+    try:
+        return {name: (folder / name).read_text(encoding="utf-8") for name in names}
+    except OSError as error:
+        raise MistakeError(f"'{item['program']}': {error.filename} is missing or can't be read") from None
 
 
 def _built_program(
@@ -280,7 +315,8 @@ def _built_program(
         program = GoProgram(**told, go=item["go"], cache=cache, digest=digest)
     else:
         told = {key: value for key, value in made_of.items() if key != "source"}
-        program = CargoProgram(**told, cargo=item["cargo"], cache=cache, digest=digest)
+        kind = CargoProgram if item["source"] == "cargo" else DebianProgram
+        program = kind(**told, cargo=item["cargo"], cache=cache, digest=digest)
     ready["file"], ready["uploads"] = program.name, [digest]
     sources[digest] = program
 

@@ -52,10 +52,12 @@ options:
           - V(files), files and folders of the control node.
           - V(go), a Go program, built on the control node when a host lacks it first, and kept there.
           - V(cargo), a program of a crate, built there likewise.
+          - V(debian), all programs of a crate, built there likewise by the Rust of an older Debian, in a root of it
+            that is made for that (by mmdebstrap, so by root), and packed by a C(pack.py) of the crate's folder.
           - V(preinstalled), a folder that is there already; its fingerprint is recorded and a later difference
             reported.
         type: str
-        choices: [index, archive, files, go, cargo, preinstalled]
+        choices: [index, archive, files, go, cargo, debian, preinstalled]
         default: index
       requirements:
         description: File on the control node, every requirement in it pinned and with its hashes (for V(index)).
@@ -93,7 +95,7 @@ options:
         type: dict
       package:
         description: Package of a Go module that is a program (for V(go)), at exactly O(artifacts[].version); or the
-          crate that has the program, at the version of the lock (for V(cargo)).
+          crate that has the program, at the version of the lock (for V(cargo) and V(debian)).
         type: str
       module:
         description: The Go module of O(artifacts[].package). Then it is built in a copy of this, which Go does not
@@ -118,19 +120,30 @@ options:
         type: path
         default: go
       cache:
-        description: Folder of the control node in which built programs are kept (for V(go) and V(cargo)).
+        description: Folder of the control node in which built programs are kept (for V(go), V(cargo) and
+          V(debian)).
         type: path
       crate:
         description: Folder of the control node with a Cargo.toml that depends on O(artifacts[].package), and its
-          Cargo.lock, whose versions and sums are taken (for V(cargo)).
+          Cargo.lock, whose versions and sums are taken (for V(cargo)); for V(debian) also C(pack.py), which is called
+          there with the folder of the programs and the archive to make, and C(rustc), where the compiler needs
+          something in front of it.
         type: path
       binary:
         description: Which program of the crate (for V(cargo)).
         type: str
       cargo:
-        description: Cargo's program on the control node (for V(cargo)).
+        description: Cargo's program on the control node (for V(cargo); for V(debian) it brings the crates).
         type: path
         default: cargo
+      suite:
+        description: Debian's word for the release that it is built in, such as V(bullseye) (for V(debian)).
+        type: str
+      root_packages:
+        description: The release's packages that building and packing needs (for V(debian)).
+        type: list
+        elements: str
+        default: []
       path:
         description: Folder on the host (for V(preinstalled)).
         type: path
@@ -303,6 +316,8 @@ class Converger:
                 builders.build_environment(item, folder, python, self._wheels(item))
             elif item["source"] in ("go", "cargo"):
                 builders.build_program(self._uploads[item["digest"]], os.path.join(folder, item["file"]))
+            elif item["source"] == "debian":
+                builders.build_archive(self._uploads[item["digest"]], folder, item["file"])
             elif item["source"] == "archive":
                 builders.build_archive(archives[item["digest"]], folder, item["archive"])
             else:

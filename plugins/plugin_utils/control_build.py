@@ -72,9 +72,9 @@ class ControlProgram(ABC):
                     made.rename(self.path)
         return self.path
 
-    def run(self, arguments: list[str], folder: Path, environment: Mapping[str, str]) -> str:
-        """What the builder says, in a folder where nothing of whoever runs this is found."""
-        who, program = self.builder
+    def run(self, arguments: list[str], folder: Path, environment: Mapping[str, str], tool: str = "") -> str:
+        """What the builder says, or another tool, in a folder where nothing of whoever runs this is found."""
+        who, program = (tool, tool) if tool else self.builder
         done = subprocess.run(
             # a build takes minutes: whatever else the control node does comes first
             ["nice", "-n", "10", program, *arguments],
@@ -87,5 +87,6 @@ class ControlProgram(ABC):
         )
         if done.returncode:
             said = "\n".join((done.stderr + done.stdout).splitlines()[-_LINES:])
-            raise BuildError(f"{self.title}: {who.lower()} {arguments[0]} ended with {done.returncode}:\n{said}")
+            what = tool or f"{who.lower()} {arguments[0]}"
+            raise BuildError(f"{self.title}: {what} ended with {done.returncode}:\n{said}")
         return done.stdout
