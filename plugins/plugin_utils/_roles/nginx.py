@@ -217,7 +217,6 @@ _HTTP_ONLY = (
     ("paths",),
     ("tls", "subject_header"),
     ("upstream", "host"),
-    ("upstream", "tls"),
     ("upstream", "retries"),
     ("limits", "requests_per_second"),
     ("limits", "total_requests_per_second"),

@@ -915,7 +915,6 @@ WRONG: list[tuple[str, Any, str]] = [
             "paths": {"paths": [{"path": "/"}]},
             "tls.subject_header": {"tls": {**TLS, "client_ca": "/ca", "subject_header": "Client"}},
             "upstream.host": {"upstream": {"servers": ["127.0.0.1:1"], "host": "a.test"}},
-            "upstream.tls": {"upstream": {"servers": ["127.0.0.1:1"], "tls": {"ca": "/ca", "name": "a"}}},
             "upstream.retries": {"upstream": {"servers": ["127.0.0.1:1"], "retries": 0}},
             "limits.requests_per_second": {"limits": {"requests_per_second": 1}},
             "limits.total_requests_per_second": {"limits": {"total_requests_per_second": 1}},
