@@ -34,6 +34,7 @@ ELSEWHERE = {
     "janus": "its programs are in no registry",
     "neursafe_ctl": "its program is in no registry",
     "neursafe_standalone": "its program is in no registry",
+    "xain_aggregator": "its programs are built for many minutes; molecule/xain_poc runs it",
 }
 """Roles whose example needs what only its user has."""
 UPSTREAM = os.environ.get("FEDLEARN_UPSTREAM_DIR", "")

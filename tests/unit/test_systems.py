@@ -100,7 +100,7 @@ def examples() -> Mapping[str, Mapping[str, str]]:
     """Every example and what `init` writes, as files by their path; some also where CAs may certify some names only."""
     found = {f"inventories/{path.parent.name}": {"federation.yml": path.read_text()} for path in DOCUMENTS}
     found |= {f"first {kind}": first_files(kind) for kind in kinds()}
-    for name in ("demo", "dc_federated", "dpsa-local", "xain-local", "xain-masked"):
+    for name in ("demo", "dc_federated", "dpsa-local", "xain-local", "xain-masked", "xain-poc"):
         text = found[f"inventories/{name}"]["federation.yml"].replace("    pki: {mode: ownca}\n", "")
         limited = text.replace("    hosts:\n", f"    pki: {LIMITED}\n    hosts:\n").replace(
             ".lab.example", ".fed.example"

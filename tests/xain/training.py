@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""federation.yml and masked.yml of this folder, laid into build/ and deployed on the host set `wxain`."""
+"""federation.yml, masked.yml and counts.yml of this folder, laid into build/ and deployed on the host set `wxain`."""
 
 from __future__ import annotations
 
@@ -102,3 +102,19 @@ class Masks(Rounds):
 
     def forget(self) -> None:
         """Nothing: rounds have no end."""
+
+
+class Counts(Rounds):
+    """The same with the generation `poc`, a federation of its own."""
+
+    document, federation, stack, sdk = "counts.yml", "counts", "first", "xain_sdk.http"
+    coordinator, aggregator, participant = (
+        f"fedlearn-counts-first-{word}" for word in ("coordinator", "aggregator", "participant")
+    )
+
+    def forget(self) -> None:
+        """What there is of a training of former tests, where the hosts stand already."""
+        for host, unit in (("x1", self.coordinator), ("x2", self.aggregator)):
+            self.run(host, f"systemctl try-restart {unit} 2>/dev/null || true")
+        for host in ("x2", "x3"):
+            self.run(host, f"rm -f /var/lib/{self.participant}/finished-* /var/lib/{self.participant}/result.json")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the xain roles take: coordinator, participant, and what they share.
+"""What the xain roles take: coordinator, aggregator, participant, and what they share.
 
 ``settings`` and ``runtime`` are the kind's own types, so a role takes what a document takes. But for paths: a document
 names files beside it, a role files anywhere on the control node.
@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._federation import network
-from .._federation.kinds.xain.placements import BUCKET, OFFERED
+from .._federation.kinds.xain.placements import BUCKET, GENERATIONS, OUR_CLASS
 from .._federation.kinds.xain.settings import SECTIONS
 from .._federation.model import Path
-from .._federation.python_programs import runtime
+from .._federation.python_programs import application_artifact, runtime
 from .._federation.schema import (
     PORT,
     Anything,
@@ -78,16 +78,27 @@ def _in_the_clear(values: Mapping[str, Any]) -> Breaches:
     return [(("storage", "endpoint"), f"'{endpoint}' is another host's, and without https all can be read on the way")]
 
 
-_ONLY: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "coordinator": {"pet": ("redis", "program")},
-    "participant": {"python": ("storage", "tls", "ca")},
+_USED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "coordinator": {
+        "storage": ("python", "pet"),
+        "ca": ("python", "pet"),
+        "redis": ("pet",),
+        "program": ("pet", "poc"),
+        "rpc": ("poc",),
+        "aggregator_url": ("poc",),
+    },
+    "participant": {"storage": ("python",), "tls": ("python", "poc"), "ca": ("python",)},
 }
-"""Keys of an instance that one generation alone has a use for."""
+"""Keys of an instance that some generations have no use for, and those that do."""
 
 _NEEDED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "coordinator": {"pet": ("redis",)},
+    "coordinator": {"python": ("storage",), "pet": ("storage", "redis"), "poc": ("rpc", "aggregator_url")},
     "participant": {"python": ("storage",)},
 }
+
+
+def _either(generations: tuple[str, ...]) -> str:
+    return " or ".join(f"'{name}'" for name in generations)
 
 
 def _generations(role: str) -> Rule:
@@ -96,10 +107,9 @@ def _generations(role: str) -> Rule:
     def check(values: Mapping[str, Any]) -> Breaches:
         own = values["generation"]
         unused = [
-            ((key,), f"is for the generation '{generation}', and this is '{own}'")
-            for generation, keys in _ONLY[role].items()
-            for key in keys
-            if generation != own and key in values
+            ((key,), f"is for the generation {_either(generations)}, and this is '{own}'")
+            for key, generations in _USED[role].items()
+            if own not in generations and key in values
         ]
         missing = [
             ((key,), f"is missing: the generation '{own}' needs it")
@@ -113,9 +123,11 @@ def _generations(role: str) -> Rule:
 
 _COMMON: Mapping[str, Key] = {
     **IDENTITY,
-    "generation": Key(Choice(OFFERED), "Which of xain's programs.", default="python"),
+    "generation": Key(Choice(GENERATIONS), "Which of xain's programs.", default="python"),
     "runtime": runtime(CONTROL_FILE),
-    "storage": Key(_STORAGE, "The bucket with weights and models; participants of the generation V(pet) reach none."),
+    "storage": Key(
+        _STORAGE, "The bucket with weights and models; V(poc) has none, and participants of V(pet) reach none."
+    ),
     "ca": Key(FILE, "CA of the storage's certificate; without it those that the host trusts."),
 }
 
@@ -126,6 +138,14 @@ def _beyond_loopback(values: Mapping[str, Any]) -> Breaches:
         return []
     message = f"'{address}' is reached by others, and the program asks nobody who they are: 127.0.0.1, behind nginx"
     return [(("listen", "address"), message)]
+
+
+def _tokens_in_the_clear(values: Mapping[str, Any]) -> Breaches:
+    """Tokens and weights go in the clear on a host only."""
+    url = values.get("aggregator_url", "")
+    if not url or network.parse_url(url).scheme == "https" or _is_own(network.parse_url(url).host):
+        return []
+    return [(("aggregator_url",), f"'{url}' is another host's, and without https all can be read on the way")]
 
 
 def _by_generation(values: Mapping[str, Any]) -> Breaches:
@@ -150,15 +170,35 @@ _REDIS = Section(
     }
 )
 
+_PROGRAM = Key(
+    ARCHIVE,
+    "An archive with the program at its top: of V(pet) C(coordinator), xaynet-server with the feature "
+    "model-persistence; of V(poc) what a control node has built, C(coordinator), C(aggregator) and C(python). Without "
+    "it the control node builds one.",
+)
+
+
+def _rpc(own: int, peer: str, its: int) -> Section:
+    """Both programs of ``poc`` on loopback; where they are on two hosts, proxies lead there."""
+    return Section(
+        {
+            "port": Key(PORT, "Where it listens on loopback for the other.", default=own),
+            peer: Key(PORT, "Where the other is on loopback.", default=its),
+        }
+    )
+
+
 COORDINATOR = Section(
     {
         **_COMMON,
-        "storage": Key(_STORAGE, "The bucket with weights and models.", required=True),
         "redis": Key(_REDIS, "Of V(pet): its own Redis, which nobody else uses."),
-        "program": Key(
-            ARCHIVE,
-            "Of V(pet): an archive with C(coordinator) at its top, xaynet-server with the feature model-persistence; "
-            "without it the control node builds one.",
+        "program": _PROGRAM,
+        "rpc": Key(
+            _rpc(5555, "aggregator_port", 6666),
+            "Of V(poc): how both programs reach each other.",
+        ),
+        "aggregator_url": Key(
+            Text(format="origin"), "Of V(poc): where participants reach the aggregator, by which it hands them on."
         ),
         "memory_max": Key(MEMORY, "Memory of this one, where it isn't C(xain_coordinator_memory_max)."),
         "listen": Key(
@@ -178,7 +218,44 @@ COORDINATOR = Section(
         Rule("Settings are those of the generation.", _by_generation),
         Rule("It listens on loopback.", _beyond_loopback),
         Rule("Its Redis is on its host.", _redis_elsewhere),
+        Rule("Participants are led to an encrypted place.", _tokens_in_the_clear),
         Rule("Weights travel encrypted.", _in_the_clear),
+    ),
+)
+
+
+def _settings_of_poc(values: Mapping[str, Any]) -> Breaches:
+    return _by_generation({**values, "generation": "poc"})
+
+
+AGGREGATOR = Section(
+    {
+        **IDENTITY,
+        "generation": Key(Choice(("poc",)), "The one that has aggregators.", default="poc"),
+        "runtime": _COMMON["runtime"],
+        "program": _PROGRAM,
+        "python_class": Key(
+            Text(format="callable"), "The class that aggregates, made without arguments.", default=OUR_CLASS
+        ),
+        "class_artifact": application_artifact(CONTROL_FILE, ARCHIVE),
+        "rpc": Key(_rpc(6666, "coordinator_port", 5555), "How both programs reach each other.", default={}),
+        "listen": Key(
+            Section(
+                {
+                    "address": Key(Text(format="address"), "On loopback.", default="127.0.0.1"),
+                    "port": Key(PORT, "Port.", default=50052),
+                }
+            ),
+            "Where nginx on the same host reaches it.",
+            default={},
+        ),
+        "keep_models": Key(Integer(0, 10_000), "How many global models are kept as files.", default=3),
+        "memory_max": Key(MEMORY, "Memory of this one, where it isn't C(xain_aggregator_memory_max)."),
+        "settings": Key(Anything(), "The programs' configuration: docs/federation.md lists it.", required=True),
+    },
+    rules=(
+        Rule("Settings are those of the generation.", _settings_of_poc),
+        Rule("It listens on loopback.", _beyond_loopback),
     ),
 )
 
@@ -216,8 +293,8 @@ PARTICIPANT = Section(
     {
         **_COMMON,
         "application": application(
-            "`make(settings)`, such as a class: returns a C(Participant) of xain-sdk, or for V(pet) a "
-            "C(ParticipantABC) of xaynet_sdk.",
+            "`make(settings)`, such as a class: returns a C(Participant) of xain-sdk, or a C(ParticipantABC) of "
+            "xaynet_sdk for V(pet), of xain-sdk for V(poc).",
             "What it is given",
         ),
         "coordinator": Key(
@@ -250,7 +327,10 @@ PARTICIPANT = Section(
 
 
 def _places(instance: Mapping[str, Any]) -> list[Place]:
-    return [Place(instance["listen"]["address"], instance["listen"]["port"], key=("listen", "port"))]
+    listen = [Place(instance["listen"]["address"], instance["listen"]["port"], key=("listen", "port"))]
+    if instance["generation"] != "poc":
+        return listen
+    return [*listen, Place("127.0.0.1", instance["rpc"]["port"], key=("rpc", "port"))]
 
 
 def check_coordinators(instances: Any) -> list[Instance]:
@@ -266,6 +346,12 @@ def _complete(instance: Instance) -> Instance:
     return {**instance, "settings": settings}
 
 
+def check_aggregators(instances: Any) -> list[Instance]:
+    """``xain_aggregator_instances`` with defaults. Raises RoleValueError."""
+    checked = check_instances("xain_aggregator_instances", instances, AGGREGATOR, (one_owner(_places),))
+    return [_complete(instance) if is_present(instance) else instance for instance in checked]
+
+
 def check_participants(instances: Any) -> list[Instance]:
     """``xain_participant_instances`` with defaults. Raises RoleValueError."""
     return check_instances("xain_participant_instances", instances, PARTICIPANT)
@@ -274,6 +360,11 @@ def check_participants(instances: Any) -> list[Instance]:
 def coordinators_listening(instances: Any) -> list[Instance]:
     """The ports that present coordinators are to have, as the preflight module takes them. Raises RoleValueError."""
     return services(check_coordinators(instances), _places)
+
+
+def aggregators_listening(instances: Any) -> list[Instance]:
+    """The ports that present aggregators are to have, as the preflight module takes them. Raises RoleValueError."""
+    return services(check_aggregators(instances), _places)
 
 
 COORDINATOR_VARIABLES: Mapping[str, Key] = {
@@ -294,6 +385,23 @@ COORDINATOR_VARIABLES: Mapping[str, Key] = {
     ),
 }
 """All variables of the coordinator's role."""
+
+AGGREGATOR_VARIABLES: Mapping[str, Key] = {
+    "xain_aggregator_instances": Key(Items(AGGREGATOR), "The aggregators of this host.", default=[]),
+    "xain_aggregator_health_timeout_seconds": Key(
+        SECONDS, "How long an aggregator that is restarted may take to answer.", default=60
+    ),
+    "xain_aggregator_tasks_max": Key(TASKS, "Processes and threads.", default=512),
+    "xain_aggregator_memory_max": Key(MEMORY, "Memory of each aggregator.", default="4G"),
+    "xain_aggregator_disrupt": Key(
+        Text(min_length=0),
+        "The stack, or without one the instance, whose aggregator is restarted though a training is under way in it, "
+        "whose model is lost to participants.",
+        default="{{ fedlearn_disrupt | default('') }}",
+    ),
+    "xain_aggregator_remove_data": Key(Boolean(), "Remove the kept models of absent instances.", default=False),
+}
+"""All variables of the aggregator's role."""
 
 PARTICIPANT_VARIABLES: Mapping[str, Key] = {
     "xain_participant_instances": Key(Items(PARTICIPANT), "The participants of this host.", default=[]),
@@ -317,10 +425,12 @@ SHARED_VARIABLES: Mapping[str, Key] = {
         default=["python3", "python3-venv"],
     ),
     **cargo_variables(
-        "shared_xain", rust="1.95", needs="a C compiler, make, pkg-config and OpenSSL 3 with its headers"
+        "shared_xain",
+        rust="1.95",
+        needs="for V(pet) a C compiler, make, pkg-config, OpenSSL 3 and its headers, for V(poc) mmdebstrap and root",
     ),
 }
-"""All variables of what the two roles share."""
+"""All variables of what the roles share."""
 
 
 def _packages(instances: str) -> Callable[[Mapping[str, Any]], dict[str, list[Any]]]:
@@ -336,12 +446,20 @@ def _packages(instances: str) -> Callable[[Mapping[str, Any]], dict[str, list[An
 
 ROLES = {
     "xain_coordinator": COORDINATOR_VARIABLES,
+    "xain_aggregator": AGGREGATOR_VARIABLES,
     "xain_participant": PARTICIPANT_VARIABLES,
     "shared_xain": SHARED_VARIABLES,
 }
 INSTANCES = {
     "xain_coordinator_instances": check_coordinators,
+    "xain_aggregator_instances": check_aggregators,
     "xain_participant_instances": check_participants,
 }
-LISTENING = {"xain_coordinator_instances": coordinators_listening}
-PACKAGES = {role: _packages(f"{role}_instances") for role in ("xain_coordinator", "xain_participant", "shared_xain")}
+LISTENING = {
+    "xain_coordinator_instances": coordinators_listening,
+    "xain_aggregator_instances": aggregators_listening,
+}
+PACKAGES = {
+    role: _packages(f"{role}_instances")
+    for role in ("xain_coordinator", "xain_aggregator", "xain_participant", "shared_xain")
+}

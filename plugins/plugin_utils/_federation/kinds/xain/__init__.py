@@ -4,9 +4,9 @@
 
 """xain: a coordinator of training rounds, with its models in a store of objects, and participants that come to it.
 
-``settings`` is the programs' configuration, key by key in ``python_keys`` and ``pet_keys``; ``placements`` what a stack
-may say, ``topology`` who runs where, ``parts`` what roles get, with ``python_parts`` and ``pet_parts`` what generations
-have of their own; ``rounds`` the verify round and its numbers.
+``settings`` is the programs' configuration, key by key in ``python_keys``, ``pet_keys`` and ``poc_keys``;
+``placements`` what a stack may say, ``topology`` who runs where, ``parts`` what roles get, with ``python_parts``,
+``pet_parts`` and ``poc_parts`` what generations have of their own; ``rounds`` the verify round and its numbers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ...nodes import Report
 from . import parts, rounds
 from .pet_parts import PetCopy
 from .placements import PLACEMENTS
+from .poc_parts import PocCopy
 from .python_parts import PythonCopy
 from .settings import SETTINGS
 from .topology import Topology
@@ -26,7 +27,11 @@ __all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand"
 
 NAME = "xain"
 TLS = False  # there is no choice: what leaves a host does so over TLS
-ROLES: Mapping[str, str] = {"xain_coordinator": "coordinator", "xain_participant": "participant"}
+ROLES: Mapping[str, str] = {
+    "xain_coordinator": "coordinator",
+    "xain_aggregator": "service",
+    "xain_participant": "participant",
+}
 
 EXAMPLE = """\
 generation: python                         # xain-fl 0.6; pet for xaynet-server, which sees nobody's weights
@@ -36,7 +41,7 @@ participants: {hosts: [host2, host3]}      # application: "myapp.participant:Min
 settings: {ai: {rounds: 3, min_participants: 2}}   # xain-fl's own configuration: docs/federation.md lists it
 """
 
-COPIES: Mapping[str, type[parts.Copy]] = {"python": PythonCopy, "pet": PetCopy}
+COPIES: Mapping[str, type[parts.Copy]] = {"python": PythonCopy, "pet": PetCopy, "poc": PocCopy}
 
 
 def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
@@ -56,7 +61,7 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
     return Expansion(
         components=(*deployed.components, *removed.components),
         authorities=tuple(topology.authorities),
-        certificates=(*parts.certificates_of(topology), *removed.certificates),
+        certificates=(*parts.certificates_of(topology, copy.logins), *removed.certificates),
         secrets=tuple(parts.secrets_of(topology, copy.logins)),
         flows=tuple(dict.fromkeys(parts.flows(topology, copy.logins))),
         fetched=tuple(parts.fetched_by(topology)),

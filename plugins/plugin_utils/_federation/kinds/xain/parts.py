@@ -4,7 +4,7 @@
 
 """What roles get: of the deployed stack, and of its copy in a verify round.
 
-What generations have alike stands here; ``python_parts`` and ``pet_parts`` have the rest of theirs.
+What generations have alike stands here; ``python_parts``, ``pet_parts`` and ``poc_parts`` have the rest of theirs.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from typing import Any
 
 from ... import certificates, network
 from ...expanding import CONTROLLER, Roster, at_once, fetched, python_packages, site_limits
-from ...model import Certificate, Expansion, Flow, Secret
+from ...model import Certificate, Endpoint, Expansion, Flow, Placement, Secret
 from .placements import APPLICATIONS
 from .topology import LOOPBACK, Topology
 
 SITES = "nginx_sites"
 CRATES = ("https://index.crates.io", "https://static.crates.io")
 """What the control node builds of, unless its cargo has another registry."""
+
+BUILT_IN = {"poc": "http://deb.debian.org"}
+"""Where what a program is built in comes from, unless the control node's apt has it elsewhere."""
 
 COORDINATOR = "coordinator"
 PARTICIPANTS = "participants"
@@ -88,7 +91,7 @@ class Copy(ABC):
 
     def _deployed(self) -> Iterator[Member]:
         options = self.topology.participants.options
-        artifact, callable_ = self.topology.located(options["application_artifact"]), self.topology.application
+        artifact, callable_ = self.topology.located(options.get("application_artifact", {})), self.topology.application
         for index, host in enumerate(self.topology.participants.hosts):
             known = self.known(index) if callable_ == APPLICATIONS[self.topology.generation] else {}
             settings = options.get("application_settings", known)
@@ -97,7 +100,7 @@ class Copy(ABC):
     def roster(self) -> Roster:
         """Components and instances."""
         roster = Roster(self.topology.federation, self.topology.stack, self.transient)
-        if not self.transient:
+        if self.logins and not self.transient:
             self._add_storage(roster)
         self._add_coordinator(roster)
         self._add_proxy(roster)
@@ -145,20 +148,38 @@ class Copy(ABC):
 
     def _add_coordinator(self, roster: Roster) -> None:
         topology = self.topology
-        values = {
+        values: Part = {
             "generation": topology.generation,
             "runtime": topology.located(topology.stack.options["runtime"]),
             "listen": {"address": LOOPBACK, "port": topology.program_port + self.shift},
-            "storage": self.storage(COORDINATOR, topology.host),
-            "ca": topology.paths("coordinator")["ca"],
             **self.program(),
         }
-        own = topology.program(self.shift)
-        roster.present("xain_coordinator", "coordinator", "coordinator", topology.host, values, [own])
+        if self.logins:
+            values |= {
+                "storage": self.storage(COORDINATOR, topology.host),
+                "ca": topology.paths("coordinator")["ca"],
+            }
+        roster.present("xain_coordinator", "coordinator", "coordinator", topology.host, values, self.listens())
+
+    def listens(self) -> list[Endpoint]:
+        """Where the coordinator itself does."""
+        return [self.topology.program(self.shift)]
+
+    def given_program(self) -> Part:
+        """A packed program, where there is one."""
+        options = self.topology.stack.options
+        return self.topology.located({"archive": options["program"]})["archive"] if "program" in options else {}
 
     def _add_proxy(self, roster: Roster) -> None:
-        topology, files = self.topology, self.topology.paths("proxy")
-        site = self.site()
+        topology, server = self.topology, network.join(LOOPBACK, self.topology.program_port + self.shift)
+        placement, host, address = topology.coordinator, topology.host, topology.address
+        values = self.front(self.site(), "proxy", placement, host, address, server)
+        own = topology.entrance(self.shift)
+        roster.present("nginx", "coordinator", "proxy", host, values, [own], variable=SITES)
+
+    def front(self, site: Part, certificate: str, placement: Placement, host: str, address: str, server: str) -> Part:
+        """nginx in front of a program on loopback: TLS, and a certificate of each participant's."""
+        topology, files = self.topology, self.topology.paths(certificate)
         tls: Part = {
             "certificate": files["chain"],
             "key": files["key"],
@@ -168,25 +189,21 @@ class Copy(ABC):
         }
         if certificates.has_list(*topology.authorities):
             tls["client_crl"] = files["crl"]
-        listen = {
-            "address": topology.address,
-            "port": topology.coordinator.listening_port + self.shift,
-            **site.pop("listen", {}),
-        }
+        listen = {"address": address, "port": placement.listening_port + self.shift, **site.pop("listen", {})}
+        connections = site.get("protocol") == "tcp"
         values = {
             "listen": [listen],
             "tls": tls,
             "allow": list(topology.coordinator.options["allow"]),
-            "limits": site_limits(at_once(topology.expected), connections=site.get("protocol") == "tcp"),
-            "upstream": {"servers": [network.join(LOOPBACK, topology.program_port + self.shift)]},
+            "limits": site_limits(at_once(topology.expected), connections=connections),
+            "upstream": {"servers": [server], **site.pop("upstream", {})},
             **site,
         }
-        if site.get("protocol") != "tcp":
-            at = topology.federation.host(topology.host)
-            names = certificates.asked_names(topology.coordinator, at, topology.address, topology.service_name)
-            values["server_names"] = names
-        own = topology.entrance(self.shift)
-        roster.present("nginx", "coordinator", "proxy", topology.host, values, [own], variable=SITES)
+        if not connections:
+            own = certificates.service_name(topology.party, topology.certificate(certificate))
+            at = topology.federation.host(host)
+            values["server_names"] = certificates.asked_names(placement, at, address, own)
+        return values
 
     def _add_participant(self, roster: Roster, member: Member) -> None:
         topology = self.topology
@@ -215,24 +232,43 @@ def client_names(topology: Topology) -> list[str]:
     return [*(certificates.common_name(name, host) for host in certified(topology)), *others]
 
 
-def certificates_of(topology: Topology) -> Iterator[Certificate]:
-    """What nginx and the store show, what participants show, and what the coordinator trusts."""
+def certificates_of(topology: Topology, logins: tuple[str, ...]) -> Iterator[Certificate]:
+    """What proxies and the store show, what participants show, and what is trusted."""
     trusted, own = tuple(authority.name for authority in topology.authorities), topology.authority.name
-    roles = (
-        ("proxy", topology.coordinator, topology.host, topology.address, trusted),
-        ("storage", topology.storage, topology.storage_host, topology.storage_address, ()),
-    )
-    for role, placement, host, address, trust in roles:
-        name, at = topology.certificate(role), topology.federation.host(host)
-        names, addresses = certificates.serving_names(placement, at, address, name)
-        common = certificates.common_name(name, host)
-        yield Certificate(name, host, own, common, names, addresses, trust=trust)
-    yield certificates.trusted(topology.certificate("coordinator"), topology.host, own)
+    yield _serving(topology, "proxy", topology.coordinator, topology.host, topology.address, trusted)
+    if logins:
+        at, address = topology.storage_host, topology.storage_address
+        yield _serving(topology, "storage", topology.storage, at, address, ())
+        yield certificates.trusted(topology.certificate("coordinator"), topology.host, own)
+    if topology.generation == "poc":
+        at, address = topology.aggregator_host, topology.aggregator_address
+        yield _serving(topology, "aggregator", topology.aggregator, at, address, trusted)
+    if topology.generation == "poc" and topology.apart:
+        yield from _between_programs(topology)
     name = topology.certificate("participant")
     for host in certified(topology):
         common, party = certificates.common_name(name, host), topology.party_of(host)
         authority = certificates.party_authority(topology.federation, party).name
         yield Certificate(name, host, authority, common, usages=("client",), trust=(own,))
+
+
+def _serving(
+    topology: Topology, role: str, placement: Placement, host: str, address: str, trust: tuple[str, ...]
+) -> Certificate:
+    """What listens on an address shows."""
+    name, at = topology.certificate(role), topology.federation.host(host)
+    names, addresses = certificates.serving_names(placement, at, address, name)
+    common = certificates.common_name(name, host)
+    return Certificate(name, host, topology.authority.name, common, names, addresses, trust=trust)
+
+
+def _between_programs(topology: Topology) -> Iterator[Certificate]:
+    """What coordinator and aggregator show each other, on two hosts."""
+    name, own = topology.certificate("rpc"), topology.authority.name
+    called = certificates.service_name(topology.party, name)
+    for host in (topology.host, topology.aggregator_host):
+        common = certificates.common_name(name, host)
+        yield Certificate(name, host, own, common, (called,), usages=("server", "client"), trust=(own,))
 
 
 def secrets_of(topology: Topology, logins: tuple[str, ...]) -> Iterator[Secret]:
@@ -245,7 +281,7 @@ def secrets_of(topology: Topology, logins: tuple[str, ...]) -> Iterator[Secret]:
             yield Secret(topology.secret(login), authority.party, _purpose(topology, login), maker=own)
     if topology.generation == "pet":
         yield Secret(topology.redis_secret, own, f"the coordinator's password for the Redis of '{topology.stack.name}'")
-    elif topology.settings["metrics"]["enable"]:
+    elif topology.settings.get("metrics", {}).get("enable"):
         password = topology.settings["metrics"]["password"]
         yield Secret(password, own, f"the password for the InfluxDB of '{topology.stack.name}'")
 
@@ -256,35 +292,64 @@ def _purpose(topology: Topology, login: str) -> str:
 
 def flows(topology: Topology, logins: tuple[str, ...]) -> Iterator[Flow]:
     """Participants to nginx, and those with a login to the store, for the deployed stack and the round's."""
-    store, port = topology.storage_host, topology.coordinator.listening_port
-    certified_by, login = "TLS, client certificate", "TLS, login with a password"
-    expected = int(topology.participants.options.get("expected") or 0)
-    if not topology.participants.hosts or expected > len(topology.participants.hosts):
-        yield Flow("clients", topology.host, port, PARTICIPANTS, certified_by)
-        if PARTICIPANTS in logins:
-            yield Flow("clients", store, topology.storage.listening_port, "weights", login)
+    yield from _to(topology, topology.host, topology.coordinator.listening_port, PARTICIPANTS)
+    if topology.generation == "poc":
+        at, port = topology.aggregator_host, topology.aggregator.listening_port
+        yield from _to(topology, at, port, f"{PARTICIPANTS}' models")
+        yield from _calls(topology)
+    if not logins:
+        return
+    store, port, login = topology.storage_host, topology.storage.listening_port, "TLS, login with a password"
+    if PARTICIPANTS in logins and others(topology):
+        yield Flow("clients", store, port, "weights", login)
+    for host in (*(topology.participants.hosts if PARTICIPANTS in logins else ()), topology.host):
+        if host != store:
+            yield Flow(host, store, port, "weights and models", login)
+
+
+def others(topology: Topology) -> bool:
+    """Whether there are participants that the document doesn't place."""
+    return int(topology.participants.options.get("expected") or 0) > len(topology.participants.hosts) or not (
+        topology.participants.hosts
+    )
+
+
+def _to(topology: Topology, at: str, port: int, purpose: str) -> Iterator[Flow]:
+    """All participants to a proxy."""
+    proof = "TLS, client certificate"
+    if others(topology):
+        yield Flow("clients", at, port, purpose, proof)
     for host in topology.participants.hosts:
         for label, shift in (("", 0), ("verify: ", topology.shift)):
-            if host != topology.host:
-                yield Flow(host, topology.host, port + shift, f"{label}{PARTICIPANTS}", certified_by)
-    reaching = topology.participants.hosts if PARTICIPANTS in logins else ()
-    for host in (*reaching, topology.host):
-        if host != store:
-            yield Flow(host, store, topology.storage.listening_port, "weights and models", login)
+            if host != at:
+                yield Flow(host, at, port + shift, f"{label}{purpose}", proof)
+
+
+def _calls(topology: Topology) -> Iterator[Flow]:
+    """Coordinator and aggregator to each other, on two hosts."""
+    ways = ((topology.host, topology.aggregator), (topology.aggregator_host, topology.coordinator))
+    for source, placement in ways if topology.apart else ():
+        for label, shift in (("", 0), ("verify: ", topology.shift)):
+            port = topology.rpc_port(placement) + shift
+            yield Flow(source, placement.hosts[0], port, f"{label}calls", "TLS, certificates on both sides")
 
 
 def fetched_by(topology: Topology) -> Iterator[Flow]:
     """What hosts get of an index, or of where the program lies."""
     runtime, program = topology.stack.options["runtime"], topology.stack.options.get("program", {})
-    if topology.generation == "pet" and not program:
-        for url in CRATES:
-            yield fetched(CONTROLLER, url, "crates, unless cargo has another registry", "TLS, sums")
-    elif "://" in program.get("source", ""):
-        yield fetched(topology.host, program["source"], "the coordinator's program", "TLS, a sum")
+    built = topology.generation != "python" and not program
+    for url in CRATES if built else ():
+        yield fetched(CONTROLLER, url, "crates, unless cargo has another registry", "TLS, sums")
+    if built and topology.generation in BUILT_IN:
+        yield fetched(CONTROLLER, BUILT_IN[topology.generation], "an older Debian, to build in", "signatures")
+    if "://" in program.get("source", ""):
+        aggregating = topology.aggregator.hosts if topology.generation == "poc" else ()
+        for host in dict.fromkeys((topology.host, *aggregating)):
+            yield fetched(host, program["source"], "the coordinator's program", "TLS, a sum")
     if "wheels" in runtime:
         return
     environments = (topology.host, *topology.participants.hosts)
-    if topology.generation == "pet":
+    if topology.generation != "python":
         environments = certified(topology)
     for host in dict.fromkeys(environments):
         yield from python_packages(host, runtime.get("index_url"))
@@ -298,7 +363,18 @@ _REMOVED = (
 )
 """Role, placement, component, variable and certificates of what can be absent."""
 
-_REMOVED_OF_PET = (("redis", "coordinator", "redis", "", ()), ("nginx", "participants", "exit", SITES, ()))
+_REMOVED_OF: Mapping[str, tuple[tuple[str, str, str, str, tuple[str, ...]], ...]] = {
+    "python": (),
+    "pet": (("redis", "coordinator", "redis", "", ()), ("nginx", "participants", "exit", SITES, ())),
+    "poc": (
+        ("nginx", "coordinator", "rpc-in", SITES, ("rpc",)),
+        ("nginx", "coordinator", "rpc-out", SITES, ()),
+        ("xain_aggregator", "aggregator", "aggregator", "", ("aggregator", "rpc")),
+        ("nginx", "aggregator", "aggregator-proxy", SITES, ()),
+        ("nginx", "aggregator", "rpc-in", SITES, ()),
+        ("nginx", "aggregator", "rpc-out", SITES, ()),
+    ),
+}
 
 
 def removal(topology: Topology) -> Expansion:
@@ -306,12 +382,12 @@ def removal(topology: Topology) -> Expansion:
     roster, gone = Roster(topology.federation, topology.stack), {}
     placements = {
         "storage": topology.storage,
+        "aggregator": topology.aggregator,
         "coordinator": topology.coordinator,
         "participants": topology.participants,
     }
     certified_now = certified(topology) if topology.coordinator.hosts else ()
-    of_generation = _REMOVED_OF_PET if topology.generation == "pet" else ()
-    for role, word, component, variable, names in (*_REMOVED, *of_generation):
+    for role, word, component, variable, names in (*_REMOVED, *_REMOVED_OF[topology.generation]):
         for host in placements[word].absent:
             roster.absent(role, word, component, host, variable=variable)
             for each in names:

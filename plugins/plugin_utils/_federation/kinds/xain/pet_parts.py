@@ -58,8 +58,8 @@ class PetCopy(Copy):
         }
         if memory_mb(self.settings) > LEAST_MEMORY_MB:
             values["memory_max"] = f"{memory_mb(self.settings)}M"
-        if "program" in topology.stack.options:
-            values["program"] = topology.located({"archive": topology.stack.options["program"]})["archive"]
+        if self.given_program():
+            values["program"] = self.given_program()
         return values
 
     def site(self) -> Part:

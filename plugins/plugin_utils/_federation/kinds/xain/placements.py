@@ -12,14 +12,20 @@ from ...python_programs import ARCHIVE, application_artifact, runtime
 from ...schema import PORT, Anything, Choice, Integer, Items, Key, Place, Section, Text
 
 GENERATIONS = ("poc", "python", "pet")
-OFFERED = ("python", "pet")
-"""Those that can be deployed so far; the others are refused by name."""
 
-APPLICATIONS = {"python": "fedlearn_xain.steps:Steps", "pet": "fedlearn_xain.marks:Marks"}
+APPLICATIONS = {
+    "python": "fedlearn_xain.steps:Steps",
+    "pet": "fedlearn_xain.marks:Marks",
+    "poc": "fedlearn_xain.adds:Adds",
+}
 """What participants run unless told: known numbers, which prove that it works and are of no other use."""
+
+OUR_CLASS = "xain_aggregators.weighted_average:Aggregator"
+"""What aggregates in `poc` unless told."""
 
 REDIS_PORT = 6379
 LOCAL_PORT = 8081
+RPC_PORT = 5555
 
 _FILE = Text(format="path")
 _NETWORKS = Items(Text(format="network"), single=True)
@@ -37,8 +43,8 @@ BUCKET = Text(
 PLACEMENTS: Mapping[str, Key] = {
     "generation": Key(
         Choice(GENERATIONS),
-        "Which of xain's programs: `python` is xain-fl 0.6, `pet` is xaynet-server 0.2, which sees no participant's "
-        "weights. `poc`, the Rust proof of concept, isn't offered yet.",
+        "Which of xain's programs: `python` is xain-fl 0.6, `poc` the Rust proof of concept, xain-fl 0.8, `pet` is "
+        "xaynet-server 0.2, which sees no participant's weights.",
         required=True,
     ),
     "coordinator": Key(
@@ -46,12 +52,15 @@ PLACEMENTS: Mapping[str, Key] = {
             port=443,
             options={
                 "program_port": Key(PORT, "Where the program itself listens, on loopback.", default=50050),
+                "rpc_port": Key(
+                    PORT, f"Of `poc`: where it listens on loopback for its aggregator; default: {RPC_PORT}."
+                ),
                 "redis_port": Key(PORT, f"Of `pet`: where its Redis listens, on loopback; default: {REDIS_PORT}."),
                 "allow": Key(_NETWORKS, "Networks participants come from; default: everywhere.", default=[]),
             },
         ),
-        "The coordinator, behind nginx on its host: TLS, and a certificate of each participant's. In `python` its "
-        "state is in one process, and a restart of it loses the training; in `pet` a round.",
+        "The coordinator, behind nginx on its host: TLS, and a certificate of each participant's. In `python` and "
+        "`poc` its state is in one process, and a restart of it loses the training; in `pet` a round.",
         required=True,
     ),
     "storage": Key(
@@ -67,7 +76,7 @@ PLACEMENTS: Mapping[str, Key] = {
                 ),
             },
         ),
-        "MinIO, where the coordinator puts global models, and participants of `python` their weights.",
+        "MinIO, where the coordinator puts global models, and participants of `python` their weights; `poc` has none.",
     ),
     "participants": Key(
         Place(
@@ -85,8 +94,8 @@ PLACEMENTS: Mapping[str, Key] = {
                 ),
                 "application": Key(
                     Text(format="callable"),
-                    "`make(settings)`, such as a class: returns a `Participant` of xain-sdk, or in `pet` a "
-                    "`ParticipantABC` of xaynet_sdk; default: one with known numbers.",
+                    "`make(settings)`, such as a class: returns a `Participant` of xain-sdk, in `pet` a "
+                    "`ParticipantABC` of xaynet_sdk, in `poc` one of xain-sdk 0.8; default: one with known numbers.",
                     example="myapp.participant:Mine",
                 ),
                 "application_artifact": application_artifact(_FILE, ARCHIVE),
@@ -100,12 +109,33 @@ PLACEMENTS: Mapping[str, Key] = {
         ),
         "Who takes part: participants on hosts of ours. `external: {}` where all are others'.",
     ),
-    "aggregator": Key(Anything(), "Of the generation `poc`, which isn't offered yet."),
+    "aggregator": Key(
+        Place(
+            port=8082,
+            options={
+                "program_port": Key(PORT, "Where the program itself listens, on loopback.", default=50052),
+                "rpc_port": Key(PORT, "Where it listens for the coordinator, on loopback.", default=6666),
+                "python_class": Key(
+                    Text(format="callable"),
+                    "What aggregates: a class of Python 3.9, made without arguments, whose `add_weights(bytes)` says "
+                    "whether it took them, and whose `aggregate()` returns the model as bytes.",
+                    default=OUR_CLASS,
+                    example="myapp.aggregators:Mine",
+                ),
+                "class_artifact": application_artifact(_FILE, ARCHIVE),
+                "keep_models": Key(
+                    Integer(0, 10_000), "How many global models are kept, as files on its host.", default=3
+                ),
+            },
+        ),
+        "Of `poc`: who gives participants the model and aggregates what they send, behind nginx on its host. On "
+        "another host than the coordinator's both reach each other by their `rpc_port`, over TLS with certificates.",
+    ),
     "runtime": runtime(_FILE),
     "program": Key(
         ARCHIVE,
-        "Of `pet`: an archive with `coordinator` in it, xaynet-server with the feature model-persistence; default: "
-        "built of crates.io on the control node.",
+        "Of `pet` and `poc`: an archive with the program in it, as another control node has built it; default: built "
+        "of crates.io on this one.",
     ),
     "verify_port_shift": Key(
         Integer(1, 60000), "The verify round's ports are the deployed ones plus this.", default=2000

@@ -4,8 +4,8 @@
 
 """The verify round, of which each generation has its own, with numbers that are known beforehand.
 
-``python``: three rounds of a training whose participants add known steps to the model. ``pet``: a round of eight
-participants with marks, of whom some are drawn.
+``python`` and ``poc``: three rounds of a training whose participants add known steps to the model. ``pet``: a round of
+eight participants with marks, of whom some are drawn.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from ...expanding import instance_name
 from ...model import Component, RoundPart
-from . import known_marks, known_steps
+from . import known_adds, known_marks, known_steps
 from .known_marks import MOST
 from .parts import Copy, Member
 from .placements import APPLICATIONS
@@ -26,6 +26,8 @@ MAX_ERROR = 1e-9
 
 ROUNDS = 3
 EPOCHS = 2
+HEARTBEAT_TIMEOUT = 60
+"""Nobody is to be taken for gone on a slow machine."""
 
 PET = {
     **{f"min_{phase}_count": least for phase, least in (("sum", 1), ("update", 3), ("sum2", 1))},
@@ -61,6 +63,16 @@ def _pet_settings(deployed: Mapping[str, Any], count: int) -> dict[str, Any]:
     return {**deployed, "pet": PET, "mask": MASK, "model": {"length": count + known_marks.NUMBERS}}
 
 
+def _poc_settings(deployed: Mapping[str, Any], count: int) -> dict[str, Any]:
+    learning = {
+        "rounds": ROUNDS,
+        "participants_ratio": 1.0,
+        "min_clients": count,
+        "heartbeat_timeout": HEARTBEAT_TIMEOUT,
+    }
+    return {**deployed, "federated_learning": learning}
+
+
 KNOWN: Mapping[str, Known] = {
     "python": Known(
         least=2,
@@ -68,6 +80,13 @@ KNOWN: Mapping[str, Known] = {
         given=lambda index, _count: known_steps.steps(index),
         settings=_python_settings,
         answer=lambda count: known_steps.answer([known_steps.steps(index) for index in range(count)], ROUNDS, EPOCHS),
+    ),
+    "poc": Known(
+        least=2,
+        timeout=180,
+        given=lambda index, _count: known_adds.adds(index),
+        settings=_poc_settings,
+        answer=lambda count: known_adds.answer([known_adds.adds(index) for index in range(count)], ROUNDS),
     ),
     "pet": Known(least=8, timeout=300, given=known_marks.marked, settings=_pet_settings, answer=known_marks.answer),
 }

@@ -6,18 +6,24 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...schema import Key, Section
-from . import pet_keys, python_keys
+from . import pet_keys, poc_keys, python_keys
 
-SECTIONS: Mapping[str, Section] = {"python": python_keys.SETTINGS, "pet": pet_keys.SETTINGS}
+SECTIONS: Mapping[str, Section] = {
+    "python": python_keys.SETTINGS,
+    "pet": pet_keys.SETTINGS,
+    "poc": poc_keys.SETTINGS,
+}
 """Every key of each generation, with its rules."""
 
 TOO_FEW: Mapping[str, Callable[[Mapping[str, Any], int], str]] = {
     "python": python_keys.too_few,
     "pet": pet_keys.too_few,
+    "poc": poc_keys.too_few,
 }
 """By complete settings and a number of participants: why those are too few; empty when they aren't."""
 
@@ -32,4 +38,4 @@ def _either(one: Section, other: Section) -> Section:
     return Section(keys, rules=tuple(dict.fromkeys((*one.rules, *other.rules))))
 
 
-SETTINGS = _either(SECTIONS["python"], SECTIONS["pet"])
+SETTINGS = functools.reduce(_either, SECTIONS.values())

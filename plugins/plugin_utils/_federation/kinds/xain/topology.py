@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -18,10 +18,30 @@ from ...model import Authority, Endpoint, Federation, Party, Placement, Stack
 from ...nodes import Report
 from ...schema import complete
 from ...unknown import UNKNOWN, attempt
-from .placements import APPLICATIONS, LOCAL_PORT, LONGEST_BUCKET, OFFERED, REDIS_PORT
+from .placements import APPLICATIONS, LOCAL_PORT, LONGEST_BUCKET, REDIS_PORT, RPC_PORT
 from .settings import SECTIONS, TOO_FEW
 
 LOOPBACK = "127.0.0.1"
+
+NEEDS: Mapping[str, Mapping[str, str]] = {
+    "python": {"storage": "it keeps its weights", "participants": "they connect to it"},
+    "pet": {"storage": "it keeps its weights", "participants": "they connect to it"},
+    "poc": {"aggregator": "it works for it", "participants": "they connect to it"},
+}
+"""The placements that a generation needs, and why none of them is there without a coordinator."""
+
+OPTIONAL = (("poc", "participants"),)
+"""Where all may be others'."""
+
+_UNUSED: tuple[tuple[str, str, tuple[str, ...], Mapping[str, str]], ...] = (
+    ("", "aggregator", ("poc",), dict.fromkeys(("python", "pet"), "the coordinator aggregates")),
+    ("", "storage", ("python", "pet"), {"poc": "the aggregator has the model"}),
+    ("", "program", ("pet", "poc"), {"python": "the programs come from `runtime`"}),
+    ("coordinator", "redis_port", ("pet",), dict.fromkeys(("python", "poc"), "its coordinator keeps nothing in Redis")),
+    ("coordinator", "rpc_port", ("poc",), dict.fromkeys(("python", "pet"), "there is no aggregator to reach it")),
+    ("participants", "local_port", ("pet",), dict.fromkeys(("python", "poc"), "its participants speak TLS themselves")),
+)
+"""Keys of a placement, or of the stack, for whom they are, and why other generations have no use for them."""
 
 
 class Topology:
@@ -34,6 +54,7 @@ class Topology:
         self.coordinator = self._placement("coordinator")
         self.storage = self._placement("storage")
         self.participants = self._placement("participants")
+        self.aggregator = self._placement("aggregator")
         self.shift = stack.options["verify_port_shift"]
 
     def _placement(self, role: str) -> Placement:
@@ -82,6 +103,20 @@ class Topology:
     def storage_address(self) -> str:
         return own_address(self.storage, self.federation.host(self.storage_host), self.report) or ""
 
+    @cached_property
+    def aggregator_host(self) -> str:
+        return self.aggregator.hosts[0]
+
+    @cached_property
+    def aggregator_address(self) -> str:
+        """Where nginx listens for the aggregator."""
+        return own_address(self.aggregator, self.federation.host(self.aggregator_host), self.report) or ""
+
+    @property
+    def apart(self) -> bool:
+        """Whether the aggregator is on another host than its coordinator."""
+        return bool(self.aggregator.hosts) and self.aggregator_host != self.host
+
     @property
     def program_port(self) -> int:
         return int(self.coordinator.options["program_port"])
@@ -89,6 +124,10 @@ class Topology:
     @property
     def redis_port(self) -> int:
         return int(self.coordinator.options.get("redis_port") or REDIS_PORT)
+
+    def rpc_port(self, placement: Placement) -> int:
+        """Where coordinator or aggregator listens for the other; proxies have the same port, on an address."""
+        return int(placement.options.get("rpc_port") or RPC_PORT)
 
     @property
     def local_port(self) -> int:
@@ -110,6 +149,22 @@ class Topology:
         path = (*self.coordinator.path, "program_port")
         host, port, front = self.federation.host(self.host), self.program_port + shift, self.entrance(shift)
         return endpoint(self.coordinator, host, "program", LOOPBACK, port, front=front, path=path)
+
+    def aggregator_entrance(self, shift: int) -> Endpoint:
+        """nginx, where participants get the model and send theirs."""
+        host, port = self.federation.host(self.aggregator_host), self.aggregator.listening_port + shift
+        return endpoint(self.aggregator, host, "http", self.aggregator_address, port, scheme="https")
+
+    def aggregator_program(self, shift: int) -> Endpoint:
+        """The program's own, on loopback."""
+        path, front = (*self.aggregator.path, "program_port"), self.aggregator_entrance(shift)
+        host, port = self.federation.host(self.aggregator_host), self.aggregator.options["program_port"] + shift
+        return endpoint(self.aggregator, host, "program", LOOPBACK, port, front=front, path=path)
+
+    def rpc(self, of: Placement, at: str, address: str, shift: int) -> Endpoint:
+        """Where coordinator or aggregator, or the proxy that leads there, listens for the other on a host."""
+        port, path = self.rpc_port(of) + shift, (*of.path, "rpc_port")
+        return endpoint(of, self.federation.host(at), "rpc", address, port, public=False, path=path)
 
     def redis(self, shift: int) -> Endpoint:
         """The coordinator's own, on loopback."""
@@ -181,14 +236,7 @@ class Topology:
     # ... what can't be
 
     def check(self) -> None:
-        """Notes all mistakes; of a generation that isn't offered nothing else is looked at."""
-        attempt(self._check_generation)
-
-    def _check_generation(self) -> None:
-        if self.generation not in OFFERED:
-            message = f"'{self.generation}' is not offered yet: {' or '.join(OFFERED)}"
-            self.report.mistake((*self.stack.path, "generation"), message)
-            return
+        """Notes all mistakes."""
         for look in (
             self._check_keys,
             self._check_places,
@@ -200,65 +248,76 @@ class Topology:
             attempt(look)
 
     def _check_keys(self) -> None:
-        for key in ("storage", "participants"):
-            if key not in self.stack.placements:
+        for key in NEEDS[self.generation]:
+            if key not in self.stack.placements and (self.generation, key) not in OPTIONAL:
                 message = f"the key '{key}' is missing: generation '{self.generation}' needs it"
                 self.report.mistake(self.stack.path, message)
-        if "aggregator" in self.stack.options:
-            message = f"is for the generation 'poc': in '{self.generation}' the coordinator aggregates"
-            self.report.mistake((*self.stack.path, "aggregator"), message)
-        if self.generation == "pet":
-            return
-        if "program" in self.stack.options:
-            message = "is for the generation 'pet': the programs of 'python' come from `runtime`"
-            self.report.mistake((*self.stack.path, "program"), message)
-        for placement, key, why in (
-            (self.coordinator, "redis_port", "its coordinator keeps nothing in Redis"),
-            (self.participants, "local_port", "its participants speak TLS themselves"),
-        ):
-            if key in placement.options:
-                self.report.mistake((*placement.path, key), f"is for the generation 'pet': of 'python' {why}")
+        for where, key, generations, reasons in _UNUSED:
+            options = self._placement(where).options if where else {**self.stack.options, **self.stack.placements}
+            if self.generation in reasons and key in options:
+                path = self._placement(where).path if where else self.stack.path
+                whose = " or ".join(f"'{name}'" for name in generations)
+                message = f"is for the generation {whose}: in '{self.generation}' {reasons[self.generation]}"
+                self.report.mistake((*path, key), message)
 
     def _check_places(self) -> None:
-        needed = ((self.storage, "it keeps its weights"), (self.participants, "they connect to it"))
-        for placement, why in needed:
+        for key, why in NEEDS[self.generation].items():
+            placement = self._placement(key)
             if placement.hosts and not self.coordinator.hosts:
                 message = f"the coordinator is absent, and {why}: make both absent"
                 self.report.mistake((*placement.path, placement.where), message)
         if not self.coordinator.hosts:
             return
-        if not self.storage.hosts:
-            if "storage" not in self.stack.placements:
+        for key, why in (("storage", "the coordinator keeps its weights there"), ("aggregator", "it aggregates")):
+            placement = self._placement(key)
+            if key not in NEEDS[self.generation] or key not in self.stack.placements:
+                continue
+            if not placement.hosts:
+                self.report.mistake(placement.path, f"is absent, and {why}")
                 return
-            self.report.mistake(self.storage.path, "is absent, and the coordinator keeps its weights there")
-            return
-        weights = self.participants.hosts if self.generation == "python" else ()
-        for placement, address, own, reaching in (
-            (self.coordinator, self.address, self.host, self.participants.hosts),
-            (self.storage, self.storage_address, self.storage_host, (self.host, *weights)),
-        ):
+        for placement, address, own, reaching in self._reached_by():
             found, others = ipaddress.ip_address(address), [host for host in reaching if host != own]
             if found.is_unspecified:
                 self.report.mistake((*placement.path, "bind"), f"'{address}' is every address: choose one")
             elif found.is_loopback and others:
                 self.report.mistake((*placement.path, "bind"), f"'{address}' cannot be reached from '{others[0]}'")
 
+    def _reached_by(self) -> Iterator[tuple[Placement, str, str, tuple[str, ...]]]:
+        """What listens for others: its address and host, and the hosts that reach it."""
+        participants = self.participants.hosts
+        yield self.coordinator, self.address, self.host, participants
+        if "storage" in NEEDS[self.generation] and self.storage.hosts:
+            weights = participants if self.generation == "python" else ()
+            yield self.storage, self.storage_address, self.storage_host, (self.host, *weights)
+        if "aggregator" in NEEDS[self.generation] and self.aggregator.hosts:
+            yield self.aggregator, self.aggregator_address, self.aggregator_host, (self.host, *participants)
+            if self.apart:
+                yield self.coordinator, self.address, self.host, (self.aggregator_host,)
+
     def _check_parties(self) -> None:
-        if not self.coordinator.hosts or not self.storage.hosts:
-            return
-        owner = self.party_of(self.storage_host).name
-        if owner != self.party.name:
-            message = (
-                f"host '{self.storage_host}' is of party '{owner}', the coordinator's of '{self.party.name}': "
-                "both are one party's"
-            )
-            self.report.mistake((*self.storage.path, self.storage.where), message)
+        for placement in (self.storage, self.aggregator):
+            if not self.coordinator.hosts or not placement.hosts:
+                continue
+            host = placement.hosts[0]
+            owner = self.party_of(host).name
+            if owner != self.party.name:
+                message = (
+                    f"host '{host}' is of party '{owner}', the coordinator's of '{self.party.name}': "
+                    "both are one party's"
+                )
+                self.report.mistake((*placement.path, placement.where), message)
 
     def _check_ports(self) -> None:
-        options = self.coordinator.options
-        listening = [(self.coordinator, "port", self.coordinator.port)]
-        listening += [(self.coordinator, key, options.get(key)) for key in ("program_port", "redis_port")]
-        listening.append((self.participants, "local_port", self.participants.options.get("local_port")))
+        listening = [(placement, "port", placement.port) for placement in (self.coordinator, self.aggregator)]
+        listening += [
+            (placement, key, placement.options.get(key))
+            for placement, keys in (
+                (self.coordinator, ("program_port", "redis_port", "rpc_port")),
+                (self.aggregator, ("program_port", "rpc_port")),
+                (self.participants, ("local_port",)),
+            )
+            for key in keys
+        ]
         for placement, key, port in listening:
             message = network.too_high(port or 0, self.shift)
             if placement.hosts and message:

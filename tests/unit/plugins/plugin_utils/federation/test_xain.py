@@ -198,20 +198,16 @@ def test_an_application_of_ones_own_gets_its_own_settings(load: Load) -> None:
     ("change", "message"),
     [
         (
-            ("generation: python", "generation: poc"),
-            "stacks.images.generation: 'poc' is not offered yet: python or pet",
-        ),
-        (
             ("coordinator: {host: h1}", "coordinator: {host: h1, redis_port: 6380}"),
-            "stacks.images.coordinator.redis_port: is for the generation 'pet': of 'python' its coordinator",
+            "stacks.images.coordinator.redis_port: is for the generation 'pet': in 'python' its coordinator",
         ),
         (
             ("[h2, h3]}", "[h2, h3], local_port: 8082}"),
-            "stacks.images.participants.local_port: is for the generation 'pet': of 'python' its participants",
+            "stacks.images.participants.local_port: is for the generation 'pet': in 'python' its participants",
         ),
         (
             ("generation: python", f"generation: python\n    program: {{source: x.tar.gz, sha256: {'0' * 64}}}"),
-            "stacks.images.program: is for the generation 'pet': the programs of 'python' come from `runtime`",
+            "stacks.images.program: is for the generation 'pet' or 'poc': in 'python' the programs come from `runtime`",
         ),
         (
             ("settings: {", "settings: {pet: {sum: 0.5}, "),
@@ -266,14 +262,6 @@ def test_an_application_of_ones_own_gets_its_own_settings(load: Load) -> None:
 )
 def test_what_can_not_be_is_told(mistakes: Mistakes, change: tuple[str, str], message: str) -> None:
     assert [line for line in mistakes(DOCUMENT.replace(*change)) if message in line]
-
-
-@pytest.mark.parametrize("generation", ["poc"])
-def test_of_a_generation_that_is_not_offered_nothing_else_is_told(mistakes: Mistakes, generation: str) -> None:
-    head, _stacks, _rest = DOCUMENT.partition("stacks:\n")
-    told_of = mistakes(f"{head}stacks:\n  old: {{kind: xain, generation: {generation}, coordinator: {{host: h1}}}}\n")
-    assert len(told_of) == 1
-    assert f"stacks.old.generation: '{generation}' is not offered yet: python or pet" in told_of[0]
 
 
 def test_an_absent_coordinator_takes_its_certificates_along(load: Load) -> None:

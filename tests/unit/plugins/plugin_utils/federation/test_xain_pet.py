@@ -450,7 +450,7 @@ PARTICIPANT = {
         (COORDINATOR, {"settings": {**LEAST, "model": {"length": 0}}}, "settings.model.length: expected"),
         (COORDINATOR, {"program": {"source": "p.tgz"}}, "the key 'sha256' is missing"),
         (PARTICIPANT, {"coordinator": {"host": "10.0.0.1"}}, "nginx on this one leads there"),
-        (PARTICIPANT, {"tls": {"ca": "/a"}}, "tls: is for the generation 'python', and this is 'pet'"),
+        (PARTICIPANT, {"tls": {"ca": "/a"}}, "tls: is for the generation 'python' or 'poc', and this is 'pet'"),
         (PARTICIPANT, {"generation": "python"}, "storage: is missing: the generation 'python' needs it"),
     ],
 )

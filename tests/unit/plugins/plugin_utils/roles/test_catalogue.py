@@ -146,6 +146,10 @@ RIGHT: dict[str, dict[str, Any]] = {
         "storage": OF_XAIN,
         "settings": {"ai": {"rounds": 3}},
     },
+    "xain_aggregator_instances": {
+        "name": "aggregator",
+        "settings": {"federated_learning": {"rounds": 3}},
+    },
     "xain_participant_instances": {
         "name": "participant",
         "storage": OF_XAIN,
@@ -1775,11 +1779,57 @@ WRONG: list[tuple[str, Any, str]] = [
         [{"generation": "pet", "redis": {"user": "a", "secret": "b"}, "settings": {**OF_PET, "ai": {"rounds": 3}}}],
         "[0]: settings.ai: unknown key 'ai': generation 'pet' has pet, mask, model, log and restore",
     ),
+    *(
+        ("xain_coordinator_instances", [{"generation": "poc", "settings": {}, **changed}], told)
+        for changed, told in (
+            (
+                {"rpc": {}, "aggregator_url": "https://10.0.0.1:8082"},
+                "[0]: storage: is for the generation 'python' or 'pet', and this is 'poc'",
+            ),
+            ({"storage": None, "rpc": {}}, "[0]: aggregator_url: is missing: the generation 'poc' needs it"),
+            (
+                {"storage": None, "rpc": {}, "aggregator_url": "http://10.0.0.1:8082"},
+                "[0]: aggregator_url: 'http://10.0.0.1:8082' is another host's, and without https all can be read on "
+                "the way",
+            ),
+            (
+                {"storage": None, "rpc": {"port": 50050}, "aggregator_url": "https://10.0.0.1:8082"},
+                "[0]: rpc.port: 127.0.0.1 port 50050 is taken by 'coordinator'",
+            ),
+        )
+    ),
     ("xain_coordinator_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("xain_coordinator_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
     ("xain_coordinator_memory_max", "4 GB", ": '4 GB' is not bytes such as 4G, or infinity"),
     ("xain_coordinator_disrupt", True, ": expected text, found true: write it in quotes"),
     ("xain_coordinator_remove_data", 1, ": expected true or false, found the number 1"),
+    # xain_aggregator
+    (
+        "xain_aggregator_instances",
+        [{"listen": {"address": "10.0.0.1"}}],
+        "[0]: listen.address: '10.0.0.1' is reached by others, and the program asks nobody who they are: 127.0.0.1, "
+        "behind nginx",
+    ),
+    (
+        "xain_aggregator_instances",
+        [{"settings": {"aggregation": {"python": {"class": "Mine"}}}}],
+        "[0]: settings.aggregation.python.class: can't be set: it follows from `aggregator.python_class`",
+    ),
+    (
+        "xain_aggregator_instances",
+        [{"python_class": "mine"}],
+        "[0]: python_class: 'mine' is no Python callable, such as package.module:function",
+    ),
+    (
+        "xain_aggregator_instances",
+        [{}, {"name": "other", "rpc": {"port": 6667}}],
+        "[1]: listen.port: 127.0.0.1 port 50052 is taken by 'aggregator'",
+    ),
+    ("xain_aggregator_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("xain_aggregator_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
+    ("xain_aggregator_memory_max", "4 GB", ": '4 GB' is not bytes such as 4G, or infinity"),
+    ("xain_aggregator_disrupt", True, ": expected text, found true: write it in quotes"),
+    ("xain_aggregator_remove_data", 1, ": expected true or false, found the number 1"),
     # xain_participant
     (
         "xain_participant_instances",

@@ -1,0 +1,219 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The xain roles with the generation ``poc`` on one host behind nginx, as an unprivileged sudo user."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from role_host import RoleHost
+
+VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
+LISTS = ("nginx_", "xain_coordinator_", "xain_aggregator_", "xain_participant_", "served", "xain_settings")
+OF_NONE = {key: value for key, value in VARIABLES.items() if not key.startswith(LISTS)}
+COORDINATOR = "fedlearn-counts-coordinator.service"
+AGGREGATOR = "fedlearn-counts-aggregator.service"
+PARTICIPANTS = [one["name"] for one in VARIABLES["xain_participant_instances"]]
+ANSWER = [8.0, 16.0, 24.0, 32.0]
+"""Two rounds of [4, 8, 12, 16], the mean of both steps by samples."""
+
+RESULT_SECONDS = 120
+PYTHON = "$(ls -d /opt/fedlearn/xain-poc/*/python)"
+
+
+def of(role: str) -> dict[str, Any]:
+    return {**OF_NONE, **{key: value for key, value in VARIABLES.items() if key.startswith(f"{role}_")}}
+
+
+@pytest.fixture
+def coordinator(host: Any) -> RoleHost:
+    return RoleHost(host, "xain_coordinator", of("xain_coordinator"))
+
+
+@pytest.fixture
+def aggregator(host: Any) -> RoleHost:
+    return RoleHost(host, "xain_aggregator", of("xain_aggregator"))
+
+
+@pytest.fixture
+def participants(host: Any) -> RoleHost:
+    return RoleHost(host, "xain_participant", of("xain_participant"))
+
+
+def changed(of_role: str, **values: Any) -> list[dict[str, Any]]:
+    """The scenario's coordinator, or aggregator, changed."""
+    (only,) = VARIABLES[f"{of_role}_instances"]
+    return [{**only, **values}]
+
+
+def answers(role: RoleHost, port: int) -> bool:
+    """Whether a program answers where there is nothing, by which nobody takes part."""
+    script = (
+        "import urllib.error, urllib.request\n"
+        f"try: urllib.request.urlopen('http://127.0.0.1:{port}/x', timeout=10)\n"
+        "except urllib.error.HTTPError as error: print(error.code)\n"
+        "except OSError: print(0)\n"
+    )
+    return role.sh(f"python3 - <<'END'\n{script}END").strip() == "404"
+
+
+def test_a_training_ends_with_the_known_numbers(participants: RoleHost) -> None:
+    for name in PARTICIPANTS:
+        participants.sh(
+            f"for i in $(seq {RESULT_SECONDS}); do test -e /var/lib/fedlearn-{name}/result.json && break; sleep 1; done"
+        )
+        assert participants.result(name)["values"] == pytest.approx(ANSWER, abs=1e-9)
+
+
+def test_each_model_is_kept_the_last_one_too(aggregator: RoleHost) -> None:
+    script = (
+        "import glob, json, numpy; "
+        "print(json.dumps([numpy.load(one).tolist() for one in sorted(glob.glob("
+        "'/var/lib/fedlearn-counts-aggregator/models/*'))]))"
+    )
+    python = f"PYTHONHOME={PYTHON} LD_LIBRARY_PATH={PYTHON}/lib {PYTHON}/bin/python3.9"
+    found = yaml.safe_load(aggregator.sh(f'{python} -B -c "{script}"'))
+    assert found == [pytest.approx([value * rounds / 2 for value in ANSWER]) for rounds in (1, 2, 3)]
+
+
+def test_listens_on_loopback_only(coordinator: RoleHost) -> None:
+    lines = coordinator.sh("ss -Hltnp | grep -e '\"coordinator\"' -e '\"aggregator\"'").splitlines()
+    assert sorted(line.split()[3] for line in lines) == [
+        f"127.0.0.1:{port}" for port in ("50050", "50052", "5555", "6666")
+    ]
+
+
+@pytest.mark.parametrize("unit", [COORDINATOR, AGGREGATOR])
+def test_hardened(coordinator: RoleHost, unit: str) -> None:
+    assert coordinator.exposure(unit) <= 2.5
+    user = coordinator.sh(f"stat -c %u /proc/$(systemctl show -p MainPID --value {unit})").strip()
+    assert 61184 <= int(user) <= 65519  # a dynamic user
+
+
+def test_second_run_changes_nothing(coordinator: RoleHost, aggregator: RoleHost, participants: RoleHost) -> None:
+    for role, units in ((coordinator, (COORDINATOR,)), (aggregator, (AGGREGATOR,)), (participants, ())):
+        before = role.state(units=units)
+        again = role.play(most=3)
+        assert (again.code, again.changed) == (0, 0), again.text
+        assert role.state(units=units) == before
+
+
+def test_check_mode_reports_nothing_and_check_is_content(
+    coordinator: RoleHost, aggregator: RoleHost, participants: RoleHost
+) -> None:
+    for role in (coordinator, aggregator, participants):
+        checked = role.play("--check")
+        assert (checked.code, checked.changed) == (0, 0), checked.text
+        assert role.play(entry="check").code == 0
+        assert role.play(entry="precheck").code == 0
+
+
+def test_what_is_changed_by_hand_is_reported_and_repaired(aggregator: RoleHost) -> None:
+    owned = aggregator.owned()
+    assert len(owned) == 2  # unit and launcher
+    damages = itertools.cycle(("printf '# by hand\\n' >> {0}", "rm {0}"))
+    for path, damage in zip(owned, damages, strict=False):
+        before = aggregator.sh(f"cat {path}; stat -c '%a %U' {path}")
+        aggregator.sh(damage.format(path))
+        assert aggregator.play("--check").changed == 1, (path, damage)
+        repaired = aggregator.play()
+        assert repaired.changed == 1, (path, damage, repaired.text)
+        assert aggregator.sh(f"cat {path}; stat -c '%a %U' {path}") == before, (path, damage)
+
+
+@pytest.mark.parametrize(("unit", "port"), [(COORDINATOR, 50050), (AGGREGATOR, 50052)])
+def test_what_is_killed_comes_back(coordinator: RoleHost, unit: str, port: int) -> None:
+    coordinator.sh(f"systemctl kill -s KILL {unit}; sleep 8")
+    assert answers(coordinator, port)
+
+
+def test_a_coordinator_waits_for_its_aggregator_and_is_well(coordinator: RoleHost, aggregator: RoleHost) -> None:
+    coordinator.sh(f"systemctl stop {AGGREGATOR}; systemctl restart {COORDINATOR}; sleep 4")
+    assert not answers(coordinator, 50050)
+    assert coordinator.play(entry="check").code == 0
+    assert aggregator.play(entry="check").code != 0
+    coordinator.sh(f"systemctl start {AGGREGATOR}; sleep 8")
+    assert answers(coordinator, 50050)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "AttributeError: module 'mine' has no attribute 'Mine'"),
+        ("import torch\n", "ModuleNotFoundError: No module named 'torch'"),
+        ("class Mine:\n    def __init__(self):\n        raise ValueError('no model')\n", "ValueError: no model"),
+        ("class Mine:\n    add_weights = print\n", "it has no method aggregate"),
+    ],
+)
+def test_a_class_that_can_not_be_made_is_refused(aggregator: RoleHost, tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    before = aggregator.state(units=(AGGREGATOR,))
+    mine = {"python_class": "mine:Mine", "class_artifact": {"source": str(tmp_path / "mine.py")}}
+    run = aggregator.play(xain_aggregator_instances=changed("xain_aggregator", **mine))
+    assert run.failed == 1
+    assert f"python_class mine:Mine: {told}" in run.words, run.text
+    assert aggregator.state(units=(AGGREGATOR,)) == before
+    assert answers(aggregator, 50052)
+
+
+@pytest.mark.parametrize("role", ["xain_coordinator", "xain_aggregator"])
+def test_a_program_that_refuses_its_configuration_is_refused(host: Any, tmp_path: Path, role: str) -> None:
+    """A double, which says what such programs were seen to say."""
+    one, archive = RoleHost(host, role, of(role)), tmp_path / "program.tar.gz"
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho 'Problem parsing configuration file: missing field `x`' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with tarfile.open(archive, "w:gz") as packed:
+        for name in ("coordinator", "aggregator"):
+            packed.add(program, name)
+    packed_as = {"source": str(archive), "sha256": hashlib.sha256(archive.read_bytes()).hexdigest()}
+    before = one.state(units=(COORDINATOR, AGGREGATOR))
+    run = one.play(**{f"{role}_instances": changed(role, program=packed_as)})
+    assert run.failed == 1
+    assert "Problem parsing configuration file" in run.words, run.text
+    assert one.state(units=(COORDINATOR, AGGREGATOR)) == before
+    assert one.play().code == 0
+
+
+def test_a_training_under_way_is_lost_only_when_that_is_meant(coordinator: RoleHost, aggregator: RoleHost) -> None:
+    settings = VARIABLES["xain_settings"]
+    longer = {**settings, "federated_learning": {**settings["federated_learning"], "rounds": 4}}
+    for role, word, unit in (
+        (coordinator, "xain_coordinator", COORDINATOR),
+        (aggregator, "xain_aggregator", AGGREGATOR),
+    ):
+        runtime = f"/run/{unit.removesuffix('.service')}"
+        role.sh(f"echo 'round 2 of 3' >{runtime}/training")
+        other = {f"{word}_instances": changed(word, settings=longer)}
+        before = role.state(units=(unit,))
+        refused = role.play(**other)
+        assert refused.failed == 1
+        assert "a training is under way (round 2 of 3)" in refused.words, refused.text
+        assert "say -e fedlearn_disrupt=counts" in refused.words
+        assert role.state(units=(unit,)) == before
+        assert role.play("-e", "fedlearn_disrupt=others", **other).failed == 1
+        assert role.play("-e", "fedlearn_disrupt=counts", **other).failed == 0
+        assert role.try_sh("ls /run/fedlearn-disrupt-*")[0] != 0
+        assert role.play().failed == 0
+
+
+def test_removal_leaves_models_only(coordinator: RoleHost, aggregator: RoleHost, participants: RoleHost) -> None:
+    for role in (participants, aggregator, coordinator):
+        assert role.play(entry="remove").code == 0
+    left = coordinator.sh(
+        "ls /etc/fedlearn/rounds /opt/fedlearn /etc/systemd/system | grep -e xain -e coordinator -e aggregator || true"
+    )
+    assert left == ""
+    assert coordinator.try_sh("pgrep -x coordinator")[0] == 1
+    assert coordinator.try_sh("pgrep -x aggregator")[0] == 1
+    assert aggregator.sh("ls /var/lib/fedlearn-counts-aggregator/models").strip() != ""
+    assert aggregator.play(entry="remove", xain_aggregator_remove_data=True).code == 0
+    assert aggregator.sh("ls -d /var/lib/private/fedlearn-counts-* 2>/dev/null || true") == ""

@@ -1,0 +1,28 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Participants of ``poc`` that add known steps to the model (``fedlearn_xain.adds``), and what their rounds end with.
+
+In each round every participant adds its step to the global model, and the mean is weighted by samples. A participant is
+given the model of the round before; so the last that it has, is right only with every participant in all rounds but
+the last, and its own number of samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def adds(index: int) -> dict[str, Any]:
+    """What the participant with this index adds in each round, and on how many samples."""
+    return {"step": [index + 1.0, -0.25 * (index + 1) ** 2, 1 / (index + 1)], "samples": 10 + 20 * index}
+
+
+def answer(taking: Sequence[Mapping[str, Any]], rounds: int) -> tuple[float, ...]:
+    """The model that these are given last in a training of so many rounds."""
+    samples = sum(one["samples"] for one in taking)
+    weighted = ([value * one["samples"] for value in one["step"]] for one in taking)
+    return tuple((rounds - 1) * math.fsum(column) / samples for column in zip(*weighted, strict=True))

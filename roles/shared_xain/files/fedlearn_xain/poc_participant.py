@@ -1,0 +1,127 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Starts one participant of ``poc``: ``--config launcher.json``; with ``--check`` it only looks whether it could.
+
+The application is ``make(settings)``, such as a class: it returns a ``ParticipantABC`` of xain_sdk 0.8. A participant
+whose training is over isn't started again; what its method ``result()`` returns then, a mapping, is ``result.json``.
+What is different from the SDK's own way is in ``Steady`` and ``Answers``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from xain_sdk import participant as sdk
+from xain_sdk.http import ApiError, HttpClient
+
+from . import launching
+
+REQUEST_SECONDS = 600
+"""A large model takes long, both ways."""
+
+SETTLE_SECONDS = 10
+"""How long the coordinator may take to hear of an upload."""
+
+logger = logging.getLogger("fedlearn_xain")
+
+
+class Answers:
+    """Requests of the SDK: by TLS with our CA and certificate, over one connection, and whether all is over.
+
+    The SDK knows the world's CAs only and shows no certificate; and it takes any failure for the training's end.
+    """
+
+    def __init__(self, tls: Mapping[str, str] | None) -> None:
+        self._session = requests.Session()
+        self._session.trust_env = False
+        if tls:
+            self._session.verify = tls["ca"]
+        if tls and "certificate" in tls:
+            self._session.cert = (tls["certificate"], tls["key"])
+        self.finished = False
+
+    def send(self, _client: HttpClient, request: requests.Request, status: int = 200) -> requests.Response:
+        """In place of the SDK's: with nothing in the log, since tokens stand in paths and answers."""
+        answer = self._session.send(self._session.prepare_request(request), timeout=REQUEST_SECONDS)
+        if answer.status_code != status:
+            raise ApiError(answer)
+        if "/heartbeat/" in request.url and answer.json().get("state") == "finish":
+            self.finished = True
+        return answer
+
+
+class Steady(sdk.InternalParticipant):  # type: ignore[misc]
+    """The SDK's participant, which trains once for each time that it is selected.
+
+    The coordinator hears of an upload a little after it was answered. A heartbeat in between says that the round goes
+    on, and the SDK would train and send again: weights that count twice.
+    """
+
+    def train(self) -> None:
+        """Trains, and lets the coordinator hear of it before another heartbeat counts."""
+        trained = self.state_record.round
+        super().train()
+        last = self.coordinator_client.heartbeat()
+        end = time.monotonic() + SETTLE_SECONDS
+        while last["state"] == "round" and last["round"] == trained and time.monotonic() < end:
+            time.sleep(min(0.05, self.heartbeat_period))
+            last = self.coordinator_client.heartbeat()
+        with self.state_record:
+            self.state_record.set_state(sdk.State.WAITING)
+
+
+def made(application: Mapping[str, Any]) -> Any:
+    """The user's participant."""
+    named = application["callable"]
+    found = launching.application(named)(application["settings"])
+    if not isinstance(found, sdk.ParticipantABC):
+        raise launching.LaunchError(f"application {named} returned no ParticipantABC")
+    return found
+
+
+def run(config: Mapping[str, Any]) -> None:
+    """Takes part until it is over."""
+    logging.basicConfig(level=config["log_level"].upper())
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+    participant, answers = made(config["application"]), Answers(config["tls"])
+    HttpClient.send = lambda client, request, status=200: answers.send(client, request, status)
+    launching.notify("READY=1")
+    place = config["configuration"]["coordinator"]
+    url = f"{'https' if config['tls'] else 'http'}://{place['host']}:{place['port']}"
+    Steady(participant, url, config["heartbeat_seconds"]).run()
+    if not answers.finished:
+        raise launching.LaunchError("the coordinator is away, or knows this participant no more")
+    state = Path(config["state"])
+    if hasattr(participant, "result"):
+        launching.write(state / "result.json", json.dumps(dict(participant.result())))
+    launching.write(state / f"finished-{config['digest']}", "")
+
+
+def main() -> None:
+    """Starts the participant, or looks whether it could be."""
+    parser = argparse.ArgumentParser(prog="fedlearn_xain.poc_participant", allow_abbrev=False)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    config = launching.read(given.config)
+    try:
+        if given.check:
+            launching.drop_root()
+            launching.application(config["application"]["callable"])
+        else:
+            run(config)
+    except launching.LaunchError as error:
+        raise SystemExit(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

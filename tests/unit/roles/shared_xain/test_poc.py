@@ -1,0 +1,267 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The launcher of ``poc``: what it writes for the programs, tries, and learns of their logs. Programs are scripts."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FILES = Path(__file__).resolve().parents[4] / "roles" / "shared_xain" / "files"
+TOKEN = "5f0c2f0e-1a3c-4a53-9d7f-6b1f3f1a2b3c"
+
+WAITS = "echo 'ERROR stubborn_io::tokio::io: Initial connection failed due to: x'; exec sleep 60"
+
+LOG = """\
+INFO xain_fl::coordinator::core::protocol: rendez vous: a(unknown)
+INFO xain_fl::coordinator::core::protocol: selecting 2 additional participants
+INFO xain_fl::coordinator::core::service: aggregation finished successfully
+INFO xain_fl::coordinator::core::protocol: aggregation finished, proceeding to start a new round
+INFO xain_fl::coordinator::core::service: aggregation failed
+INFO xain_fl::coordinator::core::protocol: aggregation finished, proceeding to start a new round
+INFO xain_fl::coordinator::core::service: aggregation finished successfully
+INFO xain_fl::coordinator::core::protocol: training complete
+"""
+
+
+@pytest.fixture
+def poc(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(FILES))
+    found = importlib.import_module("fedlearn_xain.poc")
+    # it is for a scratch process, and these tests are none
+    monkeypatch.setattr(found.launching, "drop_root", lambda: None)
+    return found
+
+
+def config(folder: Path, program: str = "coordinator", script: str = WAITS) -> dict[str, Any]:
+    """A launcher's file whose program is a script, and whose interpreter is this one."""
+    (folder / program).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / program).chmod(0o755)
+    (folder / "python" / "bin").mkdir(parents=True, exist_ok=True)
+    interpreter = folder / "python" / "bin" / "python3.9"
+    # as the one that is packed, but for the library, which is this interpreter's own
+    interpreter.write_text(f'#!/bin/sh\nunset PYTHONHOME LD_LIBRARY_PATH\nexec {sys.executable} "$@"\n')
+    interpreter.chmod(0o755)
+    peer = "aggregator_address" if program == "coordinator" else "coordinator_address"
+    return {
+        "program": program,
+        "folder": str(folder),
+        "configuration": {
+            "aggregator_url": 'https://models.example:8082/"',
+            "logging": {"filter": "warn"},
+            "api": {"bind_address": "127.0.0.1:50050"},
+            "rpc": {"bind_address": "127.0.0.1:5555", peer: "127.0.0.1:6666"},
+            "federated_learning": {"rounds": 3, "participants_ratio": 1.0},
+        },
+    }
+
+
+def test_the_configuration_is_toml_and_its_file_ends_so(poc: Any, tmp_path: Path) -> None:
+    given = config(tmp_path)
+    path = poc.written(given, tmp_path)
+    assert path.name == "coordinator.toml"
+    found = tomllib.loads(path.read_text())
+    directives = found["logging"].pop("filter").split(",")
+    assert found == {**given["configuration"], "logging": {}}
+    assert directives[0] == "warn"
+    # of a training it is always told, of tokens never
+    assert "xain_fl::coordinator::core::protocol=info" in directives
+    assert directives[-4:] == ["http=off", "hyper=off", "tarpc=off", "warp=off"]
+
+
+def test_sections_of_sections_are_told(poc: Any) -> None:
+    given = {"aggregation": {"python": {"module": "a", "class": "B"}}, "x": 1.5, "y": {"z": 'a "b" \\ c'}}
+    assert tomllib.loads(poc.toml(given)) == given
+
+
+def test_a_log_tells_which_round_is_under_way(poc: Any) -> None:
+    told: list[str | None] = []
+    training = poc.Training(2, told.append)
+    for line in LOG.splitlines():
+        training.line(line)
+    assert told == [None, "round 1 of 2", "round 2 of 2", "round 2 of 2", None]
+
+
+def test_what_ends_is_told_as_failed_and_its_log_goes_on_without_colours(
+    poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    script = "printf '\\033[32m INFO\\033[0m selecting 2 additional participants\\n'; echo panicked >&2; exit 0"
+    assert poc.run(config(tmp_path, script=script)) == 1
+    assert capsys.readouterr().out == " INFO selecting 2 additional participants\npanicked\n"
+    assert (tmp_path / "training").read_text() == "round 1 of 3\n"
+    assert poc.run(config(tmp_path, script="exit 101")) == 101
+    assert not (tmp_path / "training").exists()
+
+
+def test_what_is_stopped_ends_well(tmp_path: Path) -> None:
+    """systemd tells every process of a unit."""
+    path = tmp_path / "launcher.json"
+    script = "trap 'exit 0' INT; echo up; while :; do sleep 0.05; done"
+    path.write_text(json.dumps(config(tmp_path, script=script)))
+    environment = {**os.environ, "PYTHONPATH": str(FILES), "RUNTIME_DIRECTORY": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-B", "-m", "fedlearn_xain.poc", "--config", str(path)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    ) as launcher:
+        assert launcher.stdout is not None
+        assert launcher.stdout.readline() == "up\n"
+        os.killpg(launcher.pid, 2)
+        assert launcher.wait(20) == 0
+
+
+def test_a_configuration_that_the_program_refuses_is_refused(poc: Any, tmp_path: Path) -> None:
+    poc.check(config(tmp_path))
+    refusing = config(tmp_path, script="echo 'Problem parsing configuration file: x' >&2; exit 1")
+    with pytest.raises(poc.launching.LaunchError, match="coordinator: Problem parsing configuration file: x"):
+        poc.check(refusing)
+    # on no port that the running one has
+    seen = config(tmp_path, script='grep bind "$2" >&2')
+    with pytest.raises(poc.launching.LaunchError, match=r'bind_address = "127\.0\.0\.1:0"'):
+        poc.check(seen)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("class Mine:\n    add_weights = aggregate = print\n", ""),
+        ("", "AttributeError: module 'mine' has no attribute 'Mine'"),
+        ("import nowhere\n", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("class Mine:\n    def __init__(self): 1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("class Mine:\n    add_weights = print\n", "it has no method aggregate"),
+        ("class Mine:\n    add_weights, aggregate = 1, 2\n", "it has no method add_weights and no method aggregate"),
+        ("class Mine:\n    def __init__(self, x): pass\n", "TypeError"),
+    ],
+)
+def test_the_class_is_made_by_the_embedded_interpreter_before_anything_changes(
+    poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "mine.py").write_text(text)
+    given = {**config(tmp_path, "aggregator"), "environment": {"FEDLEARN_CLASS": "mine:Mine"}}
+    if not reason:
+        poc.check(given)
+        return
+    with pytest.raises(poc.launching.LaunchError, match="python_class mine:Mine: ") as caught:
+        poc.check(given)
+    assert reason in str(caught.value)
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    (tmp_path / "mine.py").write_text(
+        "class Mine:\n"
+        "    def add_weights(self, data): return data != b'bad'\n"
+        "    def aggregate(self): return bytearray(b'model')\n"
+    )
+    for path in (FILES, tmp_path):
+        monkeypatch.syspath_prepend(str(path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    for name, value in {"CLASS": "mine:Mine", "ROUNDS": "2", "KEEP": "2"}.items():
+        monkeypatch.setenv(f"FEDLEARN_{name}", value)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    yield importlib.import_module("fedlearn_xain.kept").Aggregator()
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+
+
+def test_models_are_kept_before_participants_get_them(kept: Any, tmp_path: Path) -> None:
+    for _round in range(3):
+        assert kept.add_weights(b"good") is True
+        assert kept.aggregate() == b"model"
+    found = sorted(path.name for path in (tmp_path / "models").iterdir())
+    assert [name.rpartition("-")[2] for name in found] == ["2", "1"]
+    assert {path.read_bytes() for path in (tmp_path / "models").iterdir()} == {b"model"}
+
+
+def test_what_a_restart_would_lose_is_told(kept: Any, tmp_path: Path) -> None:
+    training = tmp_path / "training"
+    assert kept.add_weights(b"bad") is False
+    assert not training.exists()
+    kept.add_weights(b"good")
+    assert training.read_text() == "round 1 of 2\n"
+    kept.aggregate()
+    assert training.read_text() == "round 2 of 2\n"
+    kept.aggregate()
+    assert not training.exists()
+
+
+def test_a_model_that_can_not_be_kept_ends_no_training(
+    kept: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "models").rmdir()
+    assert kept.aggregate() == b"model"
+    assert "the model of round 1 isn't kept" in capsys.readouterr().err
+
+
+class Server:
+    """A port of this host, whose connections are closed, or answered."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.answer, self.held = answer, []
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _address = self.socket.accept()
+            except OSError:
+                return
+            if self.answer is None:
+                self.held.append(connection)
+                continue
+            if self.answer:
+                connection.recv(4096)
+                connection.sendall(self.answer)
+            connection.close()
+
+
+@pytest.mark.parametrize(
+    ("http", "peer", "reason"),
+    [
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", b"", ""),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"", "it answered 200 where there is nothing"),
+        (b"", b"", ""),
+        (b"", None, "though its aggregator is there"),
+    ],
+)
+def test_a_coordinator_is_well_when_it_answers_or_waits(
+    monkeypatch: pytest.MonkeyPatch, http: bytes, peer: bytes | None, reason: str
+) -> None:
+    monkeypatch.syspath_prepend(str(FILES))
+    probe = importlib.import_module("fedlearn_xain.poc_probe")
+    own, its, places = Server(None), Server(peer), Server(http)
+    monkeypatch.setattr(sys, "argv", ["x", f"127.0.0.1:{places.port}", str(own.port), str(its.port)])
+    if not reason:
+        probe.main()
+        return
+    with pytest.raises(SystemExit, match=reason):
+        probe.main()
+
+
+def test_a_coordinator_that_does_not_wait_either_is_ill(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FILES))
+    probe = importlib.import_module("fedlearn_xain.poc_probe")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setattr(sys, "argv", ["x", f"127.0.0.1:{port}", str(port), str(port)])
+    with pytest.raises(SystemExit, match="where the aggregator is to reach it: nobody is there"):
+        probe.main()
