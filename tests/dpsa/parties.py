@@ -172,9 +172,9 @@ PARTIES = (LEADER, HELPER)
 
 def packed() -> dict[str, Any]:
     """The archives of the programs beside both viewpoints, and how the document names them."""
-    for party in PARTIES:
-        laid = [sys.executable, str(PROGRAMS), str(party.home / "files")]
-        ran = subprocess.run(laid, check=True, capture_output=True)
+    laid = [sys.executable, str(PROGRAMS), str(LEADER.home / "files")]
+    ran = subprocess.run(laid, check=True, capture_output=True)
+    shutil.copytree(LEADER.home / "files", HELPER.home / "files")
     archives: dict[str, Mapping[str, Any]] = json.loads(ran.stdout)
     named = {
         word: {"archive": f"files/{Path(archives[name]['archive']).name}", "sha256": archives[name]["sha256"]}

@@ -99,7 +99,7 @@ def pack(target: Path, contents: Iterator[tuple[str, bytes, int]]) -> str:
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(content), mode
             tar.addfile(entry, io.BytesIO(content))
-    target.write_bytes(gzip.compress(packed.getvalue(), mtime=0))
+    target.write_bytes(gzip.compress(packed.getvalue(), compresslevel=1, mtime=0))
     return hashlib.sha256(target.read_bytes()).hexdigest()
 
 
