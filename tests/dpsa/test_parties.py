@@ -114,6 +114,12 @@ def test_both_tell_clients_the_same() -> None:
 
 
 @pytest.mark.parametrize("party", PARTIES, ids=lambda party: party.side)
+def test_janus_cli_is_there_for_whoever_needs_it(party: Party) -> None:
+    (found,) = party.sh("find /opt/fedlearn/janus -path '*/bin/janus_cli' -perm /111").splitlines()
+    assert found.startswith("/opt/fedlearn/janus/")
+
+
+@pytest.mark.parametrize("party", PARTIES, ids=lambda party: party.side)
 def test_beyond_the_host_there_is_nginx_and_ssh(party: Party) -> None:
     listening = party.sh("ss -Hltnp | grep -v -e '127\\.' -e '\\[::1\\]'")
     assert {line.split('"')[1] for line in listening.splitlines()} == {"nginx", "sshd"}
