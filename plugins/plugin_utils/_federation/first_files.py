@@ -53,10 +53,14 @@ party: lab
 """
 
 _IGNORE = """\
-# Made by playbooks, and not for everybody: the CAs' keys (encrypted), the vaults, and what was seen of partners.
-# Back them up.
+# Made by playbooks, and not for everybody: the CAs' keys (encrypted), the vaults, what was seen of partners, and backups.
+# Back them up, but for .builds/, whose programs are built again.
+.backups/
+.builds/
 .ca/
+.escrow/
 .exchange/
+.keyrings/
 .secrets/
 .vault-pass
 build/

@@ -33,6 +33,7 @@ INNER = {
     "change_ca.yml",
     "choose.yml",
     "datastore_keys.yml",
+    "everybody.yml",
     "federation.yml",
     "move_over.yml",
     "partners.yml",
@@ -287,6 +288,36 @@ def test_where_no_password_comes_in_turns_none_is_rotated(
 ) -> None:
     ended = play(with_secrets, "rotate.yml", "-e", "what=passwords", *arguments)
     assert_refused_here(ended, f"nobody {whose} has two logins used in turn, so no password is replaced")
+
+
+CLUSTERED = """\
+all:
+  vars: {ansible_connection: local, fedlearn_waits: the former ones stay}
+  children:
+    federation_hosts: {hosts: {ms1: {}, ms2: {}}}
+    federation_clusters: {hosts: {cluster-one: {}}}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit", "missing"),
+    [("all", ""), ("ms1,ms2", "cluster-one"), ("cluster-one,ms2", "ms1"), ("ms1", "cluster-one, ms2")],
+)
+def test_what_wants_everybody_goes_no_further_without_hosts_or_clusters(folder: Path, limit: str, missing: str) -> None:
+    (folder / "hosts.yml").write_text(CLUSTERED)
+    ended = run(folder, "ansible-playbook", "-i", "hosts.yml", PLAYBOOKS / "everybody.yml", "--limit", limit)
+    said = f"the former ones stay: {missing} failed, or --limit left them out; rotate again with all"
+    assert (ended.returncode, said in ended.stdout) == ((2, True) if missing else (0, False)), ended
+
+
+@pytest.mark.parametrize(
+    ("name", "before"), [("rotate.yml", "Withdraw what was replaced"), ("change_ca.yml", "Change CAs")]
+)
+def test_what_was_replaced_goes_only_with_everybody(name: str, before: str) -> None:
+    found = plays(name)
+    at = next(index for index, play in enumerate(found) if play["name"].startswith(before))
+    assert found[at - 1]["ansible.builtin.import_playbook"] == "everybody.yml"
 
 
 @pytest.mark.slow
