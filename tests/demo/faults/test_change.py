@@ -263,15 +263,15 @@ REACHED = (
 IN_PLACE = {"ms1": ("fedlearn-demo-lenet-redis.service", "nginx.service")}
 
 
-# a worker that ended with a training doesn't begin the same one again
-@pytest.mark.parametrize(("what", "iterations"), [("certificates", 2000), ("ca", 3000)])
+@pytest.mark.parametrize("what", ["certificates", "ca"])
 def test_training_and_requests_go_on_while_a_rotation_replaces_who_is_who(
-    demo: Demo, tmp_path: Path, what: str, iterations: int
+    demo: Demo, tmp_path: Path, what: str
 ) -> None:
     """Redis and nginx load what is new; programs that read it at their start are restarted, and it is told how long."""
     longer = tmp_path / "federation.yml"
     text = (demo.inventory / "federation.yml").read_text()
-    longer.write_text(text.replace(ITERATIONS, f"fl_iteration_num: {iterations}"))
+    # a worker that ended with a training doesn't begin the same one again: it outlasts the rotation on a loaded machine
+    longer.write_text(text.replace(ITERATIONS, "fl_iteration_num: 4000"))
     demo.beside(tmp_path, state=False)
     state = ("-e", f"fedlearn_state={demo.inventory}")
     try:
