@@ -585,6 +585,38 @@ def test_a_restore_that_was_killed_leaves_one_whole_server(
         plain(role, "DROP TABLE rows")
 
 
+TRAP = """
+CREATE FUNCTION sprung() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+  IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN CREATE ROLE backdoor SUPERUSER; END IF;
+  RETURN true;
+END $$;
+CREATE TABLE trap (n int CHECK (n > 0 AND public.sprung()));
+CREATE FUNCTION whole(trap) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN public.sprung(); END $$;
+ALTER TABLE trap ADD CONSTRAINT later CHECK (whole(trap));
+INSERT INTO trap VALUES (1);
+CREATE MATERIALIZED VIEW seen AS SELECT n, public.sprung() FROM trap;
+CREATE INDEX found ON trap (n);
+"""
+"""Functions of an owner's that a restore calls, with the rows and, of `later`, once they are there."""
+
+
+def test_a_restore_calls_an_owner_s_functions_with_no_other_rights(role: RoleHost, tmp_path: Path) -> None:
+    assert client(role, TRAP, "survey_a", "first")[0] == 0
+    try:
+        assert role.play(entry="backup", postgresql_backup_directory=str(tmp_path)).code == 0
+        (file,) = tmp_path.glob("host/postgresql-*.tar")
+        run = role.play(entry="restore", postgresql_restore_from=str(file))
+        assert run.code == 0, run.text
+        assert admin(role, "SELECT count(*) FROM pg_roles WHERE rolname = 'backdoor'") == "0"
+        assert client(role, "SELECT n FROM seen", "survey_b", "second") == (0, "1\n")
+        kept = "SELECT count(*) FROM pg_constraint WHERE conrelid = 'trap'::regclass AND convalidated"
+        assert client(role, kept, "survey_b", "second") == (0, "2\n")
+        assert role.play().changed == 0
+    finally:
+        client(role, "DROP TABLE trap CASCADE; DROP FUNCTION sprung", "survey_a", "first")
+        admin(role, "DROP ROLE IF EXISTS backdoor")
+
+
 def test_a_restore_that_fails_leaves_the_data(role: RoleHost, tmp_path: Path) -> None:
     assert "which file of" in role.play(entry="restore").words
     assert client(role, "CREATE TABLE kept AS SELECT 5 AS n", "survey_a", "first")[0] == 0
