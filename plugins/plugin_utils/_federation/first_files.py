@@ -53,7 +53,7 @@ party: lab
 """
 
 _IGNORE = """\
-# Made by playbooks, and not for everybody: the CAs' keys (encrypted), the vaults, what was seen of partners, and backups.
+# Made by playbooks, and not for everybody: the CAs' keys (encrypted), the vaults, what was seen of partners, backups.
 # Back them up, but for .builds/, whose programs are built again.
 .backups/
 .builds/
