@@ -178,6 +178,14 @@ _PROGRAM = Key(
 )
 
 
+def _listen(port: int) -> Key:
+    section = {
+        "address": Key(Text(format="address"), "On loopback.", default="127.0.0.1"),
+        "port": Key(PORT, "Port.", default=port),
+    }
+    return Key(Section(section), "Where nginx on the same host reaches it.", default={})
+
+
 def _rpc(own: int, peer: str, its: int) -> Section:
     """Both programs of ``poc`` on loopback; where they are on two hosts, proxies lead there."""
     return Section(
@@ -201,16 +209,7 @@ COORDINATOR = Section(
             Text(format="origin"), "Of V(poc): where participants reach the aggregator, by which it hands them on."
         ),
         "memory_max": Key(MEMORY, "Memory of this one, where it isn't C(xain_coordinator_memory_max)."),
-        "listen": Key(
-            Section(
-                {
-                    "address": Key(Text(format="address"), "On loopback.", default="127.0.0.1"),
-                    "port": Key(PORT, "Port.", default=50050),
-                }
-            ),
-            "Where nginx on the same host reaches it.",
-            default={},
-        ),
+        "listen": _listen(50050),
         "settings": Key(Anything(), "The program's configuration: docs/federation.md lists it.", required=True),
     },
     rules=(
@@ -239,16 +238,7 @@ AGGREGATOR = Section(
         ),
         "class_artifact": application_artifact(CONTROL_FILE, ARCHIVE),
         "rpc": Key(_rpc(6666, "coordinator_port", 5555), "How both programs reach each other.", default={}),
-        "listen": Key(
-            Section(
-                {
-                    "address": Key(Text(format="address"), "On loopback.", default="127.0.0.1"),
-                    "port": Key(PORT, "Port.", default=50052),
-                }
-            ),
-            "Where nginx on the same host reaches it.",
-            default={},
-        ),
+        "listen": _listen(50052),
         "keep_models": Key(Integer(0, 10_000), "How many global models are kept as files.", default=3),
         "memory_max": Key(MEMORY, "Memory of this one, where it isn't C(xain_aggregator_memory_max)."),
         "settings": Key(Anything(), "The programs' configuration: docs/federation.md lists it.", required=True),

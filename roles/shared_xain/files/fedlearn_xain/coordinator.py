@@ -106,18 +106,6 @@ class Steady(Coordinator):
         return f"round {self.current_round + 1} of {self.num_rounds}" if begun else None
 
 
-def noting(path: Path) -> Any:
-    """Keeps a file that is there while a training is under way, and says which round."""
-
-    def note(words: str | None) -> None:
-        if words is None:
-            path.unlink(missing_ok=True)
-        else:
-            launching.write(path, f"{words}\n")
-
-    return note
-
-
 def load(configuration: Mapping[str, Any]) -> Any:
     """The program's configuration, as it checks it itself."""
     try:
@@ -135,7 +123,7 @@ def run(config: Mapping[str, Any]) -> None:
         coordinator=Steady(
             reader=S3LocalWeightsReader(given.storage),
             most=config["max_model_size"] * arrays.MEGABYTE,
-            note=noting(Path(os.environ["RUNTIME_DIRECTORY"]) / "training"),
+            note=launching.noting(Path(os.environ["RUNTIME_DIRECTORY"]) / "training"),
             global_weights_writer=S3GlobalWeightsWriter(given.storage),
             num_rounds=given.ai.rounds,
             epochs=given.ai.epochs,

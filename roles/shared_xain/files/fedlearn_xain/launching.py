@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -80,6 +81,43 @@ def write(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".new")
     beside.write_text(text, encoding="utf-8")
     beside.replace(path)
+
+
+def noting(path: Path) -> Callable[[str | None], None]:
+    """Keeps a file that is there while a training is under way, and says which round."""
+
+    def note(words: str | None) -> None:
+        if words is None:
+            path.unlink(missing_ok=True)
+        else:
+            write(path, f"{words}\n")
+
+    return note
+
+
+def finish(config: Mapping[str, Any], application: Any) -> None:
+    """What an application whose training is over says of it, and that it isn't to be started again."""
+    state = Path(config["state"])
+    if hasattr(application, "result"):
+        write(state / "result.json", json.dumps(dict(application.result())))
+    write(state / f"finished-{config['digest']}", "")
+
+
+def start_participant(name: str, run: Callable[[Mapping[str, Any]], None]) -> None:
+    """``--config launcher.json`` takes part; with ``--check`` the application is only imported, as nobody."""
+    parser = argparse.ArgumentParser(prog=f"fedlearn_xain.{name}", allow_abbrev=False)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    config = read(given.config)
+    try:
+        if given.check:
+            drop_root()
+            application(config["application"]["callable"])
+        else:
+            run(config)
+    except LaunchError as error:
+        raise SystemExit(str(error)) from error
 
 
 def notify(state: str) -> None:

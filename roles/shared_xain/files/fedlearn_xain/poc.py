@@ -79,18 +79,6 @@ class Training:
             self._note(f"round {self._done + 1} of {self._rounds}")
 
 
-def noting(path: Path) -> Callable[[str | None], None]:
-    """Keeps a file that is there while a training is under way."""
-
-    def note(words: str | None) -> None:
-        if words is None:
-            path.unlink(missing_ok=True)
-        else:
-            launching.write(path, f"{words}\n")
-
-    return note
-
-
 def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
     """The environment of a program, or of the interpreter that it embeds."""
     python = f"{config['folder']}/python"
@@ -106,13 +94,14 @@ def written(config: Mapping[str, Any], folder: Path, **changed: Any) -> Path:
     return path
 
 
-def follow(lines: Iterable[str], told: Callable[[str], None]) -> None:
-    """Passes a log on."""
+def follow(lines: Iterable[str], told: Callable[[str], None] | None = None) -> None:
+    """Passes a log on, and tells each line."""
     for line in lines:
         text = COLOURS.sub("", line)
         sys.stdout.write(text)
         sys.stdout.flush()
-        told(text)
+        if told:
+            told(text)
 
 
 def run(config: Mapping[str, Any]) -> int:
@@ -121,10 +110,10 @@ def run(config: Mapping[str, Any]) -> int:
     program = f"{config['folder']}/{config['program']}"
     stopped: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
-    told: Callable[[str], None] = lambda _text: None  # noqa: E731
+    told = None
     if config["program"] == "coordinator":
         rounds = config["configuration"]["federated_learning"]["rounds"]
-        told = Training(rounds, noting(runtime / "training")).line
+        told = Training(rounds, launching.noting(runtime / "training")).line
     with subprocess.Popen(
         [program, "-c", str(written(config, runtime))],
         env=surroundings(config),

@@ -11,12 +11,9 @@ What is different from the SDK's own way is in ``Steady`` and ``Answers``.
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -100,28 +97,8 @@ def run(config: Mapping[str, Any]) -> None:
     Steady(participant, url, config["heartbeat_seconds"]).run()
     if not answers.finished:
         raise launching.LaunchError("the coordinator is away, or knows this participant no more")
-    state = Path(config["state"])
-    if hasattr(participant, "result"):
-        launching.write(state / "result.json", json.dumps(dict(participant.result())))
-    launching.write(state / f"finished-{config['digest']}", "")
-
-
-def main() -> None:
-    """Starts the participant, or looks whether it could be."""
-    parser = argparse.ArgumentParser(prog="fedlearn_xain.poc_participant", allow_abbrev=False)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--check", action="store_true")
-    given = parser.parse_args()
-    config = launching.read(given.config)
-    try:
-        if given.check:
-            launching.drop_root()
-            launching.application(config["application"]["callable"])
-        else:
-            run(config)
-    except launching.LaunchError as error:
-        raise SystemExit(str(error)) from error
+    launching.finish(config, participant)
 
 
 if __name__ == "__main__":
-    main()
+    launching.start_participant("poc_participant", run)

@@ -12,12 +12,9 @@ started again. What its method ``result()`` returns then, a mapping, is ``result
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from xaynet_sdk import ParticipantABC, spawn_participant
@@ -69,28 +66,8 @@ def run(config: Mapping[str, Any]) -> None:
     while not getattr(made.one, "over", False):
         go_on(handle)
     handle.stop()
-    state = Path(config["state"])
-    if hasattr(made.one, "result"):
-        launching.write(state / "result.json", json.dumps(dict(made.one.result())))
-    launching.write(state / f"finished-{config['digest']}", "")
-
-
-def main() -> None:
-    """Starts the participant, or looks whether it could be."""
-    parser = argparse.ArgumentParser(prog="fedlearn_xain.xaynet_participant", allow_abbrev=False)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--check", action="store_true")
-    given = parser.parse_args()
-    config = launching.read(given.config)
-    try:
-        if given.check:
-            launching.drop_root()
-            launching.application(config["application"]["callable"])
-        else:
-            run(config)
-    except launching.LaunchError as error:
-        raise SystemExit(str(error)) from error
+    launching.finish(config, made.one)
 
 
 if __name__ == "__main__":
-    main()
+    launching.start_participant("xaynet_participant", run)
