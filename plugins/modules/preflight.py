@@ -17,6 +17,7 @@ description:
     since some systems' own ports lie there.
   - What several things need of one file system is added up; what is there already needs none.
   - A nginx that is there has to take the files that lie there.
+  - Whoever logs in with a number that a folder is kept for would have what lies there. Others' accounts may have it.
   - Folders that every deploy writes to, C(/etc), C(/opt) and C(/var/lib), may not be read-only.
   - Changes nothing.
 version_added: 0.1.0
@@ -119,6 +120,24 @@ options:
         description: What for.
         type: str
         required: true
+  kept:
+    description: Folders that are kept for a user and a group by number, which programs have and nobody may log in with.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The instance, for the message.
+        type: str
+        required: true
+      path:
+        description: The folder, for the message.
+        type: str
+        required: true
+      number:
+        description: The number of both.
+        type: int
+        required: true
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -154,7 +173,9 @@ problems:
 
 import errno
 import glob
+import grp
 import os
+import pwd
 import re
 import resource
 import socket
@@ -334,6 +355,42 @@ def too_few(wanted: list[dict]) -> list[str]:
     ]
 
 
+def logs_in(account: pwd.struct_passwd) -> bool:
+    """Whether somebody may come in as this account."""
+    return os.path.basename(account.pw_shell) not in ("nologin", "false")
+
+
+def who_has(number: int) -> list[str]:
+    """Accounts that log in as this user, or are in the group of this number."""
+    accounts, members = pwd.getpwall(), []
+    # a directory service may know more than it lists
+    try:
+        accounts.append(pwd.getpwuid(number))
+    except KeyError:
+        pass
+    try:
+        members = grp.getgrgid(number).gr_mem
+    except KeyError:
+        pass
+    found = {
+        account.pw_name
+        for account in accounts
+        if logs_in(account) and (number in (account.pw_uid, account.pw_gid) or account.pw_name in members)
+    }
+    return sorted(found)
+
+
+def shared(kept: list[dict]) -> list[str]:
+    """Folders that somebody would have who logs in: one line for each."""
+    told = {number: ", ".join(who_has(number)) for number in {one["number"] for one in kept}}
+    return [
+        f"{one['name']}: {one['path']} is kept for user and group {one['number']}, and {told[one['number']]} would "
+        "have what lies there: choose a number that nobody logs in with"
+        for one in kept
+        if told[one["number"]]
+    ]
+
+
 def main() -> None:
     """Looks at each port and at the disks."""
     port = {
@@ -361,6 +418,11 @@ def main() -> None:
         "number": {"type": "int", "required": True},
         "reason": {"type": "str", "required": True},
     }
+    kept = {
+        "name": {"type": "str", "required": True},
+        "path": {"type": "str", "required": True},
+        "number": {"type": "int", "required": True},
+    }
     module = AnsibleModule(
         argument_spec={
             "ports": {"type": "list", "elements": "dict", "options": port, "default": []},
@@ -368,6 +430,7 @@ def main() -> None:
             "nginx": {"type": "path"},
             "space": {"type": "list", "elements": "dict", "options": room, "default": []},
             "open_files": {"type": "list", "elements": "dict", "options": files, "default": []},
+            "kept": {"type": "list", "elements": "dict", "options": kept, "default": []},
         },
         supports_check_mode=True,
     )
@@ -378,6 +441,7 @@ def main() -> None:
     told = refusal(module, module.params["nginx"])
     problems += [told] if told else []
     problems += read_only() + lacking(module.params["space"]) + too_few(module.params["open_files"])
+    problems += shared(module.params["kept"])
     for doubt in doubts(module.params["ports"]):
         module.warn(doubt)
     if problems:

@@ -17,6 +17,11 @@ import re
 import pytest
 from deployment import NODE, REAL, ROOM, STORE, Document, Whole
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.placements import (
+    CLIENT_USER,
+    SERVER_USER,
+)
+
 CREATE = "CREATE TABLE {} (id serial PRIMARY KEY, data jsonb)"
 """As the program's own code makes it (libs/db/postgre/postgre.py)."""
 INSERT = 'INSERT INTO {} (data) VALUES (\'{{"id": "a"}}\')'
@@ -82,11 +87,35 @@ def test_each_folder_is_mounted_for_the_pods_user(whole: Whole) -> None:
     for folder in FOLDERS:
         path = f"/mnt/neursafe_fl/{folder}"
         assert whole.run("n1", f"findmnt -no FSTYPE --mountpoint {path}").strip() == "fuse.s3fs"
-        as_pod = "setpriv --reuid=1000 --regid=1000 --clear-groups sh -c"
+        as_pod = f"setpriv --reuid={SERVER_USER} --regid={SERVER_USER} --clear-groups sh -c"
         whole.run("n1", f"{as_pod} 'echo {folder} >{path}/canary && mkdir -p {path}/job && cat {path}/canary'")
-        assert whole.run("n1", f"stat -c '%u:%g' {path}/canary").strip() == "1000:1000"
-        as_other = "setpriv --reuid=1001 --regid=1001 --clear-groups sh -c"
-        assert whole.run("n1", f"{as_other} 'cat {path}/canary' 2>&1 || true").strip().endswith("Permission denied")
+        assert whole.run("n1", f"stat -c '%u:%g %a' {path}").strip() == f"{SERVER_USER}:{SERVER_USER} 770"
+
+
+def test_who_logs_in_first_on_a_node_has_nothing_of_it(whole: Whole) -> None:
+    whole.run("n1", "id 1000 >/dev/null 2>&1 || useradd --create-home --uid 1000 --shell /bin/bash first")
+    for number in (1000, CLIENT_USER):
+        for does in ("cat {}/canary", "ls {}", "touch {}/mine"):
+            path = "/mnt/neursafe_fl/models"
+            as_other = f"setpriv --reuid={number} --regid={number} --clear-groups sh -c"
+            said = whole.run("n1", f"{as_other} '{does.format(path)}' 2>&1 || true").strip()
+            assert said.endswith("Permission denied"), said
+        said = whole.run("n1", f"setpriv --reuid={number} --clear-groups touch /mnt/neursafe_fl/mine 2>&1 || true")
+        assert said.strip().endswith("Permission denied"), said
+
+
+def test_a_number_that_somebody_logs_in_with_is_refused(whole: Whole) -> None:
+    whole.run("n1", "id 1000 >/dev/null 2>&1 || useradd --create-home --uid 1000 --shell /bin/bash first")
+    name = whole.run("n1", "id --user --name 1000").strip()
+    whole.write(lambda document: document["stacks"]["imaging"]["server"].update(user=1000))
+    try:
+        done = whole.playbook("fedlearn.infra.precheck")
+        assert done.returncode == 2
+        told = f"/mnt/neursafe_fl/models is kept for user and group 1000, and {name} would have what lies there"
+        assert told in done.output, done.output[-3000:]
+    finally:
+        whole.write()
+    assert whole.playbook("fedlearn.infra.precheck").returncode == 0
 
 
 def test_the_model_manager_copies_from_a_namespace_to_the_models_by_s3(whole: Whole) -> None:

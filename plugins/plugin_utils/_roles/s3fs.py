@@ -127,6 +127,11 @@ MOUNT = Section(
             "An export of an NFS server.",
         ),
         "directory": Key(PLACE, "A folder of this host, for storage that something else brings there."),
+        "kept_for": Key(
+            Integer(1, 4294967294),
+            "User and group, by number, of programs that what lies there is kept for; C(precheck) refuses a host where "
+            "somebody logs in with it.",
+        ),
         "read_only": Key(Boolean(), "Nobody writes; health then lists and writes nothing.", default=False),
         "options": Key(Items(_OPTION), "Further options of the mount.", default=[]),
     },

@@ -158,3 +158,21 @@ def test_too_few_open_files_are_told_with_the_number(monkeypatch):
         "a: 70000 open files are needed (why), and this machine allows 20000: set fs.nr_open to 70000 at least, of a "
         "container its own limit (--ulimit nofile=70000)"
     ]
+
+
+def test_who_logs_in_as_whom_a_folder_is_kept_for_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    people = [("ann", 1000, 1000, "/bin/bash"), ("ben", 1001, 1001, ""), ("daemon", 1002, 1002, "/usr/sbin/nologin")]
+    accounts = [SimpleNamespace(pw_name=n, pw_uid=u, pw_gid=g, pw_shell=s) for n, u, g, s in people]
+    unlisted = {71002: SimpleNamespace(pw_name="eve", pw_uid=71002, pw_gid=100, pw_shell="/bin/sh")}
+    groups = {71000: SimpleNamespace(gr_mem=["ben", "daemon"]), 71001: SimpleNamespace(gr_mem=[])}
+    monkeypatch.setattr(
+        preflight, "pwd", SimpleNamespace(getpwall=lambda: list(accounts), getpwuid=unlisted.__getitem__)
+    )
+    monkeypatch.setattr(preflight, "grp", SimpleNamespace(getgrgid=groups.__getitem__))
+    told = {number: preflight.who_has(number) for number in (1000, 1001, 1002, 71000, 71001, 71002)}
+    assert told == {1000: ["ann"], 1001: ["ben"], 1002: [], 71000: ["ben"], 71001: [], 71002: ["eve"]}
+    kept = [{"name": "files", "path": "/mnt/models", "number": number} for number in (1000, 1002)]
+    assert preflight.shared(kept) == [
+        "files: /mnt/models is kept for user and group 1000, and ann would have what lies there: choose a number that "
+        "nobody logs in with"
+    ]

@@ -33,6 +33,13 @@ ENGINES: Mapping[str, str] = {
 }
 """A database's engine, as people write it, and the word that the code compares with."""
 
+SERVER_USER = 71000
+CLIENT_USER = 71001
+"""Whom pods are: numbers that Debian gives to nobody (people begin at 1000, others' containers at 100000).
+
+A client has another, since in the server's cluster pods of both see the folder that both directories lie in.
+"""
+
 POSTGRESQL_PORT = 5432
 MONGODB_PORT = 27017
 LONGEST_DATABASE = 50
@@ -268,8 +275,9 @@ SERVER_OPTIONS: Mapping[str, Key] = {
     ),
     "user": Key(
         Integer(1000, 2_147_483_647),
-        "Numeric user and group that the components are: may write there.",
-        default=1000,
+        "Numeric user and group that the components are: may write there. Whoever logs in to a node with it would have "
+        "all models; `precheck` refuses that of `nodes`.",
+        default=SERVER_USER,
     ),
     "resources": Key(
         COMPONENT_RESOURCES,
@@ -364,7 +372,9 @@ CLUSTER_CLIENT: Mapping[str, Key] = {
         "there says so, and is the client's own.",
     ),
     "capacity": Key(MEMORY, "What its PersistentVolume is said to hold.", default="100Gi"),
-    "user": Key(Integer(1000, 2_147_483_647), "Numeric user and group that it is: may write there.", default=1000),
+    "user": Key(
+        Integer(1000, 2_147_483_647), "Numeric user and group that it is: may write there.", default=CLIENT_USER
+    ),
     "resources": Key(RESOURCES, "What is kept for it.", default={}),
     "networks": Key(
         _NETWORKS,

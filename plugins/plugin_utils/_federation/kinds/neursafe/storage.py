@@ -207,10 +207,10 @@ class Storage:
     def _mounts(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """By component, what a node mounts."""
         directory = self.topology.server.options["shared_directory"]
+        user = self.topology.server.options["user"]
         if self.export:
-            yield "files", {"path": directory, "nfs": self.export}
+            yield "files", {"path": directory, "nfs": self.export, "kept_for": user}
         elif self.hosted:
-            user = self.topology.server.options["user"]
             yield from self._by_bucket(
                 {
                     "url": self.endpoint().internal,
@@ -227,7 +227,8 @@ class Storage:
     def _by_bucket(self, s3: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         directory = self.topology.server.options["shared_directory"]
         for folder, bucket in self.buckets.items():
-            yield f"files-{bucket}", {"path": posixpath.join(directory, folder), "s3": {**s3, "bucket": bucket}}
+            kept = {"kept_for": s3["uid"]} if s3 else {}
+            yield f"files-{bucket}", {"path": posixpath.join(directory, folder), "s3": {**s3, "bucket": bucket}, **kept}
 
     # -- what it needs
 

@@ -142,6 +142,7 @@ class Topology:
                 message = f"{port} of the nodes of '{client.place.cluster}' is {first}'s: give it another"
                 self.report.mistake((*client.place.path, "settings", "task_manager", "port"), message)
             self._check_lmdb(client)
+            self._check_user(client)
             place = client.place.cluster
             owners = [owner for cluster, taken, owner in folders if cluster == place and _overlap(folder, taken)]
             if owners:
@@ -155,6 +156,12 @@ class Topology:
         if client.beside_server and _overlap(path, shared) and path.startswith(shared):
             message = f"'{path}' is in the server's shared directory, and lmdb maps its file: a node's own disk"
             self.report.mistake((*client.place.path, "lmdb", "path"), message)
+
+    def _check_user(self, client: Client) -> None:
+        """Pods of both see the folder that both directories lie in."""
+        if client.beside_server and client.options["user"] == self.server.options["user"]:
+            message = f"{client.options['user']} is the server's user, too, and this client would have its models"
+            self.report.mistake((*client.place.path, "user"), message)
 
     def _node_ports(self) -> Iterator[int]:
         if self.settings["proxy"]["external"]:

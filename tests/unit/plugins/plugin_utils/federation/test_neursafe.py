@@ -468,9 +468,8 @@ def test_a_folder_of_the_shared_directory_is_a_bucket_that_every_node_mounts(loa
             ("/mnt/neursafe_fl/default", "default"),
             ("/mnt/neursafe_fl/radiology", "radiology"),
         ]
-        assert {(one["s3"]["uid"], one["s3"]["umask"], one["s3"]["client"]) for one in mounts} == {
-            (1000, "0007", "nodes")
-        }
+        told = {(one["kept_for"], one["s3"]["uid"], one["s3"]["umask"], one["s3"]["client"]) for one in mounts}
+        assert told == {(71000, 71000, "0007", "nodes")}
     assert [one.host for one in found.expansions["imaging"].certificates if one.name == "demo-imaging-nodes"] == [
         "n1",
         "n2",
@@ -549,8 +548,8 @@ def test_a_mongodb_is_a_ferretdb_with_a_user_of_each_database(load: Load) -> Non
 
 def test_an_export_of_nfs_is_mounted_on_the_nodes(load: Load) -> None:
     found = load(HOSTED.replace("storage: {host: h1}", 'storage: {external: {type: posix, nfs: "nas:/fl"}}'))
-    assert [(one["path"], one["nfs"]) for one in of_host(found, "n1", "s3fs_mounts")] == [
-        ("/mnt/neursafe_fl", "nas:/fl")
+    assert [(one["path"], one["nfs"], one["kept_for"]) for one in of_host(found, "n1", "s3fs_mounts")] == [
+        ("/mnt/neursafe_fl", "nas:/fl", 71000)
     ]
     assert instance(found)["storage"] == {"type": "posix"}
 
@@ -652,6 +651,11 @@ def test_a_store_that_moves_leaves_its_mounts_where_they_are(load: Load) -> None
             "  clinic: {hosts: {k1: 10.30.0.1}}\n  lab:\n",
             "stacks.imaging.database.host: host 'k1' is of party 'clinic', and the server's cluster of 'lab': both are "
             "one party's",
+        ),
+        (
+            "near: {cluster: kc}",
+            "near: {cluster: kc, user: 71000}",
+            "stacks.imaging.clients.near.user: 71000 is the server's user, too, and this client would have its models",
         ),
         (
             "near: {cluster: kc}",
