@@ -171,6 +171,7 @@ problems:
   elements: str
 """
 
+import contextlib
 import errno
 import glob
 import grp
@@ -364,14 +365,10 @@ def who_has(number: int) -> list[str]:
     """Accounts that log in as this user, or are in the group of this number."""
     accounts, members = pwd.getpwall(), []
     # a directory service may know more than it lists
-    try:
+    with contextlib.suppress(KeyError):
         accounts.append(pwd.getpwuid(number))
-    except KeyError:
-        pass
-    try:
+    with contextlib.suppress(KeyError):
         members = grp.getgrgid(number).gr_mem
-    except KeyError:
-        pass
     found = {
         account.pw_name
         for account in accounts
