@@ -91,6 +91,14 @@ options:
     description: How long the host waits for the controller to come anew.
     type: int
     default: 30
+  keep_left:
+    description:
+      - Places that a former call guarded and O(services) doesn't name any more stay guarded as they were, and are told
+        in RV(left). For a play that changes services only later, and then calls again without it.
+      - In any case those stay on which a service of the federation is known to be, such as one that no document names
+        any more and nobody has removed.
+    type: bool
+    default: false
   token:
     description: What the action confirms by; not for playbooks.
     type: str
@@ -137,6 +145,11 @@ counted:
   description: By service, what came from where it isn't expected; V(default) is the default drop.
   returned: always
   type: dict
+left:
+  description: Services that aren't named any more and whose places are still guarded.
+  returned: always
+  type: list
+  elements: str
 strangers:
   description: Who else listens in a guarded ephemeral range, one line each.
   returned: always
@@ -175,6 +188,7 @@ ARGUMENTS = {
     "ssh_sources": {"type": "list", "elements": "str", "default": list(rules.EVERYBODY)},
     "default_drop": {"type": "bool", "default": False},
     "confirm_seconds": {"type": "int", "default": 30},
+    "keep_left": {"type": "bool", "default": False},
     "token": {"type": "str", "no_log": False},
     "program": {"type": "path", "default": "/usr/sbin/nft"},
     "lock_timeout": {"type": "int", "default": 120},
@@ -221,7 +235,7 @@ def run(module: AnsibleModule) -> dict:
             kernel.confirm(params["token"])
         elif nft.is_there:
             rolled_back = kernel.settle(nft)
-    firewall = converge.Firewall(params["federation"], claim(params), params["program"])
+    firewall = converge.Firewall(params["federation"], claim(params), params["program"], keep_left=params["keep_left"])
     refuse_ssh(firewall)
     firewall.compare()
     differing, strangers = firewall.differing, firewall.strangers()
@@ -231,6 +245,7 @@ def run(module: AnsibleModule) -> dict:
     result = {
         "changed": bool(differing),
         "differing": differing,
+        "left": [service["name"] for service in firewall.left],
         "strangers": strangers,
         "rolled_back": rolled_back,
         "counted": {},

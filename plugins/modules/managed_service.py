@@ -261,6 +261,17 @@ def compare(services: list) -> None:
             refuse(service, error)
 
 
+def refuse_held_ports(services: list) -> None:
+    """Nothing is stopped to be started where it can't listen."""
+    moving = {name for service in services if service.differs for name in service.unit_names}
+    for service in services:
+        if not (service.failed or service.absent):
+            try:
+                service.refuse_held_ports(moving)
+            except ServiceError as error:
+                refuse(service, error)
+
+
 def defer(services: list) -> list:
     """Sets aside what would interrupt a running process; returns the rest."""
     rest = []
@@ -329,6 +340,8 @@ def run(module: AnsibleModule, sent: dict, foresee: bool) -> dict:
         kind = Removal if wanted["state"] == "absent" else Transaction
         services.append(kind(wanted, owned[wanted["federation"]], options))
     compare(services)
+    if not module.params["plan"]:  # which tells how things are, and that a service stands still says more
+        refuse_held_ports(services)
     needed = sorted({digest for service in services if not service.failed for digest in service.missing_uploads})
     if needed and not foresee:
         return {"needed": needed, "changed": False}

@@ -227,6 +227,31 @@ def test_an_unhealthy_start_is_rolled_back_and_others_stand(host: ServiceHost) -
     assert again.result["changed"] is False
 
 
+def test_what_runs_is_not_stopped_for_a_port_that_others_hold(host: ServiceHost) -> None:
+    host.converge(thing(), thing("well", 18002))
+    before = host.look()
+    host.shell("systemd-run --quiet --unit=taken python3 -m http.server 18003 --bind 127.0.0.1; sleep 1")
+    try:
+        wrong = host.fail(thing(port=18003), thing("well", 18002, text="second"))
+    finally:
+        host.shell("systemctl stop taken")
+    told = "port 18003 is held by another program (python3, process "
+    reason = wrong.service("thing")["reason"]
+    assert (reason.startswith(told), reason.endswith("or choose another port; nothing was changed")) == (True, True)
+    after = host.look()
+    assert after.answers == {"thing": "first", "well": "second"}
+    assert after.pid("thing") == before.pid("thing")
+    assert {path: entry for path, entry in after.files.items() if path.startswith(folder("thing"))} == {
+        path: entry for path, entry in before.files.items() if path.startswith(folder("thing"))
+    }
+
+
+def test_services_of_one_run_may_hand_ports_on(host: ServiceHost) -> None:
+    host.converge(thing(port=18001), thing("well", 18002))
+    host.converge(thing("well", 18003), thing(port=18002))
+    assert host.look().answers == {"thing": "first", "well": "first"}
+
+
 def test_a_first_start_that_fails_leaves_nothing(host: ServiceHost) -> None:
     clean = host.look()
     ran = host.fail(thing(bad=True))

@@ -18,7 +18,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._firewall import host, kernel, rules
+from ansible_collections.fedlearn.infra.plugins.module_utils._firewall import host, kernel, leaving, rules
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
 
@@ -141,17 +141,28 @@ class Part:
 class Firewall:
     """What a host has and what it is to have, from one federation's side."""
 
-    def __init__(self, federation: str, content: dict[str, Any], program: str) -> None:
+    def __init__(self, federation: str, content: dict[str, Any], program: str, *, keep_left: bool = False) -> None:
         self.federation = federation
-        self.content = content
         self.nft = kernel.Nft(program)
         self.around = host.surroundings()
+        self.owned = state.Owned(federation)
+        self.left = self._left(content, keep_left)
+        self.content = {**content, "services": [*content["services"], *self.left]}
         self.claims = [self._read(name, one) for name, one in sorted(self._claimed().items())]
         self.wanted = rules.tables(self.claims, self.around)
-        self.owned = state.Owned(federation)
         self.parts = self._parts()
 
     # --- what is claimed
+
+    def _left(self, content: dict[str, Any], keep: bool) -> list[dict[str, Any]]:
+        """What its services leave and the host may still have: all of it, or that which owned.json knows of."""
+        former = (state.load(self._claim_path(self.federation)) or {}).get("claim", {})
+        if "off" in (content["mode"], former.get("mode", "off")):
+            return []
+        self._read(self.federation, former)
+        left = leaving.left(former["services"], content["services"], self.around)
+        owned = [port for service in self.owned.services.values() for port in service.get("ports", [])]
+        return left if keep else leaving.listened_on(left, owned, self.around)
 
     def _claimed(self) -> dict[str, dict[str, Any]]:
         """What each federation of this host claims, this one as it is now asked for."""
@@ -167,7 +178,9 @@ class Firewall:
             return rules.claim_of(federation, content, self.around)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             path = self._claim_path(federation)
-            raise ServiceError(f"{path}: is damaged ({error}); run the role for '{federation}' again") from None
+            raise ServiceError(
+                f"{path}: is damaged ({error}): move it away, and run the role for '{federation}' again"
+            ) from None
 
     @staticmethod
     def _claim_path(federation: str) -> str:

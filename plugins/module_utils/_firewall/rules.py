@@ -43,6 +43,15 @@ class Place:
             and other.ports[0] <= self.ports[1]
         )
 
+    def covers(self, other: Place) -> bool:
+        """Whether every packet for the other is for this one, too."""
+        return (
+            (self.family, self.protocol) == (other.family, other.protocol)
+            and self.address in (None, other.address)
+            and self.ports[0] <= other.ports[0]
+            and other.ports[1] <= self.ports[1]
+        )
+
 
 @dataclass(frozen=True)
 class Service:
@@ -99,14 +108,18 @@ def claim_of(federation: str, content: dict[str, Any], around: Surroundings) -> 
 
 
 def _service(given: dict[str, Any], around: Surroundings) -> Service:
-    ephemeral = bool(given.get("ephemeral"))
+    ports = ports_of(given, around)
+    places = [place for address in given["addresses"] for place in places_at(address, given["protocol"], ports)]
+    return Service(given["name"], tuple(places), tuple(given["sources"]), bool(given.get("ephemeral")))
+
+
+def ports_of(given: dict[str, Any], around: Surroundings) -> Ports:
+    """The ports that a service names: one, several in a row, or the host's ephemeral range."""
     first = given.get("port") or 0
-    ports = around.ephemeral if ephemeral else (first, given.get("last_port") or first)
-    places = [place for address in given["addresses"] for place in _places(address, given["protocol"], ports)]
-    return Service(given["name"], tuple(places), tuple(given["sources"]), ephemeral)
+    return around.ephemeral if given.get("ephemeral") else (first, given.get("last_port") or first)
 
 
-def _places(address: str, protocol: str, ports: Ports) -> Iterator[Place]:
+def places_at(address: str, protocol: str, ports: Ports) -> Iterator[Place]:
     """An address as the families see it: ``::`` takes IPv4 as well, as Linux does by default."""
     found = ipaddress.ip_address(address)
     for family in (4, 6) if address == "::" else (found.version,):

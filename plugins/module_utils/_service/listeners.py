@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import socket
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 _UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
@@ -27,14 +29,28 @@ def others(unit: str, checks: list[dict[str, Any]], ports: list[dict[str, Any]])
     return None
 
 
-def held(unit: str, ports: list[dict[str, Any]]) -> str:
-    """In words, which of a unit's own ports others hold; empty where none is."""
+def held(units: Collection[str], ports: list[dict[str, Any]]) -> str:
+    """In words, which ports others than these units hold where they are to be listened on; empty where none is."""
     told = []
-    for port in (one["port"] for one in ports if one["protocol"] == "tcp"):
-        holder = _holder(_listening(port))
-        if holder and not _belongs(holder, unit):
-            told.append(f"port {port} is held by another program{_told(holder)}{way_out(holder)}")
+    for one in ports:
+        sockets = _listening(one["port"]) if one["protocol"] == "tcp" else set()
+        holders = [pid for pid in _processes() if sockets & _sockets(pid)] if sockets else []
+        if sockets and not any(_belongs(pid, unit) for pid in holders for unit in units) and _is_taken(one):
+            holder = next(iter(holders), None)
+            told.append(f"port {one['port']} is held by another program{_told(holder)}{way_out(holder)}")
     return "; ".join(told)
+
+
+def _is_taken(port: dict[str, Any]) -> bool:
+    """Whether nobody else can listen there: who has the port on another address is in nobody's way."""
+    family = socket.AF_INET6 if ":" in port["address"] else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((port["address"], port["port"]))
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
+    return False
 
 
 def unit_of(pid: str) -> str:
@@ -44,9 +60,9 @@ def unit_of(pid: str) -> str:
 
 
 def way_out(pid: str | None) -> str:
-    """What to do about a process that holds a port, where that is a service of ours."""
+    """What to do about a process that holds a port."""
     if not pid or not unit_of(pid).startswith("fedlearn-"):
-        return ""
+        return ": end it, or choose another port"
     return (
         ": give one of the two another port or, if no document has it any more, "
         "name its host under `absent`, and it goes first"

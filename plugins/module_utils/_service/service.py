@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, state, units
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, listeners, state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import File, Found, ServiceError
 
 PAST = {"none": "none", "start": "started", "restart": "restarted", "reload": "reloaded", "stop": "stopped"}
@@ -229,6 +230,16 @@ class Present(Service):
             or self.record.stale
             or record.get("items") != self.items
         )
+
+    def refuse_held_ports(self, moving: Collection[str]) -> None:
+        """Raises ServiceError where it can't listen, since others do: what runs would be stopped for nothing.
+
+        ``moving`` are units of this very run, which may leave a port that another one of it takes.
+        """
+        if self.action in ("start", "restart"):
+            held = listeners.held({*self.unit_names, *moving}, self.wanted["ports"])
+            if held:
+                raise ServiceError(held)
 
     def _keep_lines(self) -> None:
         """Leaves in our own files the lines they keep; the call that comes later takes them out."""

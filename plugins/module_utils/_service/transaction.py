@@ -222,7 +222,7 @@ class Transaction(Present):
         self.outcome.reason = reason
         if self.acted:
             self.outcome.journal = units.journal(self.unit_names, self._since)
-            held = listeners.held(self.main, self.wanted["ports"])
+            held = listeners.held(self.unit_names, self.wanted["ports"])
             self.outcome.reason += f"; {held}" if held and "by another program" not in reason else ""
         state.point("undoing", self.name)
         try:

@@ -234,16 +234,17 @@ class _Inventory:
                 continue
             part = self.parts[host.name]
             part.roles.add("firewall")
-            if asked["mode"] == "off" or host.state != "present":
+            if asked["mode"] == "off":
                 part.firewall = {"firewall_mode": "off"}
                 continue
+            part.sites.append(f"{self.federation.name}-firewall")
+            if host.state != "present":  # what is still there stays guarded until it has gone
+                part.firewall = {"firewall_mode": asked["mode"], "firewall_services": []}
+                continue
             guard = guard or Guard(self.federation)
-            services = guard.services(host)
-            part.firewall = {"firewall_mode": asked["mode"], "firewall_services": services}
+            part.firewall = {"firewall_mode": asked["mode"], "firewall_services": guard.services(host)}
             if asked["default_drop"]:
                 part.firewall["firewall_default_drop"] = True
-            if services or asked["default_drop"]:
-                part.sites.append(f"{self.federation.name}-firewall")
 
     def _gather_certificates(self, stack: Stack, expansion: Expansion) -> None:
         for certificate in expansion.certificates:

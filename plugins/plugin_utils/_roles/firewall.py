@@ -94,6 +94,11 @@ VARIABLES: Mapping[str, Key] = {
         "Who may come by ssh where there is a default drop; where Ansible comes from may in any case.",
         default=EVERYBODY,
     ),
+    "firewall_keep_left": Key(
+        Boolean(),
+        "Leave guarded, for now, what V(firewall_services) named and doesn't any more; see README.md.",
+        default=False,
+    ),
     "firewall_confirm_seconds": Key(
         Integer(5, 600), "How long a host waits for a new connection before it puts the former rules back.", default=30
     ),
@@ -114,8 +119,9 @@ def _completed(variable: str, section: Section) -> Callable[[Any], list[dict[str
 
 
 def _packages(values: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What rules need of the distribution; YAML reads off as false."""
-    return {"names": values["firewall_packages"] if values["firewall_mode"] not in ("off", False) else []}
+    """What rules need of the distribution, where there are any; YAML reads off as false."""
+    guards = values["firewall_services"] or values["firewall_default_drop"]
+    return {"names": values["firewall_packages"] if guards and values["firewall_mode"] not in ("off", False) else []}
 
 
 ROLES = {"firewall": VARIABLES}

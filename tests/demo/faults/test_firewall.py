@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from standing_demo import Changed, Demo, last_line, until
+from standing_demo import SERVERS, Changed, Demo, last_line, recap, until
 
 HOSTS = "    hosts:\n"
 SSH = 22
@@ -144,6 +144,29 @@ def test_report_counts_nothing_of_a_round_and_enforce_lets_in_what_flows_name(
     assert judged.returncode == 0, judged.output[-3000:]
     status = demo.playbook("fedlearn.infra.status", inventory=enforcing)
     assert (status.returncode, last_line(status)["verdict"]) == (0, "ok")
+
+
+def test_a_port_that_is_left_stays_guarded_until_nothing_listens_there(
+    demo: Demo, document: Changed, addresses: dict[str, str]
+) -> None:
+    """Rules change before services do, and a service that can't take its new port goes on at the former one."""
+    site = demo.run("ms1", "cat /etc/nginx/conf.d/fedlearn-demo-lenet-proxy.conf")
+    former = int(re.findall(r"^    server \S+:(\d+) ", site, re.MULTILINE)[0])
+    guarded = f"nft list table inet fedlearn-demo | grep -c 'dport {former} ' || true"
+    demo.site(inventory=document(firewall("{mode: enforce}")))
+    moved = document(firewall("{mode: enforce}"), (SERVERS, "servers: {hosts: [ms2, ms3], port: 6680}"))
+    demo.run("ms2", f"systemd-run --unit=taken python3 -m http.server --bind {addresses['ms2']} 6680")
+    try:
+        failed = demo.playbook("site.yml", inventory=moved)
+    finally:
+        demo.run("ms2", "systemctl stop taken")
+    assert failed.returncode == 2, failed.output[-3000:]
+    assert demo.run("ms2", f"ss -Hltn 'sport = :{former}'")
+    assert not _connects(addresses["ms2"], former)
+    demo.site(inventory=moved)
+    assert int(demo.run("ms2", guarded)) == 0
+    assert {row["changed"] for row in recap(demo.site(inventory=moved).output).values()} == {0}
+    demo.site(inventory=document(firewall("{mode: 'off'}")))
 
 
 def test_rules_that_no_document_names_are_orphans(demo: Demo, document: Changed) -> None:

@@ -187,6 +187,16 @@ def test_site_takes_a_certificate_away_only_when_what_reads_it_has_gone() -> Non
     assert max(stages) < removes[0] < orphans[0]
 
 
+def test_site_opens_a_port_to_everybody_only_when_nothing_listens_there() -> None:
+    """A service is moved, or stays where it was, after the rules were made."""
+    site = plays("site.yml")
+    prepares = next(play for play in site if play.get("ansible.builtin.import_playbook") == "prepare.yml")
+    assert prepares["vars"]["firewall_keep_left"] is True
+    forgets = [index for index, play in enumerate(site) if "fedlearn.infra.firewall" in str(play.get("tasks"))]
+    orphans = [index for index, play in enumerate(site) if "fedlearn.infra.orphans" in str(play.get("tasks"))]
+    assert orphans < forgets
+
+
 def test_site_withdraws_for_all_hosts_before_any_of_them_gets_a_list() -> None:
     """Else one that was prepared before the other's turn would go on letting in whom that one had."""
     site = plays("site.yml")

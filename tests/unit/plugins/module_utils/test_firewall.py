@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._firewall import rules
+from ansible_collections.fedlearn.infra.plugins.module_utils._firewall import leaving, rules
 
 AROUND = rules.Surroundings(ephemeral=(32768, 60999))
 
@@ -137,3 +137,36 @@ def test_the_default_drop_lets_ssh_in_from_where_the_controller_is() -> None:
     asked = claim("one", default_drop=True, ssh_sources=["10.0.0.0/8"])
     ssh = [line for line in lines("fedlearn", asked, around=around) if "ssh" in line]
     assert ssh == ['meta nfproto ipv4 tcp dport 22 ip saddr { 10.0.0.0/8, 192.168.7.7 } accept comment "ssh"']
+
+
+# --- what services leave
+
+
+def test_what_nobody_guards_any_more_is_left() -> None:
+    former = [service("web", 80), service("cache", 6379, "10.0.0.2"), service("peers", None)]
+    assert leaving.left(former, [service("web", 81), service("cache", 6379)], AROUND) == [former[0], former[2]]
+    assert leaving.left(former, former, AROUND) == []
+    assert leaving.left(former, [], AROUND) == former
+
+
+def test_only_addresses_that_nobody_guards_are_left() -> None:
+    both = service("web", 80, addresses=["10.0.0.1", "10.0.0.2"])
+    assert leaving.left([both], [service("web", 80)], AROUND) == [{**both, "addresses": ["10.0.0.2"]}]
+    assert leaving.left([both], [service("web", 80, addresses=["0.0.0.0"])], AROUND) == []
+    everywhere = service("web", 80, addresses=["::"])  # IPv4, too
+    assert leaving.left([everywhere], [service("web", 80, addresses=["0.0.0.0"])], AROUND) == [everywhere]
+
+
+def test_a_row_of_ports_is_left_where_only_some_are_guarded() -> None:
+    row = service("peers", 80, last_port=89)
+    assert leaving.left([row], [service("peers", 80, last_port=85)], AROUND) == [row]
+    assert leaving.left([row], [service("peers", 70, last_port=99)], AROUND) == []
+    assert leaving.left([row], [service("peers", 80, last_port=89, protocol="udp")], AROUND) == [row]
+
+
+def test_what_is_known_to_be_there_is_told_by_address_port_and_protocol() -> None:
+    web, cache = service("web", 80), service("cache", 6379, addresses=["::"])
+    owned = [{"address": "10.0.0.1", "port": 6379, "protocol": "tcp"}]
+    assert leaving.listened_on([web, cache], owned, AROUND) == [cache]
+    assert leaving.listened_on([web, cache], [{**owned[0], "port": 80, "protocol": "udp"}], AROUND) == []
+    assert leaving.listened_on([web, cache], [{**owned[0], "address": "0.0.0.0", "port": 80}], AROUND) == [web]

@@ -213,10 +213,25 @@ def test_a_port_is_the_units_own_or_somebody_elses() -> None:
         told = listeners.others("fedlearn-a.service", check, ports)
         comm = Path("/proc/self/comm").read_text().strip()
         other = f"another program ({comm}, process {os.getpid()}) and not by fedlearn-a.service"
-        assert told == f"port {port} is answered by {other}"
+        assert told == f"port {port} is answered by {other}: end it, or choose another port"
         assert listeners.others("fedlearn-a.service", check, []) is None  # that port may be another host's
         assert listeners.others("fedlearn-a.service", [], ports) is None
     assert listeners.others("fedlearn-a.service", check, ports) is None  # nobody listens there any more
+
+
+def test_a_port_is_held_where_nobody_else_can_listen() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        ports = wanted([], (port,))["ports"]
+        own = Path("/proc/self/cgroup").read_text().splitlines()[0].split("/")[-1]
+        comm = Path("/proc/self/comm").read_text().strip()
+        told = listeners.held(["fedlearn-a.service"], ports)
+        assert told.startswith(f"port {port} is held by another program ({comm}, process {os.getpid()}")
+        assert told.endswith(": end it, or choose another port")
+        assert listeners.held(["fedlearn-a.service", own], ports) == ""
+        assert listeners.held(["fedlearn-a.service"], [{**ports[0], "address": "127.0.0.2"}]) == ""
+        assert listeners.held(["fedlearn-a.service"], [{**ports[0], "protocol": "udp"}]) == ""
+    assert listeners.held(["fedlearn-a.service"], ports) == ""  # nobody listens there any more
 
 
 def test_only_what_listens_counts() -> None:

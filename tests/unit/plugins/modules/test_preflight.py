@@ -112,7 +112,7 @@ def test_a_port_is_held_in_its_own_protocol(monkeypatch: pytest.MonkeyPatch) -> 
     port = {"name": "lab", "address": "127.0.0.1", "port": 123, "unit": "chrony.service"}
     assert preflight.problem({**port, "protocol": "tcp"}, preflight.listeners(module, "tcp")) is None
     assert preflight.problem({**port, "protocol": "udp"}, preflight.listeners(module, "udp")) == (
-        "lab: 127.0.0.1 UDP port 123: held by ntpd (process 1, ntpsec.service)"
+        "lab: 127.0.0.1 UDP port 123: held by ntpd (process 1, ntpsec.service): end it, or choose another port"
     )
     own = {**port, "protocol": "udp", "unit": "ntpsec.service"}
     assert preflight.problem(own, preflight.listeners(module, "udp")) is None

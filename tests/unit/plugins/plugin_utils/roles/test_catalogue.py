@@ -1486,6 +1486,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     ("firewall_ssh_sources", ["0.0.0.0"], ": [0]: '0.0.0.0' is nobody's address: everybody is 0.0.0.0/0"),
     ("firewall_default_drop", "yes", ": expected true or false, found the text 'yes'"),
+    ("firewall_keep_left", "later", ": expected true or false, found the text 'later'"),
     ("firewall_confirm_seconds", 4, ": expected a whole number from 5 to 600, found the number 4"),
     ("firewall_packages", [], ": expected a list of at least 1, found 0"),
     ("firewall_program", "nft", ": 'nft' is no absolute path: it begins with '/' and has no '..'"),
