@@ -56,7 +56,8 @@ options:
         C(http) (C(url), C(status), C(ca), C(certificate), C(key)), C(tcp) (C(address), C(port)) or C(command) (a
         list). A port of C(ports) has to be answered by the unit itself. Without checks its process has to say that
         it is ready (C(Type=notify)), or to stay up for five seconds."
-      - "C(ports): list of C(address), C(port), C(protocol). C(data): list of paths."
+      - "C(ports): list of C(address), C(port), C(protocol). C(data): list of paths.
+        With C(own_data) a service is refused where something lies at one of them that it didn't make."
       - "Files below C(sysusers.d) and C(tmpfiles.d) are placed and applied before all others."
     type: str
     required: true

@@ -16,6 +16,7 @@ description:
   - A port within the host's range for outgoing connections is warned of, unless the host reserves it. It is no mistake,
     since some systems' own ports lie there.
   - What several things need of one file system is added up; what is there already needs none.
+  - Data that lie where an instance is to keep its own have to be its own.
   - A nginx that is there has to take the files that lie there.
   - Whoever logs in with a number that a folder is kept for would have what lies there. Others' accounts may have it.
   - Folders that every deploy writes to, C(/etc), C(/opt) and C(/var/lib), may not be read-only.
@@ -102,6 +103,15 @@ options:
       unless:
         description: A file or folder, or a pattern of them, that is there when the room is taken already.
         type: str
+  stores:
+    description: Instances that keep data in C(/var/lib/fedlearn-NAME), with C(name) and perhaps C(federation).
+    type: list
+    elements: dict
+    default: []
+  federation:
+    description: Of which federation instances are that don't say it.
+    type: str
+    default: default
   open_files:
     description: How many files one process of an instance has to be allowed to have open.
     type: list
@@ -184,6 +194,8 @@ import socket
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._nginx import refusal
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import state
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.listeners import unit_of, way_out
 
 WRITTEN = ("/etc", "/opt", "/var/lib")
@@ -326,6 +338,19 @@ def too_little(needs: list[dict]) -> str | None:
     return f"{paths}: {free} MB are free and {total} MB are needed ({told}): make room, or mount a bigger disk there"
 
 
+def strangers(stores: list[dict], federation: str) -> list[str]:
+    """Where somebody else's data lie in the place of an instance's own: one line for each, as its role tells it."""
+    found = []
+    for store in stores:
+        try:
+            owned = state.Owned(store.get("federation") or federation)
+            told = state.stranger(owned, store["name"], f"/var/lib/fedlearn-{store['name']}")
+        except ServiceError as error:
+            told = str(error)
+        found += [f"{store['name']}: {told}"] if told else []
+    return found
+
+
 def read_only(paths: tuple[str, ...] = WRITTEN) -> list[str]:
     """Folders that nothing can be written to: one line for each."""
     return [
@@ -426,6 +451,8 @@ def main() -> None:
             "sites": {"type": "list", "elements": "dict", "options": site, "default": []},
             "nginx": {"type": "path"},
             "space": {"type": "list", "elements": "dict", "options": room, "default": []},
+            "stores": {"type": "list", "elements": "dict", "default": []},
+            "federation": {"type": "str", "default": "default"},
             "open_files": {"type": "list", "elements": "dict", "options": files, "default": []},
             "kept": {"type": "list", "elements": "dict", "options": kept, "default": []},
         },
@@ -437,6 +464,7 @@ def main() -> None:
     problems += [found for found in (site_problem(one, sites) for one in module.params["sites"]) if found]
     told = refusal(module, module.params["nginx"])
     problems += [told] if told else []
+    problems += strangers(module.params["stores"], module.params["federation"])
     problems += read_only() + lacking(module.params["space"]) + too_few(module.params["open_files"])
     problems += shared(module.params["kept"])
     for doubt in doubts(module.params["ports"]):

@@ -312,7 +312,7 @@ class TestMinio(Secretive, Store):
     package = ("minio_packages", "age")
     unfit = "/etc/role-test/server.key is not the key of /etc/role-test/server.pem"
     serves_at = 9000
-    name, whose, space = "s3-third", "isn't the server's", "minio_space_mb"
+    name, space = "s3-third", "minio_space_mb"
     loopback = {"address": "::1"}
     refused = (
         (

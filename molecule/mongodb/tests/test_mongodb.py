@@ -207,7 +207,7 @@ class TestMongodb(Secretive, Store):
     package = ("mongodb_packages", "age")
     unfit = "/etc/role-test/server.key isn't the key of /etc/role-test/server.pem"
     serves_at = 27017
-    name, whose, space = "mdb-third", "isn't FerretDB's", "mongodb_space_mb"
+    name, space = "mdb-third", "mongodb_space_mb"
     loopback = {"address": "::1"}
     refused = (
         ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "stranger.key isn't the key of /etc/role-test/server.pem"),

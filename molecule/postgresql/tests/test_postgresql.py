@@ -209,7 +209,11 @@ class TestPostgresql(Secretive, Store):
     package = ("postgresql_packages", "postgresql")
     unfit = "key values mismatch"
     other_name = 'does not match host name "elsewhere.test"'
-    name, whose, space = "pg-third", "belongs to root", "postgresql_space_mb"
+    name, space = "pg-third", "postgresql_space_mb"
+    alike = (
+        "install -d -m 700 -o postgres -g postgres {0}/{1} && setpriv --reuid=postgres --regid=postgres --clear-groups "
+        "$(ls -d /usr/lib/postgresql/*/bin | tail -1)/initdb --pgdata={0}/{1}/data"
+    )
     loopback = {"addresses": ["::1"]}
     refused = (
         (

@@ -286,7 +286,7 @@ class TestRedis(Secretive, Store):
     changed = {"redis_instances": instances(settings={"maxmemory": "32mb"})}
     package = ("redis_packages", "redis-tools")
     unfit, serves_at = "key values mismatch", 23456
-    name, whose, space = "redis-third", "isn't the server's", "redis_space_mb"
+    name, space = "redis-third", "redis_space_mb"
     loopback = {"addresses": ["::1"]}
     refused = (
         (

@@ -228,7 +228,7 @@ class TestRegistry(Secretive, Store):
     package = ("registry_packages", "docker-registry")
     unfit = "private key does not match public key"
     serves_at = 5000
-    name, whose, space = "reg-third", "isn't the registry's", "registry_space_mb"
+    name, space = "reg-third", "registry_space_mb"
     loopback = {"address": "::1"}
     refused = (
         ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "private key does not match public key"),

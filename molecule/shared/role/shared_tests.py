@@ -332,25 +332,46 @@ class Service(Listening, Certified):
 class Store(Service):
     """What is asked of a role whose instances keep data."""
 
-    whose: str
-    """Whose the data of an instance are, as it is told of those that aren't."""
+    alike = "install -dm 700 {0}/private {0}/private/{1} && ln -s private/{1} {0}/{1} && echo it >{0}/{1}/it"
+    """Makes a directory of somebody else's look as the program's own does: below {0}, of the name {1}."""
     space = ""
     """The variable that says how much room a new instance wants."""
 
-    def test_a_directory_of_somebody_else_is_left_alone(self, role: RoleHost) -> None:
-        home = f"/var/lib/fedlearn-{self.name}"
+    @pytest.mark.parametrize("alike", [False, True])
+    def test_a_directory_of_somebody_else_is_left_alone(self, role: RoleHost, alike: bool) -> None:
+        unit = f"fedlearn-{self.name}"
+        home = f"/var/lib/{unit}"
         before = self.state(role)
-        role.sh(f"mkdir {home} && echo theirs >{home}/file")
+        role.sh(self.alike.format("/var/lib", unit) if alike else f"mkdir {home} && echo theirs >{home}/file")
+        look = f"find {home}/ -printf '%p %y %m %u:%g %T@ %l\\n' | sort"
+        theirs = role.sh(look)
+        told = f"{self.name}: {home} is there and isn't this instance's: it is left alone; move it away, or name"
         try:
-            run = role.play(**self.with_more())
-            assert run.code == 2, run.text
-            assert f"{home} is there and {self.whose}: it is left alone; move it away, or name" in run.words, run.text
+            for entry in ("precheck", "main"):
+                run = role.play(entry=entry, **self.with_more())
+                assert (run.code, run.changed) == (2, 0), run.text
+                assert told in run.words, run.text
             assert self.state(role) == before
             self.without_more(role)
-            assert role.sh(f"stat -c '%U %F' {home}; cat {home}/file").split("\n") == ["root directory", "theirs", ""]
+            assert role.sh(look) == theirs
             assert self.state(role) == before
         finally:
-            role.sh(f"rm -r {home}")
+            role.sh(f"rm -rf {home} /var/lib/private/{unit}")
+
+    def test_data_of_a_run_that_was_cut_off_are_its_own(self, role: RoleHost) -> None:
+        before = self.state(role)
+        role.sh(f"echo 'kill acted {self.name}' >/run/fedlearn-test-kill")
+        try:
+            assert role.play(**self.with_more()).code == 2
+            assert role.try_sh("test -e /run/fedlearn-test-kill")[0] == 1
+            assert role.sh(f"ls -A /var/lib/fedlearn-{self.name}/")
+            run = role.play(**self.with_more())
+            assert run.code == 0, run.text
+        finally:
+            role.sh("rm -f /run/fedlearn-test-kill")
+            self.without_more(role)
+        assert role.try_sh(f"ls -d /var/lib/fedlearn-{self.name}")[0] == 2
+        assert self.state(role) == before
 
     def test_a_disk_that_is_too_small_is_told(self, role: RoleHost) -> None:
         if not self.space:

@@ -203,6 +203,7 @@ class Present(Service):
     def compare(self, shown: dict[str, units.Unit]) -> None:
         super().compare(shown)
         self._refuse_foreign_units()
+        self._refuse_foreign_data()
         if self.options.keeping:
             self._keep_lines()
         found = {file.path: files.look(file.path) for file in self.files}
@@ -262,6 +263,12 @@ class Present(Service):
             for federation, name in state.claims(path):
                 if (federation, name) != (self.owned.federation, self.name):
                     raise ServiceError(f"{path}: belongs to service {name} of federation {federation}")
+
+    def _refuse_foreign_data(self) -> None:
+        for path in self.wanted["data"] if self.wanted["own_data"] else []:
+            told = state.stranger(self.owned, self.name, path)
+            if told:
+                raise ServiceError(told)
 
     def _compare_units(self) -> None:
         if self.distribution:

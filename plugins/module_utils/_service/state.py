@@ -355,6 +355,41 @@ def _refuse_mounts(path: str) -> None:
             raise ServiceError(f"{path}: {mount} is mounted there; unmount it first, its content is not removed")
 
 
+def stranger(owned: Owned, name: str, path: str) -> str:
+    """In words, why what lies at a path isn't a service's own data; empty where it is, or where there is nothing.
+
+    Its own are those that were noted before the first start made them, so also those of a run that was cut off. Where
+    owned.json was lost, the service's record still tells.
+    """
+    entries = [owned.services.get(name), owned.left_data.get(name)]
+    if any(path in entry.get("data", []) for entry in entries if entry) or not holds_data(path):
+        return ""
+    if Record(owned.federation, name).content is not None:
+        return ""
+    others = ((other, Owned(other)) for other in federations())
+    claimed = [
+        f"is of {one} of federation {other}"
+        for other, theirs in others
+        for entries in (theirs.services, theirs.left_data)
+        for one, entry in entries.items()
+        if path in entry.get("data", [])
+    ]
+    whose = claimed[0] if claimed else "isn't this instance's"
+    return f"{path} is there and {whose}: it is left alone; move it away, or name the instance otherwise"
+
+
+def holds_data(path: str) -> bool:
+    """Whether anything lies at a path but an empty folder, such as a disk that was mounted there."""
+    private = os.path.join(os.path.dirname(path), "private", os.path.basename(path))
+    for one in (path, private):
+        if os.path.isdir(one):
+            if set(os.listdir(one)) - {"lost+found"}:
+                return True
+        elif os.path.lexists(one):
+            return True
+    return False
+
+
 def data_exists(path: str) -> bool:
     private = os.path.join(os.path.dirname(path), "private", os.path.basename(path))
     return os.path.lexists(path) or os.path.lexists(private)

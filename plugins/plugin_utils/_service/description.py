@@ -332,6 +332,7 @@ def describe(value: Any, where: str) -> dict[str, Any]:
             "finished": (_optional(path), None),
             "ports": (_list_of(_listening), []),
             "data": (_list_of(path), []),
+            "own_data": (_boolean, False),
         },
     )
     if bool(service["units"]) == bool(service["unit"]) and service["state"] != "absent":

@@ -272,7 +272,7 @@ class Host:
         file = {"path": str(self.path), "sha256": files.digest_of(b"text"), "size": 4, "mode": 0o644}
         file.update(owner=str(os.getuid()), group=str(os.getgid()), content=b"text")
         told = {"name": "a", "federation": "f", "unit": "a.service", "units": [], "type": "service", "files": [file]}
-        told.update(state="started", finished=None, watch=[], ports=[], data=[], validate=[])
+        told.update(state="started", finished=None, watch=[], ports=[], data=[], own_data=False, validate=[])
         told.update(inside=[], inside_change="none")
         return {**told, "health": self.health(self.port), **values}
 
@@ -488,6 +488,65 @@ def test_what_lay_there_before_a_first_deploy_that_was_refused_stays_somebody_el
         assert known == ([] if theirs else [str(data)])
     service.undo("refused")
     assert Removal(new, state.Owned("f"), Options(False, True, {})).data == ([] if theirs else [str(data)])
+
+
+def at_home(tmp_path: Path, host: Host, **values: Any) -> tuple[Path, dict[str, Any]]:
+    """Where a new service keeps its data, and what is wanted of it."""
+    home = tmp_path / "lib" / "fedlearn-b"
+    new = host.wanted(name="b", data=[str(home)], own_data=True, **values)
+    new["files"] = [{**new["files"][0], "path": str(tmp_path / "new")}]
+    return home, new
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_data_of_somebody_else_are_left_alone(host: Host, tmp_path: Path, private: bool) -> None:
+    home, new = at_home(tmp_path, host)
+    theirs = home.parent / "private" / home.name if private else home
+    theirs.mkdir(parents=True)
+    (theirs / "PG_VERSION").write_text("15")
+    service = Transaction(new, state.Owned("f"), Options(False, False, {}))
+    with pytest.raises(ServiceError, match="fedlearn-b is there and isn't this instance's: it is left alone; move it"):
+        service.compare({"a.service": UP})
+    assert Removal(new, state.Owned("f"), Options(True, False, {})).data == []
+
+
+def test_an_empty_folder_is_nobody_s(host: Host, tmp_path: Path) -> None:
+    home, new = at_home(tmp_path, host)
+    (home / "lost+found").mkdir(parents=True)
+    Transaction(new, state.Owned("f"), Options(False, False, {})).compare({"a.service": UP})
+
+
+def test_data_that_a_run_made_which_was_cut_off_are_its_own(host: Host, tmp_path: Path) -> None:
+    home, new = at_home(tmp_path, host)
+    first = Transaction(new, state.Owned("f"), Options(False, False, {}))
+    first.compare({"a.service": UP})
+    first.place()
+    home.mkdir(parents=True)
+    (home / "PG_VERSION").write_text("15")
+    Transaction(new, state.Owned("f"), Options(False, False, {})).compare({"a.service": UP})
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_data_that_were_kept_are_its_own_and_no_other_federation_s(host: Host, tmp_path: Path, removed: bool) -> None:
+    home, new = at_home(tmp_path, host)
+    home.mkdir(parents=True)
+    (home / "PG_VERSION").write_text("15")
+    owned = state.Owned("f")
+    entry = {"data": [str(home)]}
+    (owned.left_data if removed else owned.services)["b"] = entry if removed else {**entry, "files": []}
+    owned.save()
+    Transaction(new, state.Owned("f"), Options(False, False, {})).compare({"a.service": UP})
+    other = Transaction({**new, "federation": "g"}, state.Owned("g"), Options(False, False, {}))
+    with pytest.raises(ServiceError, match="fedlearn-b is there and is of b of federation f: it is left alone"):
+        other.compare({"a.service": UP})
+
+
+def test_data_are_its_own_where_only_its_record_is_left(host: Host, tmp_path: Path) -> None:
+    home, new = at_home(tmp_path, host)
+    home.mkdir(parents=True)
+    (home / "PG_VERSION").write_text("15")
+    state.Record("f", "b").save({"items": {}})
+    Transaction(new, state.Owned("f"), Options(False, False, {})).compare({"a.service": UP})
 
 
 @pytest.mark.parametrize(("can", "done"), [(True, "reloaded"), (False, "restarted")])
