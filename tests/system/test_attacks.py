@@ -165,14 +165,22 @@ def test_a_clock_that_jumped_costs_one_restart_at_most(host: ServiceHost) -> Non
 # -- health -----------------------------------------------------------------------------------------------------------
 
 
+UNTIL = "for i in $(seq 300); do {} && exit 0; sleep 0.1; done; exit 1"
+
+
 @pytest.mark.parametrize("stranger", ["other", "fedlearn-orphan"])
 def test_an_answer_of_another_program_is_no_health(host: ServiceHost, stranger: str) -> None:
-    host.shell(f"systemd-run --quiet --unit={stranger} python3 -m http.server --bind 127.0.0.1 18001")
+    host.hook("hold acted thing")
+    running = host.begin(thing(program={"silent": True}, timeout=2))
     try:
-        host.shell("for i in $(seq 300); do ss -Hltn 'sport = :18001' | grep -q . && exit 0; sleep 0.1; done; exit 1")
-        ran = host.fail(thing(program={"silent": True}, timeout=2))
+        host.shell(UNTIL.format("systemctl is-active -q fedlearn-thing"))
+        host.shell(f"systemd-run --quiet --unit={stranger} python3 -m http.server --bind 127.0.0.1 18001")
+        host.shell(UNTIL.format("ss -Hltn 'sport = :18001' | grep -q ."))
+        host.shell(f"rm {HOOK}")
+        ran = running.wait()
     finally:
-        host.shell(f"systemctl stop {stranger}.service")
+        host.shell(f"rm -f {HOOK}; systemctl stop {stranger}.service || true")
+    assert ran.code == 2
     told = ran.service("thing")["reason"]
     assert re.search(rf"port 18001 is answered by another program \(python3, process \d+, {stranger}.service\)", told)
     assert "and not by fedlearn-thing.service" in told
