@@ -202,6 +202,43 @@ def listing_or_none(role: RoleHost) -> str:
     return text if code == 0 else ""
 
 
+# --- what services leave
+
+
+def test_a_place_that_is_left_stays_guarded_as_long_as_it_is_asked(role: RoleHost) -> None:
+    left = {"firewall_services": [one for one in SERVICES if one["name"] != "one-web"]}
+    ways: list[Way] = [("stranger", 4, 8101, "tcp"), ("friend", 4, 8101, "tcp")]
+    before = listing(role)
+    kept = role.play(**left, firewall_keep_left=True)
+    assert (kept.failed, kept.changed) == (0, 1)  # its order in the table is another
+    assert sorted(listing(role).splitlines()) == sorted(before.splitlines())
+    assert list(come(role, ways).values()) == [False, True]
+    assert role.play(**left, firewall_keep_left=True).changed == 0
+    assert role.play(**left).changed == 1
+    assert list(come(role, ways).values()) == [True, True]
+    assert role.play().changed == 1
+    assert listing(role) == before
+
+
+def test_a_place_that_is_left_stays_guarded_where_a_service_is_known_to_be(role: RoleHost) -> None:
+    """As one is that no document names any more and nobody removed: here one that a hand wrote down."""
+    owned = "/var/lib/fedlearn/fire-one/owned.json"
+    kept = role.sh(f"cat {owned}")
+    known = json.loads(kept)
+    port = {"address": "192.0.2.1", "port": 8101, "protocol": "tcp"}
+    known["services"]["orphan"] = {"units": [], "files": [], "data": [], "directories": [], "ports": [port]}
+    role.sh(f"cat > {owned} <<'E'\n{json.dumps(known)}\nE")
+    left = {"firewall_services": [one for one in SERVICES if one["name"] != "one-web"]}
+    try:
+        assert role.play(**left).failed == 0
+        assert role.play(**left).changed == 0
+        assert come(role, [("stranger", 4, 8101, "tcp")]) == {("stranger", 4, 8101, "tcp"): False}
+    finally:
+        role.sh(f"cat > {owned} <<'E'\n{kept}\nE")
+    assert role.play(**left).changed == 1
+    assert role.play().changed == 1
+
+
 # --- others on the host
 
 
