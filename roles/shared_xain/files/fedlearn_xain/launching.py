@@ -11,11 +11,14 @@ import importlib
 import json
 import os
 import socket
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 NOBODY = 65534
+PROGRAM_PATH = "FEDLEARN_PROGRAM_PATH"
+"""Where the user's code lies, as PYTHONPATH would have it."""
 
 
 class LaunchError(Exception):
@@ -56,8 +59,16 @@ def trust(ca: str | None) -> None:
     os.environ["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
 
 
+def find_programs() -> None:
+    """The user's code stands behind all that Python has: a file of it called json.py, or sitecustomize.py, takes
+    nothing's place, least of all while root looks whether it can be imported.
+    """
+    sys.path += [path for path in os.environ.get(PROGRAM_PATH, "").split(":") if path and path not in sys.path]
+
+
 def application(named: str) -> Callable[[Any], Any]:
     """The user's callable, ``package.module:callable``."""
+    find_programs()
     module_name, _colon, name = named.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name, None)

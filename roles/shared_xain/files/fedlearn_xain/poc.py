@@ -82,8 +82,10 @@ class Training:
 def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
     """The environment of a program, or of the interpreter that it embeds."""
     python = f"{config['folder']}/python"
+    paths = [os.environ[name] for name in ("PYTHONPATH", launching.PROGRAM_PATH) if os.environ.get(name)]
     told = {name: str(value) for name, value in config.get("environment", {}).items()}
-    return {**os.environ, **told, "PYTHONHOME": python, "LD_LIBRARY_PATH": f"{python}/lib"}
+    libraries = {"PYTHONHOME": python, "PYTHONPATH": ":".join(paths), "LD_LIBRARY_PATH": f"{python}/lib"}
+    return {**os.environ, **told, **libraries}
 
 
 def written(config: Mapping[str, Any], folder: Path, **changed: Any) -> Path:

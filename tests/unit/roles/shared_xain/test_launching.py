@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +49,17 @@ def test_a_participant_is_started_or_looked_at(
     except SystemExit as ended:
         told = str(ended)
     assert (len(runs), told) == (ran, said)
+
+
+def test_an_application_takes_nothing_s_place_while_root_looks_at_it(tmp_path: Path) -> None:
+    for name in ("sitecustomize", "json", "socket", "mine"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})\nmake = print\n")
+    (tmp_path / "launcher.json").write_text(json.dumps({"application": {"callable": "mine:make"}}))
+    look = "import sys; from fedlearn_xain import launching; sys.argv = ['it', '--config', sys.argv[1], '--check']; "
+    look += "launching.drop_root = lambda: None; launching.start_participant('it', print)"
+    environment = {**os.environ, "PYTHONPATH": str(FILES), launching.PROGRAM_PATH: str(tmp_path)}
+    subprocess.run([sys.executable, "-B", "-c", look, tmp_path / "launcher.json"], env=environment, check=True)
+    assert (tmp_path / "ran").read_text() == "mine"
 
 
 def test_a_training_under_way_is_a_file(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_configuration_that_the_program_refuses_is_refused(poc: Any, tmp_path:
 def test_the_class_is_made_by_the_embedded_interpreter_before_anything_changes(
     poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv(poc.launching.PROGRAM_PATH, str(tmp_path))
     (tmp_path / "mine.py").write_text(text)
     given = {**config(tmp_path, "aggregator"), "environment": {"FEDLEARN_CLASS": "mine:Mine"}}
     if not reason:
