@@ -135,7 +135,10 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """What isn't ready, and what didn't go, in the time that they have; a plan waits for nothing."""
         if not changes:
-            return {"ill": {} if found.created else _ill(cluster.unready(wanted))}
+            return {
+                "ill": {} if found.created else _ill(cluster.unready(wanted)),
+                "simulated": cluster.simulated(wanted),
+            }
         going = [*found.removed, *(found.orphans if arguments["prune"] else [])]
         left = cluster.wait_gone(going, arguments["timeout"])
         unready = cluster.wait_ready(wanted, arguments["timeout"]) if arguments["wait"] else {}

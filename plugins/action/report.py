@@ -107,6 +107,12 @@ def checks_of(hosts: Hosts, stack: str) -> list[judgement.Check]:
     ]
 
 
+def simulated_of(hosts: Hosts, stack: str) -> list[str]:
+    """What of a stack is said to run in clusters that run nothing."""
+    found = [variables for variables in hosts.values() if stack in variables.get("fedlearn_stacks", {})]
+    return [name for variables in found for name in variables.get("fedlearn_simulated", [])]
+
+
 def failures_of(variables: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What could not be brought for the round on one host, as checks that failed."""
     return [
@@ -144,14 +150,15 @@ def verify_entries(hosts: Hosts, mode: str, stack: str) -> Iterator[tuple[str, d
     for name, facts in stack_kinds(hosts).items():
         if stack and name != stack:
             continue
-        checks = checks_of(hosts, name)
+        checks, simulated = checks_of(hosts, name), simulated_of(hosts, name)
+        real = facts["real"] and not simulated
         known = known_round(hosts, name, facts, "fedlearn_verify", "round") if mode == "round" else None
         if known:
             yield name, judgement.judge_round(known, checks)
         elif mode == "round" and facts["state"] == "present" and not facts["round"]:
-            yield name, judgement.judge_without_round(facts["kind"], checks)
+            yield name, judgement.judge_without_round(facts["kind"], checks, simulated)
         else:
-            yield name, judgement.judge_probe(facts["kind"], facts["real"], checks)
+            yield name, judgement.judge_probe(facts["kind"], real, checks)
         deployed = known_round(hosts, name, facts, "fedlearn_known", "deployed") if mode == "round" else None
         if deployed:
             yield f"{name} (deployed)", judgement.judge_round(deployed, [])

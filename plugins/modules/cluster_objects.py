@@ -125,6 +125,11 @@ ill:
   description: What isn't ready, by instance, with the reason.
   returned: always
   type: dict
+simulated:
+  description: Deployments whose pods are said to run by something that runs no containers, as kwok does in tests.
+  returned: with O(plan), and in check mode
+  type: list
+  elements: str
 rendered:
   description: The files that were written or removed.
   returned: with O(render)

@@ -231,6 +231,18 @@ class Cluster:
                         found.setdefault(instance, {})[name] = why
         return found
 
+    def simulated(self, wanted: Mapping[str, Iterable[Object]]) -> list[str]:
+        """Deployments whose pods are said to run and have no container: a node that runs any tells its id."""
+        names = [key_of(one) for objects in wanted.values() for one in objects if one["kind"] == "Deployment"]
+        return [name for _kind, namespace, name in names if any(map(_has_no_container, self._pods(namespace, name)))]
+
+    def _pods(self, namespace: str, name: str) -> list[Object]:
+        query = {"labelSelector": f"app={name}"}
+        found: list[Object] = (
+            self.api.ask("GET", f"/api/v1/namespaces/{namespace}/pods", query=query).get("items") or []
+        )
+        return found
+
     def _why_not(self, kind: str, namespace: str, name: str) -> str:
         live = self.api.get(kind, namespace, name)
         if live is None:
@@ -247,15 +259,18 @@ class Cluster:
 
     def _why_no_pod(self, namespace: str, name: str, status: Mapping[str, Any]) -> str:
         """What the deployment's pods wait for, or why there is none."""
-        query = {"labelSelector": f"app={name}"}
-        pods = self.api.ask("GET", f"/api/v1/namespaces/{namespace}/pods", query=query).get("items") or []
-        said = [words for pod in pods for words in _waiting(pod)]
+        said = [words for pod in self._pods(namespace, name) for words in _waiting(pod)]
         said += [
             condition["message"]
             for condition in status.get("conditions", ())
             if condition["type"] == "ReplicaFailure" and condition.get("message")
         ]
         return f"{name}: {'; '.join(dict.fromkeys(said)) or 'no pod of it is ready'}"
+
+
+def _has_no_container(pod: Object) -> bool:
+    states = pod.get("status", {}).get("containerStatuses") or []
+    return any("running" in each.get("state", {}) and not each.get("containerID") for each in states)
 
 
 def _waiting(pod: Object) -> Iterator[str]:

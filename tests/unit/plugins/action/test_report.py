@@ -121,11 +121,12 @@ def test_hosts_of_a_stack_are_compared_with_each_other() -> None:
     assert warned == {"one": told, "two": {"h1": [], "h3": []}}
 
 
-def verified(mode: str, **facts: object) -> dict[str, Any]:
+def verified(mode: str, simulated: tuple[str, ...] = (), passed: bool = True, **facts: object) -> dict[str, Any]:
     """The entry of a stack on one host, whose checks pass."""
     stack = {"kind": "relay", "real": True, "state": "present", "round": False, "roles": ["relay"], **facts}
-    check = {"name": "relay", "passed": True, "detail": "answers"}
+    check = {"name": "relay", "passed": passed, "detail": "answers"}
     hosts = {"h1": {"fedlearn_stacks": {"first": stack}, "fedlearn_checks": [check]}}
+    hosts["h1"] |= {"fedlearn_simulated": list(simulated)} if simulated else {}
     return dict(verify_entries(hosts, mode, ""))
 
 
@@ -138,6 +139,16 @@ def test_without_a_round_nothing_is_proven_by_one() -> None:
         "-e verify=round, or choose other stacks by -e stack=NAME",
     ]
     assert (verified("probe")["first"]["mode"], verified("probe")["first"]["passed"]) == ("probe", True)
+
+
+@pytest.mark.parametrize("mode", ["probe", "round"])
+def test_pods_that_are_simulated_prove_nothing_and_fail_nothing(mode: str) -> None:
+    entry = verified(mode, simulated=("proxy", "scheduler"))["first"]
+    assert (entry["mode"], entry["real"], entry["passed"]) == (mode, False, None)
+    assert verified(mode, simulated=("proxy",), passed=False)["first"]["passed"] is False
+    if mode == "round":
+        told = "there is none where pods are simulated: proxy, scheduler run no containers"
+        assert entry["checks"][-1] == {"name": "round", "passed": True, "detail": told}
 
 
 def test_a_host_that_nobody_looked_at_is_not_proven() -> None:

@@ -216,6 +216,18 @@ def test_things_go_in_the_order_in_which_nothing_misses_them(cluster: Cluster) -
     assert gone == list(reversed(list(KINDS)))
 
 
+@pytest.mark.parametrize(("told", "simulated"), [({}, ["web"]), ({"containerID": "containerd://a"}, [])])
+def test_a_pod_that_runs_without_a_container_is_simulated(
+    cluster: Cluster, double: Double, told: dict[str, str], simulated: list[str]
+) -> None:
+    web = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "ns"}}
+    for name, state in (("a", {"running": {}}), ("b", {"waiting": {"reason": "ImagePullBackOff"}})):
+        states = [{"name": "web", "state": state, **told}]
+        pod = {"metadata": {"name": name, "labels": {"app": "web"}}, "status": {"containerStatuses": states}}
+        double.objects[f"/api/v1/namespaces/ns/pods/{name}"] = pod
+    assert cluster.simulated({"first": [web, config("web")]}) == simulated
+
+
 def test_a_namespace_that_was_there_is_nobody_s(cluster: Cluster, double: Double) -> None:
     default = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default", "labels": {"level": "x"}}}
     double.objects["/api/v1/namespaces/default"] = {
