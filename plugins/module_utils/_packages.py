@@ -2,13 +2,33 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which packages of Debian a host lacks."""
+"""Which packages of Debian a host lacks, and whether they are to be had."""
 
 from __future__ import annotations
+
+import fcntl
+import glob
+import os
+import re
+import struct
+import tempfile
+from collections.abc import Iterable, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
+LISTS = "/var/lib/apt/lists/*Packages*"
+FETCHING = """
+Dir::State::lists "{room}/lists";
+Dir::Cache "{room}/cache";
+APT::Sandbox::User "root";
+Acquire::http::Timeout "20";
+Acquire::https::Timeout "20";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"""
+"""Configuration of an apt that fetches lists into a folder of ours and leaves the host as it is."""
 
 
 def installed(module: AnsibleModule, names: list[str]) -> dict[str, tuple[str, str]]:
@@ -31,3 +51,83 @@ def missing(module: AnsibleModule, wanted: list[str]) -> list[str]:
         if state != "installed" or (version and present != version):
             result.append(one)
     return result
+
+
+def foreseen(
+    module: AnsibleModule, names: list[str], replaces: Iterable[str], otherwise: Iterable[Mapping[str, str]]
+) -> tuple[str, list[str]]:
+    """Why packages can't be installed, as their installation would say, and all that would come with them.
+
+    Neither where nobody knows. An installation fetches newer lists where those that are there won't do, so here too,
+    but for this look alone.
+    """
+    code, output = simulate(module, names)
+    others = removals(output, replaces)
+    if code != 0 and not others:
+        with tempfile.TemporaryDirectory(prefix="fedlearn-apt.") as room:
+            fetching = _fetching(room)
+            if run(module, ["apt-get", *fetching, "--quiet", "update"])[0] == 0:
+                code, output = simulate(module, names, fetching)
+            elif not glob.glob(LISTS):
+                return "", []
+        others = removals(output, replaces)
+    why = others or (reason(output) if code != 0 else "")
+    coming = [line.split()[1] for line in output.splitlines() if line.startswith("Inst ")]
+    return refusal(names, why, otherwise) if why else "", coming
+
+
+def _fetching(room: str) -> list[str]:
+    """Options of an apt that keeps its lists in a folder."""
+    for folder in ("lists/partial", "cache/archives/partial"):
+        os.makedirs(os.path.join(room, folder))
+    path = os.path.join(room, "apt.conf")
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(FETCHING.format(room=room))
+    return ["-c", path]
+
+
+def simulate(module: AnsibleModule, names: list[str], options: Iterable[str] = ()) -> tuple[int, str]:
+    """What apt foresees of an installation."""
+    wanted = ["--simulate", "--no-install-recommends", "--allow-downgrades", "install", "--", *names]
+    return run(module, ["apt-get", *options, *wanted])
+
+
+def removals(output: str, replaces: Iterable[str]) -> str:
+    """What apt would remove that nobody said may go, in words; empty where there is nothing."""
+    leaving = {line.split()[1] for line in output.splitlines() if line.startswith("Remv ")}
+    others = ", ".join(sorted(leaving - set(replaces)))
+    return f"apt would remove {others} for it: remove them yourself, or ask for it elsewhere" if others else ""
+
+
+def refusal(names: list[str], why: str, otherwise: Iterable[Mapping[str, str]]) -> str:
+    """What is said of packages that can't be installed, with what to do instead where that is known."""
+    instead = [one["text"] for one in otherwise if one["package"] in names]
+    return "; ".join([f"{', '.join(names)} can't be installed: {why}", *dict.fromkeys(instead)])
+
+
+def run(module: AnsibleModule, argv: list[str]) -> tuple[int, str]:
+    """Status and output of a command."""
+    code, output, errors = module.run_command(argv, environ_update=QUIET)
+    return code, output + errors
+
+
+def reason(output: str) -> str:
+    """What apt complained of, in one line; of a lock also who holds it."""
+    lines = [line.strip() for line in output.splitlines() if line.startswith(("E: ", "dpkg: error"))]
+    told = lines[-3:] or output.strip().splitlines()[-3:]
+    lock = re.search(r"/[^\s()]+/lock(?:-frontend)?(?=[\s).])", output)
+    return " / ".join([*told, *holder(lock[0])] if lock else told)
+
+
+def holder(path: str) -> list[str]:
+    """Who holds a lock of apt's or dpkg's, which of Debian 11's programs none says; nothing once it is free."""
+    # struct flock of fcntl(2): type, whence, start, length, process
+    layout = "hhqqi"
+    try:
+        with open(path, "r+b") as stream:
+            found = fcntl.fcntl(stream, fcntl.F_GETLK, struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        process = struct.unpack(layout, found)[4]
+        with open(f"/proc/{process}/comm", encoding="utf-8", errors="replace") as stream:
+            return [f"it is held by process {process} ({stream.read().strip()})"]
+    except OSError:
+        return []

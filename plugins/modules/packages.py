@@ -116,8 +116,9 @@ attributes:
   check_mode:
     support: full
     details:
-      - Reports what would be installed, withdrawn and raised, also where no package list was ever fetched. Without one
-        it can't be told whether packages would have to go, or aren't to be had.
+      - Reports what would be installed, withdrawn and raised, and fails where packages would have to go, or aren't to
+        be had. Where apt's lists don't have them, newer ones are fetched for the look alone. Where these can't be
+        fetched, and there are none, nothing is known of it.
   diff_mode:
     support: none
   idempotent:
@@ -143,6 +144,11 @@ present:
   returned: success
   type: list
   elements: str
+coming:
+  description: In check mode all that would be installed, what the missing ones need among it.
+  returned: success
+  type: list
+  elements: str
 withdrawn:
   description: Links that were or would be taken away.
   returned: always
@@ -155,19 +161,25 @@ raised:
   elements: str
 """
 
-import fcntl
 import glob
 import hashlib
 import os
 import re
-import struct
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._packages import QUIET, missing
+from ansible_collections.fedlearn.infra.plugins.module_utils._packages import (
+    QUIET,
+    foreseen,
+    missing,
+    reason,
+    refusal,
+    removals,
+    run,
+    simulate,
+)
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
 
-LISTS = "/var/lib/apt/lists/*Packages*"
 MARK = "# laid by fedlearn.infra.packages while it installs\n"
 MINIMUM = {
     "path": {"type": "str", "required": True},
@@ -238,55 +250,14 @@ def install(module: AnsibleModule, names: list[str]) -> None:
 
 def refuse(module: AnsibleModule, names: list[str], why: str) -> None:
     """Fails, with what to do instead where that is known."""
-    instead = [one["text"] for one in module.params["otherwise"] if one["package"] in names]
-    told = "; ".join([f"{', '.join(names)} can't be installed: {why}", *dict.fromkeys(instead)])
-    module.fail_json(msg=told, missing=names, withdrawn=[])
+    module.fail_json(msg=refusal(names, why, module.params["otherwise"]), missing=names, withdrawn=[])
 
 
-def foresee(module: AnsibleModule, names: list[str]) -> None:
-    """Fails where apt already knows that it won't do. Without a package list it knows nothing."""
-    code, output = refuse_removals(module, names)
-    if code != 0 and glob.glob(LISTS):
-        refuse(module, names, reason(output))
-
-
-def refuse_removals(module: AnsibleModule, names: list[str]) -> tuple[int, str]:
-    """Fails where apt would remove what nobody said may go; returns what it foresees."""
-    simulated = ["apt-get", "--simulate", "--no-install-recommends", "--allow-downgrades", "install", "--", *names]
-    code, output = run(module, simulated)
-    leaving = {line.split()[1] for line in output.splitlines() if line.startswith("Remv ")}
-    others = ", ".join(sorted(leaving - set(module.params["replaces"])))
+def refuse_removals(module: AnsibleModule, names: list[str]) -> None:
+    """Fails where apt would remove what nobody said may go."""
+    others = removals(simulate(module, names)[1], module.params["replaces"])
     if others:
-        refuse(module, names, f"apt would remove {others} for it: remove them yourself, or ask for it elsewhere")
-    return code, output
-
-
-def run(module: AnsibleModule, argv: list[str]) -> tuple[int, str]:
-    """Status and output of a command."""
-    code, output, errors = module.run_command(argv, environ_update=QUIET)
-    return code, output + errors
-
-
-def reason(output: str) -> str:
-    """What apt complained of, in one line; of a lock also who holds it."""
-    lines = [line.strip() for line in output.splitlines() if line.startswith(("E: ", "dpkg: error"))]
-    told = lines[-3:] or output.strip().splitlines()[-3:]
-    lock = re.search(r"/[^\s()]+/lock(?:-frontend)?(?=[\s).])", output)
-    return " / ".join([*told, *holder(lock[0])] if lock else told)
-
-
-def holder(path: str) -> list[str]:
-    """Who holds a lock of apt's or dpkg's, which of Debian 11's programs none says; nothing once it is free."""
-    # struct flock of fcntl(2): type, whence, start, length, process
-    layout = "hhqqi"
-    try:
-        with open(path, "r+b") as stream:
-            found = fcntl.fcntl(stream, fcntl.F_GETLK, struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-        process = struct.unpack(layout, found)[4]
-        with open(f"/proc/{process}/comm", encoding="utf-8", errors="replace") as stream:
-            return [f"it is held by process {process} ({stream.read().strip()})"]
-    except OSError:
-        return []
+        refuse(module, names, others)
 
 
 def untouched(module: AnsibleModule, link: str, target: str, package: str) -> bool:
@@ -367,8 +338,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     names = missing(module, module.params["names"])
+    coming: list[str] = []
     if names and module.check_mode:
-        foresee(module, names)
+        told, coming = foreseen(module, names, module.params["replaces"], module.params["otherwise"])
+        if told:
+            module.fail_json(msg=told, missing=names, withdrawn=[])
     during = [NO_DAEMONS, *(During(one["path"], MARK + one["content"]) for one in module.params["during"])]
     if not module.check_mode and (names or any(one.left for one in during)):
         try:
@@ -393,6 +367,7 @@ def main() -> None:
         changed=bool(names or withdrawn or numbers),
         missing=names,
         present=module.params["names"],
+        coming=coming,
         withdrawn=withdrawn,
         raised=numbers,
     )

@@ -112,6 +112,34 @@ options:
     description: Of which federation instances are that don't say it.
     type: str
     default: default
+  packages:
+    description: >-
+      What of the distribution is needed and may not be there yet, as the lookup P(fedlearn.infra.packages#lookup) gives
+      it; V({}) where the play has looked already. It has to be to be had.
+    type: dict
+    default: {}
+  coming:
+    description: Packages that would come with those the play has looked for.
+    type: list
+    elements: str
+    default: []
+  trials:
+    description: >-
+      Shell scripts of roles that say whether an instance could be made here, called with the word V(precheck) and the
+      packages that would come;
+      one that isn't content says why, and ends with a status other than 0.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: The instance, for the message.
+        type: str
+        required: true
+      script:
+        description: The script. It leaves nothing.
+        type: str
+        required: true
   open_files:
     description: How many files one process of an instance has to be allowed to have open.
     type: list
@@ -194,7 +222,8 @@ import socket
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._nginx import refusal
-from ansible_collections.fedlearn.infra.plugins.module_utils._service import state
+from ansible_collections.fedlearn.infra.plugins.module_utils._packages import foreseen, missing
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import ServiceError
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.listeners import unit_of, way_out
 
@@ -338,6 +367,25 @@ def too_little(needs: list[dict]) -> str | None:
     return f"{paths}: {free} MB are free and {total} MB are needed ({told}): make room, or mount a bigger disk there"
 
 
+def expected(module: AnsibleModule, needed: dict) -> tuple[list[str], list[str]]:
+    """Why packages that aren't there can't be installed, in one line, and all that would come with them."""
+    lacking = missing(module, needed.get("names", []))
+    if not lacking:
+        return [], []
+    told, coming = foreseen(module, lacking, needed.get("replaces", []), needed.get("otherwise", []))
+    return [told] if told else [], coming
+
+
+def refused(trials: list[dict], coming: list[str]) -> list[str]:
+    """What scripts of roles say against instances: one line for each."""
+    found = []
+    for trial in trials:
+        argv = ["/bin/sh", "-c", trial["script"], "trial", "precheck", *coming]
+        code, said = units.run(argv, units.VALIDATE_SECONDS)
+        found += [f"{trial['name']}: {units.ending(said)}"] if code != 0 else []
+    return found
+
+
 def strangers(stores: list[dict], federation: str) -> list[str]:
     """Where somebody else's data lie in the place of an instance's own: one line for each, as its role tells it."""
     found = []
@@ -445,6 +493,10 @@ def main() -> None:
         "path": {"type": "str", "required": True},
         "number": {"type": "int", "required": True},
     }
+    trial = {
+        "name": {"type": "str", "required": True},
+        "script": {"type": "str", "required": True},
+    }
     module = AnsibleModule(
         argument_spec={
             "ports": {"type": "list", "elements": "dict", "options": port, "default": []},
@@ -453,6 +505,9 @@ def main() -> None:
             "space": {"type": "list", "elements": "dict", "options": room, "default": []},
             "stores": {"type": "list", "elements": "dict", "default": []},
             "federation": {"type": "str", "default": "default"},
+            "packages": {"type": "dict", "default": {}},
+            "coming": {"type": "list", "elements": "str", "default": []},
+            "trials": {"type": "list", "elements": "dict", "options": trial, "default": []},
             "open_files": {"type": "list", "elements": "dict", "options": files, "default": []},
             "kept": {"type": "list", "elements": "dict", "options": kept, "default": []},
         },
@@ -464,6 +519,8 @@ def main() -> None:
     problems += [found for found in (site_problem(one, sites) for one in module.params["sites"]) if found]
     told = refusal(module, module.params["nginx"])
     problems += [told] if told else []
+    lacking_packages, coming = expected(module, module.params["packages"])
+    problems += lacking_packages + refused(module.params["trials"], module.params["coming"] + coming)
     problems += strangers(module.params["stores"], module.params["federation"])
     problems += read_only() + lacking(module.params["space"]) + too_few(module.params["open_files"])
     problems += shared(module.params["kept"])

@@ -149,6 +149,7 @@ class TestFirewall(Packaged):
     damages = ("printf ' ' >> {0}", "chmod 604 {0}", "rm {0}")
     changed = {"firewall_services": changed_services()}
     package = ("firewall_packages", "nftables")
+    foretold = False
     wrong = (
         ({"firewall_mode": "on"}, "value of firewall_mode must be one of: off, report, enforce, got: on"),
         (

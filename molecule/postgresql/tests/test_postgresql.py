@@ -207,7 +207,7 @@ class TestPostgresql(Secretive, Store):
     units, owned, most = UNITS, 10, 3
     changed = {"postgresql_instances": instances(port=5439)}
     package = ("postgresql_packages", "postgresql")
-    unfit = "key values mismatch"
+    unfit = "/etc/role-test/server.key is not the key of /etc/role-test/server.pem"
     other_name = 'does not match host name "elsewhere.test"'
     name, space = "pg-third", "postgresql_space_mb"
     alike = (
@@ -226,17 +226,25 @@ class TestPostgresql(Secretive, Store):
         ),
         ({"settings": {"work_mem": "lots"}}, 'invalid value for parameter "work_mem": "lots"'),
         ({"settings": {"no_such_thing": 1}}, 'unrecognized configuration parameter "no_such_thing"'),
-        ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "key values mismatch"),
+        (
+            {"tls": {**FULL["tls"], "key": STRANGER["key"]}},
+            f"{STRANGER['key']} is not the key of /etc/role-test/server.pem",
+        ),
+        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/done"}}, "/etc/role-test/done isn't there, or is empty"),
+        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/server.key"}}, "server.key: there is no certificate in it"),
         ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/nowhere.pem"}}, "nowhere.pem isn't there, or is empty"),
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
         (
             {"tls": {**FULL["tls"], "certificate": "/etc/role-test/expired.pem"}},
-            "0 depth lookup: certificate has expired",
+            "/etc/role-test/expired.pem: the certificate has expired, on 2020-02-01T00:00:00Z: renew it",
         ),
-        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
+        (
+            {"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}},
+            "/etc/role-test/ended-ca.pem: the CA's certificate has expired, on 2020-02-01T00:00:00Z: clients refuse",
+        ),
         (
             {"tls": {**FULL["tls"], "client_ca": "/etc/role-test/ended-ca.pem"}},
-            "ended-ca.pem has no CA that is valid now",
+            "ended-ca.pem has no CA that is valid now, the last ended on 2020-02-01T00:00:00Z",
         ),
         ({"version": 14}, "and version: 14 is wanted: see 'Major versions'"),
     )
@@ -350,6 +358,53 @@ def test_a_new_one_that_can_not_be_made_is_told(role: RoleHost, changed: dict[st
     assert run.code == 2
     assert reason in run.words, run.text
     gone(role)
+
+
+UNMADE = {
+    "version": ({"version": 14}, "pg-third: there is no PostgreSQL 14 in /usr/lib/postgresql, only:"),
+    "locale": ({"locale": "xx_YY.UTF-8"}, 'pg-third: invalid locale name "xx_YY.UTF-8": have the host make it'),
+    "key": (
+        {"tls": {**FULL["tls"], "key": STRANGER["key"]}},
+        f"pg-third: {STRANGER['key']} is not the key of /etc/role-test/server.pem",
+    ),
+    "CA": (
+        {"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}},
+        "pg-third: /etc/role-test/ended-ca.pem: the CA's certificate has expired, on 2020-02-01T00:00:00Z",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changed", "reason"), UNMADE.values(), ids=UNMADE)
+def test_what_could_not_be_made_is_told_before(role: RoleHost, changed: dict[str, Any], reason: str) -> None:
+    more = third(**changed)
+    for run in (
+        role.play(entry="precheck", most=1, postgresql_instances=more),
+        role.playbook("precheck", postgresql_instances=more),
+    ):
+        assert (run.code, run.changed) == (2, 0), run.text
+        assert reason in run.words, run.text
+
+
+def test_what_comes_with_packages_is_known_before(role: RoleHost) -> None:
+    """On a host that has none of them, nor lists of packages."""
+    mark = "mv /usr/lib/postgresql /usr/lib/postgresql.away && cp -a /var/lib/dpkg/status /var/lib/dpkg/status.away"
+    gone = r"sed -i '/^Package: postgresql-[0-9]*$/,/^$/d; /^Package: postgresql$/,/^$/d' /var/lib/dpkg/status"
+    role.sh(f"{mark} && {gone} && mv /var/lib/apt/lists /var/lib/apt/lists.away && mkdir /var/lib/apt/lists")
+    try:
+        before = role.sh("find /var/lib/apt /var/cache/apt -type f | sort")
+        runs = [
+            look("precheck", postgresql_instances=third(**changed))
+            for changed in ({}, {"version": 14})
+            for look in (lambda entry, **more: role.play(entry=entry, **more), role.playbook)
+        ]
+        after = role.sh("find /var/lib/apt /var/cache/apt -type f | sort")
+    finally:
+        role.sh("cd /var/lib/apt && rm -rf lists && mv lists.away lists && cd /var/lib/dpkg && mv status.away status")
+        role.sh("mv /usr/lib/postgresql.away /usr/lib/postgresql")
+    assert [run.code for run in runs] == [0, 0, 2, 2], [run.text for run in runs]
+    for run in runs[2:]:
+        assert "pg-third: there is no PostgreSQL 14 in /usr/lib/postgresql, only: 1" in run.words, run.text
+    assert before == after
 
 
 def served(role: RoleHost) -> str:

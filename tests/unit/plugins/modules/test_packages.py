@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.fedlearn.infra.plugins.module_utils import _packages
 from ansible_collections.fedlearn.infra.plugins.modules import artifact, packages
 
 SIMULATED = """\
@@ -28,12 +30,18 @@ Inst chrony (4.3-2+deb12u3 Debian:12.11/stable [amd64])
 """
 
 
+def apt_is(monkeypatch: pytest.MonkeyPatch, answers: Callable[[Any, list[str]], tuple[int, str]]) -> None:
+    """Has something else answer in apt's stead."""
+    for module in (packages, _packages):
+        monkeypatch.setattr(module, "run", answers)
+
+
 def foresee(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], simulated: str, **options: Any
 ) -> dict[str, Any]:
     """What the module says in check mode of a host without chrony, where apt foresees this."""
     monkeypatch.setattr(packages, "missing", lambda _module, names: names)
-    monkeypatch.setattr(packages, "run", lambda _module, _argv: (0 if simulated else 100, simulated))
+    apt_is(monkeypatch, lambda _module, _argv: (0 if simulated else 100, simulated))
     arguments = {"names": ["chrony"], "_ansible_check_mode": True, **options}
     with patch_module_args(arguments), pytest.raises(SystemExit):
         packages.main()
@@ -47,9 +55,9 @@ def test_what_is_not_to_be_had_is_told_with_what_to_do(
 ) -> None:
     """Without lists apt knows no package at all."""
     (tmp_path / "debian_Packages").touch() if fetched else None
-    monkeypatch.setattr(packages, "LISTS", f"{tmp_path}/*Packages*")
+    monkeypatch.setattr(_packages, "LISTS", f"{tmp_path}/*Packages*")
     monkeypatch.setattr(packages, "missing", lambda _module, names: names)
-    monkeypatch.setattr(packages, "run", lambda _module, _argv: (100, "E: Unable to locate package age\n"))
+    apt_is(monkeypatch, lambda _module, _argv: (100, "E: Unable to locate package age\n"))
     otherwise = [{"package": "age", "text": "bring one"}, {"package": "rage", "text": "bring another"}]
     with (
         patch_module_args({"names": ["age"], "otherwise": otherwise, "_ansible_check_mode": True}),
@@ -61,6 +69,32 @@ def test_what_is_not_to_be_had_is_told_with_what_to_do(
     assert found.get("msg", "") == (
         "age can't be installed: E: Unable to locate package age; bring one" if fetched else ""
     )
+
+
+@pytest.mark.parametrize("had", [True, False])
+def test_newer_lists_are_looked_at_and_leave_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], had: bool
+) -> None:
+    """An installation would fetch them: neither none nor old ones are a reason to refuse, or to let through."""
+    rooms: list[Path] = []
+
+    def apt(_module: Any, argv: list[str]) -> tuple[int, str]:
+        if "-c" not in argv:
+            return 100, "E: Unable to locate package age\n"
+        conf = Path(argv[argv.index("-c") + 1])
+        rooms.append(conf.parent)
+        assert f'Dir::State::lists "{conf.parent}/lists";' in conf.read_text()
+        wanted = (0, "") if had else (100, "E: Version '0.0-1' for 'age' was not found\n")
+        return (0, "") if argv[-1] == "update" else wanted
+
+    monkeypatch.setattr(packages, "missing", lambda _module, names: names)
+    apt_is(monkeypatch, apt)
+    with patch_module_args({"names": ["age=0.0-1"], "_ansible_check_mode": True}), pytest.raises(SystemExit):
+        packages.main()
+    told = json.loads(capsys.readouterr().out).get("msg")
+    assert told == (None if had else "age=0.0-1 can't be installed: E: Version '0.0-1' for 'age' was not found")
+    assert len(rooms) == 2
+    assert not rooms[0].exists()
 
 
 def test_what_would_go_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,7 +110,7 @@ def test_what_may_go_is_no_hindrance(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], simulated: str
 ) -> None:
     """Nor is a host on which apt can't tell yet, since no list was ever fetched."""
-    monkeypatch.setattr(packages, "LISTS", "/nowhere/*")
+    monkeypatch.setattr(_packages, "LISTS", "/nowhere/*")
     found = foresee(monkeypatch, capsys, simulated, replaces=["systemd-timesyncd", "ntpsec"])
     assert (found["changed"], found["missing"]) == (True, ["chrony"])
 
@@ -97,7 +131,7 @@ def test_nothing_is_installed_once_something_would_go(
 
     monkeypatch.setattr(packages, "NO_DAEMONS", packages.During(str(tmp_path / "policy"), packages.MARK))
     monkeypatch.setattr(packages, "missing", lambda _module, names: names)
-    monkeypatch.setattr(packages, "run", apt)
+    apt_is(monkeypatch, apt)
     with patch_module_args({"names": ["chrony"], "replaces": replaces}), pytest.raises(SystemExit):
         packages.main()
     others = ", ".join(name for name in ("ntpsec", "systemd-timesyncd") if name not in replaces)

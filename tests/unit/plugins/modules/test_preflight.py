@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import state
 from ansible_collections.fedlearn.infra.plugins.modules import preflight
 
 
@@ -176,3 +177,24 @@ def test_who_logs_in_as_whom_a_folder_is_kept_for_is_told(monkeypatch: pytest.Mo
         "files: /mnt/models is kept for user and group 1000, and ann would have what lies there: choose a number that "
         "nobody logs in with"
     ]
+
+
+def test_what_a_role_s_script_says_is_told_of_its_instance() -> None:
+    """It is called with the packages that come."""
+    says = {"one": 'echo "$1 $2 isn\'t enough"; exit 1', "two": '[ "$2" = age ]'}
+    trials = [{"name": name, "script": script} for name, script in says.items()]
+    assert preflight.refused(trials, ["age"]) == ["one: precheck age isn't enough"]
+
+
+def test_data_of_somebody_else_are_told_of_as_the_deploy_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "ROOT", str(tmp_path))
+    monkeypatch.setattr(state, "holds_data", lambda path: path.endswith("theirs"))
+    stores = [{"name": "theirs"}, {"name": "new", "federation": "mine"}]
+    assert preflight.strangers(stores, "mine") == [
+        "theirs: /var/lib/fedlearn-theirs is there and isn't this instance's: it is left alone; move it away, or name "
+        "the instance otherwise"
+    ]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "owned.json").write_text("?")
+    damaged = f"new: {tmp_path}/mine/owned.json: is damaged; restore it, or move it away and run again"
+    assert preflight.strangers(stores[1:], "mine") == [damaged]
