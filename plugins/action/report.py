@@ -180,7 +180,7 @@ def backup_result(hosts: Hosts, stack: str, path: str) -> dict[str, Any]:
     ]
     result: dict[str, Any] = {"changed": False, "report": report, "summary": told}
     if failed:
-        result.update(failed=True, msg=failure_message(stacks, failed, path))
+        result.update(failed=True, msg=failure_message(stacks, failed, path, "backup"))
     return result
 
 
@@ -195,7 +195,7 @@ def backup_files(hosts: Hosts, stack: str) -> Iterator[dict[str, Any]]:
                 yield {"host": host, "role": row["name"], "path": row["file"], "bytes": size, "sha256": digest}
 
 
-def failure_message(stacks: Mapping[str, Any], failed: list[str], path: str) -> str:
+def failure_message(stacks: Mapping[str, Any], failed: list[str], path: str, what: str = "verify") -> str:
     """One line a failed check, so that the reader needs no other file to see the number."""
     if not stacks:
         return "nothing was verified: the inventory names no stack (or none that -e stack= chooses)"
@@ -205,7 +205,7 @@ def failure_message(stacks: Mapping[str, Any], failed: list[str], path: str) -> 
         for row in stacks[name]["checks"]
         if not row["passed"]
     ]
-    return "\n".join([f"verify failed ({path}):", *lines])
+    return "\n".join([f"{what} failed ({path}):", *lines])
 
 
 def replaced_variables(hostvars: Any, name: str) -> list[str]:

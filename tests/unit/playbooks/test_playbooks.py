@@ -252,6 +252,10 @@ def test_a_restore_wants_a_backup_of_who_keeps_data_and_of_no_others(folder: Pat
     ended = play(folder, "restore.yml", "-e", f"from={folder}/kept/ms1/postgresql-20260101T000000Z.tar")
     told = "20260101T000000Z.tar is of no role that has data here; --limit says whose it is"
     assert (ended.returncode, told in ended.stdout) == (2, True), ended
+    (folder / "kept/ms1/redis-20260101T000000Z.tar.age").write_text("of somebody's key")
+    ended = play(folder, "restore.yml", "-e", "from=kept")
+    told = "redis-20260101T000000Z.tar.age is encrypted: -e fedlearn_backup_secret=NAME says which secret is the key"
+    assert_refused_here(ended, told)
 
 
 @pytest.mark.slow
@@ -277,6 +281,11 @@ def test_a_restore_wants_a_backup_of_who_keeps_data_and_of_no_others(folder: Pat
             "restore.yml",
             (),
             "restore what? -e from=FOLDER takes the newest backup of each host in it, -e from=FILE that",
+        ),
+        (
+            "backup.yml",
+            ("-e", "fedlearn_backup_recipient=AGE-SECRET"),
+            "-e fedlearn_backup_recipient= is not a public key of age (age1...): `age-keygen` makes a pair",
         ),
         ("restore.yml", ("-e", "from=nowhere"), "nowhere is not there: -e from=FOLDER takes the newest backup"),
         ("worker_kit.yml", (), "a kit for which stack? -e stack=NAME: there are kits for none of this document"),

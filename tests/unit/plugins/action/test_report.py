@@ -201,4 +201,5 @@ def test_a_backup_tells_which_files_hold_what_and_fails_for_what_is_missing(tmp_
     del hosts["l2"]["fedlearn_checks"]  # it was never reached
     told = backup_result(hosts, "", "backup.json")
     assert (told["failed"], told["report"]["verdict"]) == (True, "failed")
+    assert told["msg"].startswith("backup failed (backup.json):\n")
     assert "l2: checks: nobody looked" in told["msg"]
