@@ -25,14 +25,11 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     words,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import UNSEEN, Secrets
 
 Wanted = Mapping[str, list[dict[str, Any]]]
 
 _TROUBLE = (kubeconfig.KubeconfigError, ApiError, RefusedError, AnsibleError)
-
-
-_UNSEEN: Mapping[str, Any] = {"valid": {"a": ""}, "newest": "a"}
-"""What is written into files for a secret."""
 
 
 class _Secrets:
@@ -86,7 +83,7 @@ class ActionModule(ActionBase):
         manifests = MANIFESTS[arguments["role"]]
         present = [one for one in arguments["instances"] if one["state"] == "present"]
         names = list(dict.fromkeys(name for one in present for name in manifests.secrets(one)))
-        secrets = _Secrets(dict.fromkeys(names, _UNSEEN))
+        secrets: Secrets = UNSEEN
         if not arguments["render"]:
             lookup = lookup_loader.get("fedlearn.infra.secret", loader=self._loader, templar=self._templar)
             secrets = _Secrets(dict(zip(names, lookup.run(names, variables=variables, turns=True), strict=True)))

@@ -25,6 +25,7 @@ from typing import Any
 
 from deployment import STORE, Whole
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.neursafe import LOOKS
 from tests.support import neursafe_programs
 
 SERVER = "whole-imaging-server"
@@ -160,6 +161,16 @@ class Programs:
         for process in self.processes:
             process.kill()
             process.wait()
+
+    # -- what verify tries inside of pods
+
+    def looked(self, name: str, *looks: tuple[str, str, list[Any]], **moved: str) -> dict[str, str | None]:
+        """By the program's own Python, with the environment of its pod."""
+        environment = self.environment(self.pod(name)["containers"][0], **moved)
+        command = [self.python, "-c", LOOKS, json.dumps(looks)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
 
     # -- asking
 

@@ -17,11 +17,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from deployment import NETWORK, NODE, Whole
+from deployment import NETWORK, NODE, PROGRAM, Whole
 from programs import SERVER, Programs
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.placements import SERVER_USER
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.neursafe import LOOKS
 from tests.support import neursafe_programs
 
+OWNER = (("DB_USERNAME", "username"), ("DB_PASSWORD", "password"))
 JOB = {
     "id": "tiny",
     "runtime": "tensorflow",
@@ -53,6 +56,58 @@ def test_the_programs_made_their_tables_and_are_well(whole: Whole, programs: Pro
         well, said = whole.sql("n1", "server", "neursafe_fl", columns)
         assert (well, said) == (True, "data|jsonb|neursafe_fl\nid|integer|neursafe_fl")
     assert [programs.ask(word, "GET", "/api/v1/health")[0] for word in ("scheduler", "models")] == [200, 200]
+
+
+def test_what_verify_tries_inside_of_pods_holds(whole: Whole, programs: Programs) -> None:
+    """But for the proxy, which a double stands in for here (tests/upstream has the real one)."""
+    folder = str(programs.workspace / "coordinator_configs")
+    reached = {word: f"127.0.0.1:{programs.ports[word]}" for word in ("scheduler", "models", "client")}
+    assert programs.looked(
+        "nsfl-job-scheduler",
+        ("health", "answers", [reached["scheduler"], "/api/v1/health"]),
+        ("the model manager's", "answers", [reached["models"], "/api/v1/health"]),
+        ("the selector", "speaks_grpc", ["127.0.0.1:50055"]),
+        ("a client", "speaks_grpc", [reached["client"]]),
+        ("no gRPC", "speaks_grpc", [reached["scheduler"]]),
+        ("rows", "writes_rows", [True]),
+        ("files", "writes_files", [folder]),
+    ) == {
+        "health": None,
+        "the model manager's": None,
+        "the selector": None,
+        "a client": None,
+        "no gRPC": "doesn't speak HTTP/2",
+        "rows": None,
+        "files": None,
+    }
+    rows = ("rows", "writes_rows", [True])
+    said = programs.looked("nsfl-job-scheduler", rows, DB_PASSWORD="wrong")["rows"]
+    assert "password authentication failed" in str(said)
+    owner = whole.kubectl("get", "secret", "pgowner", "-n", SERVER)["data"]
+    login = {key: base64.b64decode(owner[word]).decode() for key, word in OWNER}
+    assert programs.looked("nsfl-job-scheduler", rows, **login) == {"rows": "it may make tables, too"}
+    counted = "SELECT count(*) FROM jobs WHERE data = '{}'"
+    assert whole.sql("n1", "server", "neursafe_fl", counted) == (True, "0")
+
+
+def test_what_is_written_into_a_mount_comes_to_be_in_the_store(whole: Whole, programs: Programs) -> None:
+    """On the node, as the pod's user, with the model manager's variables and its own library."""
+    environment = programs.environment(programs.pod("nsfl-model-manager")["containers"][0])
+    (trust,) = [name for name, value in environment.items() if name == "AWS_CA_BUNDLE"]
+    environment |= {trust: "/tmp/store-ca.pem", "PATH": "/usr/bin:/bin"}
+    ca = whole.kubectl("get", "configmap", "trust", "-n", SERVER)["data"]["storage.pem"]
+    whole.run("n1", f"cat >/tmp/store-ca.pem <<'END'\n{ca}\nEND\n")
+    told = " ".join(shlex.quote(f"{name}={value}") for name, value in environment.items())
+
+    def looked(folder: str) -> str:
+        looks = json.dumps([("s3", "finds_files_in_s3", [folder, "models"])])
+        command = f"{PROGRAM}/bin/python3.7 -c {shlex.quote(LOOKS)} {shlex.quote(looks)}"
+        as_pod = f"setpriv --reuid={SERVER_USER} --regid={SERVER_USER} --clear-groups env -i {told} {command}"
+        return str(dict(json.loads(whole.run("n1", as_pod)))["s3"])
+
+    assert looked("/mnt/neursafe_fl/models") == "None"
+    assert "NoSuchKey" in looked("/mnt/neursafe_fl/default")
+    assert "probe" not in whole.run("n1", "ls -A /mnt/neursafe_fl/models /mnt/neursafe_fl/default")
 
 
 def test_the_model_manager_copies_a_model_from_a_namespace(whole: Whole, programs: Programs) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import neursafe_looks
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.neursafe import check_servers
 from tests.support import neursafe_programs
@@ -345,6 +346,16 @@ def test_the_proxy_takes_routes_with_the_stack_s_token_only(proxy: dict[str, int
     assert asked(inside, ROUTES, "GET", token=TOKEN, **ROUTE) == 200
     assert asked(inside, ROUTES, "DELETE", token=TOKEN, **ROUTE) == 200
     assert asked(inside, ROUTES, "GET", token=TOKEN, **ROUTE) == 404
+
+
+def test_what_verify_tries_of_the_proxy_holds(proxy: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = f"127.0.0.1:{proxy['8092']}"
+    monkeypatch.setitem(os.environ, "TOKEN", TOKEN)
+    assert neursafe_looks.takes_the_token(inside) is None
+    assert neursafe_looks.refuses_another_token(inside) is None
+    assert neursafe_looks.speaks_grpc(f"127.0.0.1:{proxy['30091']}") is None
+    monkeypatch.setitem(os.environ, "TOKEN", "another")
+    assert neursafe_looks.takes_the_token(inside) == "answers 401 to it"
 
 
 def test_ports_of_nodes_have_no_routes(proxy: dict[str, int]) -> None:

@@ -20,7 +20,7 @@ Object = dict[str, Any]
 
 MANAGER = "fedlearn.infra"
 SECONDS = 30
-NOT_FOUND = 404
+OK, FORBIDDEN, NOT_FOUND = 200, 403, 404
 
 
 class ApiError(Exception):
@@ -108,19 +108,30 @@ class Api:
         content: str = "application/json",
     ) -> Object:
         """What the API answers. Raises ApiError."""
-        target = f"{self.access.prefix}{path}{'?' + urlencode(query) if query else ''}"
-        headers = {**self.access.headers, "Accept": "application/json", "Content-Type": content}
+        headers = {"Accept": "application/json", "Content-Type": content}
         data = None if body is None else json.dumps(body).encode()
+        return self._answer(*self._told(method, path, data, query, headers))
+
+    def text(self, path: str, query: Mapping[str, str]) -> str:
+        """What the API has that is no JSON, as logs are. Raises ApiError."""
+        status, text = self._told("GET", path, None, query, {"Accept": "*/*"})
+        if status != OK:
+            self._answer(status, text)
+        return text.decode(errors="replace")
+
+    def _told(
+        self, method: str, path: str, data: bytes | None, query: Mapping[str, str] | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
+        target = f"{self.access.prefix}{path}{'?' + urlencode(query) if query else ''}"
         self.requests += 1
         try:
-            status, text = self._exchange(method, target, data, headers)
+            return self._exchange(method, target, data, {**self.access.headers, **headers})
         except ssl.SSLCertVerificationError as error:
             raise ApiError(
                 f"{self.server}: its certificate isn't of the CA in {self.access.file}: {error.verify_message}"
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"{self.server} of {self.access.file} doesn't answer: {error}") from None
-        return self._answer(status, text)
 
     def _exchange(self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """On the connection that there is; on another where the API has closed that one."""
@@ -170,6 +181,11 @@ class Api:
         """All objects of a kind that have these labels, in every namespace."""
         found = self.ask("GET", KINDS[kind].path(), query={"labelSelector": selector})
         return [{"kind": kind, "apiVersion": KINDS[kind].version, **one} for one in found.get("items") or []]
+
+    def pods(self, namespace: str, selector: str) -> list[Object]:
+        """A namespace's pods that have these labels."""
+        found = self.ask("GET", f"/api/v1/namespaces/{namespace}/pods", query={"labelSelector": selector})
+        return list(found.get("items") or [])
 
     def apply(self, wanted: Object, *, dry_run: bool) -> Object:
         """Server-side apply: the fields that are wanted become ours, whoever had them; all others stay."""

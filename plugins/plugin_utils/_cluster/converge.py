@@ -234,14 +234,11 @@ class Cluster:
     def simulated(self, wanted: Mapping[str, Iterable[Object]]) -> list[str]:
         """Deployments whose pods are said to run and have no container: a node that runs any tells its id."""
         names = [key_of(one) for objects in wanted.values() for one in objects if one["kind"] == "Deployment"]
-        return [name for _kind, namespace, name in names if any(map(_has_no_container, self._pods(namespace, name)))]
-
-    def _pods(self, namespace: str, name: str) -> list[Object]:
-        query = {"labelSelector": f"app={name}"}
-        found: list[Object] = (
-            self.api.ask("GET", f"/api/v1/namespaces/{namespace}/pods", query=query).get("items") or []
-        )
-        return found
+        return [
+            name
+            for _kind, namespace, name in names
+            if any(map(has_no_container, self.api.pods(namespace, f"app={name}")))
+        ]
 
     def _why_not(self, kind: str, namespace: str, name: str) -> str:
         live = self.api.get(kind, namespace, name)
@@ -259,7 +256,7 @@ class Cluster:
 
     def _why_no_pod(self, namespace: str, name: str, status: Mapping[str, Any]) -> str:
         """What the deployment's pods wait for, or why there is none."""
-        said = [words for pod in self._pods(namespace, name) for words in _waiting(pod)]
+        said = [words for pod in self.api.pods(namespace, f"app={name}") for words in _waiting(pod)]
         said += [
             condition["message"]
             for condition in status.get("conditions", ())
@@ -268,7 +265,8 @@ class Cluster:
         return f"{name}: {'; '.join(dict.fromkeys(said)) or 'no pod of it is ready'}"
 
 
-def _has_no_container(pod: Object) -> bool:
+def has_no_container(pod: Object) -> bool:
+    """Whether it is said to run, by something that runs no containers."""
     states = pod.get("status", {}).get("containerStatuses") or []
     return any("running" in each.get("state", {}) and not each.get("containerID") for each in states)
 

@@ -5,8 +5,9 @@
 """The roles whose instances run in clusters, found by their modules' presence in this directory.
 
 A module offers ``objects(instance, secret, text)``, the instance's objects in the order they are made in, ``secrets``
-and ``files``, the names of secrets and the files of the control node that it is made with, and ``ALONE``. Of a secret
-whose login comes in turns ``secret`` gives the newest value, and by ``turn`` whose that is.
+and ``files``, the names of secrets and the files of the control node that it is made with, ``looks``, what is tried
+inside of its pods, and ``ALONE``. Of a secret whose login comes in turns ``secret`` gives the newest value, and by
+``turn`` whose that is.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from .parts import Object, Secrets
+from .parts import Looks, Object, Secrets
 
-_OURS = ("catalogue", "neursafe", "parts")
+_OURS = ("catalogue", "neursafe", "neursafe_looks", "parts")
 
 
 class Manifests(Protocol):
@@ -33,6 +34,9 @@ class Manifests(Protocol):
 
     def secrets(self, instance: Mapping[str, Any]) -> list[str]:
         """The names of the secrets that it is made with."""
+
+    def looks(self, instance: Mapping[str, Any]) -> list[Looks]:
+        """What is tried inside of the instance's pods."""
 
     def files(self, instance: Mapping[str, Any]) -> list[str]:
         """The files of the control node that it is made with."""

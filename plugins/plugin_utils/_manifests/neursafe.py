@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from .._federation import network
 from .._federation.kinds.neursafe.placements import ENGINES
-from . import parts
-from .parts import Home, Object, Secrets
+from . import neursafe_looks, parts
+from .parts import Home, Looks, Object, Secrets
 
 JOBS = "default"
 """Where the programs make jobs' pods and services: it is built in."""
@@ -79,6 +81,10 @@ stream {
 """
 
 Instance = Mapping[str, Any]
+Look = tuple[str, str, list[Any]]
+"""What is looked at, in words; the look of ``neursafe_looks``; and what that takes."""
+
+LOOKS = Path(neursafe_looks.__file__).read_text(encoding="utf-8")
 
 
 class Neursafe:
@@ -212,6 +218,17 @@ class Neursafe:
     def to_database(self) -> Object:
         host, port = network.split(self.instance["database"]["address"])
         return parts.way(parts.address_block(self.instance["database"].get("at", host)), port, towards="to")
+
+    # -- what is tried inside of its pods
+
+    def looks_of(self, deployment: str, *looks: Look, said: str = "", seconds: int = 0) -> Looks:
+        """These, by the program's own Python."""
+        command = ("python3.7", "-c", LOOKS, json.dumps(looks))
+        return Looks(self.home.namespace, deployment, command, said, seconds)
+
+    def look_at_rows(self) -> Look:
+        """Only who doesn't own tables is to make none."""
+        return ("the database takes rows", "writes_rows", ["owner" in self.instance["database"]])
 
     def program(self) -> dict[str, Any]:
         """The variables that every program has."""

@@ -22,12 +22,16 @@ from .neursafe import (
     OWNER_SECRET,
     SHARED,
     Instance,
+    Look,
     Neursafe,
     secret_names,
 )
-from .parts import Object, Pod, Secrets
+from .parts import UNSEEN, Looks, Object, Pod, Secrets
 
 ALONE = False  # tasks have names of their own
+
+REGISTERED = "Register client success|Report client to server success"
+"""What the program logs when the server's selector has taken it."""
 
 LMDB = "lmdb"
 LMDB_CAPACITY = "1Gi"
@@ -179,6 +183,20 @@ class Client(Neursafe):
             parts.deployment(self.home, name, pod, [setup, *self.reads(DATABASE_SECRET, OWNER_SECRET)]),
         ]
 
+    def looks(self) -> list[Looks]:
+        """Whom it reaches, what it may, and whether the server's selector knows it."""
+        settings = self.settings["task_manager"]
+        looks: list[Look] = [
+            ("the server's proxy speaks gRPC", "speaks_grpc", [self.instance["server"]]),
+            ("it listens", "speaks_grpc", [f"127.0.0.1:{self.port}"]),
+            self.look_at_rows(),
+            ("its directory takes files", "writes_files", [self.folder("workspace")]),
+        ]
+        said, seconds = (
+            (REGISTERED, 2 * settings["options"]["REPORT_HEARTBEAT"]) if settings["registration"] else ("", 0)
+        )
+        return [self.looks_of(self.name, *looks, said=said, seconds=seconds)]
+
     def _outgoing(self) -> list[Object]:
         host, port = network.split(self.instance["server"])
         return [
@@ -191,6 +209,11 @@ class Client(Neursafe):
 def objects(instance: Instance, secret: Secrets, text: Callable[[str], str]) -> list[Object]:
     """The instance's objects, in the order they are made in; ``secret`` and ``text`` give secrets and files."""
     return Client(instance, secret, text).objects()
+
+
+def looks(instance: Instance) -> list[Looks]:
+    """What is tried inside of its pod."""
+    return Client(instance, UNSEEN, lambda _path: "").looks()
 
 
 def secrets(instance: Instance) -> list[str]:

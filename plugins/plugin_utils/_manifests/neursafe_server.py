@@ -23,10 +23,11 @@ from .neursafe import (
     OWNER_SECRET,
     SHARED,
     Instance,
+    Look,
     Neursafe,
     secret_names,
 )
-from .parts import Object, Pod, Secrets
+from .parts import UNSEEN, Looks, Object, Pod, Secrets
 
 STORAGE_SECRET = "miniosecret"  # noqa: S105 - the name of the Secret
 TOKEN_SECRET = "proxytoken"  # noqa: S105 - the name of the Secret
@@ -34,6 +35,7 @@ INTERNAL_PORT = 8092
 """Where the proxy takes routes: of the cluster's own job scheduler only."""
 
 MOUNT = "/shared"
+HEALTH = "/api/v1/health"
 ALONE = True  # jobs of two would run in the one namespace, by names that only one keeps apart
 
 
@@ -171,7 +173,7 @@ class Server(Neursafe):
             image,
             env=parts.environment(*self.scheduler_environment()),
             ports={"http": settings["port"]},
-            probe=parts.http_probe("/api/v1/health", settings["port"]),
+            probe=parts.http_probe(HEALTH, settings["port"]),
             resources=self.instance["resources"]["job_scheduler"],
             mounts=[self._shared_mount(), *trusted],
         )
@@ -208,7 +210,7 @@ class Server(Neursafe):
                     "/api/v1/namespaces/([^/]+)/jobs",
                     "/api/v1/namespaces/([^/]+)/jobs/(.*)",
                     "/api/v1/heartbeat",
-                    "/api/v1/health",
+                    HEALTH,
                 ),
             ),
         ]
@@ -247,7 +249,7 @@ class Server(Neursafe):
             image,
             env=parts.environment(*self.manager_environment()),
             ports={"http": port},
-            probe=parts.http_probe("/api/v1/health", port),
+            probe=parts.http_probe(HEALTH, port),
             resources=self.instance["resources"]["model_manager"],
             mounts=[self._shared_mount(), *trusted],
         )
@@ -327,7 +329,7 @@ class Server(Neursafe):
             self.image("proxy", "proxy"),
             env=parts.environment({}, {"TOKEN": (TOKEN_SECRET, "token")}),
             ports={"grpc": grpc, "http": http, "internal": INTERNAL_PORT},
-            probe=parts.http_probe("/api/v1/health", http),
+            probe=parts.http_probe(HEALTH, http),
             resources=self.instance["resources"]["proxy"],
             mounts=[parts.files_mount(name, "/nginx/conf"), {"name": "logs", "mountPath": "/nginx/logs"}],
         )
@@ -359,6 +361,39 @@ class Server(Neursafe):
             parts.service(self.home, name, name, inside),
             *outside,
             parts.deployment(self.home, name, pod, [setup, *self.reads(TOKEN_SECRET)]),
+        ]
+
+    def looks(self) -> list[Looks]:
+        """Whom job scheduler and model manager reach, and what they may."""
+        internal, folder = (
+            self.reached("proxy", INTERNAL_PORT),
+            self.settings["job_scheduler"]["coordinator_configs_dir"],
+        )
+        models = self.settings["model_manager"]["models_dir"]
+        in_s3: list[Look] = [
+            (
+                "the store has what is written there",
+                "finds_files_in_s3",
+                [posixpath.join(self.workspace, models), models],
+            )
+        ]
+        return [
+            self.looks_of(
+                self.service("job_scheduler"),
+                ("it answers", "answers", [f"127.0.0.1:{self.settings['job_scheduler']['port']}", HEALTH]),
+                ("the model manager answers", "answers", [self.reached("model_manager"), HEALTH]),
+                ("the selector speaks gRPC", "speaks_grpc", [self.reached("client_selector")]),
+                ("the proxy takes the token", "takes_the_token", [internal]),
+                ("the proxy refuses others", "refuses_another_token", [internal]),
+                self.look_at_rows(),
+                ("the shared directory takes files", "writes_files", [posixpath.join(self.workspace, folder)]),
+            ),
+            self.looks_of(
+                self.service("model_manager"),
+                self.look_at_rows(),
+                ("the shared directory takes files", "writes_files", [posixpath.join(self.workspace, models)]),
+                *(in_s3 if self.instance["storage"]["type"] == "s3" else []),
+            ),
         ]
 
     def nginx(self) -> str:
@@ -504,6 +539,11 @@ USERS = """\
 def objects(instance: Instance, secret: Secrets, text: Callable[[str], str]) -> list[Object]:
     """The instance's objects, in the order they are made in; ``secret`` and ``text`` give secrets and files."""
     return Server(instance, secret, text).objects()
+
+
+def looks(instance: Instance) -> list[Looks]:
+    """What is tried inside of its pods."""
+    return Server(instance, UNSEEN, lambda _path: "").looks()
 
 
 def secrets(instance: Instance) -> list[str]:

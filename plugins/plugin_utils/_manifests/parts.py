@@ -31,6 +31,18 @@ class Secrets(Protocol):
         """Whose turn that value is: what the name of its login ends with."""
 
 
+class _Unseen:
+    """Stands for secrets where no value of one is told."""
+
+    def __call__(self, name: str) -> str:
+        return ""
+
+    def turn(self, name: str) -> str:
+        return "a"
+
+
+UNSEEN: Secrets = _Unseen()
+
 CONTENT = "fedlearn.infra/content"
 """The annotation of a pod with the digest of what it reads."""
 
@@ -298,6 +310,21 @@ class Pod:
     pull: str | None = None
     searches: tuple[str, ...] = ()
     aliases: Mapping[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What is tried inside of a deployment's pod, by a command in the container of its name.
+
+    The command prints a list in JSON: of each look what it looked at, and what is wrong, null where nothing is.
+    """
+
+    namespace: str
+    deployment: str
+    command: tuple[str, ...]
+    said: str = ""
+    """Beside that its log is to have something that this finds, of the last so many ``seconds``."""
+    seconds: int = 0
 
 
 def deployment(home: Home, name: str, pod: Pod, reads: Iterable[Object]) -> Object:

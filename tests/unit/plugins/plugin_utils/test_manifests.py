@@ -20,7 +20,7 @@ import jsonschema
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import KINDS
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import parts
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import neursafe_looks, parts
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.neursafe import check_clients, check_servers
 from tests.support import recorded_schemas
@@ -621,3 +621,46 @@ def test_manifests_have_the_shape_that_the_api_declares() -> None:
 def test_what_the_api_has_not_is_found(change: dict[str, Any], message: str) -> None:
     one = named(objects(), "Deployment", "nsfl-proxy")
     assert any(message in line for line in misfits([{**one, "spec": {**one["spec"], **change}}]))
+
+
+# -- what is tried inside of pods
+
+
+def looks_of(role: str, found: dict[str, Any]) -> dict[str, list[list[Any]]]:
+    """By deployment, what is tried: the looks' own words and what they take."""
+    told = MANIFESTS[role].looks(found)
+    return {one.deployment: [each[1:] for each in json.loads(one.command[3])] for one in told}
+
+
+def test_all_that_a_server_s_pods_are_to_be_able_to_is_tried() -> None:
+    inside = "demo-imaging-server.svc.cluster.local"
+    (server,) = check_servers([INSTANCE])
+    found = looks_of("neursafe_server", server)
+    assert found == {
+        "nsfl-job-scheduler": [
+            ["answers", ["127.0.0.1:8088", "/api/v1/health"]],
+            ["answers", [f"nsfl-model-manager.{inside}:50057", "/api/v1/health"]],
+            ["speaks_grpc", [f"nsfl-client-selector.{inside}:50055"]],
+            ["takes_the_token", [f"nsfl-proxy.{inside}:8092"]],
+            ["refuses_another_token", [f"nsfl-proxy.{inside}:8092"]],
+            ["writes_rows", [False]],
+            ["writes_files", ["/shared/neursafe_fl/coordinator_configs"]],
+        ],
+        "nsfl-model-manager": [["writes_rows", [False]], ["writes_files", ["/shared/neursafe_fl/models"]]],
+    }
+    assert {name for looks in found.values() for name, _given in looks} < neursafe_looks.LOOKS.keys()
+
+
+def test_all_that_a_client_s_pod_is_to_be_able_to_is_tried() -> None:
+    (client,) = check_clients([CLIENT])
+    (found,) = MANIFESTS["neursafe_client"].looks(client)
+    assert re.search(found.said, "I1129 Report client to server success.")
+    assert found.seconds == 300
+    assert [name for name, _given in looks_of("neursafe_client", client)["nsfl-task-manager"]] == [
+        "speaks_grpc",
+        "speaks_grpc",
+        "writes_rows",
+        "writes_files",
+    ]
+    (alone,) = check_clients([{**CLIENT, "settings": {"task_manager": {"registration": False}}}])
+    assert MANIFESTS["neursafe_client"].looks(alone)[0].said == ""

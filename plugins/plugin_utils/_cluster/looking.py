@@ -1,0 +1,62 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is tried inside of a deployment's pod, and what its log says, become rows of a report.
+
+Of pods that aren't ready the deployment's own state tells, and in those that are simulated nothing can be tried.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from .._manifests.parts import Looks
+from ..judgement import Check, check
+from . import inside
+from .api import FORBIDDEN, Api, ApiError, Object
+from .converge import has_no_container
+
+
+def looked_at(api: Api, looks: Looks, seconds: float) -> list[Check]:
+    """A row for each look; none where no pod is ready, or where pods are simulated."""
+    pod = _ready(api, looks)
+    if pod is None or has_no_container(pod):
+        return []
+    name = pod["metadata"]["name"]
+    try:
+        rows = _inside(api, looks, name, seconds)
+        return [*rows, *([_logged(api, looks, name)] if looks.said else [])]
+    except ApiError as error:
+        right = f", and it takes the right to create pods/exec and get pods/log in {looks.namespace}"
+        return [check(looks.deployment, False, f"{error}{right if error.status == FORBIDDEN else ''}")]
+
+
+def _ready(api: Api, looks: Looks) -> Object | None:
+    found = api.pods(looks.namespace, f"app={looks.deployment}")
+    ready = {"type": "Ready", "status": "True"}.items()
+    states = ((pod, pod.get("status", {}).get("conditions") or []) for pod in found)
+    return next((pod for pod, told in states if any(ready <= one.items() for one in told)), None)
+
+
+def _inside(api: Api, looks: Looks, pod: str, seconds: float) -> list[Check]:
+    ended = inside.run(api.access, looks.namespace, pod, looks.deployment, looks.command, seconds)
+    try:
+        rows: list[tuple[str, Any]] = [(str(words), wrong) for words, wrong in json.loads(ended.output)]
+    except (ValueError, TypeError):
+        said = " ".join((ended.errors or ended.output).split())[-500:]
+        return [check(looks.deployment, False, f"what tries it ended with {ended.code}: {said}")]
+    return [check(f"{looks.deployment}: {words}", not wrong, str(wrong or "it does")) for words, wrong in rows]
+
+
+def _logged(api: Api, looks: Looks, pod: str) -> Check:
+    """Whether its log has lately what it is to have."""
+    query = {"container": looks.deployment, "sinceSeconds": str(looks.seconds)}
+    path = f"/api/v1/namespaces/{looks.namespace}/pods/{pod}/log"
+    log = api.text(path, query)
+    found = re.search(looks.said, log) is not None
+    last = " ".join(log.split()[-40:]) or "nothing"
+    told = "it does" if found else f"not within the last {looks.seconds} s, which say: {last}"
+    return check(f"{looks.deployment}: the server knows it", found, told)
