@@ -233,11 +233,12 @@ class Present(Service):
         )
 
     def refuse_held_ports(self, moving: Collection[str]) -> None:
-        """Raises ServiceError where it can't listen, since others do: what runs would be stopped for nothing.
+        """Raises ServiceError where it can't listen, since others do: what runs would be stopped for nothing, and what
+        reloads may go on without a word.
 
         ``moving`` are units of this very run, which may leave a port that another one of it takes.
         """
-        if self.action in ("start", "restart"):
+        if self.action in ("start", "restart", "reload"):
             held = listeners.held({*self.unit_names, *moving}, self.wanted["ports"])
             if held:
                 raise ServiceError(held)
