@@ -29,6 +29,9 @@ TLS = {
     "key": "/etc/role-test/server.key",
     "client_ca": "/etc/role-test/ca.pem",
 }
+OVER = "2020-02-01T00:00:00Z"
+ENDED = f"/etc/role-test/ended-ca.pem: the CA's certificate has expired, on {OVER}: clients refuse what it signed"
+ENDED_FOR_CLIENTS = f"/etc/role-test/ended-ca.pem has no CA that is valid now, the last ended on {OVER}: whoever shows"
 
 
 @pytest.fixture
@@ -300,9 +303,18 @@ class TestRedis(Secretive, Store):
         ({"settings": {"maxmemory-policy": "nonsense"}}, "server.sh try refused the new configuration"),
         ({"settings": {"no-such-directive": 1}}, "no-such-directive"),
         ({"tls": {**TLS, "key": "/etc/role-test/stranger.key"}}, "key values mismatch"),
-        ({"tls": {**TLS, "certificate": "/etc/role-test/nowhere.pem"}}, "No such file"),
-        ({"tls": {**TLS, "certificate": "/etc/role-test/expired.pem"}}, "0 depth lookup: certificate has expired"),
-        ({"tls": {**TLS, "client_ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
+        ({"tls": {**TLS, "certificate": "/etc/role-test/nowhere.pem"}}, "nowhere.pem isn't there, or is empty"),
+        (
+            {"tls": {**TLS, "certificate": "/etc/role-test/expired.pem"}},
+            f"/etc/role-test/expired.pem: the certificate has expired, on {OVER}: renew it",
+        ),
+        ({"tls": {**TLS, "client_ca": "/etc/role-test/ended-ca.pem"}}, ENDED),
+        ({"tls": {**TLS, "server_ca": "/etc/role-test/ended-ca.pem"}}, ENDED),
+        # its own certificate's CA is well, so it would begin, and refuse all its clients
+        (
+            {"tls": {**TLS, "client_ca": "/etc/role-test/ended-ca.pem", "server_ca": "/etc/role-test/ca.pem"}},
+            ENDED_FOR_CLIENTS,
+        ),
     )
     wrong = (
         (
