@@ -264,6 +264,33 @@ def test_settings_are_in_effect(role: RoleHost) -> None:
     assert said.split() == ["maxmemory", str(64 * 1024 * 1024)]
 
 
+def test_memory_is_bounded_and_the_bound_of_data_is_met_first(role: RoleHost) -> None:
+    said = role.sh("for one in maxmemory maxmemory-policy; do redis-cli -p 23457 CONFIG GET $one; done").split()
+    assert said == ["maxmemory", str(1 << 30), "maxmemory-policy", "noeviction"]
+    shown = {unit: int(role.sh(f"systemctl show -p MemoryMax --value {unit}")) for unit in UNITS}
+    mib = {unit: number >> 20 for unit, number in shown.items()}
+    assert mib == {SECURE: 96 + 256, PLAIN: 1536 + 256, KEPT: 2560 + 256, WITH_USERS: 2560 + 256}
+
+
+def test_a_server_that_is_full_refuses_writes_and_loses_nothing(role: RoleHost) -> None:
+    *others, kept, last = VARIABLES["redis_instances"]
+    ask = "redis-cli -p 23460"
+    full = [*others, {**kept, "settings": {"maxmemory": "96mb"}}, last]
+    assert role.play(redis_instances=full).changed == 1
+    try:
+        before = role.sh(f"systemctl show -p MainPID -p NRestarts {KEPT}")
+        # more than the unit may have at all, saved all along
+        said = role.sh(f"for n in $(seq 60); do {ask} SETRANGE full:$n 10000000 x; {ask} BGREWRITEAOF; done 2>&1")
+        assert "OOM command not allowed when used memory > 'maxmemory'" in said
+        assert role.sh(f"{ask} STRLEN full:1").strip() == "10000001"
+        assert role.sh(f"{ask} INFO stats | grep evicted_keys").strip() == "evicted_keys:0"
+        assert role.sh(f"systemctl show -p MainPID -p NRestarts {KEPT}") == before
+        assert role.play(entry="check", redis_instances=full).code == 0
+    finally:
+        role.try_sh(f"for n in $(seq 60); do {ask} DEL full:$n; done >/dev/null")
+        assert role.play().changed == 1
+
+
 def test_no_daemon_of_the_package(host: Any) -> None:
     assert not host.package("redis-server").is_installed
     assert not host.file("/lib/systemd/system/redis-server.service").exists

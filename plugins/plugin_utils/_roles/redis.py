@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,13 @@ from .listening import each_address, one_owner, services
 
 _WORD = Text(min_length=0, pattern=r"[^\x00-\x1f\x7f]*", pattern_name="a text without control characters")
 _VALUE = OneOf((Boolean(), Integer(), Number(), _WORD, Items(OneOf((Boolean(), Integer(), Number(), _WORD)))))
+
+_BYTES = re.compile(r"(?P<number>[0-9]{1,15})(?P<unit>(?:[kmg]b?)?|b)", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 10**3, "m": 10**6, "g": 10**9, "kb": 1 << 10, "mb": 1 << 20, "gb": 1 << 30}
+"""As redis.conf has them."""
+MAXMEMORY = "1gb"
+_BESIDE = 256 << 20
+"""Bytes that a server may have beside data, buffers and what it copies."""
 
 _OURS = {
     "bind": "addresses",
@@ -76,6 +84,29 @@ def _reserved(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     return [
         (("settings", key), f"follows from the instance's '{_OURS[key]}': set that") for key in settings if key in _OURS
     ] + [(("settings", key), f"can't be set: {_REFUSED[key]}") for key in settings if key in _REFUSED]
+
+
+def _bytes(value: Any) -> int | None:
+    """What a directive says; None where it says no number of bytes that a machine could have."""
+    found = None if isinstance(value, bool) else _BYTES.fullmatch(str(value))
+    number = int(found["number"]) * _UNITS[found["unit"].lower()] if found else -1
+    return number if 0 <= number <= 1 << 50 else None
+
+
+def _measured(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
+    value = values["settings"].get("maxmemory", MAXMEMORY)
+    wrong = _bytes(value) is None
+    return [(("settings", "maxmemory"), f"'{value}' is no number of bytes, such as 512mb")] if wrong else []
+
+
+def memory_max(instance: Mapping[str, Any]) -> str:
+    """MemoryMax of its unit: who is bound by ``maxmemory`` refuses writes, and who meets this one is killed.
+
+    So there is room for clients' buffers and for what the allocator can't give back; where data are kept, also for the
+    copy of every page that is written while another process saves them.
+    """
+    data = _bytes(instance["settings"].get("maxmemory", MAXMEMORY))
+    return str(data * (5 if _has_data(instance) else 3) // 2 + _BESIDE) if data else "infinity"
 
 
 def _open(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
@@ -202,12 +233,14 @@ INSTANCE = Section(
         "allow_unencrypted": Key(Boolean(), "With users and without tls, serve others than this host.", default=False),
         "settings": Key(
             Table(Text(pattern=r"[a-z][a-z0-9-]*", pattern_name="the name of a directive"), _VALUE),
-            "Directives of redis.conf; a list is a directive with several words.",
+            "Directives of redis.conf; a list is a directive with several words. Without V(maxmemory) that is "
+            f"{MAXMEMORY}, and the unit's C(MemoryMax) follows from it; V(0) bounds neither.",
             default={},
         ),
     },
     rules=(
         Rule("Directives that the role sets, or that would break it, are no settings.", _reserved),
+        Rule("Memory for data is a number.", _measured),
         Rule("Open beyond loopback only when told.", _open),
         Rule("Passwords cross the network only with TLS, unless told.", _unencrypted),
         Rule("Users are who may come.", _asked),
@@ -216,9 +249,15 @@ INSTANCE = Section(
 
 
 def check(instances: Any) -> list[dict[str, Any]]:
-    """``redis_instances`` with defaults, and what certificates have to be valid for. Raises RoleValueError."""
+    """``redis_instances`` with defaults, and what follows from them. Raises RoleValueError."""
     checked = check_instances("redis_instances", instances, INSTANCE, (one_owner(each_address),))
-    return [{**one, "certified": certified(one)} if is_present(one) else one for one in checked]
+    return [_completed(one) if is_present(one) else one for one in checked]
+
+
+def _completed(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """An instance with its bounds, and what its certificate has to be valid for."""
+    settings = {"maxmemory": MAXMEMORY, "maxmemory-policy": "noeviction", **instance["settings"]}
+    return {**instance, "settings": settings, "certified": certified(instance), "memory_max": memory_max(instance)}
 
 
 def listening(instances: Any) -> list[dict[str, Any]]:

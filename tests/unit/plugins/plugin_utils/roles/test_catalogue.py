@@ -363,6 +363,14 @@ WRONG: list[tuple[str, Any, str]] = [
             "text without control characters or a list, found the text '1?requirepass x'"
         ),
     ),
+    *(
+        (
+            "redis_instances",
+            [{"settings": {"maxmemory": value}}],
+            f"[0]: settings.maxmemory: '{value}' is no number of bytes, such as 512mb",
+        )
+        for value in ("half", "50%", "-1", "1.5gb", "1tb", "999999999999gb", True, "")
+    ),
     (
         "redis_instances",
         [{"persistence": "both"}],
