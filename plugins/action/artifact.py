@@ -17,6 +17,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.apt_wait import seconds
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.cargo_build import CargoProgram
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.control_build import BuildError, ControlProgram
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.debian_build import WRAPPER, DebianProgram
@@ -65,7 +66,7 @@ ITEM: dict[str, dict[str, Any]] = {
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "artifacts": {"type": "list", "elements": "dict", "required": True, "options": ITEM},
     "packages": {"type": "list", "elements": "str", "default": []},
-    "lock_timeout": {"type": "int", "default": 300},
+    "lock_timeout": {"type": "int"},
     "root": {"type": "path", "default": "/opt/fedlearn"},
     "sources_only": {"type": "bool", "default": False},
     "also": {"type": "dict", "default": {}},
@@ -153,8 +154,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             answer["artifacts"] = {**options["also"], **answer["artifacts"]}
         return answer
 
-    def _install(self, packages: list[str], lock_timeout: int) -> None:
-        result = self._module("fedlearn.infra.packages", {"names": packages, "lock_timeout": lock_timeout})
+    def _install(self, packages: list[str], lock_timeout: int | None) -> None:
+        try:
+            waits = seconds(lock_timeout, self._variables, self._templar)
+        except ValueError as mistake:
+            raise AnsibleActionFail(str(mistake)) from None
+        result = self._module("fedlearn.infra.packages", {"names": packages, "lock_timeout": waits})
         if result.get("failed"):
             hint = " (Debian 12 and later have no Python 3.9: bring one in an archive, or name its path)"
             old = any(name.startswith("python3.9") for name in packages)

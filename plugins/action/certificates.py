@@ -40,13 +40,14 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register impor
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.requests import Desk, Waiting
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError, proven_key
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.sources import problems
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.apt_wait import seconds
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "certificates": {"type": "list", "elements": "dict", "required": True, "options": CERTIFICATE_OPTIONS},
     "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
     "state_directory": {"type": "path", "required": True},
     "packages": {"type": "dict", "default": {}, "options": PACKAGE_OPTIONS},
-    "lock_timeout": {"type": "int", "default": 300},
+    "lock_timeout": {"type": "int"},
     "thorough": {"type": "bool", "default": False},
     "renew": {"type": "bool", "default": False},
     "keep": {"type": "bool", "default": False},
@@ -186,7 +187,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         names = [name for program in result.get("missing", ()) for name in options["packages"].get(program, ())]
         if not names:
             return result
-        asked = {"names": names, "lock_timeout": options["lock_timeout"]}
+        try:
+            waits = seconds(options["lock_timeout"], variables, self._templar)
+        except ValueError as mistake:
+            raise AnsibleActionFail(str(mistake)) from None
+        asked = {"names": names, "lock_timeout": waits}
         brought = self._execute_module("fedlearn.infra.packages", asked, task_vars=variables)
         if brought.get("failed"):
             raise AnsibleActionFail(str(brought.get("msg", "")))

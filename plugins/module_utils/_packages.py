@@ -16,7 +16,16 @@ from collections.abc import Iterable, Mapping
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import listeners
+
 QUIET = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "NEEDRESTART_MODE": "l"}
+LOCKS = (
+    "/var/lib/dpkg/lock-frontend",
+    "/var/lib/dpkg/lock",
+    "/var/lib/apt/lists/lock",
+    "/var/cache/apt/archives/lock",
+)
+LOCKED = re.compile("|".join(re.escape(path) + r"(?=[\s).])" for path in LOCKS))
 LISTS = "/var/lib/apt/lists/*Packages*"
 FETCHING = """
 Dir::State::lists "{room}/lists";
@@ -62,18 +71,21 @@ def foreseen(
     but for this look alone.
     """
     code, output = simulate(module, names)
-    others = removals(output, replaces)
+    others, there = removals(output, replaces), []
     if code != 0 and not others:
         with tempfile.TemporaryDirectory(prefix="fedlearn-apt.") as room:
             fetching = _fetching(room)
             if run(module, ["apt-get", *fetching, "--quiet", "update"])[0] == 0:
                 code, output = simulate(module, names, fetching)
+                there = versions(module, names, fetching) if code != 0 else []
             elif not glob.glob(LISTS):
                 return "", []
+            else:
+                there = versions(module, names)
         others = removals(output, replaces)
     why = others or (reason(output) if code != 0 else "")
     coming = [line.split()[1] for line in output.splitlines() if line.startswith("Inst ")]
-    return refusal(names, why, otherwise) if why else "", coming
+    return refusal(names, why, otherwise, *there) if why else "", coming
 
 
 def _fetching(room: str) -> list[str]:
@@ -99,9 +111,9 @@ def removals(output: str, replaces: Iterable[str]) -> str:
     return f"apt would remove {others} for it: remove them yourself, or ask for it elsewhere" if others else ""
 
 
-def refusal(names: list[str], why: str, otherwise: Iterable[Mapping[str, str]]) -> str:
+def refusal(names: list[str], why: str, otherwise: Iterable[Mapping[str, str]], *way_out: str) -> str:
     """What is said of packages that can't be installed, with what to do instead where that is known."""
-    instead = [one["text"] for one in otherwise if one["package"] in names]
+    instead = [*way_out, *(one["text"] for one in otherwise if one["package"] in names)]
     return "; ".join([f"{', '.join(names)} can't be installed: {why}", *dict.fromkeys(instead)])
 
 
@@ -112,22 +124,39 @@ def run(module: AnsibleModule, argv: list[str]) -> tuple[int, str]:
 
 
 def reason(output: str) -> str:
-    """What apt complained of, in one line; of a lock also who holds it."""
+    """What apt complained of, in one line."""
     lines = [line.strip() for line in output.splitlines() if line.startswith(("E: ", "dpkg: error"))]
-    told = lines[-3:] or output.strip().splitlines()[-3:]
-    lock = re.search(r"/[^\s()]+/lock(?:-frontend)?(?=[\s).])", output)
-    return " / ".join([*told, *holder(lock[0])] if lock else told)
+    return " / ".join(lines[-3:] or output.strip().splitlines()[-3:])
 
 
-def holder(path: str) -> list[str]:
-    """Who holds a lock of apt's or dpkg's, which of Debian 11's programs none says; nothing once it is free."""
+def versions(module: AnsibleModule, names: list[str], options: Iterable[str] = ()) -> list[str]:
+    """For each package pinned to a version that isn't to be had, which ones are."""
+    told = []
+    for name, _equals, version in (one.partition("=") for one in names if "=" in one):
+        _code, output = run(module, ["apt-cache", *options, "madison", name])
+        rows = [[word.strip() for word in line.split("|")] for line in output.splitlines()]
+        there = list(dict.fromkeys(row[1] for row in rows if len(row) == 3 and row[0] == name))
+        if version not in there:
+            told.append(
+                f"of {name} there is {', '.join(there)}: pin one of these"
+                if there
+                else f"of {name} there is no version at all: add the repository that has it"
+            )
+    return told
+
+
+def holder(path: str) -> str:
+    """Who holds a lock of apt's or dpkg's; empty once it is free. Of Debian 11's programs none says."""
     # struct flock of fcntl(2): type, whence, start, length, process
     layout = "hhqqi"
     try:
-        with open(path, "r+b") as stream:
+        with open(path, "rb") as stream:
             found = fcntl.fcntl(stream, fcntl.F_GETLK, struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-        process = struct.unpack(layout, found)[4]
-        with open(f"/proc/{process}/comm", encoding="utf-8", errors="replace") as stream:
-            return [f"it is held by process {process} ({stream.read().strip()})"]
     except OSError:
-        return []
+        return ""
+    kind, process = struct.unpack(layout, found)[::4]
+    if kind == fcntl.F_UNLCK:
+        return ""
+    unit = listeners.unit_of(str(process))
+    name = listeners.read(f"/proc/{process}/comm").strip()
+    return f"process {process} ({name}{f', {unit}' if unit else ''})"

@@ -160,9 +160,10 @@ options:
     elements: str
     default: []
   lock_timeout:
-    description: Seconds to wait for another run of apt or dpkg, where packages are missing.
+    description:
+      - Seconds to wait in all for others who install packages, where some are missing. By default what the host's
+        variable C(fedlearn_apt_wait_seconds) says, else V(120).
     type: int
-    default: 300
   root:
     description: Folder that holds the programs.
     type: path

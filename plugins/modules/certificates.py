@@ -241,9 +241,10 @@ options:
         elements: str
         default: []
   lock_timeout:
-    description: Seconds to wait for another run of apt or dpkg.
+    description:
+      - Seconds to wait in all for others who install packages. By default what the host's variable
+        C(fedlearn_apt_wait_seconds) says, else V(120).
     type: int
-    default: 300
   thorough:
     description: Have openssl prove again what an earlier run has proven, also for files that haven't changed since.
     type: bool
@@ -486,7 +487,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "authorities": {"type": "list", "elements": "dict", "default": [], "options": AUTHORITY_OPTIONS},
     "state_directory": {"type": "path"},
     "packages": {"type": "dict", "default": {}, "options": PACKAGE_OPTIONS},
-    "lock_timeout": {"type": "int", "default": 300},
+    "lock_timeout": {"type": "int"},
     "thorough": {"type": "bool", "default": False},
     "renew": {"type": "bool", "default": False},
     "keep": {"type": "bool", "default": False},

@@ -107,9 +107,10 @@ options:
         type: str
         required: true
   lock_timeout:
-    description: Seconds to wait for another run of apt or dpkg.
+    description:
+      - Seconds to wait in all for others who install packages; then the module fails and names them. By default what
+        the host's variable C(fedlearn_apt_wait_seconds) says, else V(120).
     type: int
-    default: 300
 extends_documentation_fragment:
   - fedlearn.infra.attributes
 attributes:
@@ -165,21 +166,27 @@ import glob
 import hashlib
 import os
 import re
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._packages import (
+    LOCKED,
+    LOCKS,
     QUIET,
     foreseen,
+    holder,
     missing,
     reason,
     refusal,
     removals,
     run,
     simulate,
+    versions,
 )
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import files
 
+WAITS = 120
 MARK = "# laid by fedlearn.infra.packages while it installs\n"
 MINIMUM = {
     "path": {"type": "str", "required": True},
@@ -227,30 +234,61 @@ NO_DAEMONS = During("/usr/sbin/policy-rc.d", f"#!/bin/sh\n{MARK}exit 101\n", 0o7
 
 def install(module: AnsibleModule, names: list[str]) -> None:
     """Installs packages; the package lists are fetched only when it doesn't go without."""
-    apt = ["apt-get", "--quiet", "--assume-yes", "-o", f"DPkg::Lock::Timeout={module.params['lock_timeout']}"]
-    wanted = [*apt, "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
+    wanted = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
     # apt's own refusal costs nothing, but it knows no package that may go
     wanted += [] if module.params["replaces"] else ["--no-remove"]
     wanted += ["--no-install-recommends", "--allow-downgrades", "install", "--", *names]
-    attempts = (["dpkg", "--configure", "--pending", "--force-confdef", "--force-confold"], [*apt, "update"])
+    waiting = Waiting(module, names)
     if module.params["replaces"]:
         refuse_removals(module, names)
-    code, output = run(module, wanted)
+    code, output = waiting.apt(wanted)
     if code != 0:
         refuse_removals(module, names)
-    for remedy in attempts:
+    for remedy in ("configure", "update"):
         if code == 0:
             return
-        run(module, remedy)
+        if remedy == "configure":
+            run(module, ["dpkg", "--configure", "--pending", "--force-confdef", "--force-confold"])
+        else:
+            waiting.apt(["update"])
         refuse_removals(module, names)
-        code, output = run(module, wanted)
+        code, output = waiting.apt(wanted)
     if code != 0:
-        refuse(module, names, reason(output))
+        refuse(module, names, reason(output), *versions(module, names))
 
 
-def refuse(module: AnsibleModule, names: list[str], why: str) -> None:
+class Waiting:
+    """Calls of apt that wait for others, in all no longer than they may."""
+
+    def __init__(self, module: AnsibleModule, names: list[str]) -> None:
+        self._module, self._names = module, names
+        given = module.params["lock_timeout"]
+        self._seconds = WAITS if given is None else given
+        self._until = time.monotonic() + self._seconds
+
+    def apt(self, words: list[str]) -> tuple[int, str]:
+        """Status and output of a call."""
+        while any(map(holder, LOCKS)):
+            if time.monotonic() >= self._until:
+                self._refuse()
+            time.sleep(0.2)
+        # another may be quicker now
+        left = max(0, round(self._until - time.monotonic()))
+        argv = ["apt-get", "--quiet", "--assume-yes", "-o", f"DPkg::Lock::Timeout={left}", *words]
+        code, output = run(self._module, argv)
+        if code != 0 and LOCKED.search(output):
+            self._refuse(output)
+        return code, output
+
+    def _refuse(self, output: str = "") -> None:
+        held = [f"{path} is held by {who}" for path in LOCKS if (who := holder(path))]
+        why = f"{', '.join(held) or reason(output)}, and {self._seconds} seconds of waiting are over"
+        refuse(self._module, self._names, why, "wait until that has ended, or give fedlearn_apt_wait_seconds more")
+
+
+def refuse(module: AnsibleModule, names: list[str], why: str, *way_out: str) -> None:
     """Fails, with what to do instead where that is known."""
-    module.fail_json(msg=refusal(names, why, module.params["otherwise"]), missing=names, withdrawn=[])
+    module.fail_json(msg=refusal(names, why, module.params["otherwise"], *way_out), missing=names, withdrawn=[])
 
 
 def refuse_removals(module: AnsibleModule, names: list[str]) -> None:
@@ -333,7 +371,7 @@ def main() -> None:
             "during": {"type": "list", "elements": "dict", "options": file, "default": []},
             "minimums": {"type": "list", "elements": "dict", "options": MINIMUM, "default": []},
             "otherwise": {"type": "list", "elements": "dict", "options": otherwise, "default": []},
-            "lock_timeout": {"type": "int", "default": 300},
+            "lock_timeout": {"type": "int"},
         },
         supports_check_mode=True,
     )

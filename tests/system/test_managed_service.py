@@ -314,8 +314,8 @@ def test_read_only_and_full_disks_leave_the_old_service(host: ServiceHost) -> No
             "".join(f"umount {folder(name)}\n" for name in ("readonly", "full")) + f"umount {folder('pinned')}/notes"
         )
     assert ran.service("readonly")["reason"] == (
-        f"{folder('readonly')}/thing.conf: Read-only file system (the file system is mounted read-only); "
-        "nothing was changed"
+        f"{folder('readonly')}/thing.conf: Read-only file system ({folder('readonly')} is mounted read-only: "
+        f"mount -o remount,bind,rw {folder('readonly')}); nothing was changed"
     )
     assert ran.service("pinned")["reason"] == (
         f"{folder('pinned')}/notes: Device or resource busy (is it a mount point?); "

@@ -167,20 +167,21 @@ class Packaged(Role):
                 assert (run.code, run.changed) == (2, 0), run.text
                 message = f"{package}=0.0-1 can't be installed: E: Version '0.0-1' for '{package}' was not found"
                 assert message in run.words, run.text
+                there = dict.fromkeys(role.sh(f"apt-cache madison {package} | cut -d'|' -f2").split())
+                assert f"of {package} there is {', '.join(there)}: pin one of these" in run.words, run.text
             assert (self.state(role), role.sh("dpkg -l")) == before
         assert role.sh("find /etc /usr/sbin -name '*.fedlearn-aside' -o -name policy-rc.d") == ""
 
     def test_whoever_holds_the_package_manager_is_named_and_nothing_changes(self, role: RoleHost) -> None:
         variable, package = self.package
-        waits = {f"fedlearn.infra.{module}": {"lock_timeout": 1} for module in ("packages", "artifact", "certificates")}
         held = unit(role, "holder", f"python3 -c {quote(HOLDER)}", "journalctl -u holder | grep -q held")
         with self.without_it(role):
             before = self.state(role), role.sh("dpkg -l")
             with held as process:
-                run = role.play(module_defaults=waits, **{variable: [package, "hello"]})
+                run = role.play(fedlearn_apt_wait_seconds=2, **{variable: [package, "hello"]})
             assert (run.code, run.changed) == (2, 0), run.text
-            assert "hello can't be installed: E: Unable to acquire the dpkg frontend lock" in run.words, run.text
-            assert f"it is held by process {process} (python3)" in run.words, run.text
+            told = f"hello can't be installed: /var/lib/dpkg/lock-frontend is held by process {process} (python3, "
+            assert f"{told}holder.service), and 2 seconds of waiting are over; wait until" in run.words, run.text
             assert (self.state(role), role.sh("dpkg -l")) == before
 
 

@@ -23,6 +23,7 @@ from typing import IO
 
 STAGED_PREFIX = ".fedlearn-new."
 _LINKS_FOLLOWED = 16
+MOUNTS = "/proc/self/mountinfo"
 KEPT = "  # kept"
 """What a line has at its end that stays for a while; see `with_kept_lines`."""
 
@@ -104,11 +105,27 @@ def explain(error: OSError, path: str) -> ServiceError:
     """An OSError in words, naming the path and, where there is one, the way out."""
     hints = {
         errno.ENOSPC: " (the file system is full)",
-        errno.EROFS: " (the file system is mounted read-only)",
         errno.EPERM: " (is it immutable? see lsattr)",
         errno.EBUSY: " (is it a mount point?)",
     }
-    return ServiceError(f"{path}: {os.strerror(error.errno or 0)}{hints.get(error.errno or 0, '')}")
+    hint = f" ({read_only(path)})" if error.errno == errno.EROFS else hints.get(error.errno or 0, "")
+    return ServiceError(f"{path}: {os.strerror(error.errno or 0)}{hint}")
+
+
+def read_only(path: str) -> str:
+    """Which mount nobody can write to there, and how that is changed."""
+    place, mount, whole = "", "", ""
+    with open(MOUNTS, encoding="utf-8", errors="replace") as stream:
+        for words in (line.split() for line in stream):
+            where = re.sub(r"\\(\d{3})", lambda found: chr(int(found[1], 8)), words[4])
+            # of several mounts on one place the last one counts
+            if len(where) >= len(place) and f"{path}/".startswith(where.rstrip("/") + "/"):
+                place, mount, whole = where, words[5], words[-1]
+    if "ro" in whole.split(","):
+        return f"{place} is mounted read-only: mount -o remount,rw {place}; dmesg says whether its disk has errors"
+    if "ro" in mount.split(","):
+        return f"{place} is mounted read-only: mount -o remount,bind,rw {place}"
+    return "the file system is mounted read-only"
 
 
 def uid_of(owner: str) -> int:

@@ -150,7 +150,7 @@ class Lacking(ActionModule):  # type: ignore[misc]  # Ansible has no types
     """The action on a host that lacks openssl until it is installed, and what it has executed there."""
 
     def __init__(self, fails: str = "") -> None:
-        self.fails, self.executed = fails, []
+        self.fails, self.executed, self._templar = fails, [], None
 
     def _execute_module(self, module_name: str = "", module_args: Any = None, **_more: Any) -> dict[str, Any]:
         self.executed.append((module_name.rpartition(".")[2], module_args.get("names")))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import errno
 import json
 import os
 import socket
@@ -632,3 +633,27 @@ def test_lines_are_kept_of_files_of_ours_only_and_until_a_call_that_defers_nothi
     owned.services["a"]["files"] = []
     owned.save()
     assert wanted(keeping=True) == (b"text 2\n", False)
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/etc/x/y.conf", "/etc is mounted read-only: mount -o remount,bind,rw /etc"),
+        ("/srv/a b/y", "/srv/a b is mounted read-only: mount -o remount,rw /srv/a b; dmesg says whether"),
+        ("/var/lib/y", "/var is mounted read-only: mount -o remount,rw /var; dmesg says whether its disk has errors"),
+        ("/etcetera/y", "the file system is mounted read-only"),
+        ("/etc/open/y", "the file system is mounted read-only"),
+        ("its files", "the file system is mounted read-only"),
+    ],
+)
+def test_which_mount_is_read_only_is_told_with_what_makes_it_writable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str, told: str
+) -> None:
+    mounts = [("/", "rw", "rw"), ("/var", "rw", "rw"), ("/var", "ro", "ro"), ("/etc", "ro,nosuid", "rw")]
+    mounts += [("/etc/open", "rw", "rw"), ("/srv/a\\040b", "ro", "ro,errors=remount-ro")]
+    table = tmp_path / "mountinfo"
+    rows = (f"1 2 8:1 / {place} {mount} shared:1 - ext4 /dev/sda1 {whole}" for place, mount, whole in mounts)
+    table.write_text("".join(f"{row}\n" for row in rows))
+    monkeypatch.setattr(files, "MOUNTS", str(table))
+    said = str(files.explain(OSError(errno.EROFS, "no"), path))
+    assert said.startswith(f"{path}: Read-only file system ({told}"), said
