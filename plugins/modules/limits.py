@@ -115,10 +115,14 @@ files:
   type: list
   elements: str
 refused:
-  description: What the machine doesn't allow, one line each.
+  description: What the machine doesn't allow, one line each. They are warnings in every run.
   returned: always
   type: list
   elements: str
+told:
+  description: The same in one line, as the playbook C(status) has it among a host's warnings.
+  returned: always
+  type: dict
 """
 
 import glob
@@ -530,6 +534,7 @@ def run(module: AnsibleModule) -> dict:
         "sysctls": plan.sysctls,
         "raised": plan.raised,
         "refused": plan.refused,
+        "told": {"limits": "; ".join(plan.refused)} if plan.refused else {},
         "diff": diff if module._diff else [],
     }
 
@@ -559,9 +564,9 @@ def main() -> None:
                 result = run(module)
     except (RefusedError, ServiceError) as error:
         module.fail_json(msg=str(error))
-    if result["changed"]:
-        for one in result.get("refused", []):
-            module.warn(f"{module.params['host'] or platform.node()}: {one}")
+    # in every run: what holds is less than what is relied on for as long as it holds
+    for one in result["refused"]:
+        module.warn(f"{module.params['host'] or platform.node()}: {one}")
     module.exit_json(**result)
 
 

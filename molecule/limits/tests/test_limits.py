@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from role_host import RoleHost
+from role_host import ROOM, RoleHost
 from shared_tests import Role
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
@@ -183,8 +184,27 @@ def test_what_the_machine_refuses_is_told_and_the_nearest_that_holds_is_written(
     assert workers == (holds - 512) // 5
     assert session(role, "nobody") == session(role, "root") == holds
     assert str(number) not in role.sh(f"cat {LIMITS}")
+    for entry, changed in (("main", 0), ("check", 0)):
+        again = role.play(entry=entry, limits_nofile=number)
+        assert (again.code, again.changed) == (0, changed), again.text
+        assert f"[WARNING]: host: {found[0]}" in again.words, again.text
     role.play()
     assert role.sh(f"cat {LIMITS}") == before
+
+
+def test_status_tells_what_the_machine_refuses_and_calls_it_no_drift(role: RoleHost) -> None:
+    number = 1_073_741_816
+    if role.try_sh(f"sh -c 'ulimit -n {number}'")[0] == 0:
+        pytest.skip("this machine allows whatever the role lets one ask for")
+    known = {"fedlearn_stages": {"base": ["limits"]}, "fedlearn_expected": {"services": [], "sites": []}}
+    wanted = {"fedlearn_federation": "limits-one", "limits_nofile": number}
+    assert role.play(**wanted).code == 0
+    run = role.playbook("status", **wanted, **known)
+    assert run.code == 0, run.text
+    kept = json.loads((ROOM / f"{role.set}.build" / "limits-one" / "status.json").read_text())
+    (warned,) = kept["stacks"]["alone"]["hosts"]["host"]["warnings"]
+    assert warned.startswith(f"limits: nofile: {number} was asked for, this machine allows "), warned
+    assert role.play().failed == 0
 
 
 def test_the_hosts_own_ports_are_only_widened(role: RoleHost) -> None:

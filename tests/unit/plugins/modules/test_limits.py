@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,21 +16,28 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.fedlearn.infra.plugins.modules import limits
 
 
-def test_a_warning_names_host_and_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("written", [False, True], ids=["first run", "again"])
+def test_what_is_refused_is_told_in_every_run_with_host_and_way_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], written: bool
+) -> None:
     """Core shows a module's warnings without the host they come from."""
     warnings: list[str] = []
     monkeypatch.setattr(limits.AnsibleModule, "warn", lambda _module, text: warnings.append(text))
     monkeypatch.setattr(limits, "allowed", lambda number: min(number, 1024))
     monkeypatch.setattr(limits, "usual", lambda _module, _what: 0)
     monkeypatch.setattr(limits, "read", lambda _path: None)
+    if written:
+        monkeypatch.setattr(limits, "is_as_wanted", lambda _path, _text: True)
     arguments = {"nofile": 65535, "host": "ms1", "_ansible_check_mode": True}
     with patch_module_args(arguments), pytest.raises(SystemExit) as ended:
         limits.main()
-    assert ended.value.code == 0
-    assert warnings == [
-        "ms1: nofile: 65535 was asked for, this machine allows 1024, enough for 102 workers: raise fs.nr_open, in a "
+    told = (
+        "nofile: 65535 was asked for, this machine allows 1024, enough for 102 workers: raise fs.nr_open, in a "
         "container its own limit (--ulimit nofile=), or ask for less (limits_nofile)"
-    ]
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert (ended.value.code, found["changed"], found["told"]) == (0, not written, {"limits": told})
+    assert warnings == [f"ms1: {told}"]
 
 
 @pytest.fixture
