@@ -83,7 +83,8 @@ def next_steps(directory: Path, verify: str) -> list[str]:
     run = "ansible-playbook -i federation.yml"
     return [
         f"cd {shlex.quote(str(directory))}, and change federation.yml: your hosts, their addresses, what runs where",
-        "(umask 077 && openssl rand -base64 32 > .vault-pass) && export ANSIBLE_VAULT_PASSWORD_FILE=.vault-pass",
+        "(umask 077; set -C; openssl rand -base64 32 > ~/.vault-pass)  # keep it: nothing opens without it",
+        "export ANSIBLE_VAULT_PASSWORD_FILE=~/.vault-pass",
         "ansible-inventory -i federation.yml --graph",
         f"{run} fedlearn.infra.secrets",
         f"{run} fedlearn.infra.precheck",

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Each role's README: its first example as it stands, in a project that has nothing but the built collection."""
+"""Each role's README: its first example as it stands, in a project that has nothing but the built collection.
+
+How it comes there is what the collection's own README says.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +64,8 @@ class Project:
 
     folder: Path
 
-    def run(self, tool: str, *arguments: str) -> str:
-        """What a tool says; one that fails fails the test."""
+    def run(self, tool: str, *arguments: str, place: Path | None = None) -> str:
+        """What a tool says, in the project or elsewhere; one that fails fails the test."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
         environment = {
             **kept,
@@ -73,7 +77,9 @@ class Project:
             "PATH": f"{BIN}:{os.environ['PATH']}",
         }
         command = [str(BIN / tool), *arguments]
-        done = subprocess.run(command, cwd=self.folder, env=environment, check=False, stdout=-1, stderr=-2, text=True)
+        done = subprocess.run(
+            command, cwd=place or self.folder, env=environment, check=False, stdout=-1, stderr=-2, text=True
+        )
         assert done.returncode == 0, done.stdout[-6000:]
         return done.stdout
 
@@ -84,6 +90,12 @@ class Project:
         recap = re.search(rf"^{host} +: ok=\d+ +changed=(\d+)", said, re.MULTILINE)
         assert recap, said
         return int(recap[1])
+
+
+def typed(section: str, number: int) -> str:
+    """A block of the README's, of those that are indented in a section."""
+    text = (CHECKOUT / "README.md").read_text().partition(f"## {section}\n")[2].partition("\n## ")[0]
+    return textwrap.dedent(re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)[number])
 
 
 def host(name: str, command: str, given: bytes = b"") -> None:
@@ -99,11 +111,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     shutil.copy(SET / "hosts.yml", found.folder)
     copied = [sys.executable, str(CHECKOUT / "tests" / "tools" / "tree.py"), "copy", str(found.folder / "tree")]
     tree = subprocess.run(copied, check=True, capture_output=True, text=True).stdout.strip()
-    found.run("ansible-galaxy", "collection", "build", tree)
+    build, requirements, install = (typed("In a project of your own", number) for number in range(3))
+    found.run(*build.split("#")[0].split(), place=Path(tree))
+    (package,) = Path(tree).glob("build/*.tar.gz")
+    assert f"build/{package.name}" in build
+    shutil.move(package, found.folder)
     shutil.rmtree(found.folder / "tree")
-    (package,) = found.folder.glob("*.tar.gz")
-    install = ("collection", "install", "--offline", "--force", "--collections-path", "collections", package.name)
-    found.run("ansible-galaxy", *install)
+    (found.folder / "requirements.yml").write_text(requirements)
+    # it is there already, as the checkout that the environment links
+    install, begin = install.splitlines()
+    found.run(*install.split(), "--force")
+    found.run(*begin.split())
+    assert (found.folder / "inventories" / "mine" / "federation.yml").exists()
     # the environment links the checkout as this collection: it has to be the other one that is found
     listed = found.run("ansible-doc", "--type", "module", "--list_files", "fedlearn.infra").splitlines()
     assert {line.split()[-1].startswith(str(found.folder / "collections")) for line in listed} == {True}, listed

@@ -11,12 +11,16 @@ tree=$("$environment/bin/python" tests/tools/tree.py copy "$room/tree")
 export ANSIBLE_HOME=$room/home ANSIBLE_CONFIG=$room/ansible.cfg ANSIBLE_LOCAL_TEMP=$room/temporary NO_COLOR=1 PATH=$environment/bin:$PATH
 cd "$room"
 
-# what somebody's playbooks keep beside their document isn't everybody's
+# what somebody's playbooks keep beside their document isn't everybody's, and neither is what tools keep in a checkout
 mkdir -p "$tree/inventories/mine/.secrets"
+for one in .hypothesis .mypy_cache .pytest_cache .ruff_cache; do
+    mkdir "$tree/$one"
+    touch "$tree/$one/kept"
+done
 touch "$tree/inventories/mine/.secrets/lab.yml" "$tree/inventories/mine/.vault-pass"
 ansible-galaxy collection build "$tree" --output-path "$room"
 package=$(echo "$room"/fedlearn-infra-*.tar.gz)
-if tar -tzf "$package" | grep '^inventories/.*/\.'; then
+if tar -tzf "$package" | grep -e '^inventories/.*/\.' -e /kept; then
     echo "package.sh: the package has what stands above" >&2
     exit 1
 fi

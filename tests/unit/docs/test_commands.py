@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from ansible_collections.fedlearn.infra.plugins.action.init import next_steps
+from ansible_collections.fedlearn.infra.plugins.plugin_utils import apt_wait
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.first_files import first_files
 
@@ -40,10 +44,11 @@ def content() -> set[str]:
 
 
 def variables() -> set[str]:
-    """Every word of the expressions of playbooks, and of the defaults of roles."""
+    """Every word of the expressions of playbooks, and of the defaults of roles; and what all tasks look for."""
     files = [*CHECKOUT.glob("playbooks/**/*.yml"), *CHECKOUT.glob("roles/*/defaults/main.yml")]
     texts = [path.read_text() for path in files]
-    return {word for text in texts for code in re.findall(r"{{.*?}}", text) for word in re.findall(r"\w+", code)}
+    words = {word for text in texts for code in re.findall(r"{{.*?}}", text) for word in re.findall(r"\w+", code)}
+    return words | {apt_wait.VARIABLE}
 
 
 def first_document() -> str:
@@ -79,6 +84,31 @@ def test_it_is_what_init_writes_but_for_comments() -> None:
     assert yaml.safe_load(first_document()) == yaml.safe_load(written)
     assert "#" in written
     assert "#" not in first_document()
+
+
+def test_the_vault_s_password_lies_where_init_lays_it_and_one_that_is_there_stays(tmp_path: Path) -> None:
+    made, exported = next_steps(Path("inventories/mine"), "verify")[1:3]
+    made = made.partition("  #")[0]
+    assert f"    {made} " in README
+    assert exported in README
+    for page in PAGES:
+        assert set(re.findall(r"ANSIBLE_VAULT_PASSWORD_FILE=([^\s`]+)", page.read_text())) <= {"~/.vault-pass"}
+    password = tmp_path / ".vault-pass"
+
+    def type_it() -> tuple[int, str]:
+        done = subprocess.run(["/bin/sh", "-c", made], check=False, env={**os.environ, "HOME": str(tmp_path)})
+        return done.returncode, password.read_text()
+
+    code, first = type_it()
+    assert (code, password.stat().st_mode & 0o777) == (0, 0o600)
+    again, second = type_it()
+    assert again != 0
+    assert second == first
+
+
+def test_the_package_is_called_what_it_is_built_as() -> None:
+    version = yaml.safe_load((CHECKOUT / "galaxy.yml").read_text())["version"]
+    assert set(re.findall(r"fedlearn-infra-\S+?\.tar\.gz", README)) == {f"fedlearn-infra-{version}.tar.gz"}
 
 
 def test_the_mistake_in_it_is_told_as_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
