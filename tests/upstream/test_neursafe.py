@@ -95,7 +95,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     login = ["--username=neursafe", f"--pwfile={room}/password", "--auth=scram-sha-256"]
     subprocess.run([*as_user, str(programs / "initdb"), "-D", f"{room}/data", *login], check=True, capture_output=True)
     options = f"-c listen_addresses=127.0.0.1 -c port={PORT} -c unix_socket_directories={room}"
-    control = [*as_user, str(programs / "pg_ctl"), "-D", f"{room}/data", "-l", f"{room}/log", "-w"]
+    control = [*as_user, str(programs / "pg_ctl"), "-D", f"{room}/data", "-l", f"{room}/log", "-w", "-t", "300"]
     subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True)
     yield programs
     subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True)

@@ -27,7 +27,8 @@ from tests.support import neursafe_programs
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOUBLE = CHECKOUT / "tests" / "doubles" / "neursafe" / "bin" / "python3.7"
 READY = CHECKOUT / "roles" / "neursafe_standalone" / "files" / "ready.py"
-SECONDS = 60
+SECONDS = 180
+"""As the programs take on a loaded machine."""
 
 
 @pytest.fixture(scope="module", params=["double", "program"])
