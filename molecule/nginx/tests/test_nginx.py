@@ -415,9 +415,7 @@ def test_a_port_that_a_service_of_a_former_document_holds_is_named_with_the_way_
     finally:
         role.sh("systemctl stop fedlearn-orphan.service")
     assert run.failed == 1
-    told = (
-        "fedlearn-orphan.service): give one of the two another port or, if no document has it any more"
-    )
+    told = "fedlearn-orphan.service): give one of the two another port or, if no document has it any more"
     assert told in run.words
 
 

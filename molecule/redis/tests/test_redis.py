@@ -381,7 +381,7 @@ class TestRedis(Secretive, Store):
         return {"redis_instances": instances(**changed)}
 
     def with_more(self, **changed: Any) -> dict[str, Any]:
-        more = {"name": self.name, "federation": "redis-one", "port": 23470, "persistence": "rdb"}
+        more = {"name": self.name, "federation": "redis-one", "port": 23470, "persistence": "aof"}
         return {"redis_instances": [*VARIABLES["redis_instances"], {**more, **changed}]}
 
     def serves(self, role: RoleHost) -> bool:
