@@ -1125,3 +1125,116 @@ def test_who_authenticates_clients_knows_by_what() -> None:
     assert wrong("client_selector.auth_client", True) == [
         "client_selector.auth_client: needs 'root_cert', the certificates that clients' are signed by"
     ]
+
+
+# -- what is written wrong most often, each with all that is said of it
+
+CLUSTERED = f"{CLIENTS}    settings: {{proxy: {{grpc_port: 30091}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        (
+            "grpc_port: 30091",
+            "grpc_port: 80",
+            "21:35: settings.proxy.grpc_port: expected a whole number from 30000 to 32767, found the number 80",
+        ),
+        (
+            "grpc_port: 30091",
+            "grpc_port: 32768",
+            "21:35: settings.proxy.grpc_port: expected a whole number from 30000 to 32767, found the number 32768",
+        ),
+        (
+            "grpc_port: 30091",
+            "grpc_port: 30084",
+            "21:15: settings.api_server.https_port: 30084 is proxy.grpc_port too: a node's port has one owner",
+        ),
+        (
+            "near: {cluster: kc}",
+            "near: {cluster: kc, settings: {task_manager: {port: 30092}}}",
+            (
+                "19:59: clients.near.settings.task_manager.port: 30092 of the nodes of 'kc' is the server's: give it "
+                "another"
+            ),
+        ),
+        (
+            "near: {cluster: kc}",
+            'near: {cluster: kc, settings: {task_manager: {server_address: "10.6.1.5.9001"}}}',
+            (
+                "19:69: clients.near.settings.task_manager.server_address: '10.6.1.5.9001' is no address and port, "
+                "such as 10.20.0.11:6666 or [fd00::11]:6666"
+            ),
+        ),
+        (
+            "    storage:",
+            "    namespaces: [default, -ct]\n    storage:",
+            "16:27: namespaces[1]: '-ct' is not a namespace: a-z, 0-9 and '-', no '-' at its ends",
+        ),
+        (
+            "near: {cluster: kc}",
+            "near: {cluster: kc, lmdb: {node: n1, path: /mnt/neursafe_client/lmdb}}",
+            (
+                "19:50: clients.near.lmdb.path: '/mnt/neursafe_client/lmdb' is in the shared directory, and lmdb "
+                "maps its file: a node's own disk"
+            ),
+        ),
+        (
+            "near: {cluster: kc}",
+            "near: {cluster: kc, lmdb: {node: n1, path: /mnt/neursafe_fl/lmdb}}",
+            (
+                "19:50: clients.near.lmdb.path: '/mnt/neursafe_fl/lmdb' is in the server's shared directory, and "
+                "lmdb maps its file: a node's own disk"
+            ),
+        ),
+        (
+            "imaging_database}}",
+            "imaging_database}, engine: mysql}",
+            (
+                "17:110: database.engine: expected one of postgresql, postgreSQL, PostgreSQL, mongodb, mongo, "
+                "MongoDB, found the text 'mysql'"
+            ),
+        ),
+        (
+            'registry: "registry.example:5000", tag: "1.0"',
+            'registry: "registry.example:5000"',
+            (
+                "15:15: server.images: say 'tag', or a digest for each image: job-scheduler, selector, "
+                "model-manager, proxy, coordinator would be whatever was pushed last"
+            ),
+        ),
+        (
+            "{type: posix}",
+            "{type: poisx}",
+            ("16:32: storage.external.type: expected one of posix, s3, found the text 'poisx' (did you mean 'posix'?)"),
+        ),
+        (
+            "{proxy: {grpc_port: 30091}}",
+            "{job_scheduler: {options: {REPORT_PERIOD: soon}}}",
+            (
+                "21:57: settings.job_scheduler.options.REPORT_PERIOD: expected a whole number from 1 to 86400, found "
+                "the text 'soon'"
+            ),
+        ),
+        (
+            "{proxy: {grpc_port: 30091}}",
+            "{job_scheduler: {options: {ROUTE_REGISTER_ADDRESS: 'a:1'}}}",
+            (
+                "21:66: settings.job_scheduler.options.ROUTE_REGISTER_ADDRESS: can't be set: the code calls it "
+                "PROXY_ADDRESS, and it follows from `proxy`"
+            ),
+        ),
+    ],
+)
+def test_what_is_written_wrong_is_told_in_one_line(mistakes: Mistakes, before: str, after: str, line: str) -> None:
+    text = CLUSTERED.replace(before, after)
+    assert text != CLUSTERED
+    place, _colon, told = line.partition(": ")
+    # a client without an image of its own follows where the server has none
+    said = [one for one in mistakes(text) if "the server's have neither a tag" not in one]
+    assert said == [f"federation.yml:{place}: stacks.imaging.{told}"]
+
+
+def test_options_may_be_numbers(load: Load) -> None:
+    found = load(with_settings("{job_scheduler: {options: {REPORT_PERIOD: 5, DEFAULT_CLIENT_NUM: 2}}}"))
+    assert instance(found)["settings"]["job_scheduler"]["options"]["REPORT_PERIOD"] == 5
