@@ -202,6 +202,15 @@ def _exec(container: Container, command: list[str], **environment: str) -> str:
     return output.decode().strip()
 
 
+def _answer(container: Container, command: list[str], **environment: str) -> str:
+    """Likewise of a command that always prints something: on a loaded machine the engine may lose it, so ask again."""
+    for _try in range(10):
+        if said := _exec(container, command, **environment):
+            return said
+        time.sleep(1)
+    raise HostsError(f"{container.name}: nothing is heard of {' '.join(command)}")
+
+
 def _wait_for_system(container: Container) -> None:
     """Until the host's systemd has finished booting; failed units are a warning, not a reason to stop."""
     deadline = time.monotonic() + BOOT_SECONDS
@@ -236,7 +245,7 @@ echo furnished
 def _furnish(container: Container) -> None:
     """Let the key in, and show apt the packages that other hosts downloaded."""
     public = KEY.with_suffix(".pub").read_text().strip()
-    said = _exec(container, ["sh", "-c", FURNISH.format(user=image.USER)], KEY=public)
+    said = _answer(container, ["sh", "-c", FURNISH.format(user=image.USER)], KEY=public)
     if said != "furnished":
         raise HostsError(f"{container.name}: {said}")
 
@@ -283,7 +292,7 @@ def _write_access(client: docker.DockerClient, name: str) -> None:
     common = f'-F "{room / "ssh_config"}"'
     for container in _containers(client, name):
         host, *addresses = json.loads(container.labels[LABEL_HOST])
-        keys = _exec(container, ["sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub"])
+        keys = _answer(container, ["sh", "-c", "cat /etc/ssh/ssh_host_*_key.pub"])
         for key in keys.splitlines():
             known.append(" ".join([",".join([host, *addresses]), *key.split()[:2]]))
         blocks.append(f"Host {host}\n    HostName {addresses[0]}\n")
