@@ -270,7 +270,9 @@ def main() -> None:
         else:
             # what another run loaded isn't taken from under it before it could confirm
             free = (lambda: True) if module.params["token"] else kernel.is_settled
-            with state.Lock("started to set up the firewall", module.params["lock_timeout"], free=free):
+            with state.Lock(
+                "started to set up the firewall", module.params["lock_timeout"], free=free, tell=module.warn
+            ):
                 result = run(module)
     except (ServiceError, OSError) as error:
         module.fail_json(msg=str(error))

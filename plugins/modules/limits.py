@@ -560,7 +560,7 @@ def main() -> None:
         if module.check_mode:
             result = run(module)
         else:
-            with state.Lock("started to set limits", module.params["lock_timeout"], LOCK, is_settled):
+            with state.Lock("started to set limits", module.params["lock_timeout"], LOCK, is_settled, tell=module.warn):
                 result = run(module)
     except (RefusedError, ServiceError) as error:
         module.fail_json(msg=str(error))

@@ -359,7 +359,7 @@ def run_locked(module: AnsibleModule, sent: dict) -> dict:
     """One run at a time on a host; looking only needs no lock."""
     if module.check_mode or module.params["plan"]:
         return run(module, sent, True)
-    with state.Lock(sent["who"], module.params["lock_timeout"]):
+    with state.Lock(sent["who"], module.params["lock_timeout"], tell=module.warn):
         state.point("locked")
         return run(module, sent, False)
 

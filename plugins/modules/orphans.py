@@ -213,7 +213,7 @@ def main() -> None:
         if module.check_mode or not module.params["prune"]:
             result = run(module)
         else:
-            with state.Lock("started to remove orphans", module.params["lock_timeout"]):
+            with state.Lock("started to remove orphans", module.params["lock_timeout"], tell=module.warn):
                 result = run(module)
     except (ServiceError, FileTroubleError, OSError) as error:
         module.fail_json(msg=str(error))

@@ -117,7 +117,7 @@ def main() -> None:
         if module.check_mode:
             result = run(module)
         else:
-            with state.Lock("started to stop services", module.params["lock_timeout"]):
+            with state.Lock("started to stop services", module.params["lock_timeout"], tell=module.warn):
                 result = run(module)
     except (ServiceError, OSError) as error:
         module.fail_json(msg=str(error))

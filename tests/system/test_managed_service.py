@@ -450,7 +450,9 @@ def test_a_second_run_waits_or_says_who_holds_the_lock(host: ServiceHost) -> Non
     finally:
         host.shell(f"rm -f {HOOK}")
     assert first.wait().result["services"]["thing"]["action"] == "started"
-    assert second.wait().result["changed"] is True
+    waited = second.wait().result
+    assert waited["changed"] is True
+    assert re.search(r"waited [\d.]+ s for another run, .*: process \d+ since .*, started by", str(waited["warnings"]))
     assert host.look().answers == {"thing": "second"}
 
 

@@ -60,25 +60,37 @@ def point(step: str, name: str = "") -> None:
 class Lock:
     """A lock of the host. It dies with the process that holds it, so a killed run never leaves it behind.
 
-    ``free`` is what has to be so, too: nobody holds the lock while a run has yet to confirm what it changed.
+    ``free`` is what has to be so, too: nobody holds the lock while a run has yet to confirm what it changed. ``tell``
+    hears who was waited for.
     """
 
-    def __init__(self, who: str, seconds: float, path: str = LOCK, free: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self,
+        who: str,
+        seconds: float,
+        path: str = LOCK,
+        free: Callable[[], bool] = lambda: True,
+        tell: Callable[[str], object] = lambda _text: None,
+    ) -> None:
         self._who, self._seconds, self._path, self._free, self._descriptor = who, seconds, path, free, -1
+        self._tell = tell
 
     def __enter__(self) -> Lock:
         os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        limit = time.monotonic() + self._seconds
+        began, holder = time.monotonic(), ""
         while not self._is_ours():
-            if time.monotonic() >= limit:
-                holder = os.pread(self._descriptor, 400, 0).decode("utf-8", "replace").strip()
+            holder = os.pread(self._descriptor, 400, 0).decode("utf-8", "replace").strip() or "unknown"
+            if time.monotonic() >= began + self._seconds:
                 raise ServiceError(
-                    f"another run holds this host's lock ({self._path}): {holder or 'unknown'}; "
+                    f"another run holds this host's lock ({self._path}): {holder}; "
                     f"waited {self._seconds:.0f} s. "
                     "Let it end, or end that process, and run again"
                 )
             time.sleep(0.1)
+        if holder:
+            waited = time.monotonic() - began
+            self._tell(f"waited {waited:.1f} s for another run, which held this host's lock ({self._path}): {holder}")
         text = f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}, {self._who}\n"
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -21,6 +23,20 @@ def test_a_lock_is_left_to_others_as_long_as_it_is_not_free(tmp_path: Path) -> N
         Lock("comes too", 0, path).__enter__()
     with Lock("comes after", 0, path):
         pass
+
+
+def test_who_was_waited_for_is_told(tmp_path: Path) -> None:
+    path, told = str(tmp_path / "lock"), list[str]()
+    first = Lock("works", 5, path, tell=told.append)
+    first.__enter__()
+    assert told == []
+    Timer(0.3, first.__exit__).start()
+    with Lock("waits", 5, path, tell=told.append):
+        pass
+    (text,) = told
+    assert re.fullmatch(
+        r"waited \d\.\d s for another run, which held this host's lock \(.*/lock\): process \d+ since .*, works", text
+    )
 
 
 def test_who_waits_for_too_long_is_told(tmp_path: Path) -> None:
