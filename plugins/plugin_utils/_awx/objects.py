@@ -248,6 +248,7 @@ class _Party:
     def _template(self, verb: Verb) -> Object:
         stacks = [stack.name for stack in self.federation.stacks.values()]
         asked = survey(verb, stacks, self._backups())
+        opened = [self.credentials[what] for what in self._opened(verb)]
         fields = {
             "description": verb.help,
             "job_type": "run",
@@ -258,6 +259,7 @@ class _Party:
                 "fedlearn_build": JOB_REPORTS if self.in_repository else posixpath.join(self.state, "build"),
                 **({"fedlearn_backup_directory": self._backups()} if self.in_repository and verb.backups else {}),
                 "fedlearn_generated_by": self.settings.version,
+                **({"fedlearn_credentials": self._given_by(opened)} if opened else {}),
             },
             "become_enabled": False,
             # two that write would wait for each other on every host, and one might end in between
@@ -275,13 +277,12 @@ class _Party:
             "inventory": self.inventory.reference,
             "execution_environment": self.environment.reference,
         }
-        opened = tuple(self.credentials[what].reference for what in self._opened(verb))
         return self._owned(
             "job_templates",
             verb.name,
             fields,
             references=references,
-            associations={"credentials": opened, **self._told("error")},
+            associations={"credentials": tuple(one.reference for one in opened), **self._told("error")},
             survey=asked,
         )
 
@@ -297,6 +298,12 @@ class _Party:
                 yield "ca"
         if verb.clusters:
             yield from (f"kubeconfig {cluster.name}" for cluster in self.federation.own_clusters())
+
+    def _given_by(self, credentials: Sequence[Object]) -> dict[str, str]:
+        """By a credential's name what a job sees of it: AWX's own type, or the variable with the path of its file."""
+        variables = {each.name: next(iter(each.fields["injectors"]["extra_vars"])) for each in self.types}
+        names = {each.name: each.references["credential_type"].name for each in credentials}
+        return {name: variables.get(type_name, type_name) for name, type_name in names.items()}
 
     def _workflow(self, templates: Mapping[str, Object]) -> Iterator[Object]:
         """precheck, an approval, site, verify, status; status at once where one fails. Last nodes first: others name

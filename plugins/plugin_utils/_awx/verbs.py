@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from typing import Literal
+from typing import Any, Literal
 
-from .._federation.schema import Boolean, Choice, Integer, Reference, Text
+from .._federation.schema import Boolean, Choice, Integer, Reference, Text, check_values
 
 STACK = Reference("stack")
 """The name of a stack of the document."""
@@ -79,6 +79,7 @@ EVERYWHERE = (
     Option(
         "fedlearn_generated_by", Text(), "The version of the collection that generated the job's template.", here=True
     ),
+    Option("fedlearn_credentials", Text(), "The credentials of the job's template, and what each gives.", here=True),
     Option("fedlearn_ca_passphrase_file", Text(format="path"), "A file with the passphrase of CAs.", here=True),
 )
 """What every verb takes that looks at a federation."""
@@ -103,6 +104,8 @@ _NEAR = 0.8
 _PREFIX = "fedlearn_"
 _OTHERS = ("ansible_", "awx_", "tower_")
 """What names begin with that Ansible and AWX give."""
+_TRUE, _FALSE = ("y", "yes", "on", "1", "true", "t"), ("n", "no", "off", "0", "false", "f")
+"""What Ansible takes for a boolean."""
 _OF_ROUNDS = {"fedlearn_verify"}
 """A host's part in a verify round, by which one is tried with other instances than the document's."""
 
@@ -359,3 +362,34 @@ def misspelt(names: Iterable[str]) -> list[str]:
         if near and not name.startswith(_OTHERS):
             told.append(f"-e {name}= is no option: write {likely[near[0]]}=, or give a variable of yours another name")
     return told
+
+
+def out_of_range(given: Mapping[str, Any]) -> list[str]:
+    """A sentence for each option that has a value which no survey would let through; an empty one is none.
+
+    Stacks are looked at where the document is, and what is yet to be resolved isn't looked at.
+    """
+    known = {option.name: option for each in VERBS for option in each.options}
+    told = []
+    for name in sorted(set(given) & set(known)):
+        type_, value = known[name].type, given[name]
+        if isinstance(type_, Reference) or value in (None, "") or "{{" in str(value):
+            continue
+        if isinstance(type_, Text):
+            type_ = replace(type_, format=None)  # a folder's path may be anything that the control node takes
+        _value, mistakes = check_values(type_, _meant(type_, value))
+        told += [f"-e {name}=: {mistake.message}" for mistake in mistakes]
+    return told
+
+
+def _meant(type_: Text | Integer | Choice | Boolean, value: Any) -> Any:
+    """What ``-e name=value`` says, which is always a text."""
+    text = str(value)
+    match type_:
+        case Integer() if text.lstrip("-").isdecimal():
+            return int(text)
+        case Boolean() if text.lower() in (*_TRUE, *_FALSE):
+            return text.lower() in _TRUE
+        case Text() if isinstance(value, int | float):
+            return text
+    return value

@@ -232,10 +232,11 @@ def test_a_misspelt_option_is_refused_before_any_host_is_touched(folder: Path) -
 
 
 @pytest.mark.slow
-def test_a_way_to_verify_that_there_is_not_is_refused_before_any_host_is_touched(folder: Path) -> None:
-    ended = play(folder, "verify.yml", "-e", "verify=ruond")
+def test_a_value_that_no_survey_lets_through_is_refused_before_any_host_is_touched(folder: Path) -> None:
+    ended = play(folder, "verify.yml", "-e", "verify=ruond", "-e", "fedlearn_prune=perhaps")
     assert ended.returncode == 2, ended
-    assert "verify is probe or round, not 'ruond'" in ended.stdout
+    assert "-e verify=: expected one of probe, round, found the text 'ruond' (did you mean 'round'?)" in ended.stdout
+    assert "-e fedlearn_prune=: expected true or false, found the text 'perhaps'" in ended.stdout
     assert "UNREACHABLE" not in ended.stdout
 
 
@@ -270,7 +271,7 @@ def test_a_restore_wants_a_backup_of_who_keeps_data_and_of_no_others(folder: Pat
         (
             "rotate.yml",
             ("-e", "what=cas"),
-            "rotate what? -e what=certificates, -e what=passwords, -e what=ca or -e what=datastore_keys, not cas",
+            "-e what=: expected one of certificates, passwords, ca, datastore_keys, found the text 'cas'",
         ),
         (
             "rotate.yml",

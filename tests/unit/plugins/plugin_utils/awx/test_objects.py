@@ -199,6 +199,20 @@ def test_a_job_gets_the_credentials_that_its_verb_needs_and_no_other() -> None:
     assert opened(templates(of(DEMO))["site"]) == ["demo lab ssh", "demo lab vault"]
 
 
+def test_a_template_tells_its_job_what_each_credential_gives() -> None:
+    made = of("inventories/neursafe/federation.yml", ca_passphrase=True)
+    types = {each.name: each.fields for each in made if each.endpoint == "credential_types"}
+    credentials = {
+        each.name: each.references["credential_type"].name for each in made if each.endpoint == "credentials"
+    }
+    for one in templates(made).values():
+        told = one.fields["extra_vars"].get("fedlearn_credentials", {})
+        assert list(told) == opened(one)
+        for name, gives in told.items():
+            of_type = credentials[name]
+            assert gives in types[of_type]["injectors"]["extra_vars"] if of_type in types else gives == of_type
+
+
 def test_two_parties_are_two_organisations_and_name_nothing_of_each_other() -> None:
     made = objects([side(path) for path in SIDES], SETTINGS)
     owners = {each.name: each.references["organization"].name for each in made if "organization" in each.references}
@@ -289,6 +303,9 @@ def test_a_repository_has_a_credential_in_the_jobs_of_verbs_that_open_it() -> No
     for one in found.values():
         given = dict(one.fields["extra_vars"])
         assert given.pop("fedlearn_state") == "git@git.example:demo-lab.git"
+        told = given.pop("fedlearn_credentials", {})
+        assert list(told) == opened(one)
+        assert told.get(key, "") == ("fedlearn_state_key_file" if key in opened(one) else "")
         assert given == {"fedlearn_build": "/tmp/fedlearn", "fedlearn_generated_by": "0.1.0"}
     (source,) = [each for each in of(DEMO, state=REPOSITORY) if each.endpoint == "inventory_sources"]
     assert source.fields["source_vars"]["FEDLEARN_STATE_REPOSITORY"] == "git@git.example:demo-lab.git"
@@ -362,6 +379,7 @@ def test_the_api_is_told_each_object_in_its_turn() -> None:
         "fedlearn_state": "/state/demo/lab",
         "fedlearn_build": "/state/demo/lab/build",
         "fedlearn_generated_by": "0.1.0",
+        "fedlearn_credentials": {"demo lab ssh": "Machine", "demo lab vault": "Vault"},
     }
     assert site["references"]["project"] == {"endpoint": "projects", "name": "demo lab project"}
     assert site["survey_spec"]["spec"][0]["choices"] == ["lenet"]

@@ -17,8 +17,18 @@ import jinja2.meta
 import pytest
 import yaml
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx.verbs import EVERYWHERE, VERBS, Verb, misspelt, verb
+from ansible_collections.fedlearn.infra.plugins.action.exchange import MAX_DAYS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx.surveys import survey
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._awx.verbs import (
+    EVERYWHERE,
+    VERBS,
+    Verb,
+    misspelt,
+    out_of_range,
+    verb,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Integer
 from tests.unit.conftest import CHECKOUT
 from tests.unit.playbooks.test_playbooks import INNER
 
@@ -261,3 +271,42 @@ def test_no_option_and_nothing_of_the_user_s_own_is_taken_for_misspelt() -> None
     others = ["region", "ansible_host", "awx_job_id", "tower_user_name", "nginx_sites", "redis_port", "memory"]
     others.append("fedlearn_verify")  # by which a round is tried with other instances than the document's
     assert misspelt([*options, *others]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("days", "0", "expected a whole number from 1 to 400, found the number 0"),
+        ("days", "401", "expected a whole number from 1 to 400, found the number 401"),
+        ("days", "many", "expected a whole number from 1 to 400, found the text 'many'"),
+        ("verify", "ruond", "expected one of probe, round, found the text 'ruond' (did you mean 'round'?)"),
+        ("what", "keys", "expected one of certificates, passwords, ca, datastore_keys, found the text 'keys'"),
+        ("fedlearn_prune", "perhaps", "expected true or false, found the text 'perhaps'"),
+        ("digest", "a" * 65, "is longer than 64 characters"),
+        ("until", ["now"], "expected text, found a list"),
+    ],
+)
+def test_a_value_that_no_survey_lets_through_is_told(name: str, value: Any, why: str) -> None:
+    assert out_of_range({name: value, "stack": "lenet", "memory": -1}) == [f"-e {name}=: {why}"]
+
+
+@pytest.mark.parametrize("one", VERBS, ids=lambda one: one.name)
+def test_what_a_survey_lets_through_is_none_of_them(one: Verb) -> None:
+    """Each answer at its bounds, as AWX sends it, and each as the command line says it."""
+    for asked in survey(one, ["lenet"], "/state").get("spec", []):
+        bounds = [asked["min"], asked["max"]]
+        found = {"text": ["a" * size for size in bounds if asked["type"] == "text"], "integer": bounds}
+        answers = [*asked["choices"], *found.get(asked["type"], []), asked.get("default")]
+        for answer in answers:
+            assert out_of_range({asked["variable"]: answer}) == []
+            assert out_of_range({asked["variable"]: "" if answer is None else str(answer)}) == []
+
+
+def test_what_ansible_takes_for_a_boolean_and_what_is_yet_to_be_resolved_is_in_range() -> None:
+    assert out_of_range({"fedlearn_prune": "yes", "withdraw": False, "informed": 0, "until": 2026}) == []
+    assert out_of_range({"days": "{{ some }}"}) == []
+
+
+def test_who_takes_signatures_over_takes_as_many_days_as_are_asked_for() -> None:
+    (days,) = [option.type for option in verb("exchange").options if option.name == "days"]
+    assert days == Integer(1, MAX_DAYS)
