@@ -82,7 +82,7 @@ def play(folder: Path, *arguments: str, config: Path | None = None, **variables:
     }
     command = [str(BIN / "ansible-playbook"), *arguments]
     ended = subprocess.run(
-        command, cwd=folder, env=kept | settings | variables, capture_output=True, text=True, timeout=570, check=False
+        command, cwd=folder, env=kept | settings | variables, capture_output=True, text=True, timeout=1100, check=False
     )
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]
     return ended.stdout
@@ -250,6 +250,39 @@ def test_nothing_of_one_organisation_leads_to_the_other(told: Told) -> None:
         kind = next(kind for kind in api.KINDS.values() if kind.type == each["type"])
         named = {each[name] for name in kind.references if each[name]} - {owner}
         assert {owners.get(one, owner) for one in named} <= {owner}
+
+
+def test_a_survey_lets_its_defaults_through_and_nothing_that_is_out_of_range(made: Path) -> None:
+    """By plain JSON, then by the rules of AWX that the double has."""
+    with double(made) as (store, url):
+        send(url, json.loads((made / "awx" / "requests.json").read_text()))
+        looked_at = 0
+        for number, survey in store.surveys.items():
+            required = {each["variable"]: answer(each) for each in survey["spec"] if each["required"]}
+            assert ask(url, "POST", f"job_templates/{number}/launch/", extra_vars=required)
+            for each in survey["spec"]:
+                for wrong in out_of_range(each):
+                    looked_at += 1
+                    with pytest.raises(HTTPError) as refused:
+                        ask(
+                            url,
+                            "POST",
+                            f"job_templates/{number}/launch/",
+                            extra_vars=required | {each["variable"]: wrong},
+                        )
+                    assert f"'{each['variable']}'" in json.loads(refused.value.read())["variables_needed_to_start"][0]
+        assert looked_at > 50
+
+
+def answer(asked: dict[str, Any]) -> Any:
+    return asked.get("default") or (asked["choices"] or ["a" * (asked["min"] or 1)])[0]
+
+
+def out_of_range(asked: dict[str, Any]) -> list[Any]:
+    """What is just beyond what a question takes."""
+    if asked["type"] == "integer":
+        return [asked["min"] - 1, asked["max"] + 1, "many"]
+    return ["none of them"] if asked["choices"] else ["a" * (asked["max"] + 1), 5]
 
 
 # --- the double refuses what AWX does, or the tests above would prove nothing ---------------------------------------

@@ -6,7 +6,7 @@
 
 It proves in which order objects can be made, and that a second run sends no write. It isn't AWX: of AWX's validation it
 has what is here (fields that there are, references that lead somewhere, names that are unique, playbooks that the
-project has, surveys), and it runs no job.
+project has, surveys and answers to them), and it runs no job.
 """
 
 from __future__ import annotations
@@ -274,6 +274,21 @@ class Store:
                     raise RefusedError(400, error=f"Default choice must be answered from the choices of {index}.")
         self.surveys[number] = spec
 
+    def launch(self, number: int, answers: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables of a job; RefusedError where an answer is none that the template's survey takes."""
+        self.one("job_templates", number)
+        asked = {each["variable"]: each for each in self.surveys.get(number, {}).get("spec", [])}
+        wrong = [f"Variables {name} are not allowed on launch" for name in answers if name not in asked]
+        given = {name: each["default"] for name, each in asked.items() if "default" in each} | dict(answers)
+        for name, each in asked.items():
+            if name in given:
+                wrong += _refused(each, given[name])
+            elif each["required"]:
+                wrong.append(f"'{name}' value missing")
+        if wrong:
+            raise RefusedError(400, variables_needed_to_start=wrong)
+        return given
+
     def associate(self, endpoint: str, number: int, relation: str, given: Mapping[str, Any]) -> None:
         """Add to an association, or take from it."""
         if relation not in KINDS[endpoint].associations:
@@ -285,6 +300,26 @@ class Store:
             members.remove(given["id"])
         elif given["id"] not in members:
             members.append(given["id"])
+
+
+def _refused(asked: Mapping[str, Any], answer: Any) -> list[str]:
+    """Why an answer isn't one."""
+    name, kind = asked["variable"], asked["type"]
+    if kind in ("multiplechoice", "multiselect"):
+        return (
+            []
+            if answer in asked["choices"]
+            else [f"Value {answer} for '{name}' expected to be one of {asked['choices']}."]
+        )
+    wanted = int if kind == "integer" else str
+    if not isinstance(answer, wanted) or isinstance(answer, bool):
+        return [f"Value {answer} for '{name}' expected to be {wanted.__name__}."]
+    size = answer if isinstance(answer, int) else len(answer)
+    if asked["min"] is not None and size < asked["min"]:
+        return [f"'{name}' value {answer} is too small (must be at least {asked['min']})."]
+    if asked["max"] is not None and size > asked["max"]:
+        return [f"'{name}' value {answer} is too large (must be no more than {asked['max']})."]
+    return []
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -358,6 +393,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.store.one(endpoint, int(number))
                 self.store.survey(int(number), given)
                 return 200, {}
+            case ["job_templates", number, "launch"]:
+                return 201, {"extra_vars": json.dumps(self.store.launch(int(number), given.get("extra_vars", {})))}
             case ["workflow_job_template_nodes", number, "create_approval_template"]:
                 made = self.store.make("workflow_approval_templates", given)
                 self.store.change("workflow_job_template_nodes", int(number), {"unified_job_template": made["id"]})
