@@ -27,6 +27,21 @@ VAULT, PASSPHRASE = "canary-of-the-vault", "canary-of-the-CAs"
 STATE = "/var/lib/fedlearn-state"
 USER = 1000
 ALONE = ("--network", "none")
+IMPORTS = """
+import importlib, sys
+from pathlib import Path
+from ansible.plugins.loader import init_plugin_loader
+init_plugin_loader()
+import ansible_collections.fedlearn.infra as collection
+(folder,) = collection.__path__
+count = 0
+for path in sorted(Path(folder, "plugins").rglob("*.py")):
+    parts = path.relative_to(folder).with_suffix("").parts
+    importlib.import_module(".".join(["ansible_collections.fedlearn.infra", *(p for p in parts if p != "__init__")]))
+    count += 1
+print(count)
+"""
+"""Imports every plugin of the collection, and prints how many these are."""
 
 
 def command(
@@ -43,8 +58,8 @@ def inside(*words: str, **how: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*words, **how), capture_output=True, text=True, check=False, timeout=900)
 
 
-def generate(folder: Path, state: str = STATE) -> None:
-    """Lay beside a project's document what AWX is to hold for it."""
+def generate(folder: Path, state: str = STATE, document: str = "federation.yml") -> None:
+    """Lay into a project what AWX is to hold for its document."""
     words = {
         "awx_url": "https://git.example/a.git",
         "awx_image": IMAGE,
@@ -53,7 +68,7 @@ def generate(folder: Path, state: str = STATE) -> None:
     }
     given = [word for name, value in words.items() for word in ("-e", f"{name}={value}")]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_HOME": str(folder / "home")}
-    playbook = [str(BIN / "ansible-playbook"), "-i", "federation.yml", "fedlearn.infra.awx", *given]
+    playbook = [str(BIN / "ansible-playbook"), "-i", document, "fedlearn.infra.awx", *given]
     subprocess.run(playbook, cwd=folder, env=environment, check=True, capture_output=True)
     shutil.rmtree(folder / "home", ignore_errors=True)
     let_in(folder)
@@ -79,11 +94,16 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_constructor("!unsafe", lambda loader, node: node.value)
 
 
-def synced(project: Path) -> str:
-    """What a sync of the inventory source keeps."""
+def sync(project: Path) -> subprocess.CompletedProcess[str]:
+    """A sync of the inventory source."""
     (source,) = configuration(project)["controller_inventory_sources"]
     words = ("ansible-inventory", "--list", "--export", "-i", f"/runner/project/{source['source_path']}")
-    kept = inside(*words, folders={project: "/runner/project:ro"}, **source["source_vars"])
+    return inside(*words, folders={project: "/runner/project:ro"}, **source["source_vars"])
+
+
+def synced(project: Path) -> str:
+    """What it keeps."""
+    kept = sync(project)
     assert kept.returncode == 0, kept.stderr
     return kept.stdout
 
@@ -93,7 +113,7 @@ class Job:
 
     ``state`` is the folder that outlives it, where there is one. ``flags`` are the command line's, of which AWX gives
     limits, the check mode and tags; ``key`` is the Machine credential's; ``values`` are those of credentials of types
-    of our own; ``answers`` those of the survey.
+    of our own; ``answers`` those of the survey. ``without`` is a type of credential that somebody took from it.
     """
 
     def __init__(
@@ -106,6 +126,7 @@ class Job:
         *flags: str,
         key: str = "",
         values: Mapping[str, str] | None = None,
+        without: str = "",
         **answers: Any,
     ) -> None:
         self.room, self.state, self.project = room, state, project
@@ -115,7 +136,7 @@ class Job:
         asked = template.get("survey_spec", {}).get("spec", [])
         defaults = {each["variable"]: each["default"] for each in asked if "default" in each}
         credentials = {each["name"]: each["credential_type"] for each in held["controller_credentials"]}
-        types = [credentials[name] for name in template["credentials"]]
+        types = [credentials[name] for name in template["credentials"] if credentials[name] != without]
         for folder in ("env", "inventory", "artifacts"):
             (room / folder).mkdir()
         injected = self._inject(held, types)
@@ -167,6 +188,11 @@ class Job:
     @property
     def rc(self) -> int:
         return int((self.room / "artifacts" / "job" / "rc").read_text())
+
+    @property
+    def went_well(self) -> bool:
+        """It came to its end, and that was a good one: of one that was killed nothing says how it ended."""
+        return (self.room / "artifacts" / "job" / "rc").exists() and self.rc == 0
 
     @property
     def stdout(self) -> str:

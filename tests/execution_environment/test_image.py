@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,27 +21,12 @@ from tests.unit.conftest import CHECKOUT
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from jobs import PASSPHRASE, STATE, USER, VAULT, Job, generate, inside, synced
+from jobs import IMPORTS, PASSPHRASE, STATE, USER, VAULT, Job, generate, inside, let_in, sync, synced
 
 EXAMPLE = CHECKOUT / "inventories" / "dc_federated" / "federation.yml"
 """One with a secret beside those of CAs."""
 KEPT = f"{yaml.safe_load(EXAMPLE.read_text())['federation']}/lab"
 """The party's own folder in the state folder."""
-
-IMPORTS = """
-import importlib, sys
-from pathlib import Path
-from ansible.plugins.loader import init_plugin_loader
-init_plugin_loader()
-import ansible_collections.fedlearn.infra as collection
-(folder,) = collection.__path__
-count = 0
-for path in sorted(Path(folder, "plugins").rglob("*.py")):
-    parts = path.relative_to(folder).with_suffix("").parts
-    importlib.import_module(".".join(["ansible_collections.fedlearn.infra", *(p for p in parts if p != "__init__")]))
-    count += 1
-print(count)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +52,23 @@ def state(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One that opens no host."""
+    path = tmp_path_factory.mktemp("key") / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(path)], check=True)
+    return path.read_text()
+
+
 @pytest.fixture
-def job(tmp_path: Path, project: Path, hosts: str, state: Path) -> Any:
+def job(tmp_path: Path, project: Path, hosts: str, state: Path, key: str) -> Any:
     """Makes and runs jobs that keep nothing but the state folder."""
     count = iter(range(100))
 
     def once(verb: str, **answers: Any) -> Job:
         room = tmp_path / f"job-{next(count)}"
         room.mkdir()
-        return Job(room, project, hosts, state, verb, **answers).run()
+        return Job(room, project, hosts, state, verb, **{"key": key, **answers}).run()
 
     return once
 
@@ -185,16 +179,83 @@ def test_a_template_s_job_gets_as_far_as_its_hosts(job: Any, verb: str) -> None:
     assert "UNREACHABLE" in one.stdout
 
 
+@pytest.mark.parametrize(
+    ("without", "name"),
+    [
+        ("Machine", "lab ssh"),
+        ("Vault", "lab vault"),
+        ("fedlearn CA passphrase", "lab CA passphrase"),
+    ],
+)
+def test_a_credential_that_is_missing_names_itself_before_any_host_is_touched(
+    job: Any, without: str, name: str
+) -> None:
+    one = job("precheck", **({"key": ""} if without == "Machine" else {"without": without}))
+    assert one.rc == 2
+    federation = KEPT.partition("/")[0]
+    assert f"the credential '{federation} {name}' gave this job nothing: enter" in " ".join(one.stdout.split())
+    assert "UNREACHABLE" not in one.stdout
+
+
+def test_an_answer_out_of_range_is_refused_though_no_survey_asked(job: Any) -> None:
+    one = job("verify", verify="ruond", stack="")
+    assert one.rc == 2
+    assert "-e verify=: expected one of probe, round, found the text 'ruond'" in " ".join(one.stdout.split())
+    assert "UNREACHABLE" not in one.stdout
+
+
+def test_a_document_with_mistakes_fails_its_sync_and_says_where(project: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "project"
+    shutil.copytree(project, wrong)
+    text = EXAMPLE.read_text()
+    (wrong / "federation.yml").write_text(text.replace("kind: dc_federated", "kind: dc_fedrated", 1))
+    let_in(wrong)
+    seen = sync(wrong)
+    assert (seen.returncode, seen.stdout) == (4, "")
+    assert re.search(r"federation\.yml:\d+:\d+: stacks\.\S+\.kind: .*\(did you mean 'dc_federated'\?\)", seen.stderr)
+
+
+# --- of parties that share a document ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with the leader's side of a document."""
+    folder = tmp_path_factory.mktemp("shared")
+    for name in ("dpsa", "dpsa-leader"):
+        shutil.copytree(CHECKOUT / "inventories" / name, folder / name)
+    generate(folder, document="dpsa-leader/federation.yml")
+    return folder
+
+
+def test_a_party_accepts_signs_and_looks_whether_it_is_separate(shared: Path, tmp_path: Path, key: str) -> None:
+    """No host is there, so of these audit can't say anything, and says that."""
+    state = tmp_path / "state"
+    state.mkdir()
+    let_in(state)
+    hosts = synced(shared)
+
+    def ran(verb: str, **answers: Any) -> Job:
+        room = tmp_path / f"{verb}-{len(answers)}"
+        room.mkdir()
+        return Job(room, shared, hosts, state, verb, key=key, **answers).run()
+
+    assert ran("secrets").rc == 0
+    assert "nobody here accepted" in " ".join(ran("exchange").stdout.split())
+    shown = ran("accept")
+    (digest,) = set(re.findall(r"-e digest=([0-9a-f]{64}) accepts it", " ".join(shown.stdout.split())))
+    assert ran("accept", digest=digest).rc == 0
+    signed = ran("exchange", days=30)
+    assert signed.rc == 0, signed.stdout
+    assert list(state.rglob("public/clinic-a/*"))
+    audited = ran("audit")
+    assert audited.rc == 0, audited.stdout
+    assert "not checked  keys that may log in" in audited.stdout
+    assert list(state.rglob("audit.json"))
+    assert not any(secret in job for secret in (VAULT, PASSPHRASE) for job in (signed.left(), audited.left()))
+
+
 def test_a_restore_and_a_rotation_say_what_they_lack(job: Any) -> None:
     job("secrets")
     assert f"{STATE}/{KEPT}/.backups is not there" in job("restore").stdout
     assert "rotate what?" in job("rotate").stdout
-
-
-def test_ansible_builder_takes_what_says_how_it_is_made(tmp_path: Path) -> None:
-    builder = Path(sys.executable).parent / "ansible-builder"
-    command = [builder, "create", "-f", CHECKOUT / "execution-environment.yml", "-c", tmp_path / "context"]
-    told = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert told.returncode == 0, told.stdout + told.stderr
-    (made,) = [path for path in (tmp_path / "context").iterdir() if path.is_file()]
-    assert "ENV ANSIBLE_INVENTORY_ENABLED=fedlearn.infra.federation,script" in made.read_text()

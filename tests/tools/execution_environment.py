@@ -104,7 +104,7 @@ def _make(client: docker.DockerClient, base: str, name: str) -> None:
     container = client.containers.create(base, ["sleep", "infinity"], environment={"container": "docker"})
     try:
         container.start()
-        container.put_archive("/tmp", _context())
+        container.put_archive("/tmp", context())
         told = container.exec_run(
             ["sh", "-c", MAKE], environment={"PROGRAMS": " ".join(programs()), "PACKAGES": " ".join(packages())}
         )
@@ -133,7 +133,7 @@ def _commit(container: Container, name: str) -> None:
     container.commit(repository=repository, tag=tag, conf=settings)
 
 
-def _context() -> bytes:
+def context() -> bytes:
     """The files that making it needs, as a tar archive."""
     with tempfile.TemporaryDirectory(prefix="fedlearn-ee-") as room:
         copied = Path(room, "tree", "ansible_collections", "fedlearn", "infra")
