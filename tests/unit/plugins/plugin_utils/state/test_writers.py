@@ -35,7 +35,6 @@ from tests.unit.plugins.plugin_utils.state.test_repository import git
 
 FORK = multiprocessing.get_context("fork")
 LAB = AuthorityDescription("lab", "lab", "ownca", "demo lab CA", 3650)
-NOW = datetime.now(UTC).replace(microsecond=0)
 Job = Callable[[str], str]
 
 
@@ -55,6 +54,11 @@ def lab(state: str) -> Authority:
     return Authority(LAB, state, lambda: "p" * 64)
 
 
+def now() -> datetime:
+    """As it is: on a busy machine what a module is loaded at may be long before the CA that a test makes."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 def deploy(state: str, host: str) -> x509.Certificate:
     """What a job does for a host: the CA, and a certificate that is written down before the host has it."""
     authority = lab(state)
@@ -62,8 +66,8 @@ def deploy(state: str, host: str) -> x509.Certificate:
         authority.make()
     authority.trust()
     about = Description("web", "demo", "present", "lab", host, usages=("client",))
-    made = authority.sign(about, ec.generate_private_key(ec.SECP256R1()).public_key(), NOW)
-    authority.note(host, [(about, made)], NOW)
+    made = authority.sign(about, ec.generate_private_key(ec.SECP256R1()).public_key(), now())
+    authority.note(host, [(about, made)], now())
     return made
 
 
@@ -213,7 +217,7 @@ def test_what_two_jobs_withdraw_at_once_is_on_the_list(job: Job, tmp_path: Path)
     serials = {deploy(state, host).serial_number for host in ("ms1", "ms2", "ms3")}
 
     def withdraw(host: str) -> None:
-        lab(job(host)).withdraw(Leaving(host, expected=()), NOW)
+        lab(job(host)).withdraw(Leaving(host, expected=()), now())
 
     at_once(*(partial(withdraw, host) for host in ("ms1", "ms2", "ms3")))
     state = job("later")
