@@ -447,12 +447,15 @@ def test_a_second_run_waits_or_says_who_holds_the_lock(host: ServiceHost) -> Non
             refused.result["msg"],
         )
         second = host.begin(thing(text="second"))
+        opened = "ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c ' /run/fedlearn/lock$'"
+        host.shell(f'for i in $(seq 300); do [ "$({opened})" = 2 ] && exit 0; sleep 0.1; done; exit 1')
     finally:
         host.shell(f"rm -f {HOOK}")
     assert first.wait().result["services"]["thing"]["action"] == "started"
-    waited = second.wait().result
-    assert waited["changed"] is True
-    assert re.search(r"waited [\d.]+ s for another run, .*: process \d+ since .*, started by", str(waited["warnings"]))
+    waited = second.wait()
+    assert waited.result["changed"] is True
+    told = r"waited [\d.]+ s for another run, .*: process \d+ since .*, started by \S+ on \S+ for thing"
+    assert re.search(told, " ".join(waited.output.split()))
     assert host.look().answers == {"thing": "second"}
 
 
