@@ -152,10 +152,11 @@ def verify_entries(hosts: Hosts, mode: str, stack: str) -> Iterator[tuple[str, d
             continue
         checks, simulated = checks_of(hosts, name), simulated_of(hosts, name)
         real = facts["real"] and not simulated
-        known = known_round(hosts, name, facts, "fedlearn_verify", "round") if mode == "round" else None
+        brings = mode == "round" and not simulated
+        known = known_round(hosts, name, facts, "fedlearn_verify", "round") if brings else None
         if known:
             yield name, judgement.judge_round(known, checks)
-        elif mode == "round" and facts["state"] == "present" and not facts["round"]:
+        elif mode == "round" and facts["state"] == "present" and (simulated or not facts["round"]):
             yield name, judgement.judge_without_round(facts["kind"], checks, simulated)
         else:
             yield name, judgement.judge_probe(facts["kind"], real, checks)

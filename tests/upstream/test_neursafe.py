@@ -18,6 +18,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 import venv
@@ -81,15 +82,16 @@ def let_in(room: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def postgresql() -> Iterator[Path]:
     """A PostgreSQL on a socket and a port of loopback; the folder of its programs."""
     if not UPSTREAM:
         pytest.skip(WITHOUT)
     if not SERVERS:
         pytest.skip("there is no PostgreSQL on this machine")
-    programs, room = SERVERS[-1].parent, tmp_path_factory.mktemp("postgresql")
+    # not in pytest's own folder: each run of it closes that to other users, also while another one goes on
+    programs, room = SERVERS[-1].parent, Path(tempfile.mkdtemp(prefix="postgresql-"))
     (room / "password").write_text(PASSWORD)
-    let_in(room)
+    room.chmod(0o755)
     shutil.chown(room, "postgres")
     as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
     login = ["--username=neursafe", f"--pwfile={room}/password", "--auth=scram-sha-256"]
@@ -99,6 +101,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True)
     yield programs
     subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True)
+    shutil.rmtree(room)
 
 
 def told(postgresql: Path, statement: str) -> str:

@@ -53,6 +53,7 @@ class Room:
 
     def __init__(self, folder: Path, **keys: Any) -> None:
         self.folder, self.port, self.server = folder, free_port(), free_port()
+        self.more: dict[str, str] = {}
         given = {
             "name": "k",
             "listen": {"address": "127.0.0.1", "port": self.port},
@@ -76,7 +77,7 @@ class Room:
 
     def environment(self) -> dict[str, str]:
         options = {key: str(value) for key, value in self.instance["settings"]["options"].items()}
-        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PLATFORM": "linux", **options}
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PLATFORM": "linux", **options, **self.more}
 
 
 @contextmanager

@@ -56,6 +56,16 @@ class Noted(ThreadingHTTPServer):
     def address(self) -> str:
         return f"127.0.0.1:{self.server_address[1]}"
 
+    def made(self, path: str, found: dict[str, Any]) -> None:
+        """Something is made: here nothing comes of it."""
+
+    def gone(self, path: str) -> None:
+        """It is taken away."""
+
+    def phase(self, path: str) -> str:
+        """How a pod is."""
+        return "Running"
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Noted
@@ -73,11 +83,16 @@ class _Handler(BaseHTTPRequestHandler):
             path = f"{self.path}/{body['metadata']['name']}"
             new = path not in self.server.objects
             self.server.objects.setdefault(path, body | {"status": {"phase": "Running"}})
+            if new:
+                self.server.made(path, body)
             self._say(201 if new else 409, self.server.objects[path])
         else:
             take = self.server.objects.pop if self.command == "DELETE" else self.server.objects.get
             found = take(self.path, None)
-            self._say(200 if found else 404, found or {"message": "not found"})
+            if self.command == "DELETE":
+                self.server.gone(self.path)
+            told = found and found | {"status": {"phase": self.server.phase(self.path)}}
+            self._say(200 if found else 404, told or {"message": "not found"})
 
     def do_GET(self) -> None:
         self._answer()
@@ -102,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
 class Servers:
     """Both, as long as they run."""
 
-    def __init__(self, python: str, folder: Path, database: str, noted: Noted) -> None:
+    def __init__(self, python: str, folder: Path, database: str, noted: Noted, **more: Any) -> None:
         self.python, self.folder, self.noted = python, folder, noted
         self.shared = folder / "shared"
         for name in ("coordinator_configs", "models", "default/tiny"):
@@ -116,6 +131,7 @@ class Servers:
             "storage": {"type": "posix"},
             "database": {"address": database, "username": "neursafe", "secret": "database", "name": "postgres"},
             "token": "token",
+            **more,
         }
         (checked,) = check_servers([instance])
         objects = MANIFESTS["neursafe_server"].objects(checked, _Values(), str)

@@ -14,10 +14,13 @@ import re
 from typing import Any
 
 from .._manifests.parts import Looks
-from ..judgement import Check, check
+from ..judgement import Check, Row, check
 from . import inside
 from .api import FORBIDDEN, Api, ApiError, Object
 from .converge import has_no_container
+
+LEFT = 120
+"""Seconds in which a round that is over takes all away that it brought."""
 
 
 def looked_at(api: Api, looks: Looks, seconds: float) -> list[Check]:
@@ -32,6 +35,24 @@ def looked_at(api: Api, looks: Looks, seconds: float) -> list[Check]:
     except ApiError as error:
         right = f", and it takes the right to create pods/exec and get pods/log in {looks.namespace}"
         return [check(looks.deployment, False, f"{error}{right if error.status == FORBIDDEN else ''}")]
+
+
+def round_of(api: Api, trial: Looks, instance: str, seconds: float) -> Row:
+    """How a round that the command runs ended: what it prints at last says so."""
+    row: Row = {"instance": instance, "outcome": "failed", "seconds": 0.0, "detail": ""}
+    pod = _ready(api, trial)
+    if pod is None:
+        return row | Row(detail=f"no pod of {trial.deployment} is ready")
+    try:
+        name = pod["metadata"]["name"]
+        ended = inside.run(api.access, trial.namespace, name, trial.deployment, trial.command, seconds + LEFT)
+        found: Row = json.loads(ended.output.strip().rpartition("\n")[2])
+    except ApiError as error:
+        return row | Row(detail=str(error))
+    except ValueError:
+        said = " ".join((ended.errors or ended.output).split())[-500:]
+        return row | Row(detail=f"what runs it ended with {ended.code}: {said}")
+    return row | found
 
 
 def _ready(api: Api, looks: Looks) -> Object | None:

@@ -5,9 +5,9 @@
 """The roles whose instances run in clusters, found by their modules' presence in this directory.
 
 A module offers ``objects(instance, secret, text)``, the instance's objects in the order they are made in, ``secrets``
-and ``files``, the names of secrets and the files of the control node that it is made with, ``looks``, what is tried
-inside of its pods, and ``ALONE``. Of a secret whose login comes in turns ``secret`` gives the newest value, and by
-``turn`` whose that is.
+and ``files``, the names of secrets and the files of the control node that it is made with, ``looks`` and ``trial``,
+what is tried inside of its pods and what runs verify's round there, and ``ALONE``. Of a secret whose login comes in
+turns ``secret`` gives the newest value, and by ``turn`` whose that is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast
 
 from .parts import Looks, Object, Secrets
 
-_OURS = ("catalogue", "neursafe", "neursafe_looks", "parts")
+_OURS = ("catalogue", "neursafe", "neursafe_looks", "neursafe_round", "parts")
 
 
 class Manifests(Protocol):
@@ -37,6 +37,9 @@ class Manifests(Protocol):
 
     def looks(self, instance: Mapping[str, Any]) -> list[Looks]:
         """What is tried inside of the instance's pods."""
+
+    def trial(self, instance: Mapping[str, Any], name: str, clients: int, seconds: int) -> Looks:
+        """What runs verify's round, by that name, inside of the instance's pods."""
 
     def files(self, instance: Mapping[str, Any]) -> list[str]:
         """The files of the control node that it is made with."""

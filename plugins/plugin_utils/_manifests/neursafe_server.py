@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .._federation import network
 from .._federation.kinds.neursafe.names import IN_CLUSTER
-from . import parts
+from . import neursafe_round, parts
 from .neursafe import (
     API_PORTS,
     DATABASE_SECRET,
@@ -34,6 +35,7 @@ TOKEN_SECRET = "proxytoken"  # noqa: S105 - the name of the Secret
 INTERNAL_PORT = 8092
 """Where the proxy takes routes: of the cluster's own job scheduler only."""
 
+ROUND = Path(neursafe_round.__file__).read_text(encoding="utf-8")
 MOUNT = "/shared"
 HEALTH = "/api/v1/health"
 ALONE = True  # jobs of two would run in the one namespace, by names that only one keeps apart
@@ -396,6 +398,12 @@ class Server(Neursafe):
             ),
         ]
 
+    def trial(self, name: str, clients: int, seconds: int) -> Looks:
+        """Verify's round: a job in the first of its namespaces."""
+        told = {"name": name, "namespace": self.instance["namespaces"][0], "clients": clients, "seconds": seconds}
+        command = ("python3.7", "-u", "-c", ROUND, json.dumps(told))
+        return Looks(self.home.namespace, self.service("job_scheduler"), command)
+
     def nginx(self) -> str:
         """The proxy's nginx.conf: routes are taken on a port of its own, with a token that is in the environment."""
         settings = self.settings["proxy"]
@@ -544,6 +552,11 @@ def objects(instance: Instance, secret: Secrets, text: Callable[[str], str]) -> 
 def looks(instance: Instance) -> list[Looks]:
     """What is tried inside of its pods."""
     return Server(instance, UNSEEN, lambda _path: "").looks()
+
+
+def trial(instance: Instance, name: str, clients: int, seconds: int) -> Looks:
+    """What runs verify's round in its pod: a job of that name."""
+    return Server(instance, UNSEEN, lambda _path: "").trial(name, clients, seconds)
 
 
 def secrets(instance: Instance) -> list[str]:

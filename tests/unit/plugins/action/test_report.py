@@ -146,6 +146,7 @@ def test_pods_that_are_simulated_prove_nothing_and_fail_nothing(mode: str) -> No
     entry = verified(mode, simulated=("proxy", "scheduler"))["first"]
     assert (entry["mode"], entry["real"], entry["passed"]) == (mode, False, None)
     assert verified(mode, simulated=("proxy",), passed=False)["first"]["passed"] is False
+    assert verified(mode, simulated=("proxy",), round=True)["first"] == verified(mode, simulated=("proxy",))["first"]
     if mode == "round":
         told = "there is none where pods are simulated: proxy, scheduler run no containers"
         assert entry["checks"][-1] == {"name": "round", "passed": True, "detail": told}

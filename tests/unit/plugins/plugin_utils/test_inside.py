@@ -24,7 +24,7 @@ import pytest
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import inside
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import Api, ApiError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.kubeconfig import Access
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.looking import looked_at
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.looking import looked_at, round_of
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import neursafe_looks
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import Looks
 
@@ -266,3 +266,26 @@ def test_who_speaks_grpc_begins_with_settings(said: bytes, wrong: str | None) ->
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         assert neursafe_looks.speaks_grpc(f"127.0.0.1:{server.server_address[1]}") == wrong
         server.shutdown()
+
+
+# -- rounds
+
+
+ROW = {"outcome": "finished", "detail": "", "seconds": 3.0, "content": {"values": [1.0]}}
+
+
+@pytest.mark.parametrize(
+    ("script", "row"),
+    [
+        (f"echo RUNNING; echo '{json.dumps(ROW)}'", ROW),
+        ("echo broken >&2; exit 3", {"outcome": "failed", "detail": "what runs it ended with 3: broken"}),
+    ],
+)
+def test_a_round_is_what_its_command_says_at_last(double: Double, script: str, row: dict[str, Any]) -> None:
+    api = Api(double.access)
+    found = round_of(api, Looks("ns", "web", ("sh", "-c", script)), "server", 20)
+    assert row.items() <= found.items()
+    assert found["instance"] == "server"
+    double.state = {}
+    assert round_of(api, Looks("ns", "web", ("true",)), "server", 20)["detail"] == "no pod of web is ready"
+    api.close()

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ import jsonschema
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import KINDS
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import neursafe_looks, parts
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import neursafe_looks, neursafe_round, parts
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.neursafe import check_clients, check_servers
 from tests.support import recorded_schemas
@@ -664,3 +667,90 @@ def test_all_that_a_client_s_pod_is_to_be_able_to_is_tried() -> None:
     ]
     (alone,) = check_clients([{**CLIENT, "settings": {"task_manager": {"registration": False}}}])
     assert MANIFESTS["neursafe_client"].looks(alone)[0].said == ""
+
+
+# -- verify's round
+
+
+def test_a_model_of_pytorch_s_is_read_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "model.pth").write_bytes(neursafe_round.model((1.5, -2.0, 0.25)))
+    assert neursafe_round.numbers(tmp_path / "model.pth") == [1.5, -2.0, 0.25]
+
+
+class Jobs(BaseHTTPRequestHandler):
+    """A double of the job scheduler: what it does with the job says the test."""
+
+    state, makes = "FINISHED", True
+    noted: list[tuple[str, str]] = []
+    workspace = Path()
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def _say(self, status: int, value: Any) -> None:
+        text = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_POST(self) -> None:
+        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.noted.append(("POST", told["id"]))
+        home = self.workspace / "default" / told["id"]
+        assert {path.name for path in (home / "scripts").iterdir()} == {"train.py", "evaluate.py", "task.json"}
+        if self.makes:
+            made = home / "output" / "fl_x_output_V0" / "checkpoints" / "checkpoint_v1"
+            made.mkdir(parents=True)
+            (made / "checkpoint_1.pth").write_bytes(neursafe_round.model((1.0, -2.0, 3.0, 0.5)))
+        self._say(201 if self.state else 403, {"state": "SUCCEEDED"} if self.state else {"reason": "no"})
+
+    def do_GET(self) -> None:
+        there = ("DELETE", self.path) not in self.noted
+        self._say(200 if there else 404, {"status": {"state": self.state, "reason": "why"}})
+
+    def do_DELETE(self) -> None:
+        self.noted.append(("DELETE", self.path))
+        self._say(200, {})
+
+
+@pytest.mark.parametrize(
+    ("state", "makes", "outcome", "detail", "values"),
+    [
+        ("FINISHED", True, "finished", "the job is FINISHED", [1.0, -2.0, 3.0, 0.5]),
+        ("FINISHED", False, "failed", "ValueError: not enough values to unpack", None),
+        ("FAILED", True, "failed", "the job is FAILED", None),
+        ("RUNNING", True, "timeout", "the job didn't end", None),
+        ("", False, "failed", "the job scheduler answers 403: {'reason': 'no'}", None),
+    ],
+)
+def test_however_a_round_ends_it_is_told_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, makes: bool, outcome: str, detail: str, values: Any
+) -> None:
+    handler = type("Handler", (Jobs,), {"state": state, "makes": makes, "noted": [], "workspace": tmp_path})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setitem(os.environ, "HTTP_PORT", str(server.server_address[1]))
+    monkeypatch.setitem(os.environ, "WORKSPACE", str(tmp_path))
+    monkeypatch.setattr(neursafe_round, "PAUSE", 0.01)
+    (tmp_path / "default").mkdir()
+    row = neursafe_round.run("fedlearn-a", "default", 2, 1)
+    server.shutdown()
+    server.server_close()
+    assert (row["outcome"], row["detail"].startswith(detail)) == (outcome, True), row
+    assert row["content"].get("values") == values
+    assert handler.noted[0] == ("POST", "fedlearn-a")
+    assert handler.noted[-1] == ("DELETE", "/api/v1/namespaces/default/jobs/fedlearn-a")
+    assert list((tmp_path / "default").iterdir()) == []
+
+
+def test_a_round_is_run_in_the_job_scheduler_s_pod_in_the_first_namespace() -> None:
+    (server,) = check_servers([INSTANCE | {"namespaces": ["radiology", "default"]}])
+    found = MANIFESTS["neursafe_server"].trial(server, "fedlearn-a", 3, 900)
+    assert (found.namespace, found.deployment) == ("demo-imaging-server", "nsfl-job-scheduler")
+    assert json.loads(found.command[-1]) == {
+        "name": "fedlearn-a",
+        "namespace": "radiology",
+        "clients": 3,
+        "seconds": 900,
+    }

@@ -6,7 +6,8 @@
 
 ``settings`` is the system's own configuration, ``placements`` what a stack may say, ``topology`` what follows of the
 server, ``clients`` and ``standalone`` of clients, ``database`` and ``storage`` of what they keep their state in,
-``gateway`` of what lets users and clients in by TLS, ``operators`` of these users, ``names`` what they are called.
+``gateway`` of what lets users and clients in by TLS, ``operators`` of these users, ``rounds`` of the verify round,
+``names`` what they are called.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ...model import Expansion, Federation, Stack
 from ...nodes import Report
 from ...unknown import UNKNOWN
 from .placements import PLACEMENTS
+from .rounds import verify_round
 from .settings import SETTINGS
 from .topology import Topology
 
@@ -66,5 +68,6 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
             *topology.operators.fetched(),
         ),
         variables=roster.variables,
+        verify=verify_round(topology),
         real=not any(client.is_double for client in topology.standalone),
     )

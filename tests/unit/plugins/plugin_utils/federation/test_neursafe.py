@@ -1238,3 +1238,24 @@ def test_what_is_written_wrong_is_told_in_one_line(mistakes: Mistakes, before: s
 def test_options_may_be_numbers(load: Load) -> None:
     found = load(with_settings("{job_scheduler: {options: {REPORT_PERIOD: 5, DEFAULT_CLIENT_NUM: 2}}}"))
     assert instance(found)["settings"]["job_scheduler"]["options"]["REPORT_PERIOD"] == 5
+
+
+# -- the verify round
+
+
+def test_each_client_with_pytorch_takes_part_in_the_round(load: Load) -> None:
+    found = variables.inventory(load(CLIENTS)).hosts["cluster-kc"]
+    known = found["fedlearn_verify"]["imaging"]
+    assert (known["expected"], known["conditions"]["clients"]) == ([1.0, -2.0, 3.0, 0.5], 2)
+    assert [one["instance"] for one in known["results"]] == ["demo-imaging-server"]
+    assert found["fedlearn_stacks"]["imaging"]["round"] is True
+    one = CLIENTS.replace("{cluster: kc}", "{cluster: kc, settings: {task_manager: {runtime: tensorflow}}}")
+    known = variables.inventory(load(one)).hosts["cluster-kc"]["fedlearn_verify"]["imaging"]
+    assert known["conditions"]["clients"] == 1
+
+
+def test_without_a_client_that_learns_there_is_no_round(load: Load) -> None:
+    doubles = f"{DOCUMENT}    clients: {{k: {{host: h1, doubles: true}}}}\n"
+    for text in (DOCUMENT, doubles, f"{CLIENTS}    settings: {{task_manager: {{runtime: tensorflow}}}}\n"):
+        found = variables.inventory(load(text)).hosts["cluster-kc"]
+        assert (found["fedlearn_verify"], found["fedlearn_stacks"]["imaging"]["round"]) == ({}, False)
