@@ -203,7 +203,7 @@ def lose(party: Party) -> None:
     networks = ["--subnet", f"{NETWORK}.0/24", "--subnet", f"{SIX}:/64"]
     made = [sys.executable, str(CHECKOUT / "molecule" / "shared" / "hosts.py"), "up", "--suite", "bookworm", *networks]
     given = f"{party.host}={NETWORK}.{number},{SIX}:{number}"
-    subprocess.run([*made, SET, given], check=True, capture_output=True)
+    subprocess.run([*made, SET, given], check=True)  # pytest shows what it says
     party.let_in(party.host)
     furnish(party, party.host)
 
@@ -238,6 +238,12 @@ def agree(document: dict[str, Any]) -> None:
             assert ended.code == 0, ended.text
     for party, other in (PARTIES, PARTIES[::-1]):
         party.publish(other)
+
+
+def rows_of(party: Party, statement: str) -> str:
+    """What a statement gives in the party's database, by its administrator: programs reach it in various ways."""
+    socket = f"/run/fedlearn-dpsa-survey-{party.side}-database"
+    return party.sh(f"psql -h {socket} -U postgres -d janus -qAt <<'SQL'\n{statement}\nSQL")
 
 
 def running(party: Party, host: str = "") -> set[str]:

@@ -2,16 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Figures of two deployed sides, in build/bench/dpsa.json, which says whether doubles had a part in them."""
+"""Figures of two deployed sides, in build/bench/dpsa-sides.json, which says whether doubles had a part in them."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from parties import CHECKOUT, LEADER, PARTIES, Party, running
+from figures import tell
+from parties import LEADER, PARTIES, Party, running
 
-FIGURES = CHECKOUT / "build" / "bench" / "dpsa.json"
 TIMES = 2
 """How often each program is killed: twenty kills and more, of both sides together."""
 
@@ -58,14 +58,6 @@ print(json.dumps({"answers": sorted(answers), "ms": {
     way: {"p50": each[49] * 1000, "p99": each[98] * 1000} for way, each in found.items()
 }}))
 """
-
-
-def tell(name: str, figure: Any) -> None:
-    """Write a figure beside the others."""
-    FIGURES.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    real = LEADER.report("verify.json")["stacks"]["survey"]["real"]
-    FIGURES.write_text(json.dumps(known | {name: {"real": real, **figure}}, indent=1, sort_keys=True) + "\n")
 
 
 def unwell(party: Party) -> list[Any]:

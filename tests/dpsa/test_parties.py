@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from figures import tell
 from parties import (
     CONTROLLER,
     DOCUMENT,
@@ -27,8 +29,10 @@ from parties import (
     agree,
     ask,
     lose,
+    rows_of,
     running,
 )
+from sessions import Session
 
 HELPER_FRONT, LEADER_FRONT, HELPER_MANAGER = (f"{NETWORK}.22", 9992), (f"{NETWORK}.21", 9991), (f"{NETWORK}.22", 9982)
 OF_TASK, JOB = f"/tasks/{'A' * 43}", "A" * 22
@@ -348,14 +352,6 @@ def insert_sealed(party: Party) -> None:
     rows_of(party, f"INSERT INTO tasks (task_id, vdaf_verify_key) VALUES ('\\x{TASK}', '\\x{sealed(party)}')")
 
 
-def rows_of(party: Party, statement: str) -> str:
-    """What a statement gives in the party's database, by its owner."""
-    folder = f"/etc/fedlearn/dpsa/dpsa-survey-{party.side}-aggregator"
-    login = f"$(grep -o 'program_[ab]' {folder}/janus.yml)"
-    reach = f"PGPASSWORD=$(cat {folder}/database-password) psql -h 127.0.0.1 -p 5432 -U {login} -d janus -qAt"
-    return party.sh(f"{reach} <<'SQL'\n{statement}\nSQL")
-
-
 def health(party: Party) -> list[Any]:
     """What isn't well of a side."""
     party.playbook("verify")
@@ -392,16 +388,45 @@ def drivers() -> Iterator[None]:
     former = yaml.safe_load(DOCUMENT.read_text())
     document = yaml.safe_load(DOCUMENT.read_text())
     document["parties"]["clinic-a"]["hosts"][DRIVERS] = {"address": f"{NETWORK}.24", "vars": {"ansible_user": "ops"}}
-    document["stacks"]["survey"]["leader"]["drivers"] = {"hosts": [LEADER.host, DRIVERS], "per_host": 2}
+    survey = document["stacks"]["survey"]
+    survey["leader"]["drivers"] = {"hosts": [LEADER.host, DRIVERS], "per_host": 2}
+    # many jobs, none of which waits beside another, and nobody sleeps: so who is quick can't have them all
+    survey["settings"] |= {
+        "aggregation_job_creator": {"max_aggregation_job_size": 1},
+        "aggregation_job_driver": {"max_concurrent_job_workers": 1, "max_job_discovery_delay_secs": 1},
+    }
     agree(document)
+    told = LEADER.home / "group_vars" / "janus.yml"
+    told.write_text("janus_log: info,janus_aggregator::binary_utils::job_driver=debug\n")
     yield
-    document["stacks"]["survey"]["leader"] = former["stacks"]["survey"]["leader"]
+    told.unlink()
+    survey["leader"], survey["settings"] = former["stacks"]["survey"]["leader"], former["stacks"]["survey"]["settings"]
     agree(document)
     pruned = LEADER.playbook("site", "-e", "fedlearn_prune=true")
     assert pruned.code == 0, pruned.text
     assert running(LEADER, DRIVERS) == set()
     agree(former)
     assert LEADER.playbook("site").code == 0
+
+
+def share_the_work() -> None:
+    """Each driver does some of a round's jobs."""
+    with Session() as session:
+        taken = session.upload(least=80)
+        assert session.collect() == taken
+    did = {
+        f"{host} {number}": int(
+            LEADER.sh(
+                f"journalctl -u fedlearn-dpsa-survey-leader-aggregation-driver-{number} -o cat | grep -c 'Job stepped'"
+                " || true",
+                host,
+            )
+        )
+        for host in (LEADER.host, DRIVERS)
+        for number in (1, 2)
+    }
+    tell("drivers", {"reports": taken, "jobs": did})
+    assert min(did.values()) > 0, did
 
 
 def test_drivers_on_another_host_get_the_keys_and_nobody_on_the_way_reads_them(drivers: None) -> None:
@@ -414,6 +439,8 @@ def test_drivers_on_another_host_get_the_keys_and_nobody_on_the_way_reads_them(d
     again = LEADER.playbook("site")
     assert (again.code, again.changed) == (0, 0), again.text
     assert ask(LEADER, ("127.0.0.1", 9975), INNER[0], name="127.0.0.1:9975", host=DRIVERS)[0] == 400
+    if not judged_as_doubles():
+        share_the_work()
     old = LEADER.sh(ring)
     assert LEADER.sh(ring, DRIVERS) == old
     replaced = LEADER.playbook("rotate", "-e", "what=datastore_keys")
@@ -471,25 +498,35 @@ def test_keys_in_escrow_are_those_of_the_host_and_nobody_reads_them_on_the_way()
 
 
 def test_a_lost_host_comes_back_with_what_was_sealed() -> None:
-    if judged_as_doubles():
-        insert_sealed(LEADER)
-    read = "SELECT encode(task_id, 'hex'), encode(vdaf_verify_key, 'hex') FROM tasks ORDER BY task_id"
-    before = rows_of(LEADER, read)
-    assert before
-    taken = LEADER.playbook("backup")
-    assert taken.code == 0, taken.text
-    lose(LEADER)
-    keys = "/var/lib/fedlearn-dpsa-survey-leader/datastore-keys"
-    LEADER.sh(f"install -D -m 600 /dev/stdin {keys} <<'KEYS'\n{out_of_escrow()}\nKEYS")
-    deployed = LEADER.playbook("site")
-    assert deployed.code == 0, deployed.text
-    assert rows_of(LEADER, read) == ""
-    restored = LEADER.playbook("restore", "-e", f"from={LEADER.home / '.backups'}")
-    assert restored.code == 0, restored.text
-    assert rows_of(LEADER, read) == before
+    with nullcontext() if judged_as_doubles() else Session() as session:
+        taken = session.upload(least=6) if session else 0
+        if session:
+            session.taken_up()
+        else:
+            insert_sealed(LEADER)
+        read = "SELECT encode(task_id, 'hex'), encode(vdaf_verify_key, 'hex') FROM tasks ORDER BY task_id"
+        before = rows_of(LEADER, read)
+        assert before
+        kept = LEADER.playbook("backup")
+        assert kept.code == 0, kept.text
+        lose(LEADER)
+        keys = "/var/lib/fedlearn-dpsa-survey-leader/datastore-keys"
+        LEADER.sh(f"install -D -m 600 /dev/stdin {keys} <<'KEYS'\n{out_of_escrow()}\nKEYS")
+        deployed = LEADER.playbook("site")
+        assert deployed.code == 0, deployed.text
+        assert rows_of(LEADER, read) == ""
+        restored = LEADER.playbook("restore", "-e", f"from={LEADER.home / '.backups'}")
+        assert restored.code == 0, restored.text
+        assert rows_of(LEADER, read) == before
+        if session:
+            found = {"taken": taken, "stored": session.stored(), "collected": session.collect()}
+            tell("lost host", found)
+            assert set(found.values()) == {taken}
     if judged_as_doubles():
         assert sealed(LEADER, before.split("|")[1]) == "a secret"
         rows_of(LEADER, "DELETE FROM tasks")
+    else:  # the leader's manager lost the session with its host, so nobody ends it on the other side
+        HELPER.sh("systemctl restart fedlearn-dpsa-survey-helper-manager")
     assert health(LEADER) == []
     assert ask(LEADER, ("127.0.0.1", 9975), INNER[0], name="127.0.0.1:9975")[0] == 400  # the helper knows its subject
 
