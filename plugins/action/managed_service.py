@@ -119,8 +119,7 @@ class ActionModule(ActionBase):
 
     def render(self, text: str, found: str, variables: dict[str, Any], search: list[str]) -> Any:
         """Renders the text of a role's template. Only that text is trusted: variables' strings stay data."""
-        places = [str(Path(folder, "templates")) for folder in search]
-        folders = [str(Path(found).parent), *places, *search, str(description.SHARED)]
+        folders = [str(Path(found).parent), *(str(Path(folder, "templates")) for folder in search), *search]
         templar = self._templar.copy_with_new_env(searchpath=folders, available_variables=variables)
         return templar.template(
             trust_as_template(text), escape_backslashes=False, overrides={"trim_blocks": True, "lstrip_blocks": False}

@@ -123,8 +123,15 @@ SESSION = {
     "log_statement": "none",
     "log_min_error_statement": "panic",
     "log_min_duration_statement": "-1",
-    # a superuser is in databases of others here, and mustn't find their functions first
+    # a superuser is in databases of others here, and mustn't find their functions first, nor act by what their owners
+    # have said for all sessions
     "search_path": "pg_catalog",
+    "role": "none",
+    "local_preload_libraries": "",
+    "default_transaction_read_only": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "standard_conforming_strings": "on",
 }
 POWERLESS = "NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS"
 ATTRIBUTES = f"LOGIN INHERIT {POWERLESS}"

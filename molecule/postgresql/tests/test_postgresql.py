@@ -646,6 +646,8 @@ def test_a_restore_that_was_killed_leaves_one_whole_server(
 
 TRAP = """
 CREATE FUNCTION sprung() RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+  BEGIN RESET SESSION AUTHORIZATION; EXCEPTION WHEN OTHERS THEN NULL; END;
+  BEGIN RESET ROLE; EXCEPTION WHEN OTHERS THEN NULL; END;
   IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN CREATE ROLE backdoor SUPERUSER; END IF;
   RETURN true;
 END $$;
@@ -655,8 +657,13 @@ ALTER TABLE trap ADD CONSTRAINT later CHECK (whole(trap));
 INSERT INTO trap VALUES (1);
 CREATE MATERIALIZED VIEW seen AS SELECT n, public.sprung() FROM trap;
 CREATE INDEX found ON trap (n);
+CREATE FUNCTION fits(text) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN RETURN public.sprung(); END $$;
+CREATE DOMAIN bound AS text CHECK (public.fits(value));
+CREATE TABLE parts (k bound) PARTITION BY LIST (k);
+CREATE TABLE part PARTITION OF parts FOR VALUES IN ('x');
 """
-"""Functions of an owner's that a restore calls, with the rows and, of `later`, once they are there."""
+"""Functions of an owner's that a restore calls: for a partition before any row, with the rows, and of `later` and the
+view once they are there. Each tries to be again who began the session."""
 
 
 def test_a_restore_calls_an_owner_s_functions_with_no_other_rights(role: RoleHost, tmp_path: Path) -> None:
@@ -672,8 +679,23 @@ def test_a_restore_calls_an_owner_s_functions_with_no_other_rights(role: RoleHos
         assert client(role, kept, "survey_b", "second") == (0, "2\n")
         assert role.play().changed == 0
     finally:
-        client(role, "DROP TABLE trap CASCADE; DROP FUNCTION sprung", "survey_a", "first")
+        client(role, "DROP TABLE trap, parts CASCADE; DROP DOMAIN bound", "survey_a", "first")
+        client(role, "DROP FUNCTION sprung, fits", "survey_a", "first")
         admin(role, "DROP ROLE IF EXISTS backdoor")
+
+
+def test_what_an_owner_says_for_all_sessions_stops_no_administrator(role: RoleHost, tmp_path: Path) -> None:
+    settings = {"local_preload_libraries": "nope", "role": "survey", "default_transaction_read_only": "on"}
+    settings |= {"statement_timeout": "1", "lock_timeout": "1", "search_path": "nowhere"}
+    try:
+        said = "; ".join(f"ALTER DATABASE survey SET {name} = '{value}'" for name, value in settings.items())
+        assert client(role, said, "survey_a", "first")[0] == 0
+        assert role.play().changed == 0
+        assert role.play(entry="check").code == 0
+        assert role.play(entry="backup", postgresql_backup_directory=str(tmp_path)).code == 0
+    finally:
+        for name in settings:
+            admin(role, f"ALTER DATABASE survey RESET {name}")
 
 
 def test_a_restore_that_fails_leaves_the_data(role: RoleHost, tmp_path: Path) -> None:

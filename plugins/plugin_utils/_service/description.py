@@ -12,13 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-SHARED = Path(__file__).with_name("shared")
-"""What several roles' templates include."""
 CHANGES = ("restart", "reload", "none")
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?")
 _UNIT = re.compile(r"fedlearn-[a-z0-9][A-Za-z0-9_.-]*\.(?:service|socket|timer|path|target)")

@@ -16,7 +16,6 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INSTANCES
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._service.description import SHARED
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 SCRIPTS = sorted(ROLES.glob("*/templates/etc/fedlearn/federation/instance/*.sh.j2"))
@@ -50,7 +49,9 @@ def rendered(script: Path, instance: dict[str, Any]) -> str:
         for name, value in (yaml.safe_load((ROLES / role / file / "main.yml").read_text()) or {}).items():
             variables[name] = trust_as_template(value) if isinstance(value, str) else value
     variables |= {"instance": instance, f"{role}_program": "/opt/program"}
-    templar = Templar(DataLoader()).copy_with_new_env(searchpath=[str(SHARED)], available_variables=variables)
+    templar = Templar(DataLoader()).copy_with_new_env(
+        searchpath=[str(ROLES / script.relative_to(ROLES).parts[0] / "templates")], available_variables=variables
+    )
     return str(templar.template(trust_as_template(script.read_text()), escape_backslashes=False))
 
 

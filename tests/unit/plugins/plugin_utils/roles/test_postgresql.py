@@ -33,11 +33,12 @@ def rendered(instance: dict[str, Any], template: str) -> str:
 
 
 def lines(client: dict[str, Any], tls: dict[str, str] | None) -> list[str]:
-    """What pg_hba.conf says of a client, without comments and the administrator's line."""
+    """What pg_hba.conf says of a client, without comments and the lines of administrator and restore."""
     instance = {"name": "store", "tls": tls, "databases": [{"name": "db"}], "clients": [{"database": "db", **client}]}
     said = rendered(instance, "pg_hba.conf.j2").splitlines()
-    assert said[2] == "local all postgres peer map=administrators"
-    return said[3:]
+    local = [f"local all {who} peer map=administrators" for who in ("postgres", "fedlearn_restoring")]
+    assert [said[2], said[4]] == local
+    return said[5:]
 
 
 def test_sizes_follow_from_memory_and_not_from_who_comes() -> None:
@@ -109,7 +110,8 @@ def test_a_client_that_comes_in_turns_has_a_line_for_each_of_its_logins() -> Non
 def test_a_server_with_an_archive_lets_its_administrator_copy_it_and_nobody_else() -> None:
     instance = {"name": "store", "backup": "archive"}
     said = rendered(instance, "pg_hba.conf.j2").splitlines()
-    assert said[2:] == [f"local {what} postgres peer map=administrators" for what in ("all", "replication")]
+    local = [f"local {what} postgres peer map=administrators" for what in ("all", "replication")]
+    assert [said[2], *said[5:]] == local
     configuration = rendered(instance, "postgresql.conf.j2").splitlines()
     assert "archive_mode = on" in configuration
     assert "archive_timeout = '5min'" in configuration
