@@ -272,8 +272,8 @@ def waits_of(job: Job) -> list[str]:
 def test_of_two_templates_at_once_one_waits_and_names_the_other(awx: Awx, demo: Demo) -> None:
     """The first is held where it has the host's lock until the second stands before it."""
     demo.run("ms2", f"echo hold locked > {HOOK}")
+    first, running = awx.begin("site", "fedlearn-first")
     try:
-        first, running = awx.begin("site", "fedlearn-first")
         until(lambda: int(demo.run("ms2", WAITING)) == 1)
         second, other = awx.begin("verify", "fedlearn-second", verify="round")
         until(lambda: int(demo.run("ms2", WAITING)) == 2)

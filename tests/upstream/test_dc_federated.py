@@ -19,6 +19,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -509,6 +510,24 @@ def test_a_stranger_s_update_is_refused_before_it_is_there(stand: Stand) -> None
     stand.serve()
     answer = begun(stand, stand.public[2], b"--end\r\n", 200_000_000).getresponse()
     assert (answer.status, answer.read()) == (200, b"Invalid Worker")
+
+
+def test_an_update_of_nothing_but_lines_stops_nobody(stand: Stand) -> None:
+    """They are taken apart before anybody's signature is looked at; a worker's public key is known to many."""
+    stand.serve()
+    part = b'--end\r\nContent-Disposition: form-data; name="worker_model_update"; filename="x"\r\n\r\n'
+    body = part + b"\r\n" * 10_000_000 + b"\r\n--end--\r\n"
+    longest, ended = 0.0, threading.Event()
+    sending = begun(stand, stand.public[0], body, len(body))
+    sending.sock.settimeout(300)
+    answered = threading.Thread(target=lambda: (sending.getresponse().read(), ended.set()))
+    answered.start()
+    while not ended.is_set():
+        began = time.monotonic()
+        assert stand.ask("/")[0] == 404
+        longest = max(longest, time.monotonic() - began)
+    answered.join()
+    assert longest < 3
 
 
 def test_a_signature_without_end_costs_no_memory(stand: Stand) -> None:

@@ -25,11 +25,13 @@ import pytest
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.rounds import ANSWER, MAX_ERROR
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import neursafe_round
 from tests.support import neursafe_programs
-from tests.upstream.test_neursafe import PORT, asked, let_in, nginx, postgresql  # noqa: F401 - fixtures
+from tests.upstream import test_neursafe
+from tests.upstream.test_neursafe import PORT, asked, let_in
 from tests.upstream.test_neursafe import running as running_nginx
 from tests.upstream.test_neursafe_clients import Room, free_port, running, says, selector
 from tests.upstream.test_neursafe_servers import Noted, Servers
 
+nginx, postgresql = test_neursafe.nginx, test_neursafe.postgresql
 TORCH = os.environ.get("FEDLEARN_NEURSAFE_TORCH", "")
 MUX = """\
 {modules}
@@ -96,7 +98,7 @@ class Node(Noted):
 
 
 @pytest.fixture
-def servers(postgresql: Path, nginx: Path, tmp_path: Path) -> Iterator[Servers]:  # noqa: F811 - the fixtures
+def servers(postgresql: Path, nginx: Path, tmp_path: Path) -> Iterator[Servers]:
     if neursafe_programs.missing() or not (Path(TORCH) / "torch").is_dir():
         pytest.skip(neursafe_programs.missing() or "FEDLEARN_NEURSAFE_TORCH names no folder with PyTorch")
     python, node = neursafe_programs.brought(), Node(tmp_path)

@@ -28,9 +28,11 @@ import pytest
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.neursafe import check_servers
 from tests.support import neursafe_programs
-from tests.upstream.test_neursafe import PASSWORD, PORT, _Values, asked, postgresql  # noqa: F401 - a fixture
+from tests.upstream import test_neursafe
+from tests.upstream.test_neursafe import PASSWORD, PORT, _Values, asked
 from tests.upstream.test_neursafe_clients import DOUBLE, SECONDS, Room, free_port, running, says, selector
 
+postgresql = test_neursafe.postgresql
 JOB = {
     "id": "tiny",
     "runtime": "tensorflow",

@@ -135,8 +135,8 @@ class _Reader(pickle.Unpickler):
         }
         return known[module, name]
 
-    def persistent_load(self, told: Any) -> list[float]:
-        _word, kind, name, _where, count = told
+    def persistent_load(self, pid: Any) -> list[float]:
+        _word, kind, name, _where, count = pid
         return list(struct.unpack(f"<{count}{kind}", self.archive.read(f"{self.folder}/data/{name}")))
 
 

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # over SECONDS: a moment in words, where it has passed
 over() {
     [ "$1" -gt "$(date +%s)" ] || date -u -d "@$1" +%Y-%m-%dT%H:%M:%SZ

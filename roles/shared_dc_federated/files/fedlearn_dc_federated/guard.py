@@ -68,6 +68,21 @@ def unpacked_digest(packed: IO[bytes], most: int) -> bytes:
     return digest.digest()
 
 
+class Patient:
+    """A body that gives others their turn while it is taken apart, which bottle does line by line, of however many."""
+
+    def __init__(self, body: IO[bytes]) -> None:
+        self._body = body
+
+    def read(self, *size: int) -> bytes:
+        """The next piece, once others had their turn."""
+        gevent.sleep(0)
+        return self._body.read(*size)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._body, name)
+
+
 class Challenges:
     """Phrases that only the worker uses up which they were made for, each once; of each worker a number is kept."""
 
@@ -130,6 +145,7 @@ class Guard:
         """
         if self.workers.do_public_key_auth and not self.workers.is_worker_allowed(worker_id):
             return INVALID_WORKER
+        request.environ["bottle.request.body"] = Patient(request.body)
         files = request.files
         if SIGNATURE not in files or UPDATE not in files:
             return json.dumps({"error": "an update and its signature are needed"})
