@@ -15,12 +15,12 @@ cd "$room"
 mkdir -p "$tree/inventories/mine/.secrets"
 for one in .hypothesis .mypy_cache .pytest_cache .ruff_cache; do
     mkdir "$tree/$one"
-    touch "$tree/$one/kept"
+    touch "$tree/$one/of-a-tool"
 done
 touch "$tree/inventories/mine/.secrets/lab.yml" "$tree/inventories/mine/.vault-pass"
 ansible-galaxy collection build "$tree" --output-path "$room"
 package=$(echo "$room"/fedlearn-infra-*.tar.gz)
-if tar -tzf "$package" | grep -e '^inventories/.*/\.' -e /kept; then
+if tar -tzf "$package" | grep -e '^inventories/.*/\.' -e /of-a-tool; then
     echo "package.sh: the package has what stands above" >&2
     exit 1
 fi

@@ -684,6 +684,21 @@ def test_a_restore_calls_an_owner_s_functions_with_no_other_rights(role: RoleHos
         admin(role, "DROP ROLE IF EXISTS backdoor")
 
 
+def test_what_an_administrator_made_comes_back_as_the_owner_s(role: RoleHost, tmp_path: Path) -> None:
+    admin(role, "CREATE TABLE made AS SELECT 7 AS n; GRANT SELECT ON made TO survey", "survey")
+    try:
+        assert role.play(entry="backup", postgresql_backup_directory=str(tmp_path)).code == 0
+        (file,) = tmp_path.glob("host/postgresql-*.tar")
+        run = role.play(entry="restore", postgresql_restore_from=str(file))
+        assert run.code == 0, run.text
+        assert admin(role, "SELECT tableowner FROM pg_tables WHERE tablename = 'made'", "survey") == "survey"
+        assert client(role, "SELECT n FROM made", "survey_a", "first") == (0, "7\n")
+        assert admin(role, "SELECT count(*) FROM pg_roles WHERE rolname = 'fedlearn_restoring'") == "0"
+        assert role.play().changed == 0
+    finally:
+        admin(role, "DROP TABLE IF EXISTS made", "survey")
+
+
 def test_what_an_owner_says_for_all_sessions_stops_no_administrator(role: RoleHost, tmp_path: Path) -> None:
     settings = {"local_preload_libraries": "nope", "role": "survey", "default_transaction_read_only": "on"}
     settings |= {"statement_timeout": "1", "lock_timeout": "1", "search_path": "nowhere"}

@@ -39,6 +39,7 @@ WEB = Description(
     "web", "demo", "present", "lab", "web.host1", ("web",), ("10.20.0.11",), ("server",), lifetime_days=90
 )
 CHALLENGE = "nonce web"
+pytestmark = pytest.mark.usefixtures("now")
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 Make = Callable[..., Authority]

@@ -33,6 +33,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.register impor
 
 LAB = AuthorityDescription("lab", "lab", "ownca", "demo lab CA")
 WEB = Description("web", "demo", "present", "lab", "web", usages=("client",))
+pytestmark = pytest.mark.usefixtures("now")
 NOW = datetime.now(UTC).replace(microsecond=0)
 Make = Callable[..., Authority]
 
