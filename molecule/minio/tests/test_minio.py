@@ -323,9 +323,12 @@ class TestMinio(Secretive, Store):
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
         (
             {"tls": {**FULL["tls"], "certificate": "/etc/role-test/expired.pem"}},
-            "0 depth lookup: certificate has expired",
+            "expired.pem: the certificate has expired, on 2020-02-01T00:00:00Z: renew it",
         ),
-        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
+        (
+            {"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}},
+            "ended-ca.pem: the CA's certificate has expired, on 2020-02-01T00:00:00Z: clients",
+        ),
         ({"public_url": "https://127.0.0.3:9000"}, "IP address mismatch"),
         ({"public_url": "https://elsewhere.test:9000"}, "hostname mismatch"),
         ({"settings": {"MINIO_SERVER_URL": "ftp://store"}}, "Invalid MINIO_SERVER_URL value"),

@@ -205,19 +205,22 @@ class TestMongodb(Secretive, Store):
     units, owned, most = UNITS, 7, 3
     changed = {"mongodb_instances": instances(port=27020)}
     package = ("mongodb_packages", "age")
-    unfit = "/etc/role-test/server.key isn't the key of /etc/role-test/server.pem"
+    unfit = "/etc/role-test/server.key is not the key of /etc/role-test/server.pem"
     serves_at = 27017
     name, space = "mdb-third", "mongodb_space_mb"
     loopback = {"address": "::1"}
     refused = (
-        ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "stranger.key isn't the key of /etc/role-test/server.pem"),
+        ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "stranger.key is not the key of /etc/role-test/server.pem"),
         ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/nowhere.pem"}}, "nowhere.pem isn't there, or is empty"),
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
         (
             {"tls": {**FULL["tls"], "certificate": "/etc/role-test/expired.pem"}},
-            "0 depth lookup: certificate has expired",
+            "expired.pem: the certificate has expired, on 2020-02-01T00:00:00Z: renew it",
         ),
-        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
+        (
+            {"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}},
+            "ended-ca.pem: the CA's certificate has expired, on 2020-02-01T00:00:00Z: clients",
+        ),
     )
     # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
     wrong = (

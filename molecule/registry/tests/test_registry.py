@@ -226,19 +226,22 @@ class TestRegistry(Secretive, Store):
     units, owned = UNITS, 10
     changed = {"registry_instances": instances(port=5009)}
     package = ("registry_packages", "docker-registry")
-    unfit = "private key does not match public key"
+    unfit = "/etc/role-test/server.key is not the key of /etc/role-test/server.pem"
     serves_at = 5000
     name, space = "reg-third", "registry_space_mb"
     loopback = {"address": "::1"}
     refused = (
-        ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "private key does not match public key"),
+        ({"tls": {**FULL["tls"], "key": STRANGER["key"]}}, "stranger.key is not the key of /etc/role-test/server.pem"),
         ({"tls": {**FULL["tls"], "certificate": "/etc/role-test/nowhere.pem"}}, "nowhere.pem isn't there, or is empty"),
         ({"tls": {**FULL["tls"], "ca": "/etc/role-test/other.pem"}}, "unable to get local issuer certificate"),
         (
             {"tls": {**FULL["tls"], "certificate": "/etc/role-test/expired.pem"}},
-            "0 depth lookup: certificate has expired",
+            "expired.pem: the certificate has expired, on 2020-02-01T00:00:00Z: renew it",
         ),
-        ({"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}}, "1 depth lookup: certificate has expired"),
+        (
+            {"tls": {**FULL["tls"], "ca": "/etc/role-test/ended-ca.pem"}},
+            "ended-ca.pem: the CA's certificate has expired, on 2020-02-01T00:00:00Z: clients",
+        ),
         ({"collect_garbage": "every blue moon"}, "collect_garbage: Failed to parse calendar"),
     )
     # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py

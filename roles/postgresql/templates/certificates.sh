@@ -32,6 +32,12 @@ trusted() {
     said=$(openssl verify -purpose sslserver -CAfile "$1" -untrusted "$2" "$2" 2>&1) || fail "$said"
 }
 
+# paired KEY CERTIFICATE: fails unless it is the key of the certificate
+paired() {
+    own=$(openssl pkey -pubout -passin pass: -in "$1" 2>&1) || fail "$1: $own"
+    [ "$own" = "$(openssl x509 -noout -pubkey -in "$2")" ] || fail "$1 is not the key of $2"
+}
+
 # named CA CERTIFICATE [OPTION NAME]...: fails unless it is of one of those that clients would ask for
 named() {
     ca=$1 certificate=$2 names=

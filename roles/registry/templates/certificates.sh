@@ -1,0 +1,1 @@
+../../postgresql/templates/certificates.sh
