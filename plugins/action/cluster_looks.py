@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -35,15 +36,10 @@ class ActionModule(ActionBase):
             }
         )
         try:
-            api = Api(kubeconfig.read(arguments["kubeconfig"]))
-        except kubeconfig.KubeconfigError as error:
+            with closing(Api(kubeconfig.read(arguments["kubeconfig"]))) as api:
+                return self._tried(api, arguments)
+        except (kubeconfig.KubeconfigError, ApiError) as error:
             return {"failed": True, "changed": False, "msg": str(error)}
-        try:
-            return self._tried(api, arguments)
-        except ApiError as error:
-            return {"failed": True, "changed": False, "msg": str(error)}
-        finally:
-            api.close()
 
     @staticmethod
     def _tried(api: Api, arguments: Mapping[str, Any]) -> dict[str, Any]:

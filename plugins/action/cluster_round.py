@@ -7,14 +7,17 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kubeconfig
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import Api
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import Api, ApiError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.looking import round_of
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import ROUNDS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.judgement import Row
 
 
 class ActionModule(ActionBase):
@@ -28,7 +31,7 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(
             argument_spec={
-                "role": {"type": "str", "required": True, "choices": sorted(MANIFESTS)},
+                "role": {"type": "str", "required": True, "choices": sorted(ROUNDS)},
                 "instances": {"type": "list", "elements": "dict", "required": True},
                 "rounds": {"type": "dict", "required": True},
                 "kubeconfig": {"type": "path", "required": True},
@@ -37,9 +40,13 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return {"changed": False, "rows": {}}
         try:
-            api = Api(kubeconfig.read(arguments["kubeconfig"]))
-        except kubeconfig.KubeconfigError as error:
+            with closing(Api(kubeconfig.read(arguments["kubeconfig"]))) as api:
+                return {"changed": False, "rows": self._rows(api, arguments)}
+        except (kubeconfig.KubeconfigError, ApiError) as error:
             return {"failed": True, "changed": False, "msg": str(error)}
+
+    @staticmethod
+    def _rows(api: Api, arguments: Mapping[str, Any]) -> dict[str, list[Row]]:
         rows = {}
         for instance in arguments["instances"]:
             known = arguments["rounds"].get(instance.get("stack"))
@@ -47,7 +54,6 @@ class ActionModule(ActionBase):
                 # what a round that was cut off left is another one's
                 name = f"fedlearn-{secrets.token_hex(4)}"
                 clients, seconds = known["conditions"]["clients"], known["timeout"]
-                trial = MANIFESTS[arguments["role"]].trial(instance, name, clients, seconds)
+                trial = ROUNDS[arguments["role"]].trial(instance, name, clients, seconds)
                 rows[instance["stack"]] = [round_of(api, trial, instance["name"], seconds)]
-        api.close()
-        return {"changed": False, "rows": rows}
+        return rows

@@ -22,7 +22,7 @@ options:
     description: Whose instances they are.
     type: str
     required: true
-    choices: [neursafe_client, neursafe_server]
+    choices: [neursafe_server]
   instances:
     description: The role's instances, checked and with defaults (P(fedlearn.infra.checked#filter)).
     type: list

@@ -244,13 +244,11 @@ def install(module: AnsibleModule, names: list[str]) -> None:
     code, output = waiting.apt(wanted)
     if code != 0:
         refuse_removals(module, names)
-    for remedy in ("configure", "update"):
+    configure = ["dpkg", "--configure", "--pending", "--force-confdef", "--force-confold"]
+    for remedy in (lambda: run(module, configure), lambda: waiting.apt(["update"])):
         if code == 0:
             return
-        if remedy == "configure":
-            run(module, ["dpkg", "--configure", "--pending", "--force-confdef", "--force-confold"])
-        else:
-            waiting.apt(["update"])
+        remedy()
         refuse_removals(module, names)
         code, output = waiting.apt(wanted)
     if code != 0:

@@ -16,7 +16,8 @@ from parties import CHECKOUT, CONTROLLER, LEADER, rows_of
 
 PROGRAM = Path(__file__).with_name("on_hosts") / "session.py"
 REQUIREMENTS = CHECKOUT / "roles" / "dpsa_round" / "files" / "requirements.txt"
-ROOM, PYTHON = "/root/session", "/root/client/bin/python"
+ROOM, CLIENT = "/root/session", "/root/client"
+"""On the controller's host."""
 PATIENCE_SECONDS = 300
 CLIENTS = ("one", "two")
 
@@ -27,10 +28,10 @@ def on_controller(command: str) -> str:
 
 def bring_client() -> None:
     """The client as a verify round has it, in an environment that stays."""
-    make = "apt-get install -qq -y python3-venv >/dev/null 2>&1 && python3 -m venv /root/client"
-    install = "/root/client/bin/pip install --quiet --require-hashes --requirement /root/client/requirements.txt"
-    laid = f"cat >/root/client/requirements.txt <<'FILE'\n{REQUIREMENTS.read_text()}FILE"
-    there = "/root/client/is-there"
+    make = "apt-get install -qq -y python3-venv >/dev/null 2>&1 && python3 -m venv " + CLIENT
+    install = f"{CLIENT}/bin/pip install --quiet --require-hashes --requirement {CLIENT}/requirements.txt"
+    laid = f"cat >{CLIENT}/requirements.txt <<'FILE'\n{REQUIREMENTS.read_text()}FILE"
+    there = f"{CLIENT}/is-there"
     on_controller(f"[ -e {there} ] && exit; set -e\n{make}\n{laid}\n{install} >&2\ntouch {there}")
 
 
@@ -61,7 +62,7 @@ class Session:
 
     @staticmethod
     def _start(unit: str, *words: str) -> None:
-        run = f"{PYTHON} {ROOM}/session.py {words[0]} {ROOM} {' '.join(words[1:])}"
+        run = f"{CLIENT}/bin/python {ROOM}/session.py {words[0]} {ROOM} {' '.join(words[1:])}"
         on_controller(f"systemd-run --quiet --collect --unit=fedlearn-test-{unit} {run}")
 
     def begin_uploads(self) -> None:

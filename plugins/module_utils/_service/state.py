@@ -392,8 +392,7 @@ def stranger(owned: Owned, name: str, path: str) -> str:
 
 def holds_data(path: str) -> bool:
     """Whether anything lies at a path but an empty folder, such as a disk that was mounted there."""
-    private = os.path.join(os.path.dirname(path), "private", os.path.basename(path))
-    for one in (path, private):
+    for one in _places(path):
         if os.path.isdir(one):
             if set(os.listdir(one)) - {"lost+found"}:
                 return True
@@ -403,5 +402,9 @@ def holds_data(path: str) -> bool:
 
 
 def data_exists(path: str) -> bool:
-    private = os.path.join(os.path.dirname(path), "private", os.path.basename(path))
-    return os.path.lexists(path) or os.path.lexists(private)
+    return any(map(os.path.lexists, _places(path)))
+
+
+def _places(path: str) -> tuple[str, str]:
+    """Where data of a service lie: at the path, or where systemd keeps those of a user that it makes for each start."""
+    return path, os.path.join(os.path.dirname(path), "private", os.path.basename(path))

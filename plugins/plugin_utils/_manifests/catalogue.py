@@ -5,9 +5,9 @@
 """The roles whose instances run in clusters, found by their modules' presence in this directory.
 
 A module offers ``objects(instance, secret, text)``, the instance's objects in the order they are made in, ``secrets``
-and ``files``, the names of secrets and the files of the control node that it is made with, ``looks`` and ``trial``,
-what is tried inside of its pods and what runs verify's round there, and ``ALONE``. Of a secret whose login comes in
-turns ``secret`` gives the newest value, and by ``turn`` whose that is.
+and ``files``, the names of secrets and the files of the control node that it is made with, ``looks``, what is tried
+inside of its pods, and ``ALONE``; one with a round of its own also ``trial``, what runs that there. Of a secret whose
+login comes in turns ``secret`` gives the newest value, and by ``turn`` whose that is.
 """
 
 from __future__ import annotations
@@ -38,11 +38,15 @@ class Manifests(Protocol):
     def looks(self, instance: Mapping[str, Any]) -> list[Looks]:
         """What is tried inside of the instance's pods."""
 
-    def trial(self, instance: Mapping[str, Any], name: str, clients: int, seconds: int) -> Looks:
-        """What runs verify's round, by that name, inside of the instance's pods."""
-
     def files(self, instance: Mapping[str, Any]) -> list[str]:
         """The files of the control node that it is made with."""
+
+
+class Rounds(Protocol):
+    """What the module of a role with a round of its own offers, too."""
+
+    def trial(self, instance: Mapping[str, Any], name: str, clients: int, seconds: int) -> Looks:
+        """What runs verify's round, by that name, inside of the instance's pods."""
 
 
 def _found() -> dict[str, Manifests]:
@@ -52,3 +56,8 @@ def _found() -> dict[str, Manifests]:
 
 MANIFESTS: Mapping[str, Manifests] = _found()
 """What each role's instances are in a cluster."""
+
+ROUNDS: Mapping[str, Rounds] = {
+    name: cast("Rounds", module) for name, module in MANIFESTS.items() if hasattr(module, "trial")
+}
+"""Those with a round of their own."""

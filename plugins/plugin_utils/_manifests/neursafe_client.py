@@ -216,11 +216,6 @@ def looks(instance: Instance) -> list[Looks]:
     return Client(instance, UNSEEN, lambda _path: "").looks()
 
 
-def trial(instance: Instance, name: str, clients: int, seconds: int) -> Looks:
-    """Rounds are the server's."""
-    raise NotImplementedError(f"client '{instance['name']}' has no round of its own")
-
-
 def secrets(instance: Instance) -> list[str]:
     """The names of the secrets that it is made with."""
     return secret_names(instance)

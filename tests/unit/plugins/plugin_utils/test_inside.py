@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -146,7 +147,7 @@ def test_why_a_command_did_not_run_is_told(double: Double) -> None:
 
 
 def looks(*told: tuple[str, str, list[Any]], said: str = "") -> Looks:
-    text = open(neursafe_looks.__file__).read()  # noqa: PTH123, SIM115
+    text = Path(neursafe_looks.__file__).read_text(encoding="utf-8")
     return Looks("ns", "web", (sys.executable, "-c", text, json.dumps(told)), said, 600)
 
 
