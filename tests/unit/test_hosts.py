@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("docker", reason="hosts are made by the newest environment alone")
 sys.path.insert(0, str(Path(__file__).parents[2] / "molecule" / "shared"))
 
 import hosts

@@ -205,13 +205,20 @@ def test_the_old_schema(role: RoleHost) -> None:
     refused(role, "/opt/test/other/db/schema.sql is a schema of generation A", janus_instances=changed)
 
 
-def test_a_configuration_that_the_program_refuses(role: RoleHost) -> None:
-    """Its port is another's: it doesn't come up, and what ran before runs again."""
+def test_a_port_that_another_program_holds(role: RoleHost) -> None:
+    refused(role, "port 5432 is held by another program", janus_instances=instances("b-creator", health_port=5432))
+
+
+def test_a_program_that_ends_at_once(role: RoleHost) -> None:
+    """What ran before runs again."""
+    role.sh("rm -rf /opt/test/other && cp -a /opt/test/janus-B /opt/test/other")
+    ending = "#!/bin/sh\n# Prio3FixedPointBoundedL2VecSum\nexit 1\n"
+    role.sh(f"printf {quote(ending)} > /opt/test/other/bin/aggregation_job_creator")
     pid = role.sh("systemctl show -p MainPID --value fedlearn-b-aggregator").strip()
-    changed = instances("b-creator", health_port=5432)
+    changed = instances("b-creator", programs={"path": "/opt/test/other"})
     run = role.play(janus_instances=changed, janus_health_timeout_seconds=10)
     assert run.failed == 1
-    assert "the former service is running" in run.words
+    assert "the former service is running" in run.words, run.text
     assert role.sh("systemctl show -p MainPID --value fedlearn-b-aggregator").strip() == pid
     assert role.play(entry="check").failed == 0
 
