@@ -94,7 +94,6 @@ class TestS3fs(Secretive, Packaged):
     owned = 14
     changed = {"s3fs_mounts": mounts(umask="0002")}
     package = ("s3fs_packages", "s3fs")
-    foretold = False
     # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py
     wrong = (
         (
@@ -247,18 +246,37 @@ def test_a_password_that_s3fs_can_not_read_is_told(role: RoleHost, secret: str, 
     assert look(role) == before
 
 
-def test_what_a_mount_would_hide_is_left_alone(role: RoleHost) -> None:
+@pytest.mark.parametrize("entry", ["precheck", "main"])
+def test_what_a_mount_would_hide_is_left_alone(role: RoleHost, entry: str) -> None:
     role.sh("mkdir -p /srv/third && echo theirs >/srv/third/file")
     try:
-        run = role.play(s3fs_mounts=third())
+        run = role.play(entry=entry, s3fs_mounts=third())
         assert "/srv/third is no empty folder: a mount would hide what is there" in run.words
         assert role.sh("cat /srv/third/file") == "theirs\n"
         role.sh("rm /srv/third/file && mount -t tmpfs theirs /srv/third")
-        run = role.play(s3fs_mounts=third())
+        run = role.play(entry=entry, s3fs_mounts=third())
         assert "/srv/third: something else is mounted there: tmpfs theirs" in run.words
         assert role.sh("findmnt -n -o FSTYPE /srv/third").strip() == "tmpfs"
     finally:
         role.sh("umount /srv/third; rm -r /srv/third")
+
+
+@pytest.mark.parametrize("entry", ["precheck", "main"])
+def test_a_host_that_can_not_mount_what_programs_serve_is_told(role: RoleHost, entry: str) -> None:
+    before = look(role)
+    role.sh("mv /dev/fuse /dev/fuse.away")
+    try:
+        run = role.play(entry=entry, s3fs_mounts=third())
+        assert run.failed == 1
+        assert "there is no /dev/fuse: this host can't mount what programs serve" in run.words, run.text
+    finally:
+        role.sh("mv /dev/fuse.away /dev/fuse")
+    assert look(role) == before
+
+
+def test_nothing_is_in_the_way_of_what_runs(role: RoleHost) -> None:
+    run = role.play(entry="precheck")
+    assert (run.code, run.changed) == (0, 0), run.text
 
 
 def test_a_kernel_without_nfs_is_told_and_nothing_changes(role: RoleHost) -> None:
@@ -266,9 +284,10 @@ def test_a_kernel_without_nfs_is_told_and_nothing_changes(role: RoleHost) -> Non
         pytest.skip("this kernel has NFS")
     before = TestS3fs().state(role)
     export = {"name": "s3fs-third", "federation": "s3fs-one", "path": "/srv/third", "nfs": "127.0.0.1:/export"}
-    run = role.play(s3fs_mounts=[FULL, READ, FOLDER, export], s3fs_nfs_packages=["s3fs"])
-    assert run.failed == 1, run.text
-    assert "127.0.0.1:/export can't be mounted: this host's kernel has no NFS" in run.words, run.text
+    for entry in ("precheck", "main"):
+        run = role.play(entry=entry, s3fs_mounts=[FULL, READ, FOLDER, export], s3fs_nfs_packages=["s3fs"])
+        assert run.failed == 1, run.text
+        assert "127.0.0.1:/export can't be mounted: this host's kernel has no NFS" in run.words, run.text
     assert TestS3fs().state(role) == before
 
 

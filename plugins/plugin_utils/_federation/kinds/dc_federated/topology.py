@@ -256,7 +256,7 @@ class Topology:
 
     def _check_places(self) -> None:
         for placement, needed in ((self.proxy, "it leads to the server"), (self.workers, "they connect to the server")):
-            if placement.hosts and not self.server.hosts:
+            if placement.hosts and self.server.absent and not self.server.hosts:
                 message = f"the server is absent, and {needed}: make both absent"
                 self.report.mistake((*placement.path, placement.where), message)
         if self.server.hosts and self.server_address == LOOPBACK and not self.same_host:

@@ -35,7 +35,7 @@ class Operators:
         if not self.place.hosts:
             return
         report, where = self.topology.report, (*self.place.path, self.place.where)
-        if not self.topology.server.places:
+        if self.topology.server.absent_places and not self.topology.server.places:
             report.mistake(where, "the server is absent, and they come to it: make both absent")
             return
         if self.api is None:

@@ -263,7 +263,7 @@ class Topology:
     def _check_places(self) -> None:
         for key, why in NEEDS[self.generation].items():
             placement = self._placement(key)
-            if placement.hosts and not self.coordinator.hosts:
+            if placement.hosts and self.coordinator.absent and not self.coordinator.hosts:
                 message = f"the coordinator is absent, and {why}: make both absent"
                 self.report.mistake((*placement.path, placement.where), message)
         if not self.coordinator.hosts:
@@ -272,7 +272,7 @@ class Topology:
             placement = self._placement(key)
             if key not in NEEDS[self.generation] or key not in self.stack.placements:
                 continue
-            if not placement.hosts:
+            if placement.absent and not placement.hosts:
                 self.report.mistake(placement.path, f"is absent, and {why}")
                 return
         for placement, address, own, reaching in self._reached_by():

@@ -319,3 +319,7 @@ def test_the_administrators_password_is_a_secret_by_name(load: Load) -> None:
 )
 def test_what_can_not_be_is_told(mistakes: Mistakes, change: tuple[str, str], message: str) -> None:
     assert [line for line in mistakes(DOCUMENT.replace(*change)) if message in line]
+
+
+def test_a_mistyped_server_is_no_absent_one(mistakes: Mistakes) -> None:
+    assert len(mistakes(DOCUMENT.replace("server: {host: h1}", "server: {host: h9}"))) == 1

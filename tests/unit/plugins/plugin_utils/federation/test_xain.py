@@ -264,6 +264,11 @@ def test_what_can_not_be_is_told(mistakes: Mistakes, change: tuple[str, str], me
     assert [line for line in mistakes(DOCUMENT.replace(*change)) if message in line]
 
 
+@pytest.mark.parametrize("placement", ["coordinator", "storage"])
+def test_a_mistyped_host_is_no_absence(mistakes: Mistakes, placement: str) -> None:
+    assert len(mistakes(DOCUMENT.replace(f"{placement}: {{host: h1", f"{placement}: {{host: h9"))) == 1
+
+
 def test_an_absent_coordinator_takes_its_certificates_along(load: Load) -> None:
     gone = DOCUMENT.replace("kind: xain", "kind: xain\n    state: absent")
     found = hosts(load(gone))
