@@ -24,12 +24,13 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     Scope,
     words,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._images.record import RecordError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import UNSEEN, Secrets
 
 Wanted = Mapping[str, list[dict[str, Any]]]
 
-_TROUBLE = (kubeconfig.KubeconfigError, ApiError, RefusedError, AnsibleError)
+_TROUBLE = (kubeconfig.KubeconfigError, ApiError, RefusedError, RecordError, AnsibleError)
 
 
 class _Secrets:

@@ -160,6 +160,8 @@ class InventoryModule(BaseInventoryPlugin):
         try:
             self.set_options(direct={"plugin": self.NAME})
             federation = load(path, state=self._state(loader))
+            for line in federation.warnings:
+                display.warning(line)
             _fill(inventory, inventory_of(federation, path))
         except WrongDocumentError as error:
             _end([str(mistake) for mistake in error.mistakes])

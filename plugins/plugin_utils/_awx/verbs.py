@@ -48,7 +48,8 @@ class Verb:
     ``backups``: it needs a folder for them. ``tags``: it goes through roles, whose tags may be given. ``where``: which
     federations it is for:
     ``always`` all, ``shared`` those of which others deploy a side, ``dpsa`` those of them that have to be separate,
-    ``never`` what leaves nothing but a folder on the control node, which a job would throw away.
+    ``never`` what leaves nothing but a folder on the control node, which a job would throw away, or takes what no job
+    has, a checkout and a container engine.
     """
 
     name: str
@@ -128,6 +129,16 @@ VERBS = (
         vault=True,
         state=True,
         keeps=True,
+    ),
+    Verb(
+        "images",
+        "Builds the images of stacks that say how, and records their digests.",
+        (ONE_STACK, BUILD),
+        writes=True,
+        vault=True,
+        state=True,
+        keeps=True,
+        where="never",
     ),
     Verb(
         "accept",
@@ -215,6 +226,7 @@ VERBS = (
         "Tells what is stopped, ill, differing or orphaned; changes nothing.",
         (ONE_STACK, BUILD),
         hosts=True,
+        clusters=True,
         vault=True,
         state=True,
     ),

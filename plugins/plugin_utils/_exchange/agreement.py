@@ -28,6 +28,7 @@ MAX_BYTES = document.MAX_BYTES
 
 MEANING: Mapping[str, str] = {
     "allow_same_party": "one party may have both sides, and then can open every report",
+    "build": "what the control node runs to build images",
     "ca": "whose certificates are believed",
     "certificates": "whose certificates are believed",
     "controller": "who may open sessions, and collect",

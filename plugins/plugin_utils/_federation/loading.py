@@ -117,7 +117,9 @@ class _Loader:
         self._names_meet(federation, expansions)
         proofs = [component for component, _site in acme.sites(federation, expansions.values())]
         self._components_meet({**expansions, **self.wrong, "": Expansion(components=tuple(proofs))})
-        return dataclasses.replace(federation, expansions=expansions)
+        return dataclasses.replace(
+            federation, expansions=expansions, warnings=tuple(map(str, sorted(self.report.warnings)))
+        )
 
     def _look_at_firewalls(self, federation: Federation) -> None:
         """Note who is said to come from somewhere and is nobody."""

@@ -180,6 +180,7 @@ class Federation:
     ``signers`` the keys that the viewpoint believes of other parties.
     ``digest`` is the sha256 of the document as it was read, without an overlay.
     ``expansions`` is what each stack became, by its name; empty while kinds are asked.
+    ``warnings`` are lines that whoever loads it is to read.
     """
 
     name: str
@@ -194,6 +195,7 @@ class Federation:
     signers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     digest: str = ""
     state: str = ""
+    warnings: tuple[str, ...] = ()
 
     def own_hosts(self) -> Iterator[Host]:
         """The hosts that are ours to manage: everybody's, or the viewpoint's."""

@@ -69,6 +69,8 @@ class Report:
         self._compared = 0
         self.aliases: dict[Path, str] = {}
         """Keys by the name they are known by, and what the document calls them instead."""
+        self.warnings: dict[Mistake, None] = {}
+        """What is no mistake, and yet isn't what whoever wrote it thinks."""
         self.digests: dict[str, str] = {}
         """The sha256 of each file, as it was when it was read."""
 
@@ -96,8 +98,15 @@ class Report:
         Without a position it is that of the value there, or of what is nearest above it when the path names something
         that isn't written in the document.
         """
+        self.add(self._placed(path, message, position))
+
+    def warn(self, path: Path, message: str, position: Position | None = None) -> None:
+        """Note what ends nothing."""
+        self.warnings[self._placed(path, message, position)] = None
+
+    def _placed(self, path: Path, message: str, position: Position | None) -> Mistake:
         where = position or self.position(path) or Position("", 0, 0)
-        self.add(Mistake(where.file, where.line, where.column, path_text(self.as_written(path)), message))
+        return Mistake(where.file, where.line, where.column, path_text(self.as_written(path)), message)
 
     def as_written(self, path: Path) -> Path:
         """The path by the words that the document has for its keys."""

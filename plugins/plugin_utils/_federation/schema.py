@@ -164,7 +164,8 @@ class Key:
     """A key of a section: its type, default (None: none), what it means, and where the rule comes from.
 
     A key whose type is a Section and whose default is ``{}`` gets that section's own defaults. ``alias_of`` is the key
-    that this one is another word for: the value then stands there.
+    that this one is another word for: the value then stands there. ``unread`` is told to whoever writes a key that is
+    documented and that no program reads; unless it is another word, its value changes nothing.
     """
 
     type: Type
@@ -175,6 +176,7 @@ class Key:
     example: Any = None
     unit: str = ""
     alias_of: str | None = None
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +227,14 @@ PORT = Integer(1, 65535)
 def check_values(type_: Type, value: Any, *, where: str = "") -> tuple[Any, list[Mistake]]:
     """Check plain values, as a role gets them: the values with defaults, and the mistakes (positions 0).
 
+    What a document is warned of is one here: a role's values have been through a document, or are written for it.
     ``where`` stands in front of each mistake in a file's place. With mistakes the values lack what is wrong.
     """
     report = Report()
     result = WRONG
     with contextlib.suppress(TooManyMistakesError):
         result = Checker(report).check(type_, node_of(value), ())
-    return known(result), [Mistake(where, 0, 0, mistake.path, mistake.message) for mistake in report.mistakes]
+    return known(result), [Mistake(where, 0, 0, one.path, one.message) for one in (*report.mistakes, *report.warnings)]
 
 
 def complete(section: Section, values: Mapping[str, Any], path: Path, report: Report) -> dict[str, Any]:
@@ -432,6 +435,10 @@ class Checker:
         if target != name and isinstance(node.value, dict) and target in node.value:
             self.note(path, f"'{name}' is another word for '{target}', which is given too", node.keys.get(name))
             return
+        if key.unread:
+            self.report.warn(path, key.unread, node.keys.get(name))
+            if target == name:
+                return
         if target != name:
             self.report.aliases[(*path[:-1], target)] = name
         value = self.check(key.type, child, path)
@@ -531,6 +538,7 @@ class Checker:
         """Take over what another checker found out about part of the same document."""
         self.faults += other.faults
         self.report.aliases |= other.report.aliases
+        self.report.warnings |= other.report.warnings
         self.exempt |= other.exempt
         self.faulty |= other.faulty
         self.files |= other.files

@@ -13,6 +13,7 @@ from typing import Any
 
 from .._federation import network
 from .._federation.kinds.neursafe.placements import ENGINES
+from .._images.record import digests_for
 from . import neursafe_looks, parts
 from .parts import Home, Looks, Object, Secrets
 
@@ -94,6 +95,7 @@ class Neursafe:
         self.instance = instance
         self.settings = instance["settings"]
         self.home = Home(instance["name"])
+        self.digests = _digests(instance["images"], text)
         self.secret = secret
         self.text = text
         self.hidden = list(self.secrets())
@@ -108,7 +110,7 @@ class Neursafe:
         images = self.instance["images"]
         name = "/".join([*([images["registry"]] if "registry" in images else []), f"nsfl-{word}"])
         tag = f":{images['tag']}" if "tag" in images else ""
-        return f"{name}{tag}@{images['digests'][word]}" if word in images["digests"] else f"{name}{tag}"
+        return f"{name}{tag}@{self.digests[word]}" if word in self.digests else f"{name}{tag}"
 
     # -- secrets, and what is trusted
 
@@ -233,6 +235,17 @@ class Neursafe:
     def program(self) -> dict[str, Any]:
         """The variables that every program has."""
         return {"PYTHONDONTWRITEBYTECODE": "1", "LOG_LEVEL": self.settings["others"]["log_level"]}
+
+
+def _digests(images: Mapping[str, Any], text: Callable[[str], str]) -> dict[str, str]:
+    """By component; of what was built those that were recorded, or none where nobody looks at them."""
+    recorded = text(images["record"]) if "record" in images else ""
+    return {**(digests_for(images, recorded) if recorded else {}), **images["digests"]}
+
+
+def recorded_in(images: Mapping[str, Any]) -> list[str]:
+    """The file with digests, of images that were built."""
+    return [images["record"]] if "record" in images else []
 
 
 def secret_names(instance: Instance) -> list[str]:

@@ -24,6 +24,7 @@ from .neursafe import (
     Instance,
     Look,
     Neursafe,
+    recorded_in,
     secret_names,
 )
 from .parts import UNSEEN, Looks, Object, Pod, Secrets
@@ -223,4 +224,5 @@ def secrets(instance: Instance) -> list[str]:
 
 def files(instance: Instance) -> list[str]:
     """The files of the control node that it is made with."""
-    return [instance["database"]["ca"]] if "ca" in instance["database"] else []
+    found = [instance["database"]["ca"]] if "ca" in instance["database"] else []
+    return [*found, *recorded_in(instance["images"])]

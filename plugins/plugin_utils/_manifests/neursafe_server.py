@@ -26,6 +26,7 @@ from .neursafe import (
     Instance,
     Look,
     Neursafe,
+    recorded_in,
     secret_names,
 )
 from .parts import UNSEEN, Looks, Object, Pod, Secrets
@@ -568,4 +569,5 @@ def secrets(instance: Instance) -> list[str]:
 def files(instance: Instance) -> list[str]:
     """The files of the control node that it is made with."""
     found = [instance[word]["ca"] for word in ("database", "storage") if "ca" in instance[word]]
+    found += recorded_in(instance["images"])
     return [*found, *([instance["root_cert"]] if "root_cert" in instance else [])]

@@ -10,6 +10,7 @@ But for paths: a document names files beside it, a role files anywhere on the co
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .._federation.kinds.neursafe import placements
@@ -93,6 +94,24 @@ _STORAGE = Section(
     rules=placements.STORAGE.rules,
 )
 
+_RECORD = Key(
+    _FILE, "With digests that M(fedlearn.infra.images) recorded: manifests have these, so it has to be there."
+)
+
+
+def _recorded(values: Mapping[str, Any]) -> Breaches:
+    if "record" in values and not {"registry", "tag"} <= values.keys():
+        return [(("record",), "is of a registry and a tag: say both")]
+    lacking = "build" in values and "record" not in values
+    return [(("build",), "needs 'record', the file for the digests")] if lacking else []
+
+
+def _images(section: Section) -> Section:
+    """The document's, with what was built."""
+    recorded = Rule("What is built is recorded.", _recorded)
+    return Section({**_anywhere(section), "record": _RECORD}, rules=(*section.rules, recorded))
+
+
 SERVER = Section(
     {
         **{key: IDENTITY[key] for key in ("federation", "stack")},
@@ -100,8 +119,9 @@ SERVER = Section(
         "state": Key(Choice(("present", "absent")), "V(absent) is removed; files stay.", default="present"),
         **{
             key: placements.SERVER_OPTIONS[key]
-            for key in ("images", "shared_directory", "capacity", "user", "resources", "ingress")
+            for key in ("shared_directory", "capacity", "user", "resources", "ingress")
         },
+        "images": replace(placements.SERVER_OPTIONS["images"], type=_images(placements.IMAGES)),
         "namespaces": placements.PLACEMENTS["namespaces"],
         "storage": Key(
             _STORAGE,
@@ -137,7 +157,7 @@ CLIENT = Section(
             key: placements.CLUSTER_CLIENT[key]
             for key in ("directory", "lmdb", "datasets", "capacity", "user", "resources")
         },
-        "images": Key(placements.CLIENT_IMAGES, "What it runs.", default={"tag": "latest"}),
+        "images": Key(_images(placements.CLIENT_IMAGES), "What it runs.", default={"tag": "latest"}),
         "database": Key(_DATABASE, "Where its tasks are written down.", required=True),
         "server": Key(Text(format="endpoint"), "Where the server's proxy is.", required=True),
         "external_address": Key(

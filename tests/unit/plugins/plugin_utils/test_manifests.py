@@ -23,6 +23,8 @@ import jsonschema
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import KINDS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.placements import COMPONENTS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._images.record import Record, RecordError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import neursafe_looks, neursafe_round, parts
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.neursafe import check_clients, check_servers
@@ -190,6 +192,31 @@ def test_the_shared_directory_is_seen_again_when_it_is_mounted_anew() -> None:
 def test_a_digest_is_pulled_once_and_a_tag_asked_for(images: dict[str, Any], image: str, policy: str) -> None:
     (program,) = pod(objects(images=images), "nsfl-proxy")["containers"]
     assert (program["image"], program["imagePullPolicy"]) == (image, policy)
+
+
+def test_what_was_built_is_pinned_by_the_digests_that_were_recorded() -> None:
+    digests = {word: f"sha256:{number * 64}" for number, word in enumerate_words()}
+    record = Record("r.example/fl", "1.0", "sha256:made", digests)
+    images = {"registry": "r.example/fl", "tag": "1.0", "record": "/images.json"}
+    (instance,) = check_servers([INSTANCE | {"images": images}])
+    assert MANIFESTS["neursafe_server"].files(instance) == ["/images.json"]
+    found = MANIFESTS["neursafe_server"].objects(instance, Known(), {"/images.json": record.text()}.__getitem__)
+    told = {each["image"] for each in containers(found)}
+    told.add(variables(found, "nsfl-job-scheduler")["COORDINATOR_IMAGE"])
+    assert told - {"registry.k8s.io/kubectl:v1.34.4"} == {
+        f"r.example/fl/nsfl-{word}:1.0@{digests[word]}" for word in COMPONENTS
+    }
+
+
+def enumerate_words() -> Iterator[tuple[str, str]]:
+    return ((str(number), word) for number, word in enumerate(COMPONENTS, start=1))
+
+
+def test_a_record_of_another_tag_is_refused() -> None:
+    record = Record("r.example", "1.0", "sha256:made", {})
+    (instance,) = check_servers([INSTANCE | {"images": {"registry": "r.example", "tag": "1.1", "record": "/i.json"}}])
+    with pytest.raises(RecordError, match=r"/i\.json is of r\.example, tag 1\.0, and r\.example, tag 1\.1 is"):
+        MANIFESTS["neursafe_server"].objects(instance, Known(), lambda _path: record.text())
 
 
 def test_an_own_image_wins() -> None:

@@ -16,7 +16,7 @@ from ...model import Endpoint, Flow, Placement, Secret
 from ...schema import complete, merge
 from .database import Database, flow_out
 from .names import IN_CLUSTER, MAX_NAME
-from .placements import CLUSTER_DEFAULTS, ENGINES, leads_to_mongodb
+from .placements import CLIENT_IMAGES, CLUSTER_DEFAULTS, ENGINES, leads_to_mongodb
 from .settings import CLIENT_SETTINGS
 
 if TYPE_CHECKING:
@@ -123,8 +123,13 @@ class Client:
         own: dict[str, Any] | None = self.options.get("images")
         if own is not None:
             return own
-        found: dict[str, Any] = self.topology.server.options["images"]
-        return found if "tag" in found or "client-cpu" in found["digests"] else None
+        of_server = self.topology.server.options["images"]
+        if "tag" not in of_server and "client-cpu" not in of_server["digests"]:
+            return None
+        found = {key: value for key, value in of_server.items() if key in CLIENT_IMAGES.keys}
+        # what was built is recorded where the server's party deploys from
+        near = self.topology.server.places and self.party == self.topology.party
+        return found | ({"record": self.topology.images["record"]} if near and "build" in of_server else {})
 
     @property
     def server_address(self) -> str | None:

@@ -79,6 +79,78 @@ def _identified(components: tuple[str, ...]) -> Rule:
     return Rule("Each image is a certain one.", breaches)
 
 
+_CONTROL_PROXY = Text(
+    max_length=255,
+    pattern=r"(https?://)?[A-Za-z0-9.-]+(:[0-9]{1,5})?/?",
+    pattern_name="a proxy such as 10.20.0.1:3128, without a login",
+)
+_LOGIN = Section(
+    {
+        "username": Key(USER, "Who pushes.", required=True),
+        "secret": Key(_SECRET, "Name of the secret that is the password.", required=True),
+    }
+)
+
+
+def _engine(values: Mapping[str, Any]) -> Breaches:
+    if values["engine"] != "none" or not values["push"]:
+        return []
+    return [(("push",), "needs an engine: without one the command pushes itself")]
+
+
+BUILD = Section(
+    {
+        "checkout": Key(
+            Text(format="absolute_path"),
+            "The folder of the control node with the source; the command runs in a copy of it.",
+            required=True,
+        ),
+        "command": Key(
+            Items(Text(), min_items=1),
+            "What builds, in words; `--registry`, `--tag`, `--https_proxy`, `--http_proxy` and `--no_proxy` come after "
+            "them.",
+            default=["./deploy/scripts/build_images.sh"],
+        ),
+        "engine": Key(
+            Choice(("docker", "podman", "none")), "The container engine that the command builds with.", default="docker"
+        ),
+        "base_images": Key(
+            Items(Text(max_length=512, pattern=r"[a-z0-9][A-Za-z0-9./:@_-]*", pattern_name="an image")),
+            "What the images begin with: the engine has these, or fetches them, before anything is built.",
+            default=["python:3.7.8", "openresty/openresty:1.19.3.1-bionic"],
+        ),
+        "push": Key(Boolean(), "The engine pushes what the command built; upstream's pushes by itself.", default=False),
+        "proxies": Key(
+            Section(
+                {
+                    "https": Key(_CONTROL_PROXY, "`--https_proxy`."),
+                    "http": Key(_CONTROL_PROXY, "`--http_proxy`."),
+                    "none": Key(
+                        Items(Text(max_length=255, pattern=r"[A-Za-z0-9.*:/_-]+", pattern_name="a name or an address")),
+                        "`--no_proxy`: who is reached without.",
+                    ),
+                }
+            ),
+            "How the build reaches what it downloads.",
+            default={},
+        ),
+        "login": Key(_LOGIN, "How images are pushed, and the registry is asked; default: as they are pulled."),
+    },
+    rules=(Rule("Who pushes is an engine.", _engine),),
+)
+
+
+def _built(values: Mapping[str, Any]) -> Breaches:
+    """What is built has a place to go to, and its digests are what the registry says then."""
+    if "build" not in values:
+        return []
+    missing = [key for key in ("registry", "tag") if key not in values]
+    if missing:
+        return [(("build",), f"needs '{missing[0]}': images are pushed there")]
+    told = "can't be said beside 'build': fedlearn.infra.images records what it has built"
+    return [(("digests",), told)] if values["digests"] else []
+
+
 _IMAGES: Mapping[str, Key] = {
     "registry": Key(_REGISTRY, "Where they are pulled from.", example="registry.example:5000"),
     "tag": Key(_TAG, "The tag of all of them; latest is another image tomorrow."),
@@ -101,8 +173,19 @@ _IMAGES: Mapping[str, Key] = {
         "How nodes log in to the registry; without it nobody has to.",
     ),
 }
+_SERVER_IMAGES: Mapping[str, Key] = {
+    **_IMAGES,
+    "ca": Key(_FILE, "File beside the document with the registry's CA, where that is no public one."),
+    "build": Key(
+        BUILD,
+        "How `fedlearn.infra.images` builds them on the control node; manifests have the digests that it recorded.",
+    ),
+}
 
-IMAGES = Section(_IMAGES, rules=(_identified(COMPONENTS),))
+IMAGES = Section(
+    _SERVER_IMAGES,
+    rules=(_identified(COMPONENTS), Rule("What is built has a place.", _built)),
+)
 CLIENT_IMAGES = Section(_IMAGES, rules=(_identified((CLIENT,)),))
 
 RESOURCES = Section(

@@ -50,6 +50,19 @@ def derived(reasons: Mapping[str, str], source: str) -> dict[str, Key]:
     return {name: Key(Anything(), f"Refused: {reason}.", source=source) for name, reason in reasons.items()}
 
 
+def unread(reasons: Mapping[str, str]) -> dict[str, Key]:
+    """Documented variables that the code has under another name; ``reasons`` says which, and where it comes from."""
+    return {
+        name: Key(
+            Anything(),
+            f"Told, and ignored: {reason}.",
+            source=CONFIGURATIONS,
+            unread=f"no program reads it, and it changes nothing: {reason}",
+        )
+        for name, reason in reasons.items()
+    }
+
+
 def refused(reasons: Mapping[str, str]) -> Rule:
     """Nothing of what follows from elsewhere is given."""
 
@@ -86,14 +99,12 @@ _DATABASE = {
 
 _SCHEDULER_DERIVED = {
     **_DATABASE,
-    "COLLECTION_NAME": "the code calls it DB_COLLECTION_NAME, and it follows from `db_collection_name`",
     "HTTP_PORT": "it follows from `port`",
     "LOG_LEVEL": "it follows from `others.log_level`",
     "SELECTOR_ADDRESS": "it follows from `client_selector`",
     "JOB_SCHEDULER_ADDRESS": "it follows from `service_name` and `port`",
     "MODEL_MANAGER_ADDRESS": "it follows from `model_manager`",
     "PROXY_ADDRESS": "it follows from `proxy`",
-    "ROUTE_REGISTER_ADDRESS": "the code calls it PROXY_ADDRESS, and it follows from `proxy`",
     "K8S_ADDRESS": "it is the pod's own kubectl proxy, which brings the rights of its account",
     "K8S_API_PROTOCOL": "it is http, to the pod's own kubectl proxy: half of the code ignores it",
     "K8S_API_TOKEN": "the pod's own kubectl proxy has the account's token: half of the code ignores it",
@@ -102,14 +113,20 @@ _SCHEDULER_DERIVED = {
     "COORDINATOR_PORT": "it follows from `coordinator.port`",
     "GPU_RS_KEY": "it follows from `k8s.gpu_rs_key`",
     "SOURCE_MOUNT_PATH": "it follows from `shared_directory`",
-    "HOST_PATH": "the code calls it SOURCE_MOUNT_PATH, and it follows from `shared_directory`",
     "WORKSPACE": "it follows from `shared_directory`",
-    "WORKSPACE_ROOT_PATH": "the code calls it COORDINATOR_WORKSPACE_PATH: write that",
-    "STORAGE_PATH": "the code calls it WORKSPACE, and it follows from `shared_directory`",
-    "JS_NAMESPACE": "the code doesn't read it: jobs run in the namespace default",
     "TEMP_DIR": "it follows from `coordinator_configs_dir`",
     "TOKEN": "it is a secret of its own, which the proxy knows too",
 }
+
+_COLLECTION = {"COLLECTION_NAME": "the code calls it DB_COLLECTION_NAME, and it follows from `db_collection_name`"}
+_SCHEDULER_UNREAD = {
+    **_COLLECTION,
+    "ROUTE_REGISTER_ADDRESS": "the code calls it PROXY_ADDRESS, and it follows from `proxy`",
+    "HOST_PATH": "the code calls it SOURCE_MOUNT_PATH, and it follows from `shared_directory`",
+    "STORAGE_PATH": "the code calls it WORKSPACE, and it follows from `shared_directory`",
+    "JS_NAMESPACE": "jobs run in the namespace default",
+}
+_COORDINATORS_FILES = Text(format="absolute_path")
 
 _SCHEDULER_OPTIONS = _section(
     {
@@ -123,8 +140,16 @@ _SCHEDULER_OPTIONS = _section(
         "COORDINATOR_QUERY_INTERVAL": Key(
             SECONDS, "How long it waits between two tries.", default=1, source=CONFIGURATIONS, unit="s"
         ),
+        **unread(_SCHEDULER_UNREAD),
+        "WORKSPACE_ROOT_PATH": Key(
+            _COORDINATORS_FILES,
+            "The same, as it is documented.",
+            alias_of="COORDINATOR_WORKSPACE_PATH",
+            source=CONFIGURATIONS,
+            unread="the code calls it COORDINATOR_WORKSPACE_PATH, and is told it by that name: write that",
+        ),
         "COORDINATOR_WORKSPACE_PATH": Key(
-            Text(format="absolute_path"),
+            _COORDINATORS_FILES,
             "Where coordinators see a namespace's files.",
             default="/fl",
             source=CONFIGURATIONS,
@@ -161,17 +186,21 @@ _MANAGER_DERIVED = {
     "PORT": "it follows from `port`",
     "LOG_LEVEL": "it follows from `others.log_level`",
     "WORKSPACE": "it follows from `shared_directory`",
-    "MOUNT_PATH": "the code calls it WORKSPACE, and it follows from `shared_directory`",
     "MODELS_DIR": "it follows from `models_dir`",
-    "MODEL_STORE": "the code calls it MODELS_DIR, and it follows from `models_dir`",
     "STORAGE_TYPE": "it follows from `storage`",
     "STORAGE_ENDPOINT": "it follows from `storage`",
     "ACCESS_KEY": "it follows from `storage` and its secret",
     "SECRET_KEY": "it follows from `storage` and its secret",
 }
 
+_MANAGER_UNREAD = {
+    "MOUNT_PATH": "the code calls it WORKSPACE, and it follows from `shared_directory`",
+    "MODEL_STORE": "the code calls it MODELS_DIR, and it follows from `models_dir`",
+}
+
 _MANAGER_OPTIONS = _section(
     {
+        **unread(_MANAGER_UNREAD),
         "HEARTBEAT_TIMEOUT": Key(
             SECONDS, "How long a model's transfer may be silent.", default=10, source=CODE, unit="s"
         ),
@@ -406,7 +435,6 @@ SERVER_SETTINGS = Section(
 
 _MANAGER_OF_TASKS_DERIVED = {
     **_DATABASE,
-    "COLLECTION_NAME": "the code calls it DB_COLLECTION_NAME, and it follows from `db_collection_name`",
     "LOG_LEVEL": "it follows from `others.log_level`",
     "K8S_ADDRESS": "it is the pod's own kubectl proxy, which brings the rights of its account",
     "K8S_API_PROTOCOL": "it is http, to the pod's own kubectl proxy: half of the code ignores it",
@@ -424,6 +452,7 @@ _LONGEST_TASK = Key(SECONDS, "A task that takes longer is stopped.", default=300
 
 _TASK_OPTIONS = _section(
     {
+        **unread(_COLLECTION),
         "REPORT_HEARTBEAT": _HEARTBEAT,
         "WAIT_WORKER_FINISHED_TIMEOUT": _LONGEST_TASK,
         "MAX_RETRY_TIMES": Key(Integer(1, 10_000), "How often the cluster is asked.", default=30, source=CODE),
@@ -449,7 +478,7 @@ _TASK_DERIVED = {
     "external_address": "it follows from `node_address` and `port`",
     "lmdb_path": "it follows from `lmdb`",
     "task_config_entry": "it follows from `directory`",
-    "volumes": "they follow from `directory` and `lmdb`",
+    "volumes": "they follow from `directory` and `lmdb`, task_configs too, which the code calls task-configs",
     "ssl": "the program registers without TLS, whatever it says",
     "username": "the server's selector compares no passwords, and takes a name that is in its source",
     "password": "the server's selector compares no passwords, and takes a name that is in its source",

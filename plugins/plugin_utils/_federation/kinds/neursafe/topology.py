@@ -245,7 +245,8 @@ class Topology:
         """What the role takes beside its identity."""
         options = self.server.options
         values = {
-            **{key: options[key] for key in ("images", "shared_directory", "capacity", "user", "resources", "ingress")},
+            **{key: options[key] for key in ("shared_directory", "capacity", "user", "resources", "ingress")},
+            "images": self.images,
             "namespaces": self.stack.options["namespaces"],
             "storage": self.storage.of_server(),
             "database": self.database.of_server(),
@@ -253,6 +254,15 @@ class Topology:
             "settings": self.settings,
         }
         return values | self.beside({"root_cert": self.root_cert} if self.root_cert else {}, "root_cert")
+
+    @property
+    def images(self) -> dict[str, Any]:
+        """What the server runs; of what is built with the file that has the digests."""
+        found = self.beside(self.server.options["images"], "ca")
+        if "build" in found:
+            folder = posixpath.join(self.federation.state_directory, "public", self.party, "images")
+            found["record"] = posixpath.join(folder, f"{self.stack.name}.json")
+        return found
 
     @property
     def root_cert(self) -> str | None:
@@ -317,9 +327,10 @@ class Topology:
         yield Secret(
             self._secret_name("token"), self.party, f"lets the job scheduler of '{self.stack.name}' change routes"
         )
-        pull = self.server.options["images"].get("pull")
-        if pull:
-            yield Secret(pull["secret"], self.party, f"the password of '{pull['username']}' in the registry")
+        images = self.server.options["images"]
+        for login in (images.get("pull"), images.get("build", {}).get("login")):
+            if login:
+                yield Secret(login["secret"], self.party, f"the password of '{login['username']}' in the registry")
 
     def all_secrets(self) -> Iterator[Secret]:
         """The server's and the clients', each once a party."""

@@ -259,7 +259,7 @@ def test_a_cluster_s_kubeconfig_is_told_by_the_variable_that_its_roles_read() ->
     assert kubeconfig_variable(cluster) == "fedlearn_kubeconfig_cluster_kc_1"
     made = of("inventories/neursafe/federation.yml")
     with_it = [name for name, one in templates(made).items() if any("kubeconfig" in each for each in opened(one))]
-    assert with_it == ["precheck", "site", "verify", "rotate", "remove"]
+    assert with_it == ["precheck", "site", "verify", "status", "rotate", "remove"]
 
 
 def test_the_workflow_leads_from_precheck_by_an_approval_to_status() -> None:

@@ -119,6 +119,33 @@ def test_secrets_are_the_party_s(load: Load) -> None:
     assert told == [(name, "lab") for name in names]
 
 
+BUILT = CLIENTS.replace(
+    'tag: "1.0"', 'tag: "1.0", ca: registry.pem, build: {checkout: /srv/neursafe, login: {username: ci, secret: push}}'
+)
+
+
+def test_what_is_built_is_recorded_beside_the_document_for_server_and_clients(load: Load) -> None:
+    federation = load(BUILT)
+    record = f"{federation.directory}/public/lab/images/imaging.json"
+    images = instance(federation)["images"]
+    assert (images["record"], images["ca"]) == (record, f"{federation.directory}/registry.pem")
+    assert images["build"]["command"] == ["./deploy/scripts/build_images.sh"]
+    assert "push" in {secret.name for secret in federation.expansions["imaging"].secrets}
+    of_client = client(federation, "kc")["images"]
+    assert (of_client["record"], "build" in of_client, "ca" in of_client) == (record, False, False)
+    assert "record" not in instance(load(CLIENTS))["images"]
+
+
+def test_another_party_s_client_knows_no_record(load: Load) -> None:
+    lab = "lab: {hosts: {h1: 10.20.0.11}}"
+    text = BUILT.replace(lab, f"{lab}\n  ward: {{hosts: {{w1: 10.30.0.11}}}}")
+    database = "database: {external: {address: '10.30.0.13:5432', username: fl, secret: ward}}"
+    text = text.replace("other: {party: lab", "other: {party: ward").replace("far: {", f"far: {{{database}, ")
+    found = load(text)
+    assert "record" not in client(found, "other")["images"]
+    assert "record" in client(found, "kc")["images"]
+
+
 def test_files_lie_beside_the_document(load: Load) -> None:
     found = load(f"{S3}    settings: {{client_selector: {{auth_client: true, root_cert: roots.pem}}}}\n")
     assert instance(found)["storage"]["ca"] == f"{found.directory}/s3.pem"
@@ -302,6 +329,37 @@ def test_a_folder_that_many_clients_have_is_told_once_for_each(mistakes: Mistake
             'tag: "1.0", kubectl: registry.k8s.io/kubectl',
             "stacks.imaging.server.images.kubectl: 'registry.k8s.io/kubectl' is not an image with its tag or digest, "
             "such as registry.example:5000/nsfl-proxy:1.0",
+        ),
+        (
+            'registry: "registry.example:5000", tag: "1.0"',
+            'tag: "1.0", build: {checkout: /srv/neursafe}',
+            "stacks.imaging.server.images.build: needs 'registry': images are pushed there",
+        ),
+        (
+            'tag: "1.0"',
+            'tag: "1.0", build: {checkout: /srv/neursafe}, digests: {proxy: sha256:' + "0" * 64 + "}",
+            "stacks.imaging.server.images.digests: can't be said beside 'build': fedlearn.infra.images records what it "
+            "has built",
+        ),
+        (
+            'tag: "1.0"',
+            'tag: "1.0", build: {checkout: neursafe}',
+            "stacks.imaging.server.images.build.checkout: 'neursafe' ",
+        ),
+        (
+            'tag: "1.0"',
+            'tag: "1.0", build: {checkout: /srv/neursafe, command: []}',
+            "stacks.imaging.server.images.build.command: expected a list of at least 1, found 0",
+        ),
+        (
+            'tag: "1.0"',
+            'tag: "1.0", build: {checkout: /srv/neursafe, engine: none, push: true}',
+            "stacks.imaging.server.images.build.push: needs an engine: without one the command pushes itself",
+        ),
+        (
+            'tag: "1.0"',
+            'tag: "1.0", build: {checkout: /srv/neursafe, proxies: {https: "http://me:pass@10.20.0.1:3128"}}',
+            "stacks.imaging.server.images.build.proxies.https: ",
         ),
         (
             "{type: posix}",
@@ -1077,7 +1135,26 @@ KEYS: dict[str, tuple[Any, Any]] = {
     "k8s.GPU_RS_KEY": ("amd.com/gpu", "gpu"),
     "others.log_level": ("debug", "trace"),
 }
-DERIVED = sorted(path for path, key in reference.flat(SETTINGS) if isinstance(key.type, Anything))
+UNREAD = {
+    **{
+        f"job_scheduler.options.{name}": real
+        for name, real in {
+            "COLLECTION_NAME": "DB_COLLECTION_NAME, and it follows from `db_collection_name`",
+            "ROUTE_REGISTER_ADDRESS": "PROXY_ADDRESS, and it follows from `proxy`",
+            "HOST_PATH": "SOURCE_MOUNT_PATH, and it follows from `shared_directory`",
+            "STORAGE_PATH": "WORKSPACE, and it follows from `shared_directory`",
+        }.items()
+    },
+    "model_manager.options.MOUNT_PATH": "WORKSPACE, and it follows from `shared_directory`",
+    "model_manager.options.MODEL_STORE": "MODELS_DIR, and it follows from `models_dir`",
+    "task_manager.options.COLLECTION_NAME": "DB_COLLECTION_NAME, and it follows from `db_collection_name`",
+}
+"""Documented, and read by no program under that name; the real one, and what it follows from."""
+NAMELESS = "job_scheduler.options.JS_NAMESPACE"
+OTHER_WORD = "job_scheduler.options.WORKSPACE_ROOT_PATH"
+DERIVED = sorted(
+    path for path, key in reference.flat(SETTINGS) if isinstance(key.type, Anything) and path not in (*UNREAD, NAMELESS)
+)
 
 
 def nested(path: str, value: Any) -> dict[str, Any]:
@@ -1091,8 +1168,8 @@ def wrong(path: str, value: Any) -> list[str]:
 
 
 def test_the_table_has_every_key() -> None:
-    assert sorted(KEYS) + DERIVED == sorted(KEYS) + sorted(
-        path for path, _key in reference.flat(SETTINGS) if path not in KEYS
+    assert sorted([*KEYS, *DERIVED, *UNREAD, NAMELESS, OTHER_WORD]) == sorted(
+        path for path, _key in reference.flat(SETTINGS)
     )
 
 
@@ -1109,11 +1186,41 @@ def test_what_follows_from_other_keys_can_t_be_set(path: str) -> None:
     assert line.startswith(f"{path}: can't be set: ")
 
 
-def test_documented_names_that_no_program_reads_are_told_their_real_ones() -> None:
-    options = {"ROUTE_REGISTER_ADDRESS": "PROXY_ADDRESS", "HOST_PATH": "SOURCE_MOUNT_PATH", "STORAGE_PATH": "WORKSPACE"}
-    for name, real in options.items():
-        (line,) = wrong(f"job_scheduler.options.{name}", "x")
-        assert f"the code calls it {real}" in line
+@pytest.mark.parametrize("path", [*UNREAD, NAMELESS])
+def test_a_documented_name_that_no_program_reads_is_told_its_real_one_and_changes_nothing(
+    load: Load, path: str
+) -> None:
+    section, _options, name = path.split(".")
+    text = CLIENTS + f"    settings: {{{section}: {{options: {{{name}: own}}}}}}\n"
+    federation = load(text)
+    real = f"the code calls it {UNREAD[path]}" if path in UNREAD else "jobs run in the namespace default"
+    (told,) = federation.warnings
+    place, _colon, words = told.partition(f" stacks.imaging.settings.{path}: ")
+    assert place.startswith("federation.yml:21:")
+    assert words == f"no program reads it, and it changes nothing: {real}"
+    assert instance(federation) == instance(load(CLIENTS))
+    assert client(federation, "kc") == client(load(CLIENTS), "kc")
+
+
+def test_one_that_is_a_setting_is_taken_and_told(load: Load) -> None:
+    federation = load(with_settings("{job_scheduler: {options: {WORKSPACE_ROOT_PATH: /files}}}"))
+    options = instance(federation)["settings"]["job_scheduler"]["options"]
+    assert (options["COORDINATOR_WORKSPACE_PATH"], "WORKSPACE_ROOT_PATH" in options) == ("/files", False)
+    (told,) = federation.warnings
+    assert told.endswith(
+        "WORKSPACE_ROOT_PATH: the code calls it COORDINATOR_WORKSPACE_PATH, and is told it by that name: write that"
+    )
+
+
+def test_a_client_s_own_is_told_where_it_stands(load: Load) -> None:
+    own = "near: {settings: {task_manager: {options: {COLLECTION_NAME: own}}}, "
+    (told,) = load(CLIENTS.replace("near: {", own)).warnings
+    assert "stacks.imaging.clients.near.settings.task_manager.options.COLLECTION_NAME: no program reads it" in told
+
+
+def test_a_role_by_itself_refuses_what_no_program_reads() -> None:
+    (line,) = wrong("model_manager.options.MODEL_STORE", "own")
+    assert line.startswith("model_manager.options.MODEL_STORE: no program reads it")
 
 
 def test_words_for_one_key_are_one() -> None:
@@ -1218,11 +1325,8 @@ CLUSTERED = f"{CLIENTS}    settings: {{proxy: {{grpc_port: 30091}}}}\n"
         ),
         (
             "{proxy: {grpc_port: 30091}}",
-            "{job_scheduler: {options: {ROUTE_REGISTER_ADDRESS: 'a:1'}}}",
-            (
-                "21:66: settings.job_scheduler.options.ROUTE_REGISTER_ADDRESS: can't be set: the code calls it "
-                "PROXY_ADDRESS, and it follows from `proxy`"
-            ),
+            "{job_scheduler: {options: {PROXY_ADDRESS: 'a:1'}}}",
+            ("21:57: settings.job_scheduler.options.PROXY_ADDRESS: can't be set: it follows from `proxy`"),
         ),
     ],
 )

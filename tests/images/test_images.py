@@ -1,0 +1,161 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Images are built once, pinned by the digests that the registry has, and what moves there is told.
+
+The registry is the program, on a host, and the cluster's API is the real one. What builds is a stand-in that makes six
+images of a few bytes each, of no base image and by no engine; nothing runs in pods.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+
+import pytest
+from pinned import CA, REGISTRY, ROOM, SOURCE, Pinned
+from standing_demo import last_line
+
+WORDS = ("client-cpu", "coordinator", "job-scheduler", "model-manager", "proxy", "selector")
+RUN_BY = {
+    "nsfl-job-scheduler": "job-scheduler",
+    "nsfl-model-manager": "model-manager",
+    "nsfl-client-selector": "selector",
+    "nsfl-proxy": "proxy",
+    "nsfl-task-manager": "client-cpu",
+}
+LOG = ROOM.parents[0] / "pinned" / "images" / "pinned-imaging-server.log"
+
+
+def build(pinned: Pinned, *arguments: str) -> str:
+    done = pinned.playbook("fedlearn.infra.images", *arguments)
+    assert done.returncode == 0, done.output[-4000:]
+    return done.output
+
+
+def test_without_a_record_a_deploy_says_what_comes_first(pinned: Pinned) -> None:
+    for name in ("fedlearn.infra.precheck", "fedlearn.infra.site"):
+        done = pinned.playbook(name)
+        assert done.returncode == 2
+        assert "fedlearn.infra.images builds images, and writes down their digests" in done.output.replace("\n", " ")
+    assert pinned.images() == {}
+
+
+def test_without_a_checkout_nothing_is_built(pinned: Pinned) -> None:
+    pinned.write(lambda images: images["build"].update(checkout="/no/checkout"))
+    done = pinned.playbook("fedlearn.infra.images")
+    pinned.write()
+    assert done.returncode == 2
+    assert "there is no checkout in /no/checkout on the control node" in done.output
+    assert not pinned.record.exists()
+
+
+def test_a_wrong_password_is_known_before_anything_is_built(pinned: Pinned) -> None:
+    pinned.write(lambda images: images["build"]["login"].update(secret="database"))
+    done = pinned.playbook("fedlearn.infra.images")
+    pinned.write()
+    assert done.returncode == 2
+    assert f"{REGISTRY} refuses the login ci (401)" in done.output
+    assert not LOG.exists()
+
+
+def test_what_is_built_is_recorded_as_the_registry_has_it(pinned: Pinned) -> None:
+    assert "changed=1" in build(pinned)
+    assert pinned.recorded() == {word: pinned.answered(word) for word in WORDS}
+    assert f"nsfl-proxy {pinned.recorded()['proxy']}" in LOG.read_text()
+
+
+def test_a_second_run_builds_nothing(pinned: Pinned) -> None:
+    before = pinned.record.read_bytes(), LOG.stat().st_mtime_ns
+    assert "changed=0" in build(pinned)
+    assert (pinned.record.read_bytes(), LOG.stat().st_mtime_ns) == before
+
+
+def test_a_deploy_pins_the_digests_and_status_is_well(pinned: Pinned) -> None:
+    pinned.site()
+    digests = pinned.recorded()
+    assert pinned.images() == {name: f"{REGISTRY}/nsfl-{word}:1.0@{digests[word]}" for name, word in RUN_BY.items()}
+    done = pinned.playbook("fedlearn.infra.status")
+    assert (done.returncode, last_line(done)["verdict"]) == (0, "ok"), done.output[-3000:]
+    again = pinned.site()
+    assert "changed=0" in again.output
+
+
+def test_status_tells_a_tag_that_moved(pinned: Pinned) -> None:
+    recorded = pinned.recorded()["proxy"]
+    room = ROOM / "stranger"
+    room.mkdir(exist_ok=True)
+    (room / "content").write_text("somebody else's")
+    settings = room / "config.json"
+    settings.write_text(f'{{"auths": {{"{REGISTRY}": {{"auth": "{auth(pinned)}"}}}}}}')
+    push = [str(SOURCE / "stand_in_build.py"), "--ca", str(CA), "--registry", REGISTRY, "--tag", "1.0"]
+    subprocess.run(push, check=True, cwd=room, env={**os.environ, "DOCKER_CONFIG": str(room)}, capture_output=True)
+    settings.unlink()
+    moved = pinned.answered("proxy")
+    assert moved != recorded
+    done = pinned.playbook("fedlearn.infra.status")
+    told = f"{REGISTRY}/nsfl-proxy:1.0 is {moved} in the registry, and {recorded} was recorded"
+    assert (done.returncode, last_line(done)["verdict"], told in done.output) == (2, "drift", True), done.output[-3000:]
+    # nobody's push is deployed, and nothing is built over it
+    assert "changed=0" in pinned.site().output
+    said = build(pinned)
+    assert ("changed=0" in said, "was recorded" in said) == (True, True)
+
+
+def auth(pinned: Pinned) -> str:
+    return base64.b64encode(f"ci:{pinned.secrets()['push']}".encode()).decode()
+
+
+def test_another_checkout_is_built_and_rolled_out(pinned: Pinned) -> None:
+    before = pinned.recorded()
+    (SOURCE / "content").write_text("second")
+    assert "changed=1" in build(pinned)
+    after = pinned.recorded()
+    assert [word for word in WORDS if before[word] == after[word]] == []
+    done = pinned.playbook("fedlearn.infra.status")
+    assert last_line(done)["verdict"] == "drift", done.output[-3000:]
+    assert "nsfl-proxy differs" in done.output
+    pinned.site()
+    assert pinned.images()["nsfl-proxy"] == f"{REGISTRY}/nsfl-proxy:1.0@{after['proxy']}"
+    assert last_line(pinned.playbook("fedlearn.infra.status"))["verdict"] == "ok"
+
+
+def test_status_tells_what_runs_and_isn_t_what_was_recorded(pinned: Pinned) -> None:
+    done = pinned.cluster.kubectl(
+        "-n", "pinned-imaging-server", "set", "image", "deployment/nsfl-proxy", f"nsfl-proxy={REGISTRY}/nsfl-proxy:old"
+    )
+    assert done.returncode == 0, done.stderr
+    status = pinned.playbook("fedlearn.infra.status")
+    assert (status.returncode, last_line(status)["verdict"]) == (2, "drift")
+    pinned.site()
+    assert last_line(pinned.playbook("fedlearn.infra.status"))["verdict"] == "ok"
+
+
+def test_another_tag_needs_a_build_before_it_is_deployed(pinned: Pinned) -> None:
+    pinned.write(lambda images: images.update(tag="1.1"))
+    done = pinned.playbook("fedlearn.infra.site")
+    assert done.returncode == 2
+    assert f"is of {REGISTRY}, tag 1.0, and {REGISTRY}, tag 1.1 is asked for" in done.output
+    build(pinned)
+    pinned.site()
+    assert pinned.images()["nsfl-proxy"] == f"{REGISTRY}/nsfl-proxy:1.1@{pinned.answered('proxy', '1.1')}"
+
+
+@pytest.mark.parametrize("name", ["push", "pull"])
+def test_no_password_is_in_logs_output_or_beside_the_document(pinned: Pinned, name: str) -> None:
+    password = pinned.secrets()[name]
+    said = pinned.playbook("fedlearn.infra.images", "-vvv", "--diff").output
+    assert password not in said
+    (ROOM / "planted").write_text(f"it is {password}")
+    folders = (ROOM, ROOM.parents[0] / "pinned")
+    found = {
+        path.name
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and "cluster" not in path.parts and password.encode() in path.read_bytes()
+    }
+    (ROOM / "planted").unlink()
+    # what this test planted, and the file that the registry was given
+    assert found == {"planted", "passwords.json"}
