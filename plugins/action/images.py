@@ -44,6 +44,13 @@ class _Images:
         found = files.read(self.path)
         return parse(found.content.decode(errors="replace"), self.path) if found else None
 
+    def legible(self) -> Record | None:
+        """The same; None too where the file says nothing, since it is written anew then."""
+        try:
+            return self.recorded()
+        except RecordError:
+            return None
+
     def tagged(self) -> dict[str, str | None]:
         """What the registry has for the tag, by component."""
         return {word: self.registry.digest(f"{building.PREFIX}{word}", self.asked.tag) for word in self.asked.words}
@@ -111,7 +118,7 @@ class ActionModule(ActionBase):
         built, digests, warnings = [], {}, []
         for one in asking:
             images = self._images(one, variables)
-            record, made_of = images.recorded(), building.made_of(images.asked)
+            record, made_of = images.legible(), building.made_of(images.asked)
             if images.stands(record, made_of) and record is not None:
                 digests[images.name] = dict(record.digests)
                 warnings += images.moved(record)

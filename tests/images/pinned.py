@@ -69,7 +69,7 @@ class Pinned(Demo):
         """The document, with a change of its images."""
         document = yaml.safe_load((HERE / "federation.yml").read_text().replace("10.98.73", NETWORK))
         images = document["stacks"]["imaging"]["server"]["images"]
-        images["build"] |= {"checkout": str(SOURCE), "command": ["./stand_in_build.py", "--ca", str(CA)]}
+        images["build"] |= {"checkout": str(SOURCE), "command": ["python3", "stand_in_build.py", "--ca", str(CA)]}
         change(images)
         (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
 

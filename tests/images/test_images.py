@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
+import sys
 
 import pytest
 from pinned import CA, REGISTRY, ROOM, SOURCE, Pinned
@@ -83,6 +84,11 @@ def test_a_deploy_pins_the_digests_and_status_is_well(pinned: Pinned) -> None:
     assert "changed=0" in again.output
 
 
+@pytest.mark.parametrize("engine", ["containerd", "containers", "docker"])
+def test_a_node_trusts_the_registry(pinned: Pinned, engine: str) -> None:
+    assert pinned.run("r1", f"cat /etc/{engine}/certs.d/{REGISTRY}/ca.crt") == CA.read_text()
+
+
 def test_status_tells_a_tag_that_moved(pinned: Pinned) -> None:
     recorded = pinned.recorded()["proxy"]
     room = ROOM / "stranger"
@@ -90,7 +96,7 @@ def test_status_tells_a_tag_that_moved(pinned: Pinned) -> None:
     (room / "content").write_text("somebody else's")
     settings = room / "config.json"
     settings.write_text(f'{{"auths": {{"{REGISTRY}": {{"auth": "{auth(pinned)}"}}}}}}')
-    push = [str(SOURCE / "stand_in_build.py"), "--ca", str(CA), "--registry", REGISTRY, "--tag", "1.0"]
+    push = [sys.executable, str(SOURCE / "stand_in_build.py"), "--ca", str(CA), "--registry", REGISTRY, "--tag", "1.0"]
     subprocess.run(push, check=True, cwd=room, env={**os.environ, "DOCKER_CONFIG": str(room)}, capture_output=True)
     settings.unlink()
     moved = pinned.answered("proxy")

@@ -252,8 +252,7 @@ class _Runner:
         )
         said: list[str] = []
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
+            for line in process.stdout or ():
                 said = [*said[1 - _LINES :], self._redacted(line)]
                 self.log.write(said[-1])
             ended = process.wait()

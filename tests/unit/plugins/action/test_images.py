@@ -121,7 +121,7 @@ def checkout(tmp_path: Path) -> Path:
     """A checkout with a command, a file, a link and what git has of it."""
     folder = tmp_path / "checkout"
     (folder / ".git").mkdir(parents=True)
-    shutil.copy(STAND_IN, folder / "build.py")
+    program(folder, "build.py", STAND_IN.read_text(), "/usr/bin/env python3")
     (folder / "content").write_text("first")
     (folder / "link").symlink_to("content")
     return folder
@@ -277,9 +277,9 @@ def test_other_parameters_are_told(order: Order, other: dict[str, Any]) -> None:
 # -- what is lacking
 
 
-def program(folder: Path, name: str, script: str) -> None:
+def program(folder: Path, name: str, script: str, interpreter: str = "/bin/sh") -> None:
     folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / name).write_text(f"#!{interpreter}\n{script}\n")
     (folder / name).chmod(0o755)
 
 
@@ -512,8 +512,9 @@ def test_images_are_built_once_and_their_digests_recorded(site: Site) -> None:
         lambda site: site.double.stored.pop(("nsfl-proxy", "1.0")),
         lambda site: site.images.update(tag="1.1"),
         lambda site: site.record.unlink(),
+        lambda site: site.record.write_text("{"),
     ],
-    ids=["another checkout", "an image is gone", "another tag", "no record"],
+    ids=["another checkout", "an image is gone", "another tag", "no record", "no legible record"],
 )
 def test_they_are_built_again_where_they_aren_t_what_is_asked_for(site: Site, change: Any) -> None:
     site.run()

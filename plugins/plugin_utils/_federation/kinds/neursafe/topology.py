@@ -24,7 +24,9 @@ from .names import IN_CLUSTER, MAX_NAME, SERVER
 from .operators import Operators
 from .settings import SERVER_SETTINGS, SETTINGS
 from .standalone import Standalone
-from .storage import Storage
+from .storage import NODES, Storage
+
+TRUST = "registry-trust"
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -259,7 +261,7 @@ class Topology:
     def images(self) -> dict[str, Any]:
         """What the server runs; of what is built with the file that has the digests."""
         found = self.beside(self.server.options["images"], "ca")
-        if "build" in found:
+        if "build" in found and self.server.places:
             folder = posixpath.join(self.federation.state_directory, "public", self.party, "images")
             found["record"] = posixpath.join(folder, f"{self.stack.name}.json")
         return found
@@ -385,6 +387,16 @@ class Topology:
         yield from self.gateway.certificates()
         yield from self.operators.certificates()
 
+    def _add_trust(self, roster: Roster) -> None:
+        """The registry's CA, on nodes that are hosts of ours."""
+        images = self.images
+        if {"registry", "ca"} <= images.keys():
+            told = {"registry": images["registry"].partition("/")[0], "ca": images["ca"]}
+            for host in self.nodes.hosts:
+                roster.present("registry_trust", NODES, TRUST, host, told)
+        for host in self.nodes.absent:
+            roster.absent("registry_trust", NODES, TRUST, host)
+
     def roster(self) -> Roster:
         """Components and instances."""
         roster = Roster(self.federation, self.stack)
@@ -392,6 +404,7 @@ class Topology:
         self.storage.add(roster)
         self.gateway.add(roster)
         self.operators.add(roster)
+        self._add_trust(roster)
         for place in self.server.places:
             for word, endpoints in self.endpoints():
                 if word == "server":

@@ -136,6 +136,21 @@ def test_what_is_built_is_recorded_beside_the_document_for_server_and_clients(lo
     assert "record" not in instance(load(CLIENTS))["images"]
 
 
+def test_nodes_trust_the_registry_s_ca(load: Load) -> None:
+    nodes = "    nodes: {hosts: [h1], absent: [h2]}\n"
+    text = DOCUMENT.replace("{h1: 10.20.0.11}", "{h1: 10.20.0.11, h2: 10.20.0.12}") + nodes
+    found = load(text.replace("registry.example:5000", "registry.example:5000/fl").replace("tag:", "ca: r.pem, tag:"))
+    (one,) = of_host(found, "h1", "registry_trust_instances")
+    assert (one["registry"], one["ca"]) == ("registry.example:5000", f"{found.directory}/r.pem")
+    assert [each["state"] for each in of_host(found, "h2", "registry_trust_instances")] == ["absent"]
+    assert "registry_trust_instances" not in variables.inventory(load(text)).hosts["h1"]
+
+
+def test_a_stack_that_is_to_go_needs_no_build(load: Load) -> None:
+    text = BUILT.partition("    clients:")[0].replace("cluster: kc\n", "cluster: kc\n      state: absent\n", 1)
+    assert variables.inventory(load(text)).hosts["cluster-kc"]["neursafe_server_instances"][0]["state"] == "absent"
+
+
 def test_another_party_s_client_knows_no_record(load: Load) -> None:
     lab = "lab: {hosts: {h1: 10.20.0.11}}"
     text = BUILT.replace(lab, f"{lab}\n  ward: {{hosts: {{w1: 10.30.0.11}}}}")

@@ -55,6 +55,7 @@ RIGHT: dict[str, dict[str, Any]] = {
         "s3": {"url": "https://store:9000", "bucket": "imaging", "client": "imaging_a", "secret": "s"},
     },
     "registry_instances": {"name": "images", "users": [{"name": "ci", "secret": "registry_ci"}]},
+    "registry_trust_instances": {"name": "images", "registry": "r.example:5000", "ca": "/etc/ssl/ca.pem"},
     "nginx_sites": {
         "name": "front",
         "listen": [{"address": "127.0.0.1", "port": 80}],
@@ -1132,6 +1133,20 @@ WRONG: list[tuple[str, Any, str]] = [
     ("mongodb_backup_secret", 1, ": expected text, found the number 1: write it in quotes"),
     ("mongodb_restore_from", 1, ": expected text, found the number 1: write it in quotes"),
     ("mongodb_remove_data", "no", ": expected true or false, found the text 'no'"),
+    # registry_trust
+    (
+        "registry_trust_instances",
+        [{"registry": "r.example/team"}],
+        "[0]: registry: 'r.example/team' is not a registry without a path, such as registry.example:5000",
+    ),
+    ("registry_trust_instances", [{"ca": ""}], "[0]: ca: is empty"),
+    (
+        "registry_trust_instances",
+        [{}, {"name": "other"}],
+        "[1]: registry: 'r.example:5000' is that of 'images' already",
+    ),
+    ("registry_trust_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
+    ("registry_trust_remove_data", "no", ": expected true or false, found the text 'no'"),
     # registry
     ("registry_instances", [{"users": []}], "[0]: users: expected a list of at least 1, found 0"),
     (
