@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os.path
 import posixpath
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
@@ -50,6 +52,10 @@ WANTED = {
 }
 
 
+_BRACES = re.compile(r"\{[^}]*\}?")
+_IMAGE = re.compile(r"[\w.:/@-]+", re.ASCII)
+
+
 class WrongProjectError(ValueError):
     """Why nothing can be written for this document, in words for the operator."""
 
@@ -70,9 +76,10 @@ class ActionModule(ActionBase):
             if not options[name] or (name == "state" and not (posixpath.isabs(state) or is_repository(state))):
                 raise AnsibleActionFail(question)
         try:
+            _check_words(options)
             _check_state(options)
             sides = list(_sides(options["document"], options["project"]))
-            _check_one_each(sides, state)
+            _check_one_each(sides, options)
         except (loading.WrongDocumentError, WrongProjectError) as error:
             raise AnsibleActionFail(str(error)) from None
         made = objects(sides, _settings(options))
@@ -115,9 +122,36 @@ def _settings(options: dict[str, Any]) -> Settings:
     )
 
 
+def _check_words(options: dict[str, Any]) -> None:
+    """WrongProjectError for what AWX couldn't use, or what nobody is to read in a repository."""
+    for name in ("url", "webhook"):
+        if _has_password(options[name]):
+            raise WrongProjectError(
+                f"-e awx_{name}= has a password, and what is written is for a repository: leave it out"
+                + {"url": ", and enter it in AWX as the project's credential", "webhook": ""}[name]
+            )
+    if options["webhook"] and urlsplit(options["webhook"]).scheme not in ("http", "https"):
+        raise WrongProjectError("-e awx_webhook=URL begins with https://")
+    if not _IMAGE.fullmatch(options["image"]):
+        raise WrongProjectError(f"-e awx_image={options['image']} is no name of an image")
+
+
+def _has_password(url: str) -> bool:
+    try:
+        return urlsplit(url).password is not None
+    except ValueError:
+        return False
+
+
 def _check_state(options: dict[str, Any]) -> None:
     """WrongProjectError where what jobs keep couldn't be kept there."""
     state, backups = options["state"], options["backups"]
+    for name, place in (("state", state), ("backups", backups)):
+        unknown = sorted(set(_BRACES.findall(place)) - {"{party}", "{federation}"})
+        if unknown:
+            raise WrongProjectError(f"-e awx_{name}=: {unknown[0]} stands for nothing: {{party}} and {{federation}} do")
+    if not is_repository(state) and posixpath.normpath(state) != state.rstrip("/"):
+        raise WrongProjectError(f"-e awx_state={state} goes up or in circles: give the folder's own path")
     wrong = trouble(state) if is_repository(state) else ""
     if wrong:
         raise WrongProjectError(f"-e awx_state={state} {wrong}")
@@ -127,12 +161,22 @@ def _check_state(options: dict[str, Any]) -> None:
         raise WrongProjectError("-e awx_backups=FOLDER is an absolute path that each job mounts")
 
 
-def _check_one_each(sides: list[Side], state: str) -> None:
-    if len(sides) > 1 and is_repository(state) and "{party}" not in state:
-        raise WrongProjectError(
-            f"{', '.join(each.party for each in sides)} would see each other's keys in one repository: say {{party}} "
-            "in the URL, as -e awx_state=git@git.example:demo-{party}.git, and make one for each"
-        )
+def _check_one_each(sides: list[Side], options: dict[str, Any]) -> None:
+    """WrongProjectError where jobs of one party would have what is another's."""
+    kind, way = (
+        ("repository", "-e awx_state=git@git.example:demo-{party}.git")
+        if is_repository(options["state"])
+        else ("folder", "-e awx_state=/var/lib/fedlearn-{party}")
+    )
+    for place, what, told in (
+        (options["state"], kind, way),
+        (options["backups"], "folder", "-e awx_backups=/var/backups/{party}"),
+    ):
+        if len(sides) > 1 and place and "{party}" not in place:
+            raise WrongProjectError(
+                f"{', '.join(each.party for each in sides)} would see each other's keys and data in one {what}: say "
+                f"{{party}} in it, as {told}, and give jobs of each its own alone"
+            )
 
 
 def _sides(document: str, project: str) -> Iterator[Side]:

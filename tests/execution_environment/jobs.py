@@ -108,6 +108,14 @@ def synced(project: Path) -> str:
     return kept.stdout
 
 
+def as_awx_writes(templates: Mapping[str, Any], answers: Mapping[str, Any]) -> str:
+    """The variables of a job: texts that somebody typed are tagged, so that nothing in them is evaluated."""
+    lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in templates.items()]
+    for name, value in answers.items():
+        lines.append(f"{json.dumps(name)}: {'!unsafe ' * isinstance(value, str)}{json.dumps(value)}")
+    return "\n".join(lines) + "\n"
+
+
 class Job:
     """A job of a template; what it leaves is in `artifacts`.
 
@@ -134,14 +142,15 @@ class Job:
         held = configuration(project)
         (template,) = [each for each in held["controller_templates"] if each["playbook"] == f"awx/{verb}.yml"]
         asked = template.get("survey_spec", {}).get("spec", [])
-        defaults = {each["variable"]: each["default"] for each in asked if "default" in each}
+        # clients of AWX may send a question that nobody answered as an empty text
+        unanswered = {each["variable"]: each.get("default", "") for each in asked}
         credentials = {each["name"]: each["credential_type"] for each in held["controller_credentials"]}
         types = [credentials[name] for name in template["credentials"] if credentials[name] != without]
         for folder in ("env", "inventory", "artifacts"):
             (room / folder).mkdir()
         injected = self._inject(held, types)
         (room / "env" / "extravars").write_text(
-            json.dumps({**template["extra_vars"], **defaults, **answers, **injected})
+            as_awx_writes({**template["extra_vars"], **injected}, {**unanswered, **answers})
         )
         if "Vault" in types:
             (room / "env" / "passwords").write_text(json.dumps({r"Vault password:\s*?$": VAULT}))

@@ -37,11 +37,22 @@ class Places:
 
 
 def other_parties_files(state: str, own: str) -> list[str]:
-    """Vaults and keys of anybody else: by their names, whatever is in them."""
-    found = [path for path in sorted(Path(state, ".secrets").glob("*.yml")) if path.stem != own]
+    """Vaults and keys of anybody else: by their names, whatever is in them; also beside it, where each party has a
+    folder of its name.
+    """
+    place = Path(state).absolute()
+    beside = sorted(place.parent.glob("*")) if place.name == own else []
+    found = [path for each in beside if each.name != own for path in _keys(each)]
+    found += [path for path in sorted(Path(state, ".secrets").glob("*.yml")) if path.stem != own]
     found += [path for path in sorted(Path(state, ".ca").glob("*/*.key")) if path.parent.name != own]
     found += [path for path in sorted(Path(state, ".exchange").glob("*/signer.key")) if path.parent.name != own]
     return [f"{path} is another party's" for path in found]
+
+
+def _keys(state: Path) -> list[Path]:
+    """Vaults and keys of all parties that have some there."""
+    patterns = (".secrets/*.yml", ".ca/*/*.key", ".exchange/*/signer.key")
+    return [path for pattern in patterns for path in sorted(state.glob(pattern))]
 
 
 def own_files(state: str, own: str) -> dict[str, str]:

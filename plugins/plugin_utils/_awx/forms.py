@@ -31,9 +31,15 @@ VARIABLES = {
 }
 """By the list of the API, what infra.aap_configuration calls it."""
 
+FIRST, CREDENTIALS = ("organizations", "credential_types", "credentials"), "credentials"
+"""What may be there before the rest, and its tag: a project is fetched as it is made, by a key entered by hand."""
+
 UNIFIED = "job_template"
 WRITTEN = "# Written by fedlearn.infra.awx: run it again to change it.\n"
-_HOW = "# CONTROLLER_HOST and CONTROLLER_OAUTH_TOKEN say which AWX, and who asks. A second run changes nothing.\n"
+_HOW = (
+    "# CONTROLLER_HOST and CONTROLLER_OAUTH_TOKEN say which AWX, and who asks. A second run changes nothing.\n"
+    f"# With --tags {CREDENTIALS} these alone, for their values to be entered.\n"
+)
 
 MODULES = {
     "organizations": "organization",
@@ -54,6 +60,7 @@ _APPROVES = "item.1.unified_job_template.type == 'workflow_approval'"
 _RUNS = {
     "unified_job_template": f"{{{{ omit if {_APPROVES} else item.1.unified_job_template.name }}}}",
     "approval_node": f"{{{{ item.1.unified_job_template if {_APPROVES} else omit }}}}",
+    "extra_data": "{{ item.1.extra_data | default(omit) }}",
 }
 _WAYS = {way: _WAY.replace("WAY", way) for way in ("success_nodes", "failure_nodes", "always_nodes")}
 
@@ -129,6 +136,7 @@ def _task(endpoint: str, variable: str, keys: Sequence[str]) -> dict[str, Any]:
             f"awx.awx.{MODULES[endpoint]}": {key: f"{{{{ item.{key} | default(omit) }}}}" for key in keys},
             "loop": f"{{{{ {variable} }}}}",
             "loop_control": {"label": "{{ item.name }}"},
+            **({"tags": [CREDENTIALS]} if endpoint in FIRST else {}),
         }
         if keys
         else {}
@@ -176,7 +184,7 @@ def _node(each: Object, organization: str) -> dict[str, Any]:
         name = each.references["unified_job_template"].name
         runs = {"name": name, "type": UNIFIED, "organization": {"name": organization}}
     ways = {way: [{"identifier": one.name} for one in others] for way, others in each.associations.items()}
-    return {"identifier": each.name, "unified_job_template": runs, "related": ways}
+    return {"identifier": each.name, "unified_job_template": runs, **each.fields, "related": ways}
 
 
 def _request(each: Object) -> dict[str, Any]:

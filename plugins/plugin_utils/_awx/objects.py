@@ -31,8 +31,8 @@ APPROVAL = "Somebody has looked at what precheck found, and has site change the 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What only the operator knows. ``state`` is a folder that outlives jobs, or the URL of a repository, in which
-    ``{federation}`` and ``{party}`` stand for these; then ``backups`` is a folder for those, where there is one.
+    """What only the operator knows. ``state`` is a folder that outlives jobs, or the URL of a repository; of the
+    latter ``backups`` is a folder for those, where there is one. ``{federation}`` and ``{party}`` stand for these.
     ``folder`` is where generated playbooks lie in the project, ``version`` the collection's.
     """
 
@@ -144,15 +144,17 @@ class _Party:
 
     def _own_state(self, state: str) -> str:
         """The party's own part of a folder, or its own repository."""
-        if self.in_repository:
-            return state.replace("{federation}", self.federation.name).replace("{party}", self.side.party)
-        return posixpath.join(state, self.federation.name, self.side.party)
+        own = self._named_in(state)
+        return own if self.in_repository else posixpath.join(own, self.federation.name, self.side.party)
+
+    def _named_in(self, place: str) -> str:
+        return place.replace("{federation}", self.federation.name).replace("{party}", self.side.party)
 
     def _backups(self) -> str:
         """The folder of the party's backups; empty where there is none."""
         if not self.in_repository:
             return posixpath.join(self.state, ".backups")
-        kept = self.settings.backups
+        kept = self._named_in(self.settings.backups)
         return posixpath.join(kept, self.federation.name, self.side.party) if kept else ""
 
     def _owned(self, endpoint: str, name: str, fields: Mapping[str, Any], **more: Any) -> Object:
@@ -166,9 +168,8 @@ class _Party:
         credentials = {
             "hosts": self._credential("ssh", MACHINE, "Logs in to the hosts."),
             "vault": self._credential("vault", VAULT, "Opens .secrets/ of what is kept."),
+            "project": self._credential("project", SOURCE_CONTROL, "Fetches the project; empty where anybody may."),
         }
-        if not self.settings.url.startswith(("https://", "http://")):
-            credentials["project"] = self._credential("project", SOURCE_CONTROL, "Fetches the project.")
         if self.in_repository and not self.state.startswith("file:"):
             types.append(_type("fedlearn state repository", DEPLOY_KEY, HOST_KEYS))
             what = "Writes to the repository with CAs and secrets, on a server of these host keys."
@@ -216,10 +217,9 @@ class _Party:
             "scm_clean": True,
             "scm_update_on_launch": True,
         }
-        key = self.credentials.get("project")
         references = {
             "default_environment": self.environment.reference,
-            **({"credential": key.reference} if key else {}),
+            "credential": self.credentials["project"].reference,
         }
         return self._owned("projects", "project", fields, references=references, associations=self._told("error"))
 
@@ -267,7 +267,8 @@ class _Party:
             "survey_enabled": bool(asked),
             "ask_limit_on_launch": verb.hosts,
             "ask_tags_on_launch": verb.tags,
-            "ask_skip_tags_on_launch": verb.tags,
+            # whoever skipped `always` would skip every look at what was asked for
+            "ask_skip_tags_on_launch": False,
             "ask_job_type_on_launch": verb.writes,
             "ask_diff_mode_on_launch": verb.writes,
             "ask_verbosity_on_launch": True,
@@ -308,6 +309,8 @@ class _Party:
     def _workflow(self, templates: Mapping[str, Object]) -> Iterator[Object]:
         """precheck, an approval, site, verify, status; status at once where one fails. Last nodes first: others name
         them.
+
+        AWX takes a failure for mended that leads to a node which ends well; so what comes after one never does.
         """
         workflow = self._owned(
             "workflow_job_templates",
@@ -317,12 +320,15 @@ class _Party:
         )
         yield workflow
         status = self._node(workflow, "status", template=templates["status"])
-        verify = self._node(workflow, "verify", template=templates["verify"], always=status)
-        site = self._node(workflow, "site", template=templates["site"], success=verify, failure=status)
+        failed = self._node(
+            workflow, "status after a failure", template=templates["status"], answers={"after_failure": "true"}
+        )
+        verify = self._node(workflow, "verify", template=templates["verify"], success=status, failure=failed)
+        site = self._node(workflow, "site", template=templates["site"], success=verify, failure=failed)
         approval = {"name": f"{self.prefix} approval", "description": APPROVAL, "timeout": 0}
         approve = self._node(workflow, "approval", approval=approval, success=site)
-        precheck = self._node(workflow, "precheck", template=templates["precheck"], success=approve, failure=status)
-        yield from (status, verify, site, approve, precheck)
+        precheck = self._node(workflow, "precheck", template=templates["precheck"], success=approve, failure=failed)
+        yield from (status, failed, verify, site, approve, precheck)
 
     def _node(
         self,
@@ -330,12 +336,14 @@ class _Party:
         identifier: str,
         template: Object | None = None,
         approval: Mapping[str, Any] | None = None,
+        answers: Mapping[str, str] | None = None,
         **ways: Object,
     ) -> Object:
         runs = {"unified_job_template": template.reference} if template else {}
         return Object(
             "workflow_job_template_nodes",
             identifier,
+            {"extra_data": answers} if answers else {},
             references={"workflow_job_template": workflow.reference, **runs},
             associations={f"{way}_nodes": (node.reference,) for way, node in ways.items()},
             within="workflow_job_template",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import date
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -103,8 +104,10 @@ REMOVE_DATA = Option("fedlearn_remove_data", Boolean(), "Data go along with what
 _NEAR = 0.8
 """How alike two names are, of 1, for one to be the other misspelt: `stak` and `stack` are 0.89."""
 _PREFIX = "fedlearn_"
-_OTHERS = ("ansible_", "awx_", "tower_")
+_OTHERS = ("ansible_", "tower_")
 """What names begin with that Ansible and AWX give."""
+_AWX_PREFIX, _AWX_NEAR = "awx_", 0.9
+"""AWX gives names that begin as options of the verb awx do; the nearest, `awx_webhook_guid`, is 0.81."""
 _TRUE, _FALSE = ("y", "yes", "on", "1", "true", "t"), ("n", "no", "off", "0", "false", "f")
 """What Ansible takes for a boolean."""
 _OF_ROUNDS = {"fedlearn_verify"}
@@ -224,7 +227,16 @@ VERBS = (
     Verb(
         "status",
         "Tells what is stopped, ill, differing or orphaned; changes nothing.",
-        (ONE_STACK, BUILD),
+        (
+            ONE_STACK,
+            Option(
+                "after_failure",
+                Boolean(),
+                "It ends as failed, since what came before it did, whatever it finds.",
+                default=False,
+            ),
+            BUILD,
+        ),
         hosts=True,
         clusters=True,
         vault=True,
@@ -264,7 +276,7 @@ VERBS = (
                 backups=True,
             ),
             ONE_STACK,
-            Option("until", Text(max_length=64), "A moment, where the backup has all moments."),
+            Option("moment", Text(max_length=64), "What has all moments is brought to this one."),
             Option("fedlearn_backup_secret", Text(max_length=128), "The name of the secret that reads encrypted ones."),
         ),
         writes=True,
@@ -370,7 +382,8 @@ def misspelt(names: Iterable[str]) -> list[str]:
     for name in sorted(set(names) - known - _OF_ROUNDS):
         ours = name.startswith(_PREFIX)
         likely = {each.removeprefix(_PREFIX): each for each in known if ours or not each.startswith(_PREFIX)}
-        near = get_close_matches(name.removeprefix(_PREFIX).lower(), likely, n=1, cutoff=_NEAR)
+        cutoff = _AWX_NEAR if name.startswith(_AWX_PREFIX) else _NEAR
+        near = get_close_matches(name.removeprefix(_PREFIX).lower(), likely, n=1, cutoff=cutoff)
         if near and not name.startswith(_OTHERS):
             told.append(f"-e {name}= is no option: write {likely[near[0]]}=, or give a variable of yours another name")
     return told
@@ -402,6 +415,6 @@ def _meant(type_: Text | Integer | Choice | Boolean, value: Any) -> Any:
             return int(text)
         case Boolean() if text.lower() in (*_TRUE, *_FALSE):
             return text.lower() in _TRUE
-        case Text() if isinstance(value, int | float):
+        case Text() if isinstance(value, int | float | date):
             return text
     return value

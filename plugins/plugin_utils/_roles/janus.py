@@ -268,7 +268,7 @@ VARIABLES: Mapping[str, Key] = {
     "janus_accept_unrecoverable": Key(
         Boolean(),
         "For C(escrow): take backups of databases whose keys nobody has but their host.",
-        default="{{ accept_unrecoverable | default(false) | bool }}",
+        default="{{ accept_unrecoverable | default(false, true) | bool }}",
     ),
     "janus_log": Key(
         Text(pattern=r"[!-~]+", pattern_name="what RUST_LOG takes, such as info"), "C(RUST_LOG).", default="info"
@@ -307,7 +307,7 @@ MANAGER_VARIABLES: Mapping[str, Key] = {
     "dpsa_manager_disrupt": Key(
         Text(min_length=0),
         "The stack, or without one the instance, whose manager is restarted though sessions are open in it.",
-        default="{{ fedlearn_disrupt | default('') }}",
+        default="{{ fedlearn_disrupt | default('', true) }}",
     ),
     "dpsa_manager_remove_data": Key(Boolean(), "Accepted as by every role: a manager has none.", default=False),
 }

@@ -220,7 +220,7 @@ def _variables(role: str, instances: Key, what: str) -> Mapping[str, Key]:
         f"{role}_render": Key(
             Text(min_length=0),
             "Write manifests into this folder of the control node, and leave the cluster alone.",
-            default="{{ fedlearn_render | default('') }}",
+            default="{{ fedlearn_render | default('', true) }}",
         ),
         f"{role}_timeout_seconds": Key(
             Integer(1, 3600), f"How long {what} may take to be ready.", default=300, unit="s"
@@ -228,7 +228,7 @@ def _variables(role: str, instances: Key, what: str) -> Mapping[str, Key]:
         f"{role}_prune": Key(
             Boolean(),
             "Remove what is in the cluster of instances that aren't named any more.",
-            default="{{ fedlearn_prune | default(false) | bool }}",
+            default="{{ fedlearn_prune | default(false, true) | bool }}",
         ),
         f"{role}_remove_data": Key(
             Boolean(), "Accepted as by every role: what lies in the shared directory stays.", default=False

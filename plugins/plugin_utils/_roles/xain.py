@@ -368,7 +368,7 @@ COORDINATOR_VARIABLES: Mapping[str, Key] = {
         Text(min_length=0),
         "The stack, or without one the instance, whose coordinator is restarted though a training is under way in it, "
         "which is lost; of V(pet) what is lost is the last global model, where settings change that it is made by.",
-        default="{{ fedlearn_disrupt | default('') }}",
+        default="{{ fedlearn_disrupt | default('', true) }}",
     ),
     "xain_coordinator_remove_data": Key(
         Boolean(), "Accepted as by every role: models are in the storage.", default=False
@@ -387,7 +387,7 @@ AGGREGATOR_VARIABLES: Mapping[str, Key] = {
         Text(min_length=0),
         "The stack, or without one the instance, whose aggregator is restarted though a training is under way in it, "
         "whose model is lost to participants.",
-        default="{{ fedlearn_disrupt | default('') }}",
+        default="{{ fedlearn_disrupt | default('', true) }}",
     ),
     "xain_aggregator_remove_data": Key(Boolean(), "Remove the kept models of absent instances.", default=False),
 }

@@ -35,6 +35,15 @@ _SETTINGS = {
 }
 
 
+_IN_AWX = " (in AWX a value of the credential 'state repository')"
+_WAYS_OUT = {
+    "error in libcrypto": "the file that fedlearn_state_key_file names has no private key, or one with a passphrase",
+    "Permission denied": "give the git server the public half of the deploy key that fedlearn_state_key_file names",
+    "Host key verification failed": "fedlearn_state_known_hosts_file is to have the server's host keys, as "
+    "`ssh-keyscan` prints them and somebody compared them",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """How a repository is reached. The deploy key and the server's host keys lie in files; nothing here is secret."""
@@ -58,6 +67,8 @@ class Access:
                 raise StateError(f"{self.url} is reached by ssh: {variable} has to name a file with {what}")
             if not os.access(path, os.R_OK) or not Path(path).is_file():
                 raise StateError(f"{self.url}: {path}, named by {variable}, is no file that can be read: {what}")
+            if not Path(path).read_bytes().strip():
+                raise StateError(f"{self.url}: {path}, named by {variable}, is empty: {what}{_IN_AWX}")
 
     def ssh(self) -> str:
         """The command by which git connects: this key, these host keys, and nothing else that lies about."""
@@ -78,6 +89,11 @@ class Access:
         return shlex.join(["ssh", "-F", "none", *words])
 
 
+def _way_out(said: str) -> str:
+    """What to look at, by the words of ssh."""
+    return next((f"; {way}{_IN_AWX}" for words, way in _WAYS_OUT.items() if words in said), "")
+
+
 def _quoted(path: str) -> str:
     """A path as ssh reads it in an option: percent signs stand for something there."""
     return '"' + path.replace("%", "%%") + '"'
@@ -95,7 +111,8 @@ class Git:
         """What a command prints; StateError with its words where it fails."""
         ended = self.ended(*words, feed=feed)
         if ended.returncode != 0:
-            raise StateError(f"{self.access.url}: git {words[0]} failed: {told(ended)}")
+            said = told(ended)
+            raise StateError(f"{self.access.url}: git {words[0]} failed: {said}{_way_out(said)}")
         return ended.stdout
 
     def ended(self, *words: str, feed: bytes = b"") -> subprocess.CompletedProcess[bytes]:

@@ -109,11 +109,21 @@ def test_another_document_changes_the_survey_and_what_is_needed_no_more_goes(fol
         ({"state": "ssh://git:CANARY@git.example/a.git"}, "without a password"),
         ({"backups": "/backups"}, "-e awx_backups= is for a repository"),
         ({"state": "git@git.example:a.git", "backups": "backups"}, "an absolute path that each job mounts"),
+        ({"state": "/kept/../etc"}, "goes up or in circles"),
+        ({"state": "git@git.example:{pary}.git"}, r"\{pary\} stands for nothing"),
+        (
+            {"url": "https://bob:CANARY@git.example/a.git"},
+            "awx_url= has a password, and what is written is for a repository",
+        ),
+        ({"webhook": "https://bob:CANARY@hooks.example/"}, "awx_webhook= has a password"),
+        ({"webhook": "hooks.example"}, "awx_webhook=URL begins with https://"),
+        ({"image": "an image"}, "is no name of an image"),
     ],
 )
 def test_what_only_the_operator_knows_is_asked_for(folder: Path, options: dict[str, str], why: str) -> None:
-    with pytest.raises(AnsibleActionFail, match=why):
+    with pytest.raises(AnsibleActionFail, match=why) as refused:
         awx(folder, **options)
+    assert "CANARY" not in str(refused.value) or "ssh://" in str(refused.value)
     assert not (folder / "awx").exists()
 
 
@@ -129,10 +139,10 @@ def test_of_two_parties_each_has_its_viewpoint(folder: Path) -> None:
     with pytest.raises(
         AnsibleActionFail, match=r"parties/clinic-a/federation.yml isn't there: of several parties each"
     ):
-        awx(folder)
+        awx(folder, state="/kept/{party}")
     viewpoint(folder, "clinic-a")
     viewpoint(folder, "clinic-b")
-    awx(folder)
+    awx(folder, state="/kept/{party}")
     held = yaml.safe_load((folder / "awx" / "objects.yml").read_text())
     assert [each["name"] for each in held["aap_organizations"]] == ["clinic-a", "clinic-b"]
     assert [each["source_path"] for each in held["controller_inventory_sources"]] == [
@@ -141,13 +151,33 @@ def test_of_two_parties_each_has_its_viewpoint(folder: Path) -> None:
     ]
 
 
-def test_two_parties_have_no_repository_in_common(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"state": "git@git.example:demo.git"}, "one repository"),
+        ({"state": "/kept"}, "one folder"),
+        ({"state": "git@git.example:demo-{party}.git", "backups": "/backups"}, "one folder"),
+    ],
+)
+def test_two_parties_have_no_place_in_common(folder: Path, options: dict[str, str], what: str) -> None:
     (folder / "federation.yml").write_text(TWO)
     viewpoint(folder, "clinic-a")
     viewpoint(folder, "clinic-b")
-    with pytest.raises(AnsibleActionFail, match=r"see each other's keys in one repository: say \{party\} in the URL"):
-        awx(folder, state="git@git.example:demo.git")
+    with pytest.raises(AnsibleActionFail, match=rf"see each other's keys and data in {what}: say \{{party\}} in it"):
+        awx(folder, **options)
     assert not (folder / "awx").exists()
+
+
+def test_each_party_has_a_place_of_its_own(folder: Path) -> None:
+    (folder / "federation.yml").write_text(TWO)
+    viewpoint(folder, "clinic-a")
+    viewpoint(folder, "clinic-b")
+    awx(folder, state="/kept/{party}")
+    held = yaml.safe_load((folder / "awx" / "objects.yml").read_text())
+    assert [each["source_vars"]["FEDLEARN_STATE_DIRECTORY"] for each in held["controller_inventory_sources"]] == [
+        "/kept/clinic-a/demo/clinic-a",
+        "/kept/clinic-b/demo/clinic-b",
+    ]
     awx(folder, state="git@git.example:demo-{party}.git")
     told = json.loads((folder / "awx" / "requests.json").read_text())
     found = [each["fields"] for each in told if each["endpoint"] == "inventory_sources"]

@@ -168,6 +168,12 @@ def test_files_of_others_are_told_by_their_names(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     told = control_node.other_parties_files(str(tmp_path), "a")
     assert told == [f"{tmp_path}/{name} is another party's" for name in (".secrets/b.yml", ".ca/b/b.key")]
+    (tmp_path / "a" / ".secrets").mkdir(parents=True)
+    assert control_node.other_parties_files(str(tmp_path / "a"), "a") == []
+    (tmp_path / "b" / ".secrets").mkdir(parents=True)
+    (tmp_path / "b" / ".secrets" / "b.yml").write_text("")
+    beside = control_node.other_parties_files(str(tmp_path / "a"), "a")
+    assert beside == [f"{tmp_path}/b/.secrets/b.yml is another party's"]
     own = control_node.own_files(str(tmp_path), "a")
     assert sorted(own.values()) == [".ca/a/a.key", ".exchange/a/signer.key", ".secrets/a.yml"]
 

@@ -273,12 +273,16 @@ def test_the_workflow_leads_from_precheck_by_an_approval_to_status() -> None:
     }
     assert ways == {
         ("precheck", "success_nodes", "approval"),
-        ("precheck", "failure_nodes", "status"),
+        ("precheck", "failure_nodes", "status after a failure"),
         ("approval", "success_nodes", "site"),
         ("site", "success_nodes", "verify"),
-        ("site", "failure_nodes", "status"),
-        ("verify", "always_nodes", "status"),
+        ("site", "failure_nodes", "status after a failure"),
+        ("verify", "success_nodes", "status"),
+        ("verify", "failure_nodes", "status after a failure"),
     }
+    # AWX takes a failure for mended where what comes after it ends well: this one doesn't
+    assert [name for name, each in nodes.items() if each.fields] == ["status after a failure"]
+    assert nodes["status after a failure"].fields == {"extra_data": {"after_failure": "true"}}
     assert [name for name, each in nodes.items() if each.approval] == ["approval"]
     (workflow,) = [each for each in made if each.endpoint == "workflow_job_templates"]
     assert set(workflow.associations) == {"notification_templates_error", "notification_templates_approvals"}

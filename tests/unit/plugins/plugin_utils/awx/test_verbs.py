@@ -189,7 +189,7 @@ def test_what_only_the_caller_gives_is_found() -> None:
     assert read_by({"when": "a is b", "hosts": "{{ c | default(d) }}", "name": "e"}) == {"a", "c", "d"}
     assert set_by([{"vars": {"f": 1}, "register": "g", "ansible.builtin.set_fact": {"h": 1}}]) == {"f", "g", "h"}
     assert files_of("verify.yml") >= {PLAYBOOKS / "round_stage.yml", PLAYBOOKS / "tasks/check.yml"}
-    assert {"stack", "from", "until"} <= asked_for(files_of("restore.yml"))
+    assert {"stack", "from", "moment"} <= asked_for(files_of("restore.yml"))
 
 
 def test_every_playbook_is_a_verb() -> None:
@@ -258,6 +258,7 @@ def test_operations_name_it(one: Verb) -> None:
         ("verfy", "verify"),
         ("fedlearn_prun", "fedlearn_prune"),
         ("fedlearn_remove_date", "fedlearn_remove_data"),
+        ("awx_webhok", "awx_webhook"),
     ],
 )
 def test_a_misspelt_option_is_told_with_what_was_meant(name: str, meant: str) -> None:
@@ -270,6 +271,9 @@ def test_no_option_and_nothing_of_the_user_s_own_is_taken_for_misspelt() -> None
     options = [option.name for each in VERBS for option in each.options]
     others = ["region", "ansible_host", "awx_job_id", "tower_user_name", "nginx_sites", "redis_port", "memory"]
     others.append("fedlearn_verify")  # by which a round is tried with other instances than the document's
+    by_awx = "job_id job_launch_type job_template_name project_revision project_scm_branch user_id inventory_id"
+    webhook = "webhook_event_type webhook_event_guid webhook_event_ref webhook_status_api webhook_payload webhook_guid"
+    others += [f"awx_{name}" for name in (*by_awx.split(), *webhook.split())]
     assert misspelt([*options, *others]) == []
 
 
@@ -283,7 +287,7 @@ def test_no_option_and_nothing_of_the_user_s_own_is_taken_for_misspelt() -> None
         ("what", "keys", "expected one of certificates, passwords, ca, datastore_keys, found the text 'keys'"),
         ("fedlearn_prune", "perhaps", "expected true or false, found the text 'perhaps'"),
         ("digest", "a" * 65, "is longer than 64 characters"),
-        ("until", ["now"], "expected text, found a list"),
+        ("moment", ["now"], "expected text, found a list"),
     ],
 )
 def test_a_value_that_no_survey_lets_through_is_told(name: str, value: Any, why: str) -> None:
@@ -302,8 +306,28 @@ def test_what_a_survey_lets_through_is_none_of_them(one: Verb) -> None:
             assert out_of_range({asked["variable"]: "" if answer is None else str(answer)}) == []
 
 
+def test_a_moment_is_a_text_whatever_yaml_makes_of_it() -> None:
+    assert out_of_range(yaml.safe_load("moment: 2026-11-28 08:30:00+00")) == []
+    assert out_of_range(yaml.safe_load("moment: 2026-11-28")) == []
+
+
+ASKED = sorted({option.name for each in VERBS for option in each.options if not option.here})
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_an_empty_answer_is_none(name: str) -> None:
+    """Ansible makes nothing of an empty text that a survey sent, and `default` alone lets that through."""
+    files = [
+        *PLAYBOOKS.rglob("*.yml"),
+        *CHECKOUT.glob("roles/*/tasks/*.yml"),
+        *CHECKOUT.glob("roles/*/defaults/main.yml"),
+    ]
+    lax = re.compile(rf"\b{name} \| default\((?:''|false|\d+)\)")
+    assert [str(path) for path in files if lax.search(path.read_text())] == []
+
+
 def test_what_ansible_takes_for_a_boolean_and_what_is_yet_to_be_resolved_is_in_range() -> None:
-    assert out_of_range({"fedlearn_prune": "yes", "withdraw": False, "informed": 0, "until": 2026}) == []
+    assert out_of_range({"fedlearn_prune": "yes", "withdraw": False, "informed": 0, "moment": 2026}) == []
     assert out_of_range({"days": "{{ some }}"}) == []
 
 

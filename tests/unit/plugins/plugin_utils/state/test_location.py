@@ -78,6 +78,9 @@ def test_ssh_wants_a_key_and_the_server_s_host_keys(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=f"{key}, named by fedlearn_state_key_file, is no file"):
         Access(url, str(key), str(key)).check()
     key.touch()
+    with pytest.raises(StateError, match=f"{key}, named by fedlearn_state_key_file, is empty: .*credential"):
+        Access(url, str(key), str(key)).check()
+    key.write_text("a key")
     with pytest.raises(StateError, match="fedlearn_state_known_hosts_file has to name a file with the git server's"):
         Access(url, str(key)).check()
     Access(url, str(key), str(key)).check()

@@ -128,11 +128,16 @@ def test_a_server_with_another_host_key_gets_nothing(server: Server, job: Callab
     other = make_key(server.folder / "other")
     known = server.folder / "known-other"
     known.write_text((server.folder / "known").read_text().split()[0] + f" {other}\n")
-    with pytest.raises(StateError, match="Host key verification failed"):
-        Repository.open(replace(server.access, known_hosts_file=str(known)))
-    known.write_text("")
-    with pytest.raises(StateError, match="Host key verification failed"):
-        Repository.open(replace(server.access, known_hosts_file=str(known)))
+    for keys in (known.read_text(), "# none\n"):
+        known.write_text(keys)
+        with pytest.raises(StateError, match="Host key verification failed.*; fedlearn_state_known_hosts_file is to"):
+            Repository.open(replace(server.access, known_hosts_file=str(known)))
+
+
+def test_what_is_no_key_is_told(server: Server, job: Callable[[str], None], tmp_path: Path) -> None:
+    (tmp_path / "none").write_text("no key\n")
+    with pytest.raises(StateError, match="; the file that fedlearn_state_key_file names has no private key"):
+        Repository.open(replace(server.access, key_file=str(tmp_path / "none")))
 
 
 def test_a_key_that_may_only_read_is_told_before_anything_is_made(server: Server, job: Callable[[str], None]) -> None:
@@ -152,7 +157,7 @@ def test_a_key_of_somebody_else_s_is_refused_and_no_agent_is_asked(
             time.sleep(0.01)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
         subprocess.run(["ssh-add", "-q", server.access.key_file], check=True)
-        with pytest.raises(StateError, match="Permission denied"):
+        with pytest.raises(StateError, match="Permission denied.*; give the git server the public half"):
             Repository.open(replace(server.access, key_file=str(tmp_path / "stranger")))
     finally:
         agent.terminate()
