@@ -222,6 +222,18 @@ def allowed(number: int, what: int = resource.RLIMIT_NOFILE) -> int:
     return max(fitting, default=min(ceilings))
 
 
+def refuse_to_lower(soft: int, asked: int) -> None:
+    """Raises RefusedError where this very session is held down: what it can't try, others may have."""
+    found = re.search(r"^Max open files +\S+ +(\S+)", read("/proc/1/limits") or "", re.MULTILINE)
+    others = (number_of(found[1]) or 0) if found else 0
+    if soft < min(asked, others):
+        raise RefusedError(
+            f"nofile: this session may have {soft} and can't have more, though this machine gives others {others}: "
+            "nothing was written, since it would lower theirs; take out what limits this login in "
+            "/etc/security/limits.d, or connect by another one"
+        )
+
+
 def number_of(word: str) -> int | None:
     """A limit as pam_limits and systemd write it; None where it is none."""
     if word in ("unlimited", "infinity", "-1"):
@@ -235,10 +247,22 @@ def usual(module: AnsibleModule, what: str) -> int:
     return (number_of(output.strip()) or 0) if code == 0 else 0
 
 
+def other_files() -> list[str]:
+    """Those that limits are read from beside our own."""
+    return [path for pattern in OTHERS for path in sorted(glob.glob(pattern)) if path != LIMITS]
+
+
+def overruling(item: str) -> str:
+    """The files that are read after our own and say something of an item, in words."""
+    said = re.compile(rf"^[^#]*\s{item}\s", re.MULTILINE)
+    later = [path for path in other_files() if path > LIMITS and said.search(read(path) or "")]
+    return ", ".join(later) or "another file in /etc/security/limits.d, or limits.conf,"
+
+
 def in_other_files(item: str) -> dict[str, dict[str, int]]:
     """What other files give users, groups and all, soft and hard; of several lines the last one counts."""
     found: dict[str, dict[str, int]] = {}
-    for path in [path for pattern in OTHERS for path in sorted(glob.glob(pattern)) if path != LIMITS]:
+    for path in other_files():
         for line in (read(path) or "").splitlines():
             words = line.partition("#")[0].split()
             number = number_of(words[3]) if len(words) == 4 and words[2] == item else None
@@ -282,8 +306,7 @@ def measure(module: AnsibleModule, soft: int) -> dict[str, int]:
     for user, number in sessions.items():
         if number != resource.RLIM_INFINITY and number < soft:
             raise RefusedError(
-                f"a new session of {user} has {number} open files, not {soft}: "
-                "another file in /etc/security/limits.d, or limits.conf, says so"
+                f"a new session of {user} has {number} open files, not {soft}: {overruling('nofile')} says so"
             )
     return sessions
 
@@ -414,6 +437,7 @@ class Plan:
         texts: dict[str, str | None] = {LIMITS: None}
         if self.asked:
             self.soft = allowed(self.asked)
+            refuse_to_lower(self.soft, self.asked)
             self.hard = max(self.soft, allowed(usual(module, "NOFILE") or self.soft))
             self.workers = max(self.soft - RESERVE, 0) // PER_WORKER
             # all users don't include root

@@ -448,6 +448,77 @@ def test_addresses_are_names_too(role: RoleHost) -> None:
     assert role.play().changed == 0
 
 
+NAMED = """
+import socket, ssl
+context = ssl.create_default_context(cafile="/etc/role-test/ca.pem")
+context.check_hostname = False
+context.load_cert_chain("/etc/role-test/{certificate}.pem", "/etc/role-test/{certificate}.key")
+with socket.create_connection(({address!r}, 11203), 10) as plain:
+    with context.wrap_socket(plain, server_hostname={sni!r} or None) as stream:
+        stream.sendall(b"GET / HTTP/1.0\\r\\nHost: {host}\\r\\n\\r\\n")
+        print(stream.recv(4096).decode().split()[1])
+"""
+
+
+def named(role: RoleHost, sni: str, host: str, certificate: str) -> int:
+    """The status where TLS and the request each have a name."""
+    script = NAMED.format(address=role.address, sni=sni, host=host, certificate=certificate)
+    return int(role.sh(f"echo {base64.b64encode(script.encode()).decode()} | base64 -d | python3 -"))
+
+
+@pytest.mark.usefixtures("upstreams")
+def test_another_site_s_ca_lets_nobody_in_here(role: RoleHost) -> None:
+    """Two at one port: nginx asks for certificates by the name in TLS, and chooses a site by that of the request."""
+    role.sh(
+        "cd /etc/role-test && cp server.key other-site.key && echo subjectAltName=DNS:other.test >other-site.ext &&"
+        " openssl req -new -key server.key -subj /CN=other-site | openssl x509 -req -CA ca.pem -CAkey ca.key"
+        " -CAcreateserial -days 2 -out other-site.pem -extfile other-site.ext"
+    )
+    listen = [{"address": role.address, "port": 11203}]
+    common = {"federation": "nginx-one", "listen": listen, "upstream": {"servers": ["127.0.0.1:7009"]}}
+    tls = {"certificate": "/etc/role-test/other-site.pem", "key": "/etc/role-test/other-site.key"}
+    first = {
+        **common,
+        "name": "a-first",
+        "server_names": ["other.test"],
+        "tls": tls | {"client_ca": "/etc/role-test/other.pem"},
+    }
+    own = {"certificate": "/etc/role-test/server.pem", "key": "/etc/role-test/server.key"}
+    own |= {"client_ca": "/etc/role-test/ca.pem", "client_names": ["client"]}
+    second = {**common, "name": "nginx-second", "server_names": ["server.test"], "tls": own}
+    run = role.play(nginx_sites=[*VARIABLES["nginx_sites"], first, second])
+    assert run.code == 0, run.text
+    role.sh("sleep 1")
+    try:
+        asked = {
+            ("server.test", "server.test", "client"): 200,
+            ("SERVER.test", "server.test:11203", "client"): 200,
+            ("server.test", "server.test", "stranger"): 400,
+            ("other.test", "other.test", "stranger"): 200,
+            ("", "server.test", "stranger"): 421,
+            ("nobody.test", "server.test", "stranger"): 421,
+            ("other.test", "server.test", "stranger"): 421,
+            ("server.test", "other.test", "client"): 421,
+        }
+        assert {each: named(role, *each) for each in asked} == asked
+        by_address = {**second, "server_names": ["server.test", role.address]}
+        assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], first, by_address]).code == 0
+        role.sh("sleep 1")
+        asked = {
+            ("", role.address, "client"): 200,
+            ("", role.address, "stranger"): 400,
+            ("nobody.test", role.address, "stranger"): 400,
+            ("other.test", role.address, "stranger"): 421,
+            ("server.test", "server.test", "client"): 200,
+            ("other.test", "other.test", "stranger"): 200,
+        }
+        assert {each: named(role, *each) for each in asked} == asked
+        assert role.play(entry="check", nginx_sites=[*VARIABLES["nginx_sites"], first, by_address]).code == 0
+    finally:
+        gone = [{"name": name, "federation": "nginx-one", "state": "absent"} for name in ("a-first", "nginx-second")]
+        assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], *gone], nginx_remove_data=True).code == 0
+
+
 WAY_OUT = {
     "name": "nginx-out",
     "federation": "nginx-one",

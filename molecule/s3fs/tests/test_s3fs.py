@@ -128,10 +128,12 @@ class TestS3fs(Secretive, Packaged):
         ({"bucket": "nowhere"}, "invalid credentials"),
         ({"ca": "/etc/role-test/other.pem"}, "certificate isn't trusted: unable to get local issuer certificate"),
         ({"ca": "/etc/role-test/ended-ca.pem"}, "certificate isn't trusted: certificate has expired"),
+        ({"ca": "/etc/role-test/none.pem"}, "/etc/role-test/none.pem holds no certificate of the storage's CA"),
+        ({"ca": "/etc/role-test/server.key"}, "/etc/role-test/server.key holds no certificate of the storage's CA"),
         ({"url": "https://localhost:9000"}, "certificate isn't trusted: hostname mismatch"),
         ({"url": "https://127.0.0.1:9999"}, "connect"),
     ],
-    ids=["secret", "client", "bucket", "CA", "ended CA", "name", "address"],
+    ids=["secret", "client", "bucket", "CA", "ended CA", "no CA", "no certificate", "name", "address"],
 )
 def test_what_can_not_be_mounted_is_told_and_the_former_mount_is_back(
     role: RoleHost, changed: dict[str, Any], reason: str
@@ -143,7 +145,7 @@ def test_what_can_not_be_mounted_is_told_and_the_former_mount_is_back(
     assert "s3fs-full" in run.words
     assert reason.lower() in run.words.lower(), run.text
     # what is known beforehand is refused before anything changes
-    refused = "isn't trusted" in reason
+    refused = "isn't trusted" in reason or "no certificate" in reason
     assert ("nothing was changed" if refused else "rolled back, the former service is running") in run.words
     assert role.state() == before
     assert role.sh(f"cat {PLACE}/kept; rm {PLACE}/kept") == "kept\n"

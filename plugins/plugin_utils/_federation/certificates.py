@@ -100,9 +100,14 @@ def front_authority(federation: Federation, party: Party) -> Authority:
     return _authority(federation, party, f"{party.name}_public", "acme")
 
 
-def has_list(*authorities: Authority) -> bool:
-    """Whether what trusts just these gets a list of what they withdrew; each has to have one."""
-    return all(authority.mode == "ownca" or authority.crl is not None for authority in authorities)
+def has_list(federation: Federation, *authorities: Authority) -> bool:
+    """Whether what trusts just these gets a list of what they withdrew; each has to have one, and to be the own side's,
+    since partners hand over none.
+    """
+    return all(
+        federation.viewpoint in (None, authority.party) and (authority.mode == "ownca" or authority.crl is not None)
+        for authority in authorities
+    )
 
 
 def store_authority(federation: Federation, party: Party, stack: str) -> Authority:

@@ -17,6 +17,7 @@ from typing import Any
 from . import network
 from .model import Component, Endpoint, Expansion, Federation, Flow, Host, Path, Placement, Stack, State
 from .nodes import Report
+from .schema import Integer, Key, Section
 
 VERIFY = "verify-"
 """What the name of a stack has in front where it is the verify round's copy; no stack of a document begins with it."""
@@ -180,13 +181,31 @@ def at_once(clients: int) -> int:
     return 2 * clients + 50
 
 
-def site_limits(most: int = 0, *, connections: bool = False) -> dict[str, int]:
+def site_limits(most: int = 0, *, connections: bool = False, per_address: int | None = None) -> dict[str, int]:
     """What a site of nginx bears of all clients together, since they may share one address.
 
     ``most`` requests under way, and as many new ones a second; of passed on ``connections`` only these are counted.
+    ``per_address`` is what the document says of each (``LIMITS``).
     """
     bears = min(max(LEAST_AT_ONCE, most), MOST_AT_ONCE)
-    return {"clients": bears} | ({} if connections else {"total_requests_per_second": max(LEAST_REQUESTS, bears)})
+    of_all = {"clients": bears} | ({} if connections else {"total_requests_per_second": max(LEAST_REQUESTS, bears)})
+    return of_all | ({"clients_per_address": per_address} if per_address else {})
+
+
+LIMITS = Key(
+    Section(
+        {
+            "per_address": Key(
+                Integer(1, 1_000_000),
+                "Requests under way from one address, of which each poll is one. Without it there is only the total, "
+                "`2 x expected + 50` and 512 at least: all clients may share an address.",
+            )
+        }
+    ),
+    "How much at once, beside what `expected` says.",
+    default={},
+)
+"""What a document may say of the clients of a site."""
 
 
 def service_endpoint(purpose: str, service: str, port: int, *, scheme: str = "", path: Path = ()) -> Endpoint:

@@ -107,6 +107,28 @@ def test_processes_are_written_for_those_alone_who_have_fewer(
     assert plan.nproc == (4096 if written else 0)
 
 
+def test_a_file_that_is_read_later_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {"/a/zz.conf": "* hard nofile 10\n", "/a/zzz.conf": "# nofile\n", "/a/b.conf": "* hard nofile 10\n"}
+    monkeypatch.setattr(limits, "LIMITS", "/a/y.conf")
+    monkeypatch.setattr(limits, "other_files", lambda: list(texts))
+    monkeypatch.setattr(limits, "read", texts.get)
+    assert limits.overruling("nofile") == "/a/zz.conf"
+    assert limits.overruling("nproc").startswith("another file in ")
+
+
+def test_a_session_that_is_held_down_lowers_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root without the right to raise limits, by a login that has fewer: what it can't try it doesn't write."""
+    monkeypatch.setattr(
+        limits, "read", lambda _path: "Limit  Soft  Hard  Units\nMax open files    1024    20000    files\n"
+    )
+    for soft, asked in ((20000, 65535), (1200, 1200), (65535, 65535)):
+        limits.refuse_to_lower(soft, asked)
+    with pytest.raises(limits.RefusedError, match=r"this session may have 1200 and can't have more, .* others 20000"):
+        limits.refuse_to_lower(1200, 65535)
+    monkeypatch.setattr(limits, "read", lambda _path: None)
+    limits.refuse_to_lower(1200, 65535)
+
+
 def test_what_can_not_be_written_leaves_no_way_back_waiting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It would put the same limits in place again later, as a change that nobody made."""
     present = tmp_path / "limits.conf"

@@ -124,9 +124,8 @@ class Copy:
 
     def _limits(self) -> Part:
         """A total, since all workers may share one address; less for each address only where that is said."""
-        found: Part = site_limits(at_once(self.topology.expected))
         of_each = self.topology.proxy.options["limits"].get("per_address")
-        return {**found, "clients_per_address": of_each} if of_each else found
+        return site_limits(at_once(self.topology.expected), per_address=of_each)
 
     def _redirect(self) -> list[Part]:
         """Where plain HTTP is sent to TLS, as long as there is nothing to be sent to but the deployed proxy."""
@@ -146,7 +145,7 @@ class Copy:
         shown: Part = {"certificate": files["chain"], "key": files["key"]}
         if self._admins():
             shown["client_ca"] = files["ca"]
-            if certificates.has_list(self.topology.authority):
+            if certificates.has_list(self.topology.federation, self.topology.authority):
                 shown["client_crl"] = files["crl"]
         return shown
 

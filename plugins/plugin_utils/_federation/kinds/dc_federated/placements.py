@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...expanding import LIMITS
 from ...python_programs import ARCHIVE, application_artifact, runtime
 from ...schema import Anything, Boolean, Integer, Items, Key, Place, Rule, Section, Text
 from .settings import Breaches
@@ -90,20 +91,7 @@ PLACEMENTS: Mapping[str, Key] = {
                 "admins": Key(
                     _ADMINS, "Who reaches `/workers` from outside, with the server's administrator's password."
                 ),
-                "limits": Key(
-                    Section(
-                        {
-                            "per_address": Key(
-                                Integer(1, 1_000_000),
-                                "Requests under way from one address, of which each worker's poll is one. Without it "
-                                "there is only the total, `2 x expected + 50` and 512 at least: all workers may share "
-                                "an address.",
-                            )
-                        }
-                    ),
-                    "How much at once, beside what `expected` says.",
-                    default={},
-                ),
+                "limits": LIMITS,
                 "redirect": Key(
                     Boolean(),
                     "Where `port` is 443, send to it who asks on port 80, and refuse who sends anything there.",

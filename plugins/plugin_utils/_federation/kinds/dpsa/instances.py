@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import certificates, network
 from ...expanding import Roster, at_once, endpoint, public_endpoint, site_limits
-from ...model import Certificate, Endpoint, Expansion, Path, Placement
+from ...model import Certificate, Endpoint, Expansion, Party, Path, Placement
 from .settings import JANUS_PROGRAMS
 from .topology import LOOPBACK, VERIFY_EPSILON, Side, Site, Topology
 
@@ -233,19 +233,23 @@ class Instances:
     def _front(self, side: Side) -> None:
         """Who may what: reports are everybody's, aggregation is the leader's, sessions and results the controller's."""
         inner = {"paths": self._leader_paths() if side.word == "leader" else self._helper_paths()}
-        ca = self.controllers_ca(side) if side.word == "leader" else self.paths(side.instance("peers"))["ca"]
+        leader, controllers = self.topology.leader.party, self.topology.controller_party
+        asked = ("controllers", controllers) if side.word == "leader" else ("peers", leader)
+        clients = self._clients(side, *asked)
         site, port = side.aggregator_site(), side.placement.listening_port
-        self._site(side, "front", site.names, port, side.option("inner_port"), ca, inner, side.placement.path)
+        self._site(side, "front", site.names, port, side.option("inner_port"), clients, inner, side.placement.path)
         if self.topology.generation == "B":
             manager, path = side.option("manager"), (*side.placement.path, "manager")
-            site, ca = side.manager_site(), self.controllers_ca(side)
+            site, clients = side.manager_site(), self._clients(side, "controllers", controllers)
             paths = {"paths": self._manager_paths()}
             names = site.names
-            self._site(side, "manager-front", names, manager["port"], manager["gate_port"], ca, paths, path)
+            self._site(side, "manager-front", names, manager["port"], manager["gate_port"], clients, paths, path)
 
-    def controllers_ca(self, side: Side) -> str:
-        """The CA of whoever controls sessions, as this side knows it."""
-        return self.paths(side.instance("controllers"))["ca"]
+    def _clients(self, side: Side, what: str, party: Party) -> dict[str, str]:
+        """Whom a site lets in: whom that party's CA vouches for, as long as it hasn't withdrawn them."""
+        federation, paths = self.topology.federation, self.paths(side.instance(what))
+        with_list = certificates.has_list(federation, certificates.party_authority(federation, party))
+        return {"client_ca": paths["ca"], **({"client_crl": paths["crl"]} if with_list else {})}
 
     def _site(
         self,
@@ -254,21 +258,21 @@ class Instances:
         names: tuple[str, ...],
         port: int,
         inner: int,
-        ca: str,
+        clients: Mapping[str, str],
         more: Mapping[str, Any],
         path: Path,
     ) -> None:
-        paths = self.paths(side.instance("front"))
+        paths, of_each = self.paths(side.instance("front")), side.option("limits").get("per_address")
         told = {"subject_header": SUBJECT_HEADER} if component == "manager-front" else {}
         values = {
             "listen": [{"address": side.address, "port": port}],
             "server_names": list(names),
-            "tls": {"certificate": paths["chain"], "key": paths["key"], "client_ca": ca, "client_names": [], **told},
+            "tls": {"certificate": paths["chain"], "key": paths["key"], "client_names": [], **clients, **told},
             # Janus sends an answer's head and body by themselves
             "upstream": {"servers": [network.join(LOOPBACK, inner)], "retries": 0, "keep_connections": False},
             "body_size_mb": side.option("body_size_mb"),
             "read_timeout_seconds": side.option("read_timeout_seconds"),
-            "limits": site_limits(at_once(self.topology.expected)),
+            "limits": site_limits(at_once(self.topology.expected), per_address=of_each),
             **more,
         }
         site = side.aggregator_site() if component == "front" else side.manager_site()
@@ -282,12 +286,12 @@ class Instances:
         collection: dict[str, Any] = {"path": f"{_TASK}/collection_jobs/*", "client_names": [self.controller_name]}
         if self.topology.public:  # a controller that reaches it directly has no certificate to show, but its token
             collection = {"path": collection["path"], "without_certificate": True}
-        return [_open("/hpke_config"), _open(f"{_TASK}/reports"), collection]
+        return [_asked("/hpke_config"), _open(f"{_TASK}/reports"), collection]
 
     def _helper_paths(self) -> list[dict[str, Any]]:
         names = [self.leader_name]
         return [
-            _open("/hpke_config"),
+            _asked("/hpke_config"),
             {"path": f"{_TASK}/aggregation_jobs/*", "client_names": names},
             {"path": f"{_TASK}/aggregate_shares", "client_names": names},
         ]
@@ -297,7 +301,7 @@ class Instances:
             {"path": path, "client_names": [self.controller_name, self.verify_name], "body_size_mb": 1}
             for path in ("/create_session", "/end_session", "/start_round")
         ]
-        return [_open("/get_main_locations"), {**_open("/get_vdaf_parameter"), "body_size_mb": 1}, *sessions]
+        return [_asked("/get_main_locations"), _asked("/get_vdaf_parameter"), *sessions]
 
     @property
     def leader_name(self) -> str:
@@ -369,6 +373,11 @@ def way_out(topology: Topology, port: int, site: Site, files: Mapping[str, str],
 
 def _open(path: str) -> dict[str, Any]:
     return {"path": path, "without_certificate": True}
+
+
+def _asked(path: str) -> dict[str, Any]:
+    """What anybody may ask, and nobody sends more to than a few words: nginx keeps a body on disk until it is whole."""
+    return {**_open(path), "body_size_mb": 1}
 
 
 def loopback(purpose: str, port: int, path: Path, scheme: str = "http") -> Endpoint:

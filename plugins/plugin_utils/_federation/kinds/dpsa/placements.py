@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...expanding import LIMITS
 from ...given_programs import SOURCE
 from ...schema import (
     PORT,
@@ -101,6 +102,7 @@ def _side(port: int, shift: int, options: Mapping[str, Key]) -> Place:
             "garbage_collector": Key(
                 Boolean(), "Delete what has expired, in a process of its own; generation C.", default=False
             ),
+            "limits": LIMITS,
             "body_size_mb": Key(Integer(1, 65536), "The largest report or share.", default=512, unit="MB"),
             "read_timeout_seconds": Key(Integer(1, 86400), "How long an answer may take.", default=300, unit="s"),
             **options,

@@ -205,7 +205,7 @@ class Instances:
             return {"tls": None, "upstream": upstream}
         clients = [certificates.common_name(name, host), *self.topology.scheduler.options["clients"]]
         tls = {"certificate": paths["chain"], "key": paths["key"], "client_ca": paths["ca"], "client_names": clients}
-        if certificates.has_list(self.party):
+        if certificates.has_list(self.federation, self.party):
             tls["client_crl"] = paths["crl"]
         own = certificates.service_name(self.topology.party, name)
         upstream["tls"] = {"ca": paths["ca"], "name": own, "certificate": None, "key": None}

@@ -162,7 +162,7 @@ class Gateway:
             "client_ca": files["ca"],
             "client_names": names,
         }
-        if certificates.has_list(*self.authorities):
+        if certificates.has_list(self.topology.federation, *self.authorities):
             tls["client_crl"] = files["crl"]
         return tls
 

@@ -187,7 +187,7 @@ class Copy(ABC):
             "client_names": client_names(topology),
             **site.pop("tls", {}),
         }
-        if certificates.has_list(*topology.authorities):
+        if certificates.has_list(topology.federation, *topology.authorities):
             tls["client_crl"] = files["crl"]
         listen = {"address": address, "port": placement.listening_port + self.shift, **site.pop("listen", {})}
         connections = site.get("protocol") == "tcp"

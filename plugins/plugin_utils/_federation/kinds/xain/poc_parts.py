@@ -149,7 +149,7 @@ class PocCopy(Copy):
             "client_ca": files["ca"],
             "client_names": [certificates.common_name(topology.certificate("rpc"), peer.hosts[0])],
         }
-        if certificates.has_list(topology.authority):
+        if certificates.has_list(topology.federation, topology.authority):
             tls["client_crl"] = files["crl"]
         values: Part = {
             "protocol": "tcp",

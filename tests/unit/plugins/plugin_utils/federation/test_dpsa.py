@@ -234,6 +234,56 @@ def test_sessions_are_the_controller_s(load: Load) -> None:
         assert paths["/get_main_locations"]["without_certificate"] is True
 
 
+def lists(federation: Federation) -> dict[str, str]:
+    """By the sites that let clients in, the list of whom they don't let in any more."""
+    sites = {
+        name: site["tls"]
+        for host in ("a1", "b1")
+        if host in variables.inventory(federation).hosts
+        for name, site in given(federation, host, "nginx_sites").items()
+        if "client_ca" in site.get("tls", {})
+    }
+    assert all(
+        tls.get("client_crl", tls["client_ca"]).rpartition("/")[0] == tls["client_ca"].rpartition("/")[0]
+        for tls in sites.values()
+    )
+    return {name: tls.get("client_crl", "").rpartition("/")[2] for name, tls in sites.items()}
+
+
+def test_whom_their_party_withdrew_is_let_in_nowhere(load: Load) -> None:
+    """Partners hand over no lists: each side knows its own."""
+    fronts = {f"{side}-{what}" for side in ("leader", "helper") for what in ("front", "manager-front")}
+    assert lists(load(document())) == dict.fromkeys(fronts, "crl.pem")
+    view = "plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: {}\n"
+    shared = document(STACK, ("    controller: {host: a1}\n", "    controller: {host: b1}\n"))
+    helper = load(shared, source="view.yml", view=view.format("clinic-b"))
+    assert lists(helper) == {"helper-front": "", "helper-manager-front": "crl.pem"}
+    leader = load(shared, source="view.yml", view=view.format("clinic-a"))
+    assert lists(leader) == {"leader-front": "", "leader-manager-front": ""}
+
+
+def test_strangers_send_no_more_than_is_of_use(load: Load) -> None:
+    federation = load(document(STACK, ("helper: {host: b1}", "helper: {host: b1, limits: {per_address: 7}}")))
+    bodies = {
+        path["path"]: path.get("body_size_mb")
+        for host in ("a1", "b1")
+        for site in given(federation, host, "nginx_sites").values()
+        for path in site.get("paths", [])
+        if path.get("without_certificate")
+    }
+    assert bodies == {
+        "/hpke_config": 1,
+        "/tasks/*/reports": None,
+        "/get_main_locations": 1,
+        "/get_vdaf_parameter": 1,
+    }
+    sites = given(federation, "b1", "nginx_sites")
+    assert {name: site["limits"]["clients_per_address"] for name, site in sites.items() if "limits" in site} == {
+        "helper-front": 7,
+        "helper-manager-front": 7,
+    }
+
+
 def test_a_bound_that_both_sides_keep(load: Load) -> None:
     federation = load(document())
     for host in ("a1", "b1"):

@@ -130,7 +130,7 @@ def test_a_server_with_another_host_key_gets_nothing(server: Server, job: Callab
     known.write_text((server.folder / "known").read_text().split()[0] + f" {other}\n")
     for keys in (known.read_text(), "# none\n"):
         known.write_text(keys)
-        with pytest.raises(StateError, match="Host key verification failed.*; fedlearn_state_known_hosts_file is to"):
+        with pytest.raises(StateError, match=r"Host key verification failed.*; fedlearn_state_known_hosts_file is to"):
             Repository.open(replace(server.access, known_hosts_file=str(known)))
 
 
@@ -157,7 +157,7 @@ def test_a_key_of_somebody_else_s_is_refused_and_no_agent_is_asked(
             time.sleep(0.01)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
         subprocess.run(["ssh-add", "-q", server.access.key_file], check=True)
-        with pytest.raises(StateError, match="Permission denied.*; give the git server the public half"):
+        with pytest.raises(StateError, match=r"Permission denied.*; give the git server the public half"):
             Repository.open(replace(server.access, key_file=str(tmp_path / "stranger")))
     finally:
         agent.terminate()
