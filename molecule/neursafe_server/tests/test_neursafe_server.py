@@ -42,6 +42,8 @@ KINDS = (
 )
 OURS = "app.kubernetes.io/managed-by=fedlearn.infra"
 OF_SERVER = f"{OURS},fedlearn.infra/role=neursafe_server"
+# Molecule has Ansible colour what it says, and the recap is read here
+PLAIN = {**os.environ, "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
 _RECAP = re.compile(r"^cluster-test\s+: ok=\d+\s+changed=(\d+)\s+unreachable=\d+\s+failed=(\d+)", re.MULTILINE)
 
 
@@ -66,7 +68,7 @@ def play(entry: str = "main", *options: str, role: str = "neursafe_server", **va
     (room / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": tasks}]))
     (room / "variables.yml").write_text(yaml.safe_dump(VARIABLES | variables))
     command = ["ansible-playbook", "-i", str(SCENARIO / "hosts.ini"), "-e", f"@{room}/variables.yml", *options]
-    done = subprocess.run([*command, str(room / "play.yml")], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, str(room / "play.yml")], env=PLAIN, capture_output=True, text=True, check=False)
     text = done.stdout + done.stderr
     found = _RECAP.search(text)
     assert found, text
@@ -535,7 +537,7 @@ def test_a_document_goes_all_the_way(tmp_path: Path, afterwards: None) -> None:
     (tmp_path / "files" / "kc").write_text(CLUSTER.admin.read_text())
     (tmp_path / "federation.yml").write_text(DOCUMENT)
     (tmp_path / "vault-pass").write_text("only for the test")
-    environment = {**os.environ, "ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "vault-pass")}
+    environment = {**PLAIN, "ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "vault-pass")}
 
     def run(name: str, *options: str) -> str:
         command = ["ansible-playbook", "-i", "federation.yml", f"fedlearn.infra.{name}", *options]
