@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -689,19 +690,32 @@ def test_connections_that_are_passed_on_are_each_clients_own_and_known_by_certif
     assert role.play().changed == 0
 
 
-def test_a_site_that_another_one_stands_before_is_ill(role: RoleHost) -> None:
-    by_hand = "/etc/nginx/conf.d/a-first.conf"
+@contextmanager
+def by_hand(role: RoleHost, name: str) -> Iterator[None]:
+    """A site of somebody else's at the proxy's port, whose file is read before all of ours."""
+    path = "/etc/nginx/conf.d/a-first.conf"
     files = "ssl_certificate /etc/role-test/client.pem; ssl_certificate_key /etc/role-test/client.key"
     role.sh(
-        f"echo 'server {{ listen {role.address}:6666 ssl; server_name _; {files}; return 200; }}' > {by_hand}"
+        f"echo 'server {{ listen {role.address}:6666 ssl; server_name {name}; {files}; return 200; }}' > {path}"
         " && systemctl reload nginx && sleep 1"
     )
     try:
-        words = role.play(entry="check").words
+        yield
     finally:
-        role.sh(f"rm {by_hand} && systemctl reload nginx && sleep 1")
+        role.sh(f"rm {path} && systemctl reload nginx && sleep 1")
+
+
+def test_a_site_that_another_one_stands_before_is_ill(role: RoleHost) -> None:
+    """Where it is asked for by name; one without a name is the first at its port, whatever is read before it."""
+    with by_hand(role, "_"):
+        assert role.play(entry="check").failed == 0
+    called = sites("nginx-proxy", server_names=["server.test"])
+    assert role.play(nginx_sites=called).changed == 1
+    with by_hand(role, "server.test"):
+        words = role.play(entry="check", nginx_sites=called).words
     assert f"nginx-proxy: ill: {role.address} port 6666 shows another certificate, so another site answers" in words
-    assert role.play(entry="check").failed == 0
+    assert role.play(entry="check", nginx_sites=called).failed == 0
+    assert role.play().changed == 1
 
 
 def test_a_file_of_others_that_nginx_refuses_is_told_while_it_runs_on(role: RoleHost) -> None:
