@@ -61,7 +61,7 @@ def generated(folder: Path) -> Path:
         "awx_url": "git@git.example:survey.git",
         "awx_image": "registry.example/fedlearn:1",
         "awx_state": "git@git.example:survey-{party}.git",
-        "awx_backups": "/var/lib/fedlearn-backups",
+        "awx_backups": "/var/lib/fedlearn-backups/{party}",
         "awx_webhook": "https://hooks.example/fedlearn",
         "awx_ca_passphrase": "true",
     }
