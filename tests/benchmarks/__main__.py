@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.benchmarks import again, dc_federated, demo, fleet, fresh, inventory, job, manifests, polls
+from tests.benchmarks import again, dc_federated, demo, dpsa, fleet, fresh, inventory, job, manifests, polls
 from tests.benchmarks.hosts import ROOM, BenchError
 
 BENCHMARKS = {
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "demo": demo.measure,
     "polls": polls.measure,
     "dc_federated": dc_federated.measure,
+    "dpsa": dpsa.measure,
     "fleet": fleet.measure,
     "manifests": manifests.measure,
     "job": job.measure,

@@ -13,7 +13,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
-from tests.benchmarks.hosts import LAID, NAMES, ROOM, Hosts, State, unpack
+from tests.benchmarks.hosts import ROOM, Hosts, State, unpack
 
 SCRIPT = Path(__file__).with_name("baseline") / "converge.sh"
 BUNDLES = ROOM / "bundles"
@@ -28,17 +28,22 @@ MANAGED = (
     "/opt/fedlearn",
     "/opt/fedlearn/mindspore-launcher*",
     "/opt/fedlearn/mindspore-light",
+    "/opt/fedlearn/janus*",
+    "/opt/fedlearn/dpsa-manager*",
+    "/etc/systemd/system/systemd-journald@fedlearn-*",
+    "/etc/systemd/journald@fedlearn-*",
+    "/etc/tmpfiles.d/fedlearn-*",
 )
-# laid in place for both ways, or made by the script itself
-NOT_MANAGED = ("/etc/fedlearn/demo/pki*",)
+# laid in place for both ways
+NOT_MANAGED = ("/etc/fedlearn/*/pki*",)
 
 
 def render(hosts: Hosts, fresh: State, converged: State) -> dict[str, bytes]:
     """Write each host's bundle to build/bench/bundles; the keys to be laid on fresh hosts are the answer."""
     shutil.rmtree(BUNDLES, ignore_errors=True)
-    for host in NAMES:
+    for host in hosts.names:
         _render_one(hosts, host, fresh, converged)
-    return {host: hosts.packed(host, list(LAID)) for host in NAMES}
+    return {host: hosts.packed(host, list(hosts.laid)) for host in hosts.names}
 
 
 def _render_one(hosts: Hosts, host: str, fresh: State, converged: State) -> None:
@@ -74,7 +79,7 @@ def _row(path: str, mode: str, owner: str) -> str:
 
 def _ports(hosts: Hosts, host: str) -> str:
     """Where the services of a host listen, as site noted it."""
-    owned = json.loads(hosts.root(host, "cat /var/lib/fedlearn/demo/owned.json"))
+    owned = json.loads(hosts.root(host, f"cat /var/lib/fedlearn/{hosts.federation}/owned.json"))
     ports = [port for service in owned["services"].values() for port in service["ports"]]
     return "".join(f"{port['address']} {port['port']}\n" for port in ports)
 

@@ -29,8 +29,6 @@ LOOK = Path(__file__).with_name("baseline") / "look.py"
 SET = "bench"
 SUBNET = "10.98.11.0/24"
 NAMES = ("b1", "b2", "b3")
-# what an earlier converged host has and a fresh one gets for both ways: keys, certificates and what is noted of them
-LAID = ("etc/fedlearn/demo/pki", "var/lib/fedlearn/demo/certificates")
 
 State = dict[str, dict[str, Any]]
 """Host by host what baseline/look.py saw."""
@@ -42,6 +40,12 @@ class BenchError(Exception):
 
 class Hosts:
     """Three hosts, and the ways to them: the ssh settings of ansible.cfg, an unprivileged user, sudo."""
+
+    federation = "demo"
+    names: tuple[str, ...] = NAMES
+    # what a converged host had, and a fresh one gets for both ways: keys, certificates, what is noted of them
+    laid: tuple[str, ...] = ("etc/fedlearn/demo/pki", "var/lib/fedlearn/demo/certificates")
+    ssh_config = CHECKOUT / "build" / "hosts" / SET / "ssh_config"
 
     def __init__(self) -> None:
         self._sockets = tempfile.TemporaryDirectory(prefix="fedlearn-bench-")
@@ -56,7 +60,7 @@ class Hosts:
         for name in NAMES:
             document = document.replace(f"ms{name[1:]}", name)
         (INVENTORY / "federation.yml").write_text(document)
-        access = f'-F "{CHECKOUT / "build" / "hosts" / SET / "ssh_config"}"'
+        access = f'-F "{self.ssh_config}"'
         (INVENTORY / "group_vars" / "all.yml").write_text(json.dumps({"ansible_ssh_common_args": access}) + "\n")
         password = ROOM / "vault-pass"
         if not password.exists():
@@ -67,10 +71,13 @@ class Hosts:
 
     def fresh(self) -> None:
         """Make the hosts anew; connections to the former ones are closed first."""
-        for socket in Path(self._sockets.name).iterdir():
-            subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "-"], check=False, capture_output=True)
+        self._forget()
         self._make("down", SET)
         self._make("up", "--suite", "bullseye", "--subnet", SUBNET, "--inventory", str(INVENTORY), SET)
+
+    def _forget(self) -> None:
+        for socket in Path(self._sockets.name).iterdir():
+            subprocess.run(["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "-"], check=False, capture_output=True)
 
     def down(self) -> None:
         """Remove the hosts."""
@@ -103,7 +110,7 @@ class Hosts:
 
     def root(self, host: str, command: str, given: bytes = b"") -> bytes:
         """What a command prints as root on a host, over a connection that persists as Ansible's do."""
-        ssh = ["ssh", "-F", str(CHECKOUT / "build" / "hosts" / SET / "ssh_config"), "-o", "ControlMaster=auto"]
+        ssh = ["ssh", "-F", str(self.ssh_config), "-o", "ControlMaster=auto"]
         ssh += ["-o", "ControlPersist=120s", "-o", f"ControlPath={self._sockets.name}/own-%C", host, f"sudo {command}"]
         done = subprocess.run(ssh, input=given, check=False, capture_output=True)
         if done.returncode != 0:
@@ -112,8 +119,8 @@ class Hosts:
 
     def everywhere(self, work: Any) -> dict[str, Any]:
         """``work`` on all hosts, side by side as Ansible's forks are."""
-        with ThreadPoolExecutor(len(NAMES)) as pool:
-            return dict(zip(NAMES, pool.map(work, NAMES), strict=True))
+        with ThreadPoolExecutor(len(self.names)) as pool:
+            return dict(zip(self.names, pool.map(work, self.names), strict=True))
 
     def state(self) -> State:
         """What the two ways must agree on."""

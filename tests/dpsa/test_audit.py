@@ -69,9 +69,9 @@ def on_both(write: str, remove: str) -> Iterator[None]:
 
 @contextmanager
 def instead(path: str, write: str) -> Iterator[None]:
-    """Another content of a file of the helper's, which gets the former one back as it was."""
-    kept = f"/root/kept-{path.rpartition('/')[2]}"
-    with on(HELPER, f"cp -p {path} {kept} && {write}", f"cp -p {kept} {path} && rm {kept}"):
+    """Another content of a file of the helper's, perhaps a program that runs, which gets the former one back."""
+    kept = f"{path}-kept"
+    with on(HELPER, f"mv {path} {kept} && cp -p {kept} {path} && {write}", f"mv -f {kept} {path}"):
         yield
 
 

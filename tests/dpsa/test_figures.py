@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from figures import tell
+import pytest
+from figures import is_real, tell
 from parties import LEADER, PARTIES, Party, running
+from sessions import Session
 
 TIMES = 2
 """How often each program is killed: twenty kills and more, of both sides together."""
@@ -88,3 +90,47 @@ def test_what_nginx_adds_to_an_upload() -> None:
     added = {point: round(ms["nginx"][point] - ms["direct"][point], 3) for point in ("p50", "p99")}
     tell("upload", {"requests": 500, "added_ms": added, "direct_ms": ms["direct"], "nginx_ms": ms["nginx"]})
     assert added["p50"] < 20  # nobody waits for an acknowledgement that is held back
+
+
+def rotated(party: Party, what: str, *more: str, waits: bool = False) -> None:
+    """``waits``: all have moved over but the manager, which isn't restarted while a session is open in it."""
+    ended = party.playbook("rotate", "-e", f"what={what}", *more)
+    assert (ended.code != 0, "1 sessions are open" in ended.words) == (waits, waits), ended.text
+
+
+def in_use(party: Party) -> list[str]:
+    """What is replaced: the certificate's serial number, the datastore key that seals, the login of the aggregator."""
+    return party.sh(
+        f"openssl x509 -noout -serial -in /etc/fedlearn/dpsa/pki/dpsa-survey-{party.side}-front/cert.pem\n"
+        f"cut -d, -f1 /var/lib/fedlearn-dpsa-survey-{party.side}/datastore-keys\n"
+        f"grep -o 'program_[ab]' /etc/fedlearn/dpsa/dpsa-survey-{party.side}-aggregator/janus.yml"
+    ).splitlines()
+
+
+def test_no_report_is_lost_while_keys_certificates_and_passwords_are_replaced() -> None:
+    """Of both sides, while clients upload: each report that was taken is collected.
+
+    As long as a session is open all but its manager move over; where it may end, the manager does, and clients go on.
+    """
+    if not is_real():
+        pytest.skip("doubles take no reports: FEDLEARN_UPSTREAM_DIR has no programs")
+    former = {party: in_use(party) for party in PARTIES}
+    with Session() as session:
+        session.begin_uploads()
+        for party in PARTIES:
+            for what, more, waits in (
+                ("certificates", (), False),
+                ("datastore_keys", (), True),
+                ("passwords", (), True),
+                ("datastore_keys", ("-e", "fedlearn_disrupt=survey"), False),
+                ("passwords", (), False),
+            ):
+                before = session.uploads()["taken"]
+                rotated(party, what, *more, waits=waits)
+                assert session.uploads()["taken"] > before
+            assert not set(former[party]) & set(in_use(party))
+        told = session.end_uploads()
+        stored, collected = session.stored(), session.collect()
+    tell("rotation", {"taken": told["taken"], "missed": told["missed"], "stored": stored, "collected": collected})
+    assert (told["missed"], stored, collected) == ([], told["taken"], told["taken"])
+    assert {party.side: unwell(party) for party in PARTIES} == {"leader": [], "helper": []}

@@ -5,6 +5,7 @@
 #   packages          NAME=VERSION, sorted
 #   requirements.txt  hash-locked, for the Python environment at the path in `environment` (both empty where there is none)
 #   manifest, files/  MODE OWNER GROUP PATH of directories (with a / at the end) and files, and the files
+#   database, ....sql the unit of a PostgreSQL, and what is in it (both missing where there is none)
 #   ports             ADDRESS PORT that answer once all is well
 #
 # A second run changes nothing; the last line says how many changes there were.
@@ -27,9 +28,12 @@ install_packages() {
     # daemons start once they are configured
     printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
     chmod 0755 /usr/sbin/policy-rc.d
+    # and PostgreSQL's package makes no cluster of its own
+    local own_cluster=/etc/postgresql-common/createcluster.d/baseline.conf
+    if grep --quiet '^postgresql' packages; then install -D /dev/stdin "$own_cluster" <<< 'create_main_cluster = off'; fi
     # shellcheck disable=SC2086 # one word a package
     "${apt[@]}" install $missing >/dev/null || { "${apt[@]}" update && "${apt[@]}" install $missing >/dev/null; }
-    rm /usr/sbin/policy-rc.d
+    rm -f /usr/sbin/policy-rc.d "$own_cluster"
     note packages
 }
 
@@ -74,6 +78,18 @@ put_files() {
     done < manifest
 }
 
+fill_database() {
+    [[ -e database ]] || return 0
+    local unit user
+    unit=$(cat database)
+    systemctl daemon-reload
+    systemctl start "$unit"
+    user=(psql --quiet --no-psqlrc --host "/run/$unit" --username postgres)
+    if [[ $("${user[@]}" --tuples-only --no-align --command "SELECT 1 FROM pg_database WHERE datname = 'janus'") == 1 ]]; then return 0; fi
+    "${user[@]}" --set ON_ERROR_STOP=1 --file database.sql >/dev/null
+    note database
+}
+
 # What of the touched paths a unit reads: its own file, its folder, and all software.
 concerns() {
     [[ $touched == *" environment "* || $touched == *" /opt/"* || $touched == *"/$1.service "* || $touched == *"/${1#fedlearn-}/"* ]]
@@ -113,6 +129,7 @@ install_packages
 remove_default_site
 make_environment
 put_files
+fill_database
 run_services
 wait_for_health
 echo "changes: $changes"

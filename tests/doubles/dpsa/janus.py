@@ -442,10 +442,10 @@ class Manager(Handler):
         session = SESSIONS.get(request["trainingSessionId"])
         if session is None:
             raise ConfigError(f"There is no training session with id {request['trainingSessionId']}")
-        tokens = session["leaderAuthTokenEncoded"], session["collectorAuthTokenEncoded"]
+        leader = list(session["leaderAuthTokenEncoded"].encode())
+        collector = list(base64.urlsafe_b64decode(session["collectorAuthTokenEncoded"] + "=="))
         print(
-            f"Got training session request with auth token for aggregator: {tokens[0]}, collector: {tokens[1]}",
-            flush=True,
+            f"Got training session request with auth token for aggregator: {leader}, collector: {collector}", flush=True
         )
         TASKS[request["taskIdEncoded"]] = session
         return {}
