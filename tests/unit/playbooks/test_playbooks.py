@@ -519,7 +519,7 @@ def test_a_round_is_brought_and_taken_away_where_it_has_a_part(folder: Path) -> 
         ("site.yml", {"Look at values, and at what hosts are to get of this control node, and touch no host"}),
         ("precheck.yml", {"Look for what would stop a deploy"}),
         ("verify.yml", {"Look at what is asked for", "Probe what runs", "Judge"}),
-        ("status.yml", set()),
+        ("status.yml", {"Compare clusters with the document", "Tell"}),
         ("remove.yml", {"Choose the instances"}),
     ],
 )
