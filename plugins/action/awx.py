@@ -53,7 +53,11 @@ WANTED = {
 
 
 _BRACES = re.compile(r"\{[^}]*\}?")
-_IMAGE = re.compile(r"[\w.:/@-]+", re.ASCII)
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?[a-z0-9]+(?:[._/-]+[a-z0-9]+)*(?::[\w.-]+)?(?:@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
+"""As engines take it: a registry, names in small letters, a tag, a digest."""
 
 
 class WrongProjectError(ValueError):
@@ -125,9 +129,9 @@ def _settings(options: dict[str, Any]) -> Settings:
 def _check_words(options: dict[str, Any]) -> None:
     """WrongProjectError for what AWX couldn't use, or what nobody is to read in a repository."""
     for name in ("url", "webhook"):
-        if _has_password(options[name]):
+        if _has_login(options[name]):
             raise WrongProjectError(
-                f"-e awx_{name}= has a password, and what is written is for a repository: leave it out"
+                f"-e awx_{name}= has a login, and what is written is for a repository: leave it out"
                 + {"url": ", and enter it in AWX as the project's credential", "webhook": ""}[name]
             )
     if options["webhook"] and urlsplit(options["webhook"]).scheme not in ("http", "https"):
@@ -136,11 +140,13 @@ def _check_words(options: dict[str, Any]) -> None:
         raise WrongProjectError(f"-e awx_image={options['image']} is no name of an image")
 
 
-def _has_password(url: str) -> bool:
+def _has_login(url: str) -> bool:
+    """Whether it has what proves who somebody is; a user's name alone may be a token, but for ssh."""
     try:
-        return urlsplit(url).password is not None
+        parts = urlsplit(url)
     except ValueError:
         return False
+    return parts.password is not None or (parts.scheme in ("http", "https") and parts.username is not None)
 
 
 def _check_state(options: dict[str, Any]) -> None:
@@ -150,8 +156,8 @@ def _check_state(options: dict[str, Any]) -> None:
         unknown = sorted(set(_BRACES.findall(place)) - {"{party}", "{federation}"})
         if unknown:
             raise WrongProjectError(f"-e awx_{name}=: {unknown[0]} stands for nothing: {{party}} and {{federation}} do")
-    if not is_repository(state) and posixpath.normpath(state) != state.rstrip("/"):
-        raise WrongProjectError(f"-e awx_state={state} goes up or in circles: give the folder's own path")
+        if place and not is_repository(place) and posixpath.normpath(place) != place.rstrip("/"):
+            raise WrongProjectError(f"-e awx_{name}={place} goes up or in circles: give the folder's own path")
     wrong = trouble(state) if is_repository(state) else ""
     if wrong:
         raise WrongProjectError(f"-e awx_state={state} {wrong}")

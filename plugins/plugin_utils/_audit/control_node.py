@@ -38,11 +38,14 @@ class Places:
 
 def other_parties_files(state: str, own: str) -> list[str]:
     """Vaults and keys of anybody else: by their names, whatever is in them; also beside it, where each party has a
-    folder of its name.
+    folder of its name, ``FEDERATION/PARTY`` below one that all have or below one of each.
     """
     place = Path(state).absolute()
-    beside = sorted(place.parent.glob("*")) if place.name == own else []
-    found = [path for each in beside if each.name != own for path in _keys(each)]
+    beside = set(place.parent.glob("*")) if place.name == own else set()
+    if beside and own in place.parents[1].name:
+        each_its_own = place.parents[2].glob(f"*/{place.parent.name}/*")
+        beside |= {each for each in each_its_own if each.name in each.parents[1].name}
+    found = [path for each in sorted(beside) if each.name != own for path in _keys(each)]
     found += [path for path in sorted(Path(state, ".secrets").glob("*.yml")) if path.stem != own]
     found += [path for path in sorted(Path(state, ".ca").glob("*/*.key")) if path.parent.name != own]
     found += [path for path in sorted(Path(state, ".exchange").glob("*/signer.key")) if path.parent.name != own]

@@ -38,7 +38,8 @@ _SETTINGS = {
 _IN_AWX = " (in AWX a value of the credential 'state repository')"
 _WAYS_OUT = {
     "error in libcrypto": "the file that fedlearn_state_key_file names has no private key, or one with a passphrase",
-    "Permission denied": "give the git server the public half of the deploy key that fedlearn_state_key_file names",
+    "Permission denied": "give the git server the public half of the deploy key that fedlearn_state_key_file names, "
+    "which is its private half and has no passphrase",
     "Host key verification failed": "fedlearn_state_known_hosts_file is to have the server's host keys, as "
     "`ssh-keyscan` prints them and somebody compared them",
 }

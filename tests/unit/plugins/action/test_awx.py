@@ -113,11 +113,16 @@ def test_another_document_changes_the_survey_and_what_is_needed_no_more_goes(fol
         ({"state": "git@git.example:{pary}.git"}, r"\{pary\} stands for nothing"),
         (
             {"url": "https://bob:CANARY@git.example/a.git"},
-            "awx_url= has a password, and what is written is for a repository",
+            "awx_url= has a login, and what is written is for a repository",
         ),
-        ({"webhook": "https://bob:CANARY@hooks.example/"}, "awx_webhook= has a password"),
+        ({"webhook": "https://bob:CANARY@hooks.example/"}, "awx_webhook= has a login"),
         ({"webhook": "hooks.example"}, "awx_webhook=URL begins with https://"),
         ({"image": "an image"}, "is no name of an image"),
+        ({"image": "https://registry.example/fed:1"}, "is no name of an image"),
+        ({"image": "registry.example/FedLearn:1"}, "is no name of an image"),
+        ({"image": ":::"}, "is no name of an image"),
+        ({"url": "https://CANARY@git.example/a.git"}, "awx_url= has a login"),
+        ({"state": "git@git.example:a.git", "backups": "/b/../c"}, "awx_backups=/b/../c goes up or in circles"),
     ],
 )
 def test_what_only_the_operator_knows_is_asked_for(folder: Path, options: dict[str, str], why: str) -> None:

@@ -174,6 +174,11 @@ def test_files_of_others_are_told_by_their_names(tmp_path: Path) -> None:
     (tmp_path / "b" / ".secrets" / "b.yml").write_text("")
     beside = control_node.other_parties_files(str(tmp_path / "a"), "a")
     assert beside == [f"{tmp_path}/b/.secrets/b.yml is another party's"]
+    for party in ("a", "b"):
+        (tmp_path / f"of-{party}" / "demo" / party / ".ca" / party).mkdir(parents=True)
+        (tmp_path / f"of-{party}" / "demo" / party / ".ca" / party / f"{party}.key").write_text("")
+    each_its_own = control_node.other_parties_files(str(tmp_path / "of-a" / "demo" / "a"), "a")
+    assert each_its_own == [f"{tmp_path}/of-b/demo/b/.ca/b/b.key is another party's"]
     own = control_node.own_files(str(tmp_path), "a")
     assert sorted(own.values()) == [".ca/a/a.key", ".exchange/a/signer.key", ".secrets/a.yml"]
 
