@@ -171,6 +171,9 @@ def test_the_workflow_s_steps_end_in_a_verified_federation(awx: Awx, state: Path
     awx.good("site")
     awx.good("verify", verify="round")
     assert artifact(awx.good("status"))["verdict"] == "ok"
+    after_a_failure = awx.run("status", after_failure="true")
+    assert (after_a_failure.rc, artifact(after_a_failure)["verdict"]) == (2, "ok")
+    assert "what came before failed; status itself is ok" in after_a_failure.stdout
     awx.good("flows")
     assert [path for path, content in of_cas(state).items() if b"PRIVATE KEY" in content]
 
