@@ -214,5 +214,7 @@ class Job:
     def events(self) -> list[dict[str, Any]]:
         """What AWX shows of it, in order."""
         folder = self.room / "artifacts" / "job" / "job_events"
-        found = [json.loads(path.read_text()) for path in folder.glob("*-*.json")]
+        # of a runner that was killed the last one may be there in part
+        whole = [path for path in folder.glob("*-*.json") if not path.name.endswith("-partial.json")]
+        found = [json.loads(path.read_text()) for path in whole]
         return sorted(found, key=lambda event: int(event["counter"]))
