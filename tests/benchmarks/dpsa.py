@@ -24,7 +24,7 @@ NETWORK = os.environ.setdefault("FEDLEARN_DPSA_NETWORK", "10.98.57")
 sys.path.insert(0, str(CHECKOUT / "tests" / "dpsa"))
 
 import parties  # noqa: E402 - it is found by the path above
-from parties import HELPER, LEADER, PARTIES, Party  # noqa: E402
+from parties import HELPER, LEADER, PARTIES, Party  # noqa: E402 - likewise
 
 RUNS = 3
 GOAL = 1.3

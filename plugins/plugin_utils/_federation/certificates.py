@@ -110,6 +110,14 @@ def has_list(federation: Federation, *authorities: Authority) -> bool:
     )
 
 
+def vouched(federation: Federation, files: Mapping[str, str], *authorities: Authority) -> dict[str, str]:
+    """Whom a site of nginx lets in: whom these CAs, of a certificate's ``files`` (``paths``), vouch for and haven't
+    withdrawn.
+    """
+    found = {"client_ca": files["ca"]}
+    return found | ({"client_crl": files["crl"]} if has_list(federation, *authorities) else {})
+
+
 def store_authority(federation: Federation, party: Party, stack: str) -> Authority:
     """The CA that issues for one stack's store only, since a store takes every certificate of the CA it trusts.
 

@@ -144,9 +144,7 @@ class Copy:
         files = self.topology.paths("proxy")
         shown: Part = {"certificate": files["chain"], "key": files["key"]}
         if self._admins():
-            shown["client_ca"] = files["ca"]
-            if certificates.has_list(self.topology.federation, self.topology.authority):
-                shown["client_crl"] = files["crl"]
+            shown |= certificates.vouched(self.topology.federation, files, self.topology.authority)
         return shown
 
     def _paths(self) -> list[Part]:

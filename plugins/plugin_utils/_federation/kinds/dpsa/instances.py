@@ -247,9 +247,9 @@ class Instances:
 
     def _clients(self, side: Side, what: str, party: Party) -> dict[str, str]:
         """Whom a site lets in: whom that party's CA vouches for, as long as it hasn't withdrawn them."""
-        federation, paths = self.topology.federation, self.paths(side.instance(what))
-        with_list = certificates.has_list(federation, certificates.party_authority(federation, party))
-        return {"client_ca": paths["ca"], **({"client_crl": paths["crl"]} if with_list else {})}
+        federation = self.topology.federation
+        authority = certificates.party_authority(federation, party)
+        return certificates.vouched(federation, self.paths(side.instance(what)), authority)
 
     def _site(
         self,

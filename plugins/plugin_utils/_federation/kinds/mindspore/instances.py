@@ -204,9 +204,8 @@ class Instances:
         if not self.stack.tls:
             return {"tls": None, "upstream": upstream}
         clients = [certificates.common_name(name, host), *self.topology.scheduler.options["clients"]]
-        tls = {"certificate": paths["chain"], "key": paths["key"], "client_ca": paths["ca"], "client_names": clients}
-        if certificates.has_list(self.federation, self.party):
-            tls["client_crl"] = paths["crl"]
+        tls = {"certificate": paths["chain"], "key": paths["key"], "client_names": clients}
+        tls |= certificates.vouched(self.federation, paths, self.party)
         own = certificates.service_name(self.topology.party, name)
         upstream["tls"] = {"ca": paths["ca"], "name": own, "certificate": None, "key": None}
         return {"tls": tls, "upstream": upstream}

@@ -156,15 +156,12 @@ class Gateway:
 
     def _tls(self, names: list[str]) -> dict[str, Any]:
         files = self.topology.paths(COMPONENT)
-        tls: dict[str, Any] = {
+        return {
             "certificate": files["chain"],
             "key": files["key"],
-            "client_ca": files["ca"],
             "client_names": names,
+            **certificates.vouched(self.topology.federation, files, *self.authorities),
         }
-        if certificates.has_list(self.topology.federation, *self.authorities):
-            tls["client_crl"] = files["crl"]
-        return tls
 
     def _servers(self, port: int) -> list[str]:
         """A port of every node."""

@@ -183,12 +183,10 @@ class Copy(ABC):
         tls: Part = {
             "certificate": files["chain"],
             "key": files["key"],
-            "client_ca": files["ca"],
             "client_names": client_names(topology),
+            **certificates.vouched(topology.federation, files, *topology.authorities),
             **site.pop("tls", {}),
         }
-        if certificates.has_list(topology.federation, *topology.authorities):
-            tls["client_crl"] = files["crl"]
         listen = {"address": address, "port": placement.listening_port + self.shift, **site.pop("listen", {})}
         connections = site.get("protocol") == "tcp"
         values = {

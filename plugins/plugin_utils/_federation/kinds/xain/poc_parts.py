@@ -146,11 +146,9 @@ class PocCopy(Copy):
         tls: Part = {
             "certificate": files["chain"],
             "key": files["key"],
-            "client_ca": files["ca"],
             "client_names": [certificates.common_name(topology.certificate("rpc"), peer.hosts[0])],
+            **certificates.vouched(topology.federation, files, topology.authority),
         }
-        if certificates.has_list(topology.federation, topology.authority):
-            tls["client_crl"] = files["crl"]
         values: Part = {
             "protocol": "tcp",
             "listen": [{"address": address, "port": port, "find_dead_peers": True}],
