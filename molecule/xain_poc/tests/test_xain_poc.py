@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from role_host import RoleHost
+from shared_tests import PORT
+from shared_tests import unit as program
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 LISTS = ("nginx_", "xain_coordinator_", "xain_aggregator_", "xain_participant_", "served", "xain_settings")
@@ -151,6 +153,10 @@ def test_a_coordinator_waits_for_its_aggregator_and_is_well(coordinator: RoleHos
         ("import torch\n", "ModuleNotFoundError: No module named 'torch'"),
         ("class Mine:\n    def __init__(self):\n        raise ValueError('no model')\n", "ValueError: no model"),
         ("class Mine:\n    add_weights = print\n", "it has no method aggregate"),
+        (
+            "import time\nclass Mine:\n    add_weights = bool\n    def aggregate(self): time.sleep(12)\n",
+            "aggregate() takes longer than the 10 s that the coordinator waits for it, on weights of 10 MB",
+        ),
     ],
 )
 def test_a_class_that_can_not_be_made_is_refused(aggregator: RoleHost, tmp_path: Path, text: str, told: str) -> None:
@@ -162,6 +168,28 @@ def test_a_class_that_can_not_be_made_is_refused(aggregator: RoleHost, tmp_path:
     assert f"python_class mine:Mine: {told}" in run.words, run.text
     assert aggregator.state(units=(AGGREGATOR,)) == before
     assert answers(aggregator, 50052)
+
+
+@pytest.mark.parametrize("key", ["listen", "rpc"])
+@pytest.mark.parametrize("role", ["xain_coordinator", "xain_aggregator"])
+def test_a_port_of_somebody_else_is_named_and_nothing_changes(host: Any, role: str, key: str) -> None:
+    """The programs end with 0 then, and say nothing."""
+    one, name = RoleHost(host, role, of(role)), f"counts-{role.removeprefix('xain_')}"
+    (only,) = VARIABLES[f"{role}_instances"]
+    other = {f"{role}_instances": changed(role, **{key: {**only.get(key, {}), "port": PORT}})}
+    before = one.state(units=(COORDINATOR, AGGREGATOR))
+    listens = f"ss -Hltn | grep -q 127.0.0.1:{PORT}"
+    with program(one, "foreign", f"python3 -m http.server {PORT} --bind 127.0.0.1", listens) as process:
+        looked = one.play(entry="precheck", **other)
+        way_out = f"process {process}, foreign.service): end it, or choose another port"
+        told = f"{name}: 127.0.0.1 port {PORT}: held by python3 ({way_out}"
+        assert (looked.code, told in looked.words) == (2, True), looked.text
+        run = one.play(**other)
+        told = f"{name}: port {PORT} is held by another program (python3, {way_out}; nothing was changed"
+        assert (run.code, told in run.words) == (2, True), run.text
+    assert one.state(units=(COORDINATOR, AGGREGATOR)) == before
+    assert answers(one, 50050)
+    assert answers(one, 50052)
 
 
 @pytest.mark.parametrize("role", ["xain_coordinator", "xain_aggregator"])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .._federation import network
-from .._federation.kinds.xain.placements import BUCKET, GENERATIONS, OUR_CLASS
+from .._federation.kinds.xain.placements import BUCKET, GENERATIONS, MODEL_ARCHIVE, OUR_CLASS
 from .._federation.kinds.xain.settings import SECTIONS
 from .._federation.model import Path
 from .._federation.python_programs import application_artifact, runtime
@@ -240,6 +240,7 @@ AGGREGATOR = Section(
         "rpc": Key(_rpc(6666, "coordinator_port", 5555), "How both programs reach each other.", default={}),
         "listen": _listen(50052),
         "keep_models": Key(Integer(0, 10_000), "How many global models are kept as files.", default=3),
+        "model_archive": MODEL_ARCHIVE,
         "memory_max": Key(MEMORY, "Memory of this one, where it isn't C(xain_aggregator_memory_max)."),
         "settings": Key(Anything(), "The programs' configuration: docs/federation.md lists it.", required=True),
     },

@@ -5,9 +5,10 @@
 """Stands in front of the class that aggregates in ``poc``, in the Python that the aggregator embeds (3.9).
 
 The program keeps its model in memory alone, and once a training is over nobody is given it any more. So each model is
-also a file, ``models/<time>-<round>`` in the unit's state directory, of which some are kept. While there is something
-that a restart would lose, the file ``training`` in its runtime directory says so. What is told by the environment:
-``FEDLEARN_CLASS``, ``FEDLEARN_ROUNDS`` and ``FEDLEARN_KEEP``.
+also a file, ``models/<time>-<round>`` in the unit's state directory, of which some are kept; one each so many seconds
+is in ``archive`` as well. While there is something that a restart would lose, the file ``training`` in its runtime
+directory says so. What is told by the environment: ``FEDLEARN_CLASS``, ``FEDLEARN_ROUNDS``, ``FEDLEARN_KEEP``,
+``FEDLEARN_ARCHIVE_SECONDS`` (0: no archive) and ``FEDLEARN_ARCHIVE_KEEP``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+WAITED_SECONDS = 10
+"""How long each call is waited for; the half of it is told."""
+
+
+def told(name: str) -> int:
+    """A number that the environment says."""
+    return int(os.environ[f"FEDLEARN_{name}"])
+
+
+def say(words: str) -> None:
+    """A line of the log."""
+    print(words, file=sys.stderr, flush=True)
+
 
 class Aggregator:
     """The class that aggregates, with its models kept."""
@@ -26,9 +40,11 @@ class Aggregator:
     def __init__(self) -> None:
         module, _colon, name = os.environ["FEDLEARN_CLASS"].partition(":")
         self._inner: Any = getattr(importlib.import_module(module), name)()
-        self._rounds, self._keep = int(os.environ["FEDLEARN_ROUNDS"]), int(os.environ["FEDLEARN_KEEP"])
-        self._models = Path(os.environ["STATE_DIRECTORY"]) / "models"
-        self._models.mkdir(exist_ok=True)
+        self._rounds, self._keep = told("ROUNDS"), told("KEEP")
+        self._archive_seconds, self._archive_keep = told("ARCHIVE_SECONDS"), told("ARCHIVE_KEEP")
+        self._models, self._archive = (Path(os.environ["STATE_DIRECTORY"]) / name for name in ("models", "archive"))
+        for folder in (self._models, self._archive):
+            folder.mkdir(exist_ok=True)
         self._training = Path(os.environ["RUNTIME_DIRECTORY"]) / "training"
         self._done = 0
         self._note("")
@@ -41,20 +57,20 @@ class Aggregator:
 
     def add_weights(self, data: bytes) -> bool:
         """Whether the class takes these weights."""
-        taken = bool(self._inner.add_weights(data))
+        taken = bool(self._timed("add_weights", data))
         if taken:
             self._note(f"round {self._done + 1} of {self._rounds}")
         return taken
 
     def aggregate(self) -> bytes:
         """The class's model, which is also a file now."""
-        model = bytes(self._inner.aggregate())
+        model = bytes(self._timed("aggregate"))
         self._done += 1
         try:
             self._store(model)
         except OSError as error:
             # a full disk ends no training
-            print(f"the model of round {self._done} isn't kept: {error}", file=sys.stderr, flush=True)
+            say(f"the model of round {self._done} isn't kept: {error}")
         if self._done < self._rounds:
             self._note(f"round {self._done + 1} of {self._rounds}")
         else:
@@ -62,13 +78,36 @@ class Aggregator:
             self._note("")
         return model
 
+    def _timed(self, method: str, *given: Any) -> Any:
+        began = time.monotonic()
+        try:
+            return getattr(self._inner, method)(*given)
+        finally:
+            took = time.monotonic() - began
+            if took > WAITED_SECONDS / 2:
+                say(f"{method}() took {took:.1f} s; after {WAITED_SECONDS} s its caller has what was called done again")
+
     def _store(self, model: bytes) -> None:
-        if not self._keep:
-            return
         # of one second several may come
         name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.{time.time_ns() % 10**9:09}-{self._done}"
+        if not (self._keep or self._archive_seconds):
+            return
         half = self._models / f".{name}"
         half.write_bytes(model)
         half.replace(self._models / name)
-        for former in sorted(self._models.iterdir())[: -self._keep]:
-            former.unlink()
+        if self._archive_seconds:
+            self._lay_away(self._models / name)
+        forget(self._models, self._keep)
+
+    def _lay_away(self, path: Path) -> None:
+        """The same file once more, where the last one there is old enough."""
+        last = max(self._archive.iterdir(), default=None)
+        if last is None or path.stat().st_mtime - last.stat().st_mtime >= self._archive_seconds:
+            os.link(path, self._archive / path.name)
+            forget(self._archive, self._archive_keep)
+
+
+def forget(folder: Path, keep: int) -> None:
+    """All but the last of its files, whose names begin with their time."""
+    for former in sorted(folder.iterdir(), reverse=True)[keep:]:
+        former.unlink()

@@ -36,19 +36,6 @@ SILENT = ("http=off", "hyper=off", "tarpc=off", "warp=off")
 """Directives of logs beside the operator's: what tells of a training, and what would tell tokens."""
 
 INTERPRETER = "python3.9"
-METHODS = ("add_weights", "aggregate")
-
-LOOK = """
-import importlib, sys
-module, _colon, name = sys.argv[1].partition(":")
-try:
-    made = getattr(importlib.import_module(module), name)()
-except Exception as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-missing = [method for method in sys.argv[2:] if not callable(getattr(made, method, None))]
-sys.exit(f"it has no method {' and no method '.join(missing)}" if missing else 0)
-"""
-"""Run by the interpreter that the aggregator embeds."""
 
 
 def toml(sections: Mapping[str, Any], path: str = "") -> str:
@@ -167,10 +154,10 @@ def check(config: Mapping[str, Any]) -> None:
 
 
 def look(config: Mapping[str, Any], named: str) -> None:
-    """Has the interpreter make the class that aggregates, and looks for its methods."""
+    """Has the interpreter make the class that aggregates, and try it."""
     interpreter = f"{config['folder']}/python/bin/{INTERPRETER}"
     done = subprocess.run(
-        [interpreter, "-B", "-c", LOOK, named, *METHODS],
+        [interpreter, "-B", "-m", "fedlearn_xain.class_trial", named, str(config["model_megabytes"])],
         env=surroundings(config), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:

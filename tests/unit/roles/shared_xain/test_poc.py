@@ -137,6 +137,15 @@ def test_a_configuration_that_the_program_refuses_is_refused(poc: Any, tmp_path:
         poc.check(seen)
 
 
+def of_class(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> dict[str, Any]:
+    """An aggregator's file whose class stands in the text."""
+    monkeypatch.setenv("PYTHONPATH", str(FILES))
+    monkeypatch.setenv("FEDLEARN_PROGRAM_PATH", str(folder))
+    (folder / "mine.py").write_text(text)
+    named = {"environment": {"FEDLEARN_CLASS": "mine:Mine"}, "model_megabytes": 1}
+    return {**config(folder, "aggregator"), **named}
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -147,20 +156,39 @@ def test_a_configuration_that_the_program_refuses_is_refused(poc: Any, tmp_path:
         ("class Mine:\n    add_weights = print\n", "it has no method aggregate"),
         ("class Mine:\n    add_weights, aggregate = 1, 2\n", "it has no method add_weights and no method aggregate"),
         ("class Mine:\n    def __init__(self, x): pass\n", "TypeError"),
+        ("class Mine:\n    def add_weights(self, data): 1 / 0\n    aggregate = print\n", ""),
+        ("class Mine:\n    def add_weights(self, data): return True\n    def aggregate(self): 1 / 0\n", ""),
     ],
 )
 def test_the_class_is_made_by_the_embedded_interpreter_before_anything_changes(
     poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
 ) -> None:
-    monkeypatch.setenv(poc.launching.PROGRAM_PATH, str(tmp_path))
-    (tmp_path / "mine.py").write_text(text)
-    given = {**config(tmp_path, "aggregator"), "environment": {"FEDLEARN_CLASS": "mine:Mine"}}
+    given = of_class(tmp_path, monkeypatch, text)
     if not reason:
         poc.check(given)
         return
     with pytest.raises(poc.launching.LaunchError, match="python_class mine:Mine: ") as caught:
         poc.check(given)
     assert reason in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["add_weights", "aggregate"])
+def test_a_class_that_takes_longer_than_it_is_waited_for_is_refused(
+    poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    lines = {"add_weights": "len(data) > 900_000", "aggregate": "b''"}
+    text = "import time\nclass Mine:\n" + "".join(
+        f"    def {name}(self, data=None):\n        {'time.sleep(60)' if name == method else 'pass'}\n"
+        f"        return {value}\n"
+        for name, value in lines.items()
+    )
+    with pytest.raises(poc.launching.LaunchError) as caught:
+        poc.check(of_class(tmp_path, monkeypatch, text))
+    assert str(caught.value) == (
+        f"python_class mine:Mine: {method}() takes longer than the 10 s that the coordinator waits for it, on "
+        "weights of 1 MB: each round would be run again; smaller models are said by max_model_size (in Python 3.9)"
+    )
 
 
 @pytest.fixture
@@ -173,7 +201,8 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     for path in (FILES, tmp_path):
         monkeypatch.syspath_prepend(str(path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    for name, value in {"CLASS": "mine:Mine", "ROUNDS": "2", "KEEP": "2"}.items():
+    archive = {"ARCHIVE_SECONDS": "100", "ARCHIVE_KEEP": "2"}
+    for name, value in {"CLASS": "mine:Mine", "ROUNDS": "2", "KEEP": "2", **archive}.items():
         monkeypatch.setenv(f"FEDLEARN_{name}", value)
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
@@ -188,6 +217,37 @@ def test_models_are_kept_before_participants_get_them(kept: Any, tmp_path: Path)
     found = sorted(path.name for path in (tmp_path / "models").iterdir())
     assert [name.rpartition("-")[2] for name in found] == ["2", "1"]
     assert {path.read_bytes() for path in (tmp_path / "models").iterdir()} == {b"model"}
+
+
+def test_one_each_so_many_seconds_is_laid_away(kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def laid_away() -> list[str]:
+        return sorted(path.name for path in (tmp_path / "archive").iterdir())
+
+    kept.aggregate()
+    first = laid_away()
+    kept.aggregate()
+    assert laid_away() == first
+    for later in (1, 2):
+        for name in laid_away():
+            os.utime(tmp_path / "archive" / name, (0, 0))
+        kept.aggregate()
+        assert len(laid_away()) == 2, later
+    assert first[0] not in laid_away()
+    # what is kept nowhere else is laid away all the same
+    monkeypatch.setattr(kept, "_keep", 0)
+    os.utime(tmp_path / "archive" / laid_away()[-1], (0, 0))
+    kept.aggregate()
+    assert list((tmp_path / "models").iterdir()) == []
+    assert {path.read_bytes() for path in (tmp_path / "archive").iterdir()} == {b"model"}
+
+
+def test_a_call_that_takes_long_is_told(
+    kept: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = sys.modules[type(kept).__module__]
+    monkeypatch.setattr(module, "WAITED_SECONDS", 0)
+    assert kept.add_weights(b"good") is True
+    assert "add_weights() took 0.0 s; after 0 s its caller has what was called done again" in capsys.readouterr().err
 
 
 def test_what_a_restart_would_lose_is_told(kept: Any, tmp_path: Path) -> None:

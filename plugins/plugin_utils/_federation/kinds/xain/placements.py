@@ -27,6 +27,18 @@ REDIS_PORT = 6379
 LOCAL_PORT = 8081
 RPC_PORT = 5555
 
+MODEL_ARCHIVE = Key(
+    Section(
+        {
+            "seconds": Key(Integer(1, 31_536_000), "The least time between two of them.", required=True, unit="s"),
+            "keep": Key(Integer(1, 100_000), "How many are kept.", default=100),
+        }
+    ),
+    "Of a training's models one each so many seconds, as files on the aggregator's host, beside the last ones "
+    "(`keep_models`). No file can be given back to the program.",
+)
+"""A document says so of the placement `aggregator`, and a role of an instance."""
+
 _FILE = Text(format="path")
 _NETWORKS = Items(Text(format="network"), single=True)
 _COMMON_NAME = Text(pattern=r"[A-Za-z0-9](?:[A-Za-z0-9 ._@-]{0,62}[A-Za-z0-9])?", pattern_name="a common name")
@@ -126,6 +138,7 @@ PLACEMENTS: Mapping[str, Key] = {
                 "keep_models": Key(
                     Integer(0, 10_000), "How many global models are kept, as files on its host.", default=3
                 ),
+                "model_archive": MODEL_ARCHIVE,
             },
         ),
         "Of `poc`: who gives participants the model and aggregates what they send, behind nginx on its host. On "

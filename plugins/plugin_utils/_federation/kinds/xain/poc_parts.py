@@ -116,6 +116,8 @@ class PocCopy(Copy):
             "memory_max": f"{memory_mb(self.settings, 0 if ours else topology.expected)}M",
             "settings": program_configuration(self.settings),
         }
+        if options.get("model_archive"):
+            values["model_archive"] = options["model_archive"]
         if self.given_program():
             values["program"] = self.given_program()
         endpoints = [

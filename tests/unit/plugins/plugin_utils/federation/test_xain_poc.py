@@ -137,10 +137,13 @@ def test_memory_is_bounded_by_the_models_size_and_by_who_keeps_what(load: Load) 
 
 
 def test_a_class_of_ones_own_is_brought(load: Load) -> None:
-    own = "{host: h2, python_class: 'mine.mean:Mean', class_artifact: {source: mine}, keep_models: 0}"
+    own = "{host: h2, python_class: 'mine.mean:Mean', class_artifact: {source: mine}, keep_models: 0, model_archive: {seconds: 600}}"
     found = named(load(DOCUMENT.replace("{host: h2}", own)), "h2", "xain_aggregator_instances", "aggregator")
     assert (found["python_class"], found["keep_models"]) == ("mine.mean:Mean", 0)
     assert found["class_artifact"]["source"].endswith("/mine")
+    assert found["model_archive"] == {"seconds": 600, "keep": 100}
+    without = named(load(DOCUMENT), "h2", "xain_aggregator_instances", "aggregator")
+    assert "model_archive" not in without
 
 
 def test_a_round_has_ports_of_its_own_and_known_numbers(load: Load) -> None:
