@@ -52,9 +52,10 @@ def measure() -> dict[str, Any]:
         master = polls.pid(SERVER, "polls-near-server")
         files = int(polls.run(SERVER, f"awk '/open files/ {{print $4}}' /proc/{master}/limits"))
         most = min(MOST, (files - 200) // FILES_EACH)
+        # first, while the servers that are compared know one worker each
+        sent = updates(polls)
         runs = {str(count): polled(polls, count) for count in dict.fromkeys((WORKERS, most))}
         through = disturbed(polls)
-        sent = updates(polls)
     finally:
         subprocess.run([*hosts, "down", HOST_SET], check=True)
     return {"real": REAL, "runs": runs, "disturbed": through, "updates": sent, **judged(runs, through, sent, most)}
@@ -95,13 +96,18 @@ def judged(runs: dict[str, Any], through: dict[str, Any], sent: dict[str, Any], 
 def known(polls: Polls, count: int) -> None:
     """So many keys on the clients' host, whose workers the server of `near` lets in without a restart."""
     polls.run(CLIENTS, f"cat >/var/tmp/load.py <<'END-OF-FILE'\n{PROGRAM.read_text()}\nEND-OF-FILE")
-    (ROOM / "load.keys").write_text(polls.run(CLIENTS, f"{PYTHON} keys {count} /var/tmp/load.keys"))
-
-    def expect(document: dict[str, Any]) -> None:
-        document["stacks"]["near"]["workers"] |= {"expected": count, "keys": "load.keys"}
-
-    polls.write(expect)
+    expect(polls, polls.run(CLIENTS, f"{PYTHON} keys {count} /var/tmp/load.keys"))
     polls.site("-e", "stack=near")
+
+
+def expect(polls: Polls, keys: str) -> None:
+    """The document has the owners of these keys, one a line, as workers of `near`."""
+    (ROOM / "load.keys").write_text(keys)
+
+    def change(document: dict[str, Any]) -> None:
+        document["stacks"]["near"]["workers"] |= {"expected": len(keys.split()), "keys": "load.keys"}
+
+    polls.write(change)
 
 
 def polled(polls: Polls, count: int) -> dict[str, Any]:
@@ -196,8 +202,8 @@ def updates(polls: Polls) -> dict[str, Any]:
     """
     polls.run(FAR_CLIENT, f"cat >/var/tmp/load.py <<'END-OF-FILE'\n{PROGRAM.read_text()}\nEND-OF-FILE")
     public = polls.run(FAR_CLIENT, f"{PYTHON} keys 1 /var/tmp/far.keys")
-    for name in ("others.keys", "load.keys"):
-        (ROOM / name).write_text(public)
+    (ROOM / "others.keys").write_text(public)
+    expect(polls, public)
     polls.site()
     ca = "/etc/fedlearn/polls/pki/polls-near-worker/ca.pem"
     places = " ".join(f"{name}={place}" for name, place in PLACES.items())
