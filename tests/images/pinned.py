@@ -65,11 +65,17 @@ class Pinned(Demo):
         assert made.returncode == 0, made.output[-3000:]
         self._bring_registry()
 
-    def write(self, change: Callable[[Document], None] = lambda images: None) -> None:
-        """The document, with a change of its images."""
+    def write(
+        self, change: Callable[[Document], None] = lambda images: None, *, registry: Document | None = None
+    ) -> None:
+        """The document, with a change of its images; with ``registry`` these are in one of the stack's own."""
         document = yaml.safe_load((HERE / "federation.yml").read_text().replace("10.98.73", NETWORK))
         images = document["stacks"]["imaging"]["server"]["images"]
         images["build"] |= {"checkout": str(SOURCE), "command": ["python3", "stand_in_build.py", "--ca", str(CA)]}
+        if registry:
+            document["stacks"]["imaging"]["registry"] = registry
+            del images["registry"], images["ca"], images["pull"], images["build"]["login"]
+            images["build"]["command"] = ["python3", "stand_in_build.py", "--ca", str(ROOM / "public/lab/lab.pem")]
         change(images)
         (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
 

@@ -11,6 +11,7 @@ images of a few bytes each, of no base image and by no engine; nothing runs in p
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import sys
 import pytest
 from pinned import CA, REGISTRY, ROOM, SOURCE, Pinned
 from standing_demo import last_line
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.placements import SERVER_USER
 
 WORDS = ("client-cpu", "coordinator", "job-scheduler", "model-manager", "proxy", "selector")
 RUN_BY = {
@@ -87,6 +90,20 @@ def test_a_deploy_pins_the_digests_and_status_is_well(pinned: Pinned) -> None:
 @pytest.mark.parametrize("engine", ["containerd", "containers", "docker"])
 def test_a_node_trusts_the_registry(pinned: Pinned, engine: str) -> None:
     assert pinned.run("r1", f"cat /etc/{engine}/certs.d/{REGISTRY}/ca.crt") == CA.read_text()
+
+
+def test_a_node_where_somebody_logs_in_as_the_pods_user_is_refused(pinned: Pinned) -> None:
+    """It has the shared directory already, by `posix`: nothing of it is touched there."""
+    pinned.run("r1", f"useradd --uid {SERVER_USER} --shell /bin/bash stranger")
+    try:
+        done = pinned.playbook("fedlearn.infra.precheck")
+        assert done.returncode == 2
+        told = f"/mnt/neursafe_fl is kept for user and group {SERVER_USER}, and stranger would have what lies there"
+        assert told in done.output, done.output[-3000:]
+    finally:
+        pinned.run("r1", "userdel stranger")
+    assert pinned.playbook("fedlearn.infra.precheck").returncode == 0
+    assert pinned.run("r1", "ls -d /mnt/neursafe_fl /etc/systemd/system/*.mount 2>/dev/null || true") == ""
 
 
 def test_status_tells_a_tag_that_moved(pinned: Pinned) -> None:
@@ -165,3 +182,24 @@ def test_no_password_is_in_logs_output_or_beside_the_document(pinned: Pinned, na
     (ROOM / "planted").unlink()
     # what this test planted, and the file that the registry was given
     assert found == {"planted", "passwords.json"}
+
+
+def test_a_registry_of_the_stack_s_own_is_brought_filled_trusted_and_pulled_from(pinned: Pinned) -> None:
+    """As its users do it: its host first, then the build, then all of it. The last test, since it is another stack."""
+    pinned.write(registry={"host": "r1", "port": 5001})
+    own = f"{REGISTRY.partition(':')[0]}:5001"
+    for command in (("secrets",), ("site", "--limit", "r1"), ("images",), ("site",)):
+        done = pinned.playbook(f"fedlearn.infra.{command[0]}", *command[1:])
+        assert done.returncode == 0, done.output[-4000:]
+    digests = pinned.recorded()
+    assert pinned.images() == {name: f"{own}/nsfl-{word}:1.0@{digests[word]}" for name, word in RUN_BY.items()}
+    ca = (ROOM / "public" / "lab" / "lab.pem").read_text()
+    assert pinned.run("r1", f"cat /etc/docker/certs.d/{own}/ca.crt") == ca
+    told = pinned.cluster.kubectl(
+        "-n", "pinned-imaging-server", "get", "secret", "registry-secret", "-o=jsonpath={.data.\\.dockerconfigjson}"
+    )
+    known = json.loads(base64.b64decode(told.stdout))["auths"][own]
+    assert known["username"] == "pull"
+    assert "changed=0" in build(pinned)
+    status = pinned.playbook("fedlearn.infra.status")
+    assert last_line(status)["verdict"] == "ok", status.output[-3000:]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from typing import Any
 
 import pytest
 from deployment import NODE, REAL, ROOM, STORE, Document, Whole
@@ -185,7 +186,72 @@ def test_clients_on_hosts_are_known_to_the_selector(whole: Whole) -> None:
     if REAL:
         assert "Update client Type single" in said
     else:
-        assert json.loads(said) == {f"{NODE}:22000": {"address": f"{NODE}:22000", "data": [], "label": "ward"}}
+        places = {f"{NODE}:22000": "ward", f"{STORE}:22000": "boxed"}
+        assert json.loads(said) == {
+            place: {"address": place, "data": [], "label": label} for place, label in places.items()
+        }
+
+
+BOXED = "fedlearn-whole-imaging-client-boxed"
+HEARD = "Register client success|Report client to server success"
+
+
+def boxed(whole: Whole) -> dict[str, Any]:
+    """The container of the client that has one, as Docker knows it."""
+    (found,) = json.loads(whole.run("s1", f"docker inspect {BOXED}"))
+    return dict(found)
+
+
+def becomes_known(whole: Whole, host: str = "s1", unit: str = BOXED) -> None:
+    start = f"$(systemctl show --property InvocationID --value {unit})"
+    said = f"journalctl --quiet --output=cat _SYSTEMD_INVOCATION_ID={start} | grep -qE '{HEARD}'"
+    whole.run(host, f"for _ in $(seq 60); do {said} && exit 0; sleep 1; done; exit 1")
+
+
+def test_a_client_in_a_container_has_its_image_by_digest_and_no_rights(whole: Whole) -> None:
+    becomes_known(whole)
+    found = boxed(whole)
+    assert found["Config"]["Image"] == whole.image
+    limits = found["HostConfig"]
+    assert (limits["NetworkMode"], limits["ReadonlyRootfs"], limits["CapDrop"]) == ("host", True, ["ALL"])
+    assert limits["SecurityOpt"] == ["no-new-privileges"]
+    assert (limits["Memory"], limits["PidsLimit"]) == (16 << 30, 4096)
+    user = whole.run("s1", f"stat -c %u:%g /var/lib/private/{BOXED}").strip()
+    assert (found["Config"]["User"], int(user.partition(":")[0]) > 61000) == (user, True)
+    exposure = whole.run("s1", f"systemd-analyze security --no-pager {BOXED}.service | tail -n 1")
+    assert float(re.findall(r"[0-9]+\.[0-9]", exposure)[0]) <= 2.5
+    listens = whole.run("s1", "ss -Hltn '( sport = :22000 )'").split()
+    assert listens[3] == f"{STORE}:22000"
+
+
+def test_a_container_ends_with_its_unit_and_comes_back_when_what_asked_for_it_was_killed(whole: Whole) -> None:
+    first = boxed(whole)["Id"]
+    whole.run("s1", f"systemctl kill --signal KILL --kill-who main {BOXED}")
+    whole.run("s1", f"for _ in $(seq 60); do docker inspect {BOXED} && exit 0; sleep 1; done; exit 1")
+    becomes_known(whole)
+    second = boxed(whole)["Id"]
+    assert (first == second, whole.run("s1", "docker ps --quiet --all | wc -l").strip()) == (False, "1")
+    whole.run("s1", f"systemctl stop {BOXED}")
+    assert whole.run("s1", "docker ps --quiet --all") == ""
+    # to the program's selector a client that began anew is another one, and when the former expires it forgets both
+    whole.run("n1", "systemctl restart selector fedlearn-whole-imaging-client-k")
+    whole.run("s1", f"systemctl start {BOXED}")
+    becomes_known(whole)
+    becomes_known(whole, "n1", "fedlearn-whole-imaging-client-k")
+
+
+def test_an_image_that_can_t_be_pulled_leaves_the_client_as_it_is(whole: Whole) -> None:
+    before = boxed(whole)["Id"]
+    image = whole.image.rpartition("@")[0] + "@sha256:" + 64 * "0"
+    whole.write(lambda document: document["stacks"]["imaging"]["clients"]["boxed"]["container"].update(image=image))
+    try:
+        done = whole.playbook("fedlearn.infra.site", "--limit", "s1")
+        assert (done.returncode, "manifest unknown" in done.output) == (2, True), done.output[-3000:]
+    finally:
+        whole.write()
+    assert boxed(whole)["Id"] == before
+    assert whole.playbook("fedlearn.infra.site", "--limit", "s1").returncode == 0
+    assert boxed(whole)["Id"] == before
 
 
 WITHOUT_CERTIFICATE = """

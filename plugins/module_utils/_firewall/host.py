@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._firewall.rules import Claim, Place, Surroundings
-from ansible_collections.fedlearn.infra.plugins.module_utils._service.listeners import read
+from ansible_collections.fedlearn.infra.plugins.module_utils._service.listeners import read, unit_of
 
 RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 _LISTENS = "0A"
@@ -84,6 +84,6 @@ def _holder(socket: str) -> tuple[str, str]:
         except OSError:  # it ended, or closed that one just now
             continue
         if held:
-            parts = [part for line in read(f"/proc/{pid}/cgroup").splitlines() for part in line.split("/")]
-            return pid, next((part for part in reversed(parts) if part.endswith(".service")), "")
+            unit = unit_of(pid)
+            return pid, unit if unit.endswith(".service") else ""
     return "", ""

@@ -14,7 +14,7 @@ import urllib.parse
 from collections.abc import Collection, Iterator
 from typing import Any
 
-_UNIT = re.compile(r"([^/\s]+\.(?:service|socket))(?:/|$)", re.MULTILINE)
+_UNIT = re.compile(r"([^/\s]+\.(?:service|socket)|fedlearn-[^/\s]+\.slice)(?:/|$)", re.MULTILINE)
 
 
 def others(unit: str, checks: list[dict[str, Any]], ports: list[dict[str, Any]]) -> str | None:
@@ -54,9 +54,13 @@ def _is_taken(port: dict[str, Any]) -> bool:
 
 
 def unit_of(pid: str) -> str:
-    """The systemd unit a process belongs to; empty when it can't be told."""
+    """The systemd unit a process belongs to; empty when it can't be told.
+
+    A container that a unit has a daemon run is in the slice of the unit's name.
+    """
     found = _UNIT.findall(read(f"/proc/{pid}/cgroup"))
-    return found[-1] if found else ""
+    slices = [name for name in found if name.endswith(".slice")]
+    return slices[-1][: -len(".slice")] + ".service" if slices else next(reversed(found), "")
 
 
 def way_out(pid: str | None) -> str:
@@ -126,4 +130,6 @@ def read(path: str) -> str:
 
 def _belongs(pid: str, unit: str) -> bool:
     """Whether systemd counts a process to a unit, by its control group (version 1 or 2). It itself listens for any."""
-    return pid == "1" or any(unit in line.split("/") for line in read(f"/proc/{pid}/cgroup").splitlines())
+    if pid == "1" or unit_of(pid) == unit:
+        return True
+    return any(unit in line.split("/") for line in read(f"/proc/{pid}/cgroup").splitlines())

@@ -10,11 +10,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .._federation import network
 from .._federation.given_programs import of_role
-from .._federation.kinds.neursafe.placements import HOST_CLIENT, seen
+from .._federation.kinds.neursafe.placements import CONTAINER, HOST_CLIENT, runs_one_way, seen
 from .._federation.kinds.neursafe.settings import STANDALONE_SETTINGS, Breaches
 from .._federation.schema import PORT, Boolean, Items, Key, Rule, Section, Text
 from . import tunnel
@@ -35,6 +36,7 @@ def _begins(values: Mapping[str, Any]) -> Breaches:
     return [(("server",), f"is the beginning of its way, {network.join(LOOPBACK, values['way']['port'])}")]
 
 
+_IMAGE = replace(CONTAINER["image"], doc="The image, by its digest.", required=True)
 _CONNECT = tunnel.INSTANCE.keys["connect"]
 _WAY = Section(
     {
@@ -49,8 +51,11 @@ INSTANCE = Section(
         **IDENTITY,
         "program": Key(
             of_role(),
-            "A Python 3.7 with Neursafe in it: `bin/python3.7` of a folder.",
-            default={"path": "/opt/neursafe"},
+            "A Python 3.7 with Neursafe in it: `bin/python3.7` of a folder; default: `path` /opt/neursafe.",
+        ),
+        "container": Key(
+            Section({**CONTAINER, "image": _IMAGE}),
+            "Its image, instead of C(program): Docker, which the host has, runs it in the host's network.",
         ),
         "doubles": Key(
             Boolean(), "It is a double, for tests: refused without this, and nothing else with it.", default=False
@@ -77,10 +82,12 @@ INSTANCE = Section(
     rules=(
         Rule("Addresses have one colon.", _parted),
         Rule("A client goes by its own way.", _begins),
+        Rule("A program is of a folder, or of an image.", runs_one_way),
         Rule("Its files are where it sees them.", seen),
     ),
 )
 
+PROGRAM: Mapping[str, str] = HOST_CLIENT["program"].default
 REPORTS = 2
 """A client that missed so many reports isn't registered any more, as far as its health goes."""
 
@@ -121,7 +128,8 @@ def _completed(instance: dict[str, Any]) -> dict[str, Any]:
     }
     told = settings["registration"] and settings["log_level"] in ("debug", "info")
     seconds = REPORTS * settings["options"]["REPORT_HEARTBEAT"] + 60
-    return {**instance, "setup": setup, "report_seconds": seconds if told else None}
+    ran = {} if "container" in instance else {"program": instance.get("program", PROGRAM)}
+    return {**instance, **ran, "setup": setup, "report_seconds": seconds if told else None}
 
 
 def _places(instance: Mapping[str, Any]) -> list[Place]:

@@ -28,6 +28,11 @@ INSTANCE = Section(
             "File of the control node with its CA.",
             required=True,
         ),
+        "ca_follows": Key(
+            Boolean(),
+            "That file comes to be in the very run that brings the instance, so nobody misses it before.",
+            default=False,
+        ),
     }
 )
 

@@ -49,6 +49,8 @@ def unit_of(path: str) -> str:
 
 def _one_source(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
     given = [source for source in SOURCES if source in values]
+    if values["there"]:
+        return [((key,), "means nothing with 'there', which something else mounts") for key in given]
     if len(given) == 1:
         return []
     found = f"found {' and '.join(given)}" if given else "found none"
@@ -127,6 +129,11 @@ MOUNT = Section(
             "An export of an NFS server.",
         ),
         "directory": Key(PLACE, "A folder of this host, for storage that something else brings there."),
+        "there": Key(
+            Boolean(),
+            "Something else mounts it: the role touches nothing there, and C(precheck) asks for whom it is kept.",
+            default=False,
+        ),
         "kept_for": Key(
             Integer(1, 4294967294),
             "User and group, by number, of programs that what lies there is kept for; C(precheck) refuses a host where "
@@ -155,7 +162,8 @@ def _places(values: Mapping[str, Any]) -> list[tuple[Path, str]]:
 def check(instances: Any) -> list[dict[str, Any]]:
     """``s3fs_mounts`` with defaults and the names of their units. Raises RoleValueError."""
     checked = check_instances("s3fs_mounts", instances, MOUNT, (Rule("A path has one mount.", _places),))
-    return [{**one, "unit": unit_of(one["path"])} if is_present(one) else one for one in checked]
+    mounted = [{**one, "unit": unit_of(one["path"])} if is_present(one) else one for one in checked]
+    return [{key: value for key, value in one.items() if key != "there" or value} for one in mounted]
 
 
 _PACKAGES = Items(Text(), min_items=1)

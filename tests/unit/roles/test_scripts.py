@@ -26,9 +26,16 @@ S3 = {"url": "https://store:9000", "bucket": "imaging", "client": "imaging_a", "
 KEPT = {"name": "one", "federation": "demo"}
 USERS = {"users": [{"name": "ci", "secret": "registry_ci"}]}
 OF_ALL = {**KEPT, "addresses": ["127.0.0.1", "10.20.0.12"]}
+CONTAINED = {
+    **KEPT,
+    "listen": {"address": "10.30.0.11"},
+    "server": "10.20.0.12:30091",
+    "container": {"image": f"registry.example/nsfl-client-cpu@sha256:{64 * 'a'}"},
+}
 CASES: dict[str, list[dict[str, Any]]] = {
     "minio": [KEPT, {**KEPT, "tls": TLS}, {**KEPT, "address": "10.20.0.12", "tls": TLS}],
     "mongodb": [KEPT, {**KEPT, "tls": TLS}, {**KEPT, "address": "10.20.0.12", "tls": {**TLS, **CLIENT}}],
+    "neursafe_standalone": [CONTAINED, {**CONTAINED, "datasets": {"a b": "/srv/a b"}, "groups": ["images"]}],
     "postgresql": [KEPT, {**KEPT, "tls": TLS}, {**OF_ALL, "tls": {**TLS, "client_ca": "/ca.pem"}}],
     "redis": [
         KEPT,

@@ -235,6 +235,21 @@ def test_a_port_is_held_where_nobody_else_can_listen() -> None:
     assert listeners.held(["fedlearn-a.service"], ports) == ""  # nobody listens there any more
 
 
+@pytest.mark.parametrize(
+    ("groups", "unit"),
+    [
+        ("0::/system.slice/fedlearn-a.service\n", "fedlearn-a.service"),
+        ("0::/user.slice/user-0.slice/session-1.scope\n", ""),
+        # of Docker, by systemd and version 2, and by itself and version 1
+        ("0::/fedlearn.slice/fedlearn-a.slice/fedlearn-a-b.slice/docker-27.scope\n", "fedlearn-a-b.service"),
+        ("4:memory:/fedlearn-a-b.slice/27\n0::/system.slice/containerd.service\n", "fedlearn-a-b.service"),
+    ],
+)
+def test_whose_a_process_is_say_its_control_groups(monkeypatch: pytest.MonkeyPatch, groups: str, unit: str) -> None:
+    monkeypatch.setattr(listeners, "read", lambda path: groups)
+    assert listeners.unit_of("7") == unit
+
+
 def test_only_what_listens_counts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -43,7 +43,10 @@ class Client:
         elif self.uses(self.topology.database) and self.topology.database.hosted and not self.networks:
             self._mistake("the key 'networks' is missing: the stack's database lets in those networks that it knows")
         if self._images is None:
-            self._mistake("the key 'images' is missing: the server's have neither a tag nor a digest of client-cpu")
+            why = (
+                "are in another party's registry" if self._strange else "have neither a tag nor a digest of client-cpu"
+            )
+            self._mistake(f"the key 'images' is missing: the server's {why}")
         elif self._tunnelled and not leads_to_mongodb(self._images):
             self._mistake(
                 "its images have neither a tag nor a digest of proxy, nor 'tunnel': it leads to MongoDB by TLS"
@@ -119,12 +122,17 @@ class Client:
         return self.topology.networks if self.beside_server else list(self.options.get("networks", ()))
 
     @property
+    def _strange(self) -> bool:
+        """Whether the stack's registry is another party's, whose passwords aren't known here."""
+        return self.topology.registry.hosted and self.party != self.topology.party_of(self.topology.registry.host.name)
+
+    @property
     def _images(self) -> dict[str, Any] | None:
         own: dict[str, Any] | None = self.options.get("images")
         if own is not None:
             return own
-        of_server = self.topology.server.options["images"]
-        if "tag" not in of_server and "client-cpu" not in of_server["digests"]:
+        of_server = self.topology.told_images
+        if self._strange or ("tag" not in of_server and "client-cpu" not in of_server["digests"]):
             return None
         found = {key: value for key, value in of_server.items() if key in CLIENT_IMAGES.keys}
         # what was built is recorded where the server's party deploys from

@@ -86,7 +86,7 @@ _CONTROL_PROXY = Text(
 )
 _LOGIN = Section(
     {
-        "username": Key(USER, "Who pushes.", required=True),
+        "username": Key(USER, "Who logs in.", required=True),
         "secret": Key(_SECRET, "Name of the secret that is the password.", required=True),
     }
 )
@@ -144,9 +144,8 @@ def _built(values: Mapping[str, Any]) -> Breaches:
     """What is built has a place to go to, and its digests are what the registry says then."""
     if "build" not in values:
         return []
-    missing = [key for key in ("registry", "tag") if key not in values]
-    if missing:
-        return [(("build",), f"needs '{missing[0]}': images are pushed there")]
+    if "tag" not in values:
+        return [(("build",), "needs 'tag': images are pushed there")]
     told = "can't be said beside 'build': fedlearn.infra.images records what it has built"
     return [(("digests",), told)] if values["digests"] else []
 
@@ -164,12 +163,7 @@ _IMAGES: Mapping[str, Key] = {
         IMAGE, "The image, with nginx, of what leads to a MongoDB by TLS; default: the proxy's, by tag or digest."
     ),
     "pull": Key(
-        Section(
-            {
-                "username": Key(USER, "Who pulls.", required=True),
-                "secret": Key(_SECRET, "Name of the secret that is the password.", required=True),
-            }
-        ),
+        _LOGIN,
         "How nodes log in to the registry; without it nobody has to.",
     ),
 }
@@ -477,6 +471,20 @@ CLUSTER_DEFAULTS: Mapping[str, Any] = check_values(
 
 GROUP = Text(max_length=32, pattern=r"[a-z_][a-z0-9_-]*", pattern_name="the name of a group")
 
+_PINNED = Text(
+    max_length=512,
+    pattern=r"[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)+(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?@sha256:[0-9a-f]{64}",
+    pattern_name="an image with its digest, such as registry.example:5000/nsfl-client-cpu@sha256:... of 64",
+)
+CONTAINER: Mapping[str, Key] = {
+    "image": Key(_PINNED, "The image, by its digest; default: that of client-cpu in `server.images`."),
+    "pull": Key(
+        _LOGIN,
+        "How the host logs in to the registry; default: as `server.images` says, where the image is its own.",
+    ),
+}
+"""What a client in a container says, whose engine the host has already."""
+
 HOST_CLIENT: Mapping[str, Key] = {
     "port": Key(PORT, "Where the server's coordinators connect.", default=22000),
     "server_port": Key(
@@ -486,6 +494,10 @@ HOST_CLIENT: Mapping[str, Key] = {
         SOURCE,
         "A Python 3.7 with Neursafe in it: `bin/python3.7` of a folder.",
         default={"path": "/opt/neursafe"},
+    ),
+    "container": Key(
+        Section(CONTAINER),
+        "Its image, instead of `program`: Docker, which the host has, runs it in the host's network.",
     ),
     "doubles": Key(
         Boolean(), "It is a double, for tests of the deployment: it learns nothing, and is refused unless this says so."
@@ -530,6 +542,13 @@ def _of_cluster(rule: Callable[[Mapping[str, Any]], Breaches]) -> Callable[[Mapp
     return lambda values: rule({**CLUSTER_DEFAULTS, **values}) if "cluster" in values else []
 
 
+def runs_one_way(values: Mapping[str, Any]) -> Breaches:
+    """Of a folder, or of an image."""
+    if {"program", "container"} <= values.keys():
+        return [(("container",), "can't be said beside 'program': the image has the program")]
+    return []
+
+
 HOMES = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108 - where data sets can't be
 
 
@@ -561,6 +580,11 @@ PLACEMENTS: Mapping[str, Key] = {
         "What is behind the shared directory: MinIO on a host, with a bucket for each of its folders, which `nodes` "
         "mount by S3FS; or what is there already.",
         required=True,
+    ),
+    "registry": Key(
+        Place(port=5000),
+        "A registry on a host, with TLS and passwords, for the stack's images: `server.images` says no other then. "
+        "Nodes that are hosts of ours trust it. `site --limit` of that host brings it before images are built.",
     ),
     "nodes": Key(
         Place(many=True, listens=False),
@@ -622,6 +646,7 @@ PLACEMENTS: Mapping[str, Key] = {
                     Rule("lmdb lies on one node.", _of_cluster(lmdb_is_local)),
                     Rule("Pods see the directory's parent.", _of_cluster(deep_enough)),
                     Rule("Tasks have their data sets.", _of_cluster(datasets_within)),
+                    Rule("A program is of a folder, or of an image.", runs_one_way),
                     Rule("Its files are where it sees them.", seen),
                 ),
             ),

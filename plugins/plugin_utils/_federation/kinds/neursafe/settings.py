@@ -478,7 +478,6 @@ _TASK_DERIVED = {
     "external_address": "it follows from `node_address` and `port`",
     "lmdb_path": "it follows from `lmdb`",
     "task_config_entry": "it follows from `directory`",
-    "volumes": "they follow from `directory` and `lmdb`, task_configs too, which the code calls task-configs",
     "ssl": "the program registers without TLS, whatever it says",
     "username": "the server's selector compares no passwords, and takes a name that is in its source",
     "password": "the server's selector compares no passwords, and takes a name that is in its source",
@@ -486,6 +485,16 @@ _TASK_DERIVED = {
     "public_key": "the client makes its own",
     "private_key": "the client makes its own",
 }
+_OF_DIRECTORY = "it is a folder of `directory`"
+_TASK_VOLUMES = _section(
+    unread({"task_configs": f"the code calls it task-configs, and {_OF_DIRECTORY}"}),
+    {
+        "lmdb": "it follows from `lmdb`",
+        **dict.fromkeys(("workspace", "datasets", "task-configs"), _OF_DIRECTORY),
+        "config": "it is a ConfigMap that these keys make",
+    },
+    CLIENT_CONFIG,
+)
 _EXECUTOR_PROXY = Text(
     min_length=0, pattern=r"(https?://[^ /@]+)?", pattern_name="a proxy such as http://10.20.0.1:3128, or nothing"
 )
@@ -545,6 +554,7 @@ CLIENT_SETTINGS = Section(
                         source=CLIENT_CONFIG,
                     ),
                     **_of_every_client(1024),
+                    "volumes": Key(_TASK_VOLUMES, "Folders of nodes: all of them follow from elsewhere.", default={}),
                     "options": Key(_TASK_OPTIONS, "Further variables of its environment.", default={}),
                 },
                 _TASK_DERIVED,

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from ... import network
 from ...expanding import Roster, fetched, own_address
-from ...model import Endpoint, Federation, Flow, Host, Placement
+from ...model import Endpoint, Federation, Flow, Host, Placement, Secret
 from ...schema import complete, merge
 from .gateway import LOOPBACK
-from .placements import HOST_DEFAULTS
+from .placements import CLIENT, HOST_DEFAULTS
 from .settings import CLIENT_SETTINGS, STANDALONE_SETTINGS
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ class Standalone:
     def check(self) -> None:
         """Note all mistakes of this client alone."""
         self._check_settings()
+        if self.contained and "image" not in self.container:
+            message = (
+                f"the key 'image' is missing: no registry and no digest of {CLIENT} is known of server.images, and an "
+                "image is a certain one by its digest"
+            )
+            self.topology.report.mistake((*self.place.path, "container"), message)
         if self.server_address is None:
             message = "nobody knows where the server is: say server.node_address, or task_manager.server_address"
             self.topology.report.mistake(self.place.path, message)
@@ -148,11 +154,45 @@ class Standalone:
         near = bool(places) and self.topology.federation.party_of(places[0]) == own
         return self.endpoint.internal if near else self.endpoint.public
 
+    # -- what runs it
+
+    @property
+    def contained(self) -> bool:
+        return "container" in self.options
+
+    @cached_property
+    def container(self) -> dict[str, Any]:
+        """Its image and who pulls that: what it says itself, else what the server's images say."""
+        told, images = dict(self.options["container"]), self._of_server
+        if "image" not in told and "registry" in images and CLIENT in images["digests"]:
+            told["image"] = f"{images['registry']}/nsfl-{CLIENT}@{images['digests'][CLIENT]}"
+        if "pull" not in told and "pull" in images and self.of_servers_registry:
+            told["pull"] = images["pull"]
+        return told
+
+    @property
+    def of_servers_registry(self) -> bool:
+        """Whether it is pulled from where the server's images are."""
+        images, told = self._of_server, self.options["container"].get("image", "")
+        return "registry" in images and (not told or told.startswith(f"{images['registry']}/"))
+
+    @property
+    def _of_server(self) -> dict[str, Any]:
+        """What is known here of the server's images: the passwords of a registry on a host are its party's."""
+        registry, party_of = self.topology.registry, self.topology.party_of
+        strange = registry.hosted and party_of(self.host.name) != party_of(registry.host.name)
+        return {} if strange else self.topology.told_images
+
+    def _runs(self) -> dict[str, Any]:
+        if self.contained:
+            return {"container": self.container}
+        return {"program": located(self.options["program"], self.topology.federation)}
+
     def instance(self) -> dict[str, Any]:
         """What the role takes beside its identity."""
         options = self.options
         return {
-            "program": located(options["program"], self.topology.federation),
+            **self._runs(),
             "doubles": self.is_double,
             "listen": {"address": self.address, "port": self.port},
             "server": self.server_address,
@@ -189,9 +229,18 @@ class Standalone:
                 if source != host:
                     yield Flow(source, host, self.port, "tasks of jobs", unsaid)
 
+    def secrets(self) -> Iterator[Secret]:
+        """Who pulls its image."""
+        login = self.container.get("pull") if self.contained else None
+        if login and self.place.hosts:
+            party = self.topology.party_of(self.host.name)
+            yield Secret(login["secret"], party, f"the password of '{login['username']}' in the registry")
+
     def fetched(self) -> Iterator[Flow]:
-        """Its program, where that is at a URL."""
-        archive = self.options["program"].get("archive", "")
+        """Its program, where that is at a URL, or its image."""
+        archive = "" if self.contained else self.options["program"].get("archive", "")
+        if self.contained:
+            archive = f"https://{self.container['image'].partition('@')[0]}"
         for host in self.place.hosts if "://" in archive else ():
             yield fetched(host, archive, "Neursafe's client", "sha256")
 

@@ -210,6 +210,8 @@ class Storage:
         user = self.topology.server.options["user"]
         if self.export:
             yield "files", {"path": directory, "nfs": self.export, "kept_for": user}
+        elif self.there and not self.hosted:
+            yield "files", {"path": directory, "there": True, "kept_for": user}
         elif self.hosted:
             yield from self._by_bucket(
                 {

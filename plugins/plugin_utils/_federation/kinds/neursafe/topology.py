@@ -22,6 +22,7 @@ from .database import Database
 from .gateway import Gateway
 from .names import IN_CLUSTER, MAX_NAME, SERVER
 from .operators import Operators
+from .registry import Registry
 from .settings import SERVER_SETTINGS, SETTINGS
 from .standalone import Standalone
 from .storage import NODES, Storage
@@ -45,6 +46,7 @@ class Topology:
         self.nodes = stack.placements.get("nodes", Placement())
         self.database = Database(self)
         self.storage = Storage(self)
+        self.registry = Registry(self)
         self.gateway = Gateway(self)
         self.operators = Operators(self)
         given = stack.options["clients"]
@@ -70,6 +72,7 @@ class Topology:
             self._check_sources,
             self.database.check,
             self.storage.check,
+            self.registry.check,
             self.gateway.check,
             self.operators.check,
         )
@@ -197,12 +200,14 @@ class Topology:
     @property
     def owner(self) -> Party:
         """Whose the server is, or without it what keeps its state."""
-        places = (*self.server.places, *self.database.place.hosts, *self.storage.place.hosts, *self._former)
+        kept = (self.database.place, self.storage.place, self.registry.place)
+        places = (*self.server.places, *(host for place in kept for host in place.hosts), *self._former)
         return self.federation.parties[self.party_of(places[0])]
 
     @property
     def _former(self) -> tuple[str, ...]:
-        return (*self.server.absent_places, *self.database.place.absent, *self.storage.place.absent)
+        kept = (self.database.place, self.storage.place, self.registry.place)
+        return (*self.server.absent_places, *(host for place in kept for host in place.absent))
 
     def instance_of(self, component: str) -> str:
         return instance_name(self.federation, self.stack, component)
@@ -257,10 +262,23 @@ class Topology:
         }
         return values | self.beside({"root_cert": self.root_cert} if self.root_cert else {}, "root_cert")
 
+    @cached_property
+    def told_images(self) -> dict[str, Any]:
+        """What the document says of images, with what follows of a registry on a host."""
+        return self.registry.known(self.server.options["images"])
+
+    @property
+    def pulling(self) -> tuple[str, ...]:
+        """Hosts of clients in containers whose images are where the server's are."""
+        known = (one for one in self.standalone if one.contained and one.of_servers_registry)
+        return tuple(dict.fromkeys(host for one in known for host in one.place.hosts))
+
     @property
     def images(self) -> dict[str, Any]:
         """What the server runs; of what is built with the file that has the digests."""
-        found = self.beside(self.server.options["images"], "ca")
+        found = self.beside(self.told_images, "ca")
+        if self.registry.hosted:
+            found["ca"] = self.authority_file()["ca"]
         if "build" in found and self.server.places:
             folder = posixpath.join(self.federation.state_directory, "public", self.party, "images")
             found["record"] = posixpath.join(folder, f"{self.stack.name}.json")
@@ -329,7 +347,7 @@ class Topology:
         yield Secret(
             self._secret_name("token"), self.party, f"lets the job scheduler of '{self.stack.name}' change routes"
         )
-        images = self.server.options["images"]
+        images = self.server.options["images"]  # those of a registry on a host are its own
         for login in (images.get("pull"), images.get("build", {}).get("login")):
             if login:
                 yield Secret(login["secret"], self.party, f"the password of '{login['username']}' in the registry")
@@ -341,7 +359,8 @@ class Topology:
             *(self.secrets() if self.server.places else ()),
             *self.database.secrets(),
             *self.storage.secrets(),
-            *(each for client in self.clients for each in client.secrets()),
+            *self.registry.secrets(),
+            *(each for client in self.everybody for each in client.secrets()),
         ):
             found.setdefault((secret.name, secret.party), secret)
         yield from found.values()
@@ -351,6 +370,7 @@ class Topology:
         if self.server.places:
             yield from self.database.flows()
         yield from self.storage.flows()
+        yield from self.registry.flows()
         if self.server.places:
             yield from self.flows()
             yield from self.gateway.flows()
@@ -384,24 +404,29 @@ class Topology:
         """Those of database, storage and nodes."""
         yield from self.database.certificates()
         yield from self.storage.certificates()
+        yield from self.registry.certificates()
         yield from self.gateway.certificates()
         yield from self.operators.certificates()
 
     def _add_trust(self, roster: Roster) -> None:
-        """The registry's CA, on nodes that are hosts of ours."""
-        images = self.images
+        """The registry's CA, on nodes that are hosts of ours, and where clients are in containers of its images."""
+        images, follows = self.images, self.registry.hosted and self.authority_file()["ca_follows"]
+        hosts = dict.fromkeys((*self.nodes.hosts, *self.pulling))
         if {"registry", "ca"} <= images.keys():
             told = {"registry": images["registry"].partition("/")[0], "ca": images["ca"]}
-            for host in self.nodes.hosts:
-                roster.present("registry_trust", NODES, TRUST, host, told)
-        for host in self.nodes.absent:
-            roster.absent("registry_trust", NODES, TRUST, host)
+            for host in hosts:
+                roster.present("registry_trust", NODES, TRUST, host, told | ({"ca_follows": True} if follows else {}))
+        contained = (one for one in self.standalone if "container" in one.place.options)
+        for host in dict.fromkeys((*self.nodes.absent, *(host for one in contained for host in one.place.absent))):
+            if host not in hosts:
+                roster.absent("registry_trust", NODES, TRUST, host)
 
     def roster(self) -> Roster:
         """Components and instances."""
         roster = Roster(self.federation, self.stack)
         self.database.add(roster)
         self.storage.add(roster)
+        self.registry.add(roster)
         self.gateway.add(roster)
         self.operators.add(roster)
         self._add_trust(roster)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import reference, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.placements import SERVER_USER
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.settings import (
     SETTINGS,
     STANDALONE_SETTINGS,
@@ -759,6 +760,12 @@ def test_a_client_s_images_say_what_leads_to_mongodb(mistakes: Mistakes) -> None
     assert "its images have neither a tag nor a digest of proxy, nor 'tunnel'" in line
 
 
+def test_nodes_that_have_the_shared_directory_already_are_asked_for_whom_it_is_kept(load: Load) -> None:
+    text = HOSTED.replace("storage: {host: h1}", "storage: {external: {type: posix}}")
+    (found,) = of_host(load(text), "n1", "s3fs_mounts")
+    assert (found["path"], found["there"], found["kept_for"]) == ("/mnt/neursafe_fl", True, SERVER_USER)
+
+
 # -- clients on hosts
 
 ON_HOST = HOSTED.replace("      near: {cluster: kc}\n", "").replace(
@@ -822,6 +829,129 @@ def test_a_program_may_come_as_an_archive(load: Load) -> None:
     assert (flow.source, flow.destination, flow.authentication) == ("k1", "files.example", "sha256")
 
 
+PINNED = "sha256:" + 64 * "a"
+IN_CONTAINER = ON_HOST.replace("/srv/mnist}}", "/srv/mnist}, container: {}}").replace(
+    'images: {registry: "r.example", tag: "1.0"}',
+    f'images: {{registry: "registry.example:5000", tag: "1.0", digests: {{client-cpu: "{PINNED}"}}, ca: files/r.pem, '
+    "pull: {username: puller, secret: pull}}",
+)
+
+
+def test_a_client_in_a_container_has_the_server_s_image_by_its_digest_and_pulls_as_nodes_do(load: Load) -> None:
+    found = load(IN_CONTAINER)
+    assert "program" not in standalone(found)
+    assert standalone(found)["container"] == {
+        "image": f"registry.example:5000/nsfl-client-cpu@{PINNED}",
+        "pull": {"username": "puller", "secret": "pull"},
+    }
+    assert {(one.name, one.party) for one in found.expansions["imaging"].secrets if one.name == "pull"} == {
+        ("pull", "clinic"),
+        ("pull", "lab"),
+    }
+    (trusted,) = of_host(found, "k1", "registry_trust_instances")
+    assert (trusted["registry"], trusted["ca"]) == ("registry.example:5000", f"{found.directory}/files/r.pem")
+    (flow,) = found.expansions["imaging"].fetched
+    assert (flow.source, flow.destination, flow.port) == ("k1", "registry.example", 5000)
+
+
+def test_an_image_of_its_own_is_pulled_as_it_says(load: Load) -> None:
+    own = f"other.example/nsfl-client-cpu:1.0@{PINNED}"
+    found = load(IN_CONTAINER.replace("container: {}", f'container: {{image: "{own}"}}'))
+    assert standalone(found)["container"] == {"image": own}
+    assert "registry_trust_instances" not in variables.inventory(found).hosts["k1"]
+
+
+# -- a registry on a host
+
+OWN_REGISTRY = HOSTED.replace('registry: "r.example", ', "").replace(
+    "    storage: {host: h1}\n", "    storage: {host: h1}\n    registry: {host: h1}\n"
+)
+BUILD = 'tag: "1.0", build: {checkout: /srv/neursafe}'
+
+
+def test_a_registry_on_a_host_is_where_the_stack_s_images_are(load: Load) -> None:
+    found = load(OWN_REGISTRY)
+    (own,) = of_host(found, "h1", "registry_instances")
+    assert (own["address"], own["port"], own["public_url"]) == ("10.20.0.11", 5000, "https://10.20.0.11:5000")
+    assert own["users"] == [
+        {"name": "push", "secret": "imaging_push_registry"},
+        {"name": "pull", "secret": "imaging_pull_registry"},
+    ]
+    pull = {"username": "pull", "secret": "imaging_pull_registry"}
+    for images in (instance(found)["images"], client(found, "kc")["images"]):
+        assert (images["registry"], images["tag"], images["pull"]) == ("10.20.0.11:5000", "1.0", pull)
+    (trusted,) = of_host(found, "n1", "registry_trust_instances")
+    ca = f"{found.directory}/public/lab/lab.pem"
+    assert (trusted["registry"], trusted["ca"], trusted["ca_follows"]) == ("10.20.0.11:5000", ca, True)
+    names = [one.name for one in found.expansions["imaging"].secrets]
+    assert (names.count("imaging_push_registry"), names.count("imaging_pull_registry")) == (1, 1)
+    flows = {(flow.source, flow.port) for flow in found.expansions["imaging"].flows if flow.purpose == "images"}
+    assert flows == {("n1", 5000), ("n2", 5000), ("10.42.0.0/16", 5000)}
+    (shown,) = [one for one in found.expansions["imaging"].certificates if one.name == "demo-imaging-registry"]
+    assert shown.addresses == ("10.20.0.11",)
+
+
+def test_what_is_built_is_pushed_there_by_a_login_of_its_own(load: Load) -> None:
+    build = instance(load(OWN_REGISTRY.replace('tag: "1.0"', BUILD)))["images"]["build"]
+    assert build["login"] == {"username": "push", "secret": "imaging_push_registry"}
+
+
+def test_a_client_in_a_container_pulls_from_there(load: Load) -> None:
+    text = OWN_REGISTRY.replace('tag: "1.0"', f'tag: "1.0", digests: {{client-cpu: "{PINNED}"}}')
+    found = load(text.replace("      near:", "      k: {host: n2, container: {}}\n      near:"))
+    (own,) = of_host(found, "n2", "neursafe_standalone_instances")
+    assert own["container"] == {
+        "image": f"10.20.0.11:5000/nsfl-client-cpu@{PINNED}",
+        "pull": {"username": "pull", "secret": "imaging_pull_registry"},
+    }
+
+
+def test_a_registry_that_goes_is_told_by_name(load: Load) -> None:
+    found = load(HOSTED.replace("    storage: {host: h1}\n", "    storage: {host: h1}\n    registry: {absent: [h1]}\n"))
+    (gone,) = of_host(found, "h1", "registry_instances")
+    assert (gone["name"], gone["state"]) == ("demo-imaging-registry", "absent")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            'tag: "1.0"',
+            'tag: "1.0", registry: r.example',
+            "server.images.registry: follows from `registry`, which is on a host of ours: say one of them",
+        ),
+        (
+            'tag: "1.0"',
+            f"{BUILD[:-1]}, login: {{username: ci, secret: ci}}}}",
+            "server.images.build.login: follows from `registry`, which is on a host of ours: say one of them",
+        ),
+        (
+            "registry: {host: h1}",
+            'registry: {host: h1, bind: "::"}',
+            "registry.bind: '::' is every address of the host",
+        ),
+        ("registry: {host: h1}", "registry: {host: h1, bind: 127.0.0.1}", "'127.0.0.1' can't be reached from nodes"),
+        (
+            "h1: 10.20.0.11",
+            'h1: "fd00::11"',
+            "images would be called [fd00::11]:5000, and no name of an image has such",
+        ),
+        (
+            "  other: {party: lab, kubeconfig: files/other}",
+            "  other: {party: clinic, kubeconfig: files/other}",
+            "clients.far: the key 'images' is missing: the server's are in another party's registry",
+        ),
+    ],
+)
+def test_what_a_registry_can_t_be_is_told(mistakes: Mistakes, before: str, after: str, message: str) -> None:
+    text = OWN_REGISTRY.replace(before, after)
+    assert text != OWN_REGISTRY
+    if "clinic" in after:
+        text = text.replace("  lab:\n", "  clinic: {hosts: {k1: 10.30.0.11}}\n  lab:\n", 1)
+    lines = mistakes(text)
+    assert any(message in line for line in lines), lines
+
+
 def test_tasks_come_from_where_the_server_s_pods_do(load: Load) -> None:
     told = [(flow.source, flow.destination, flow.port) for flow in load(ON_HOST).expansions["imaging"].flows]
     assert ("k1", "cluster-kc", 30091) in told
@@ -857,6 +987,23 @@ def test_a_client_that_goes_from_its_host_is_told_by_name(load: Load) -> None:
             "/srv/mnist}}",
             "/srv/mnist}, program: {archive: n.tar.gz}}",
             "clients.k.program: 'archive' and 'sha256' go together",
+        ),
+        (
+            "/srv/mnist}}",
+            "/srv/mnist}, container: {}}",
+            "clients.k.container: the key 'image' is missing: no registry and no digest of client-cpu is known "
+            "of server.images, and an image is a certain one by its digest",
+        ),
+        (
+            "/srv/mnist}}",
+            '/srv/mnist}, container: {image: "r.example/nsfl-client-cpu:1.0"}}',
+            "clients.k.container.image: 'r.example/nsfl-client-cpu:1.0' is not an image with its digest, such as "
+            "registry.example:5000/nsfl-client-cpu@sha256:... of 64",
+        ),
+        (
+            "/srv/mnist}}",
+            "/srv/mnist}, program: {path: /opt/n}, container: {}}",
+            "clients.k.container: can't be said beside 'program': the image has the program",
         ),
         (
             "/srv/mnist}}",
@@ -1163,6 +1310,7 @@ UNREAD = {
     "model_manager.options.MOUNT_PATH": "WORKSPACE, and it follows from `shared_directory`",
     "model_manager.options.MODEL_STORE": "MODELS_DIR, and it follows from `models_dir`",
     "task_manager.options.COLLECTION_NAME": "DB_COLLECTION_NAME, and it follows from `db_collection_name`",
+    "task_manager.volumes.task_configs": "task-configs, and it is a folder of `directory`",
 }
 """Documented, and read by no program under that name; the real one, and what it follows from."""
 NAMELESS = "job_scheduler.options.JS_NAMESPACE"
@@ -1205,8 +1353,8 @@ def test_what_follows_from_other_keys_can_t_be_set(path: str) -> None:
 def test_a_documented_name_that_no_program_reads_is_told_its_real_one_and_changes_nothing(
     load: Load, path: str
 ) -> None:
-    section, _options, name = path.split(".")
-    text = CLIENTS + f"    settings: {{{section}: {{options: {{{name}: own}}}}}}\n"
+    section, part, name = path.split(".")
+    text = CLIENTS + f"    settings: {{{section}: {{{part}: {{{name}: own}}}}}}\n"
     federation = load(text)
     real = f"the code calls it {UNREAD[path]}" if path in UNREAD else "jobs run in the namespace default"
     (told,) = federation.warnings

@@ -805,6 +805,11 @@ WRONG: list[tuple[str, Any, str]] = [
         [{"path": "/srv/../etc"}],
         "[0]: path: '/srv/../etc' is not an absolute path of letters, digits, '_', '.' and '-', without '..'",
     ),
+    (
+        "s3fs_mounts",
+        [{"there": True}],
+        "[0]: s3: means nothing with 'there', which something else mounts",
+    ),
     ("s3fs_mounts", [{}, {"name": "other"}], "[1]: path: '/srv/shared' is where 'shared' is mounted"),
     (
         "s3fs_mounts",
@@ -1701,6 +1706,17 @@ WRONG: list[tuple[str, Any, str]] = [
         "neursafe_standalone_instances",
         [{"program": {"archive": "n.tar.gz"}}],
         "[0]: program: 'archive' and 'sha256' go together",
+    ),
+    (
+        "neursafe_standalone_instances",
+        [{"container": {"image": "r.example/nsfl-client-cpu:1.0"}}],
+        "[0]: container.image: 'r.example/nsfl-client-cpu:1.0' is not an image with its digest, such as "
+        "registry.example:5000/nsfl-client-cpu@sha256:... of 64",
+    ),
+    (
+        "neursafe_standalone_instances",
+        [{"program": {"path": "/opt/n"}, "container": {"image": "r.example/n@sha256:" + 64 * "a"}}],
+        "[0]: container: can't be said beside 'program': the image has the program",
     ),
     (
         "neursafe_standalone_instances",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ DATA = {"url": "https://10.20.0.11:9000", "user": "operators", "secret": "store"
 
 def rendered(role: str, check: Callable[[Any], list[dict[str, Any]]], template: str, given: dict[str, Any]) -> str:
     (instance,) = check([given])
-    key = hashlib.sha256(json.dumps(instance["program"]).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps(instance.get("program")).encode()).hexdigest()
     variables = {
         "instance": {"federation": "one", **instance},
         f"{role}_artifacts": {"artifacts": {key: {"path": "/opt/program"}}},
@@ -110,6 +111,54 @@ def test_its_unit_shows_it_empty_folders_of_control_groups() -> None:
     assert "PrivateUsers=yes" in lines
     grouped = client(UNIT, groups=["images", "video"])
     assert ("SupplementaryGroups=images video" in grouped, "PrivateUsers=no" in grouped) == (True, True)
+
+
+IMAGE = f"registry.example:5000/nsfl-client-cpu@sha256:{64 * 'a'}"
+
+
+def test_a_container_is_an_image_by_its_digest_with_no_rights_in_the_host_s_network() -> None:
+    given = {"container": {"image": IMAGE}, "datasets": {"mnist": "/srv/mnist"}, "groups": ["images"]}
+    text = client(f"{FILES}/container.sh.j2", **given)
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+    assert text.startswith("#!/bin/sh\n")
+    assert f"image={IMAGE}\n" in text
+    for words in (
+        "--network host",
+        "--read-only",
+        "--cap-drop ALL --security-opt no-new-privileges",
+        "--pids-limit 64 --memory 1g",
+        "--cgroup-parent fedlearn-clinic.slice",
+        "--mount type=bind,readonly,src=/srv/mnist,dst=/srv/mnist",
+        "getent group images",
+        "--env REPORT_HEARTBEAT=150",
+    ):
+        assert words in text
+    unit = client(UNIT, **given).splitlines()
+    script = "/bin/sh /etc/fedlearn/one/clinic/container.sh"
+    assert [line for line in unit if line.startswith("Exec")] == [
+        f"ExecStartPre={script} end",
+        f"ExecStart={script} run",
+        f"ExecStopPost={script} end",
+    ]
+    assert ("SupplementaryGroups=docker" in unit, "PrivateNetwork=yes" in unit) == (True, True)
+    found = service(client("service.yml.j2", **given))
+    assert found["validate"] == ["/bin/sh", "/etc/fedlearn/one/clinic/container.sh", "ready"]
+    assert [each["path"] for each in found["files"] if each["secret"]] == []
+
+
+def test_who_pulls_an_image_is_in_a_file_for_root_alone_and_a_credential_of_the_unit() -> None:
+    given = {"container": {"image": IMAGE, "pull": {"username": "puller", "secret": "pull"}}}
+    (hidden,) = [each for each in service(client("service.yml.j2", **given))["files"] if each["secret"]]
+    path = "/etc/fedlearn/one/clinic/docker/config.json"
+    assert (hidden["path"], hidden["mode"]) == (path, "0600")
+    assert f"LoadCredential=config.json:{path}" in client(UNIT, **given).splitlines()
+
+
+def test_a_container_has_no_program_beside_it() -> None:
+    (instance,) = neursafe_standalone.check([{**CLIENT, "container": {"image": IMAGE}}])
+    assert "program" not in instance
+    (instance,) = neursafe_standalone.check([CLIENT])
+    assert instance["program"] == {"path": "/opt/neursafe"}
 
 
 def test_a_way_is_the_role_tunnel_s_and_asks_for_its_package() -> None:
