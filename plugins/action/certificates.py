@@ -94,10 +94,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Own CAs that are missing, so that partners can have their certificates before anything is deployed."""
         own = [each for each in self._authorities(options, variables).values() if not each.description.elsewhere]
         missing = [each for each in own if not each.exists_for_good()]
-        for authority in missing if not self._task.check_mode else ():
+        unfinished = [*missing, *(each for each in own if each not in missing and each.lacks_lists())]
+        for authority in unfinished if not self._task.check_mode else ():
             authority.make()
         return {
-            "changed": bool(missing),
+            "changed": bool(unfinished),
             "certificates": {},
             "made": [each.description.name for each in missing],
             "published": {each.certificate_path: _fingerprint(each) for each in own if each.exists()},

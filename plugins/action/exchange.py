@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -29,21 +30,29 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange import ag
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.folders import (
     OtherAuthorityError,
     Own,
+    Prove,
     Taken,
     Wanted,
     publish,
     take,
+    unsigned,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.manifest import ExchangeError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.sshsig import Signer
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.variables import SIGNER_SECRET
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import public_path, signer_path, taken_path
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import (
+    certificate_file,
+    crl_path,
+    list_file,
+    public_path,
+    signer_path,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.signing import AuthorityError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._state.keeping import keep
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "step": {"type": "str", "required": True, "choices": ["agree", "publish", "take", "accept"]},
+    "step": {"type": "str", "required": True, "choices": ["agree", "publish", "compare", "take", "accept"]},
     "federation": {"type": "str", "required": True},
     "exchange": {"type": "dict", "required": True},
     "authorities": {"type": "list", "elements": "dict", "default": []},
@@ -72,6 +81,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if options["step"] == "agree":
                 agreement.require(own.state, options["exchange"]["digest"])
                 return {"changed": False}
+            if options["step"] == "compare":
+                return {"changed": False, "unsigned": unsigned(own)}
             write = partial(self._written, own, options, task_vars or {})
             return write() if self._task.check_mode else keep(own.state, f"exchange, {options['step']}", write)
         except (ExchangeError, AuthorityError, DescriptionError, files.FileTroubleError) as error:
@@ -111,7 +122,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Every partner is proven before the first is taken over, so that a wrong one changes nothing."""
         agreement.require(own.state, options["exchange"]["digest"])
         wanted = list(_wanted(options))
-        prove = _prover(options["authorities"])
+        prove = _prover(options)
         now = datetime.now(UTC)
         for check in (True, False) if not self._task.check_mode else (True,):
             found = [take(own, each, now, prove, check=check) for each in wanted]
@@ -124,7 +135,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 each["name"]
                 for each in options["authorities"]
                 if each["party"] in options["exchange"]["partners"]
-                and not os.path.lexists(taken_path(own.state, each["party"], f"{each['name']}.pem"))
+                and not all(os.path.lexists(each[key]) for key in _came(each))
             ],
         }
 
@@ -139,7 +150,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         waiting: dict[str, list[str]] = {}
         if former != read.content:
             waiting[shared["digest"]] = agreement.changes(former, read.content, own.party) or ["nothing but its form"]
-        prove, now = _prover(options["authorities"]), datetime.now(UTC)
+        prove, now = _prover(options), datetime.now(UTC)
         others = {}
         for each in _wanted(options):
             try:
@@ -171,34 +182,61 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def _wanted(options: Mapping[str, Any]) -> Iterator[Wanted]:
+    listing = {each["name"] for each in options["authorities"] if each.get("crl")}
     for party, told in options["exchange"]["partners"].items():
-        yield Wanted(party, tuple(told["signers"]), tuple(f"{name}.pem" for name in told["authorities"]))
+        lists = [list_file(name) for name in told["authorities"] if name in listing]
+        certificates = map(certificate_file, told["authorities"])
+        yield Wanted(party, tuple(told["signers"]), tuple(certificates), tuple(lists))
 
 
-def _prover(authorities: list[dict[str, Any]]) -> Any:
-    """Proves that what a partner calls its CA can be trusted now."""
+def _prover(options: Mapping[str, Any]) -> Prove:
+    """Proves that what a partner calls its CA can be trusted now, and its lists relied on."""
 
     def passphrase() -> str:
         raise AssertionError("nobody opens a partner's key")
 
     default = {name: option.get("default") for name, option in AUTHORITY_OPTIONS.items()}
-    described = (describe_authority({**default, **each}) for each in authorities)
-    known = {f"{each.name}.pem": Authority(each, "", passphrase) for each in described}
-    return lambda name, content: known[name].prove_trust(content)
+    theirs = [each for each in options["authorities"] if each["party"] in options["exchange"]["partners"]]
+    described = [replace(describe_authority({**default, **each}), **_came(each)) for each in theirs]
+    known = [Authority(each, "", passphrase) for each in described]
+
+    def prove(came: Mapping[str, bytes], former: Mapping[str, bytes]) -> None:
+        for authority in known:
+            name = authority.description.name
+            certificates, lists = came.get(certificate_file(name)), came.get(list_file(name))
+            if certificates is not None:
+                authority.prove_trust(certificates)
+            if certificates is not None and lists is not None:
+                authority.prove_follows(certificates, lists, former.get(list_file(name), b""))
+
+    return prove
+
+
+def _came(authority: Mapping[str, Any]) -> dict[str, str]:
+    """Where an authority's files came, for messages."""
+    names = {"ca": certificate_file(authority["name"]), "crl": list_file(authority["name"])}
+    return {key: f"public/{authority['party']}/{name}" for key, name in names.items() if authority.get(key)}
 
 
 def _lay_out(own: Own, authorities: list[dict[str, Any]]) -> None:
-    """Put certificates of the party's CAs that are made elsewhere where partners find all others."""
+    """Put what is to be known of the party's CAs that are kept elsewhere where partners find that of all others."""
     for each in authorities:
-        if each["party"] == own.party and each["mode"] != "ownca" and each.get("ca"):
-            found = files.read(each["ca"])
-            if found is None:
-                raise ExchangeError(f"{each['ca']} is missing: the certificates of the CA of {own.party}")
-            path = public_path(own.state, own.party, each["name"])
-            there = files.read(path)
-            if there is None or there.content != found.content:
-                files.directory(own.state, "public", own.party, create=True, foreign_write=0o002)
-                files.write(path, found.content, 0o644)
+        if each["party"] == own.party and each["mode"] != "ownca":
+            laid = public_path(own.state, own.party, each["name"]), crl_path(own.state, own.party, each["name"])
+            _copy(own, each.get("ca"), laid[0], "certificates of")
+            _copy(own, each.get("crl"), laid[1], "list of what was withdrawn by")
+
+
+def _copy(own: Own, source: str | None, path: str, what: str) -> None:
+    if not source:
+        return
+    found = files.read(source)
+    if found is None:
+        raise ExchangeError(f"{source} is missing: the {what} the CA of {own.party}")
+    there = files.read(path)
+    if there is None or there.content != found.content:
+        files.directory(own.state, "public", own.party, create=True, foreign_write=0o002)
+        files.write(path, found.content, 0o644)
 
 
 def _told(taken: Taken, digest: str) -> Iterator[str]:

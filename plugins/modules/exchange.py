@@ -20,6 +20,8 @@ description:
   - Of a partner nothing is used from there. What is signed by a key that the viewpoint pins, for this federation and
     this party, not ended, not older than what was seen, and with each file as it was signed, is copied to
     C(.exchange/<party>/) in one step, and read there.
+  - With each CA that has one comes its list of withdrawn certificates, signed by that CA and not older than what was
+    taken.
   - A CA of which nothing is left that was trusted before, and a shared document that changed, are taken only when their
     digest was accepted.
   - It runs once, for all hosts, and never makes a connection.
@@ -29,11 +31,12 @@ options:
       - V(agree) fails unless the shared document is the one that was accepted.
       - V(publish) makes the party's key where there is none, and signs its folder where it says something else than it
         did, or is past half of its time.
+      - V(compare) looks for what lies in the party's folder otherwise than it was signed; it needs no key.
       - V(take) proves what partners handed over, and takes it over.
       - V(accept) shows what waits to be accepted, and accepts what has O(digest).
     type: str
     required: true
-    choices: [agree, publish, take, accept]
+    choices: [agree, publish, compare, take, accept]
   federation:
     description: The federation's name.
     type: str
@@ -101,6 +104,11 @@ expires:
   description: The day on which partners refuse it.
   returned: with step publish
   type: str
+unsigned:
+  description: Names of files that partners have otherwise, or not at all, as long as they aren't signed.
+  returned: with step compare
+  type: list
+  elements: str
 waits:
   description: What isn't there yet of which partner, a line each.
   returned: with step take

@@ -111,6 +111,15 @@ class Party:
         viewpoint["signers"] = {party.name: [party.signer()] for party in parties}
         (self.home / "federation.yml").write_text(yaml.safe_dump(viewpoint, sort_keys=False))
 
+    def overlay(self, values: Mapping[str, Any]) -> None:
+        """What this party alone says over the shared document; nothing, where that is empty."""
+        viewpoint = yaml.safe_load((self.home / "federation.yml").read_text())
+        viewpoint.pop("overlay", None)
+        if values:
+            viewpoint["overlay"] = "own.yml"
+            (self.home / "own.yml").write_text(yaml.safe_dump(dict(values)))
+        (self.home / "federation.yml").write_text(yaml.safe_dump(viewpoint, sort_keys=False))
+
     def signer(self) -> str:
         """What this party's operator tells others: the fingerprint that `exchange` printed."""
         (found,) = re.findall(r"signed by\s+(SHA256:\S+)", (self.home / "exchange.log").read_text())

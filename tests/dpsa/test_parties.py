@@ -325,6 +325,37 @@ def test_the_leader_s_certificate_is_renewed_and_the_partner_has_nothing_to_do()
     assert ask(LEADER, ("127.0.0.1", 9975), INNER[0], name="127.0.0.1:9975")[0] == 400
 
 
+def test_a_certificate_that_the_leader_s_party_withdrew_is_let_in_until_the_helper_knows() -> None:
+    pki = "/etc/fedlearn/dpsa/pki/dpsa-survey"
+    LEADER.sh(f"cp -a {pki}-leader {pki}-stolen")
+
+    def stolen() -> tuple[int, str]:
+        return ask(LEADER, HELPER_FRONT, INNER[0], name="dpsa-survey-helper-front", trusts="leader", shows="stolen")
+
+    try:
+        status, body = stolen()
+        assert (status, UNKNOWN_TASK in body) == (400, True)
+        serial = LEADER.sh(f"openssl x509 -in {pki}-stolen/cert.pem -noout -serial").partition("=")[2]
+        LEADER.overlay({"parties": {LEADER.name: {"pki": {"revoked": [serial]}}}})
+        withdrawn = LEADER.playbook("site")
+        assert withdrawn.code == 0, withdrawn.text
+        assert "partners don't have clinic-a.crl.pem of public/clinic-a as it is now" in withdrawn.words
+        assert UNKNOWN_TASK in stolen()[1]
+        assert LEADER.playbook("exchange").code == 0
+        LEADER.publish(HELPER)
+        told = HELPER.playbook("site")
+        assert told.code == 0, told.text
+        status, body = stolen()
+        assert (status, "SSL certificate error" in body) == (400, True)
+        assert UNKNOWN_TASK in ask(LEADER, ("127.0.0.1", 9975), INNER[0], name="127.0.0.1:9975")[1]
+        again = HELPER.playbook("site", most=12)
+        assert (again.code, again.changed) == (0, 0), again.text
+        assert health(HELPER) == []
+    finally:
+        LEADER.overlay({})
+        LEADER.sh(f"rm -r {pki}-stolen")
+
+
 SEAL = r"""
 import base64, os, struct, sys
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -31,6 +31,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.manifest 
     parse,
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.sshsig import Signer, signer_of
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import MAX_LIST_BYTES, list_file
 
 PRIVATE = b"PRIVATE KEY-----"
 
@@ -88,6 +89,15 @@ def publish(own: Own, document: str, signer: Signer, now: datetime, days: int, c
     return Published(folder, manifest, True)
 
 
+def unsigned(own: Own) -> list[str]:
+    """Names of what lies in the own folder and is otherwise than was signed there, or wasn't signed at all."""
+    folder = _folder(own.state, "public", own.party)
+    read = files.read(os.path.join(folder, MANIFEST)) if folder else None
+    signed = parse(read.content, f"public/{own.party}/{MANIFEST}").files if read else {}
+    there = {name: digest(content) for name, content in _contents(folder).items()} if folder else {}
+    return sorted(name for name in there.keys() | signed.keys() if there.get(name) != signed.get(name))
+
+
 def _former(folder: str, signer: Signer) -> Manifest | None:
     """What was signed last by this key; None where that can't be told, so that it is signed anew."""
     text, signature = files.read(os.path.join(folder, MANIFEST)), files.read(os.path.join(folder, SIGNATURE))
@@ -106,10 +116,15 @@ def _contents(folder: str) -> dict[str, bytes]:
         path = os.path.join(folder, entry)
         if entry in (MANIFEST, SIGNATURE) or not NAME.fullmatch(entry) or os.path.isdir(path):
             continue
-        read = files.read(path)
+        read = files.read(path, _largest(entry))
         if read is not None:
             found[entry] = read.content
     return found
+
+
+def _largest(name: str) -> int:
+    """How many bytes a file may have."""
+    return MAX_LIST_BYTES if name.endswith(list_file("")) else 1 << 20
 
 
 class OtherAuthorityError(ExchangeError):
@@ -120,17 +135,27 @@ class OtherAuthorityError(ExchangeError):
         self.digest = digest
 
 
-Prove = Callable[[str, bytes], None]
-"""Proves the file of that name fit to be used; AuthorityError, with place and way out, where it isn't."""
+Prove = Callable[[Mapping[str, bytes], Mapping[str, bytes]], None]
+"""Proves the files that came fit to be used, after those that were taken before, both by their names; AuthorityError,
+with place and way out, where they aren't.
+"""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is expected of a partner: the ``names`` of its files, and by whom it is signed."""
+    """What is expected of a partner: the files of its CAs and those with ``lists`` of what these have withdrawn, by
+    their names, and by whom it is signed.
+    """
 
     party: str
     signers: tuple[str, ...]
-    names: tuple[str, ...]
+    authorities: tuple[str, ...]
+    lists: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of its files."""
+        return *self.authorities, *self.lists
 
 
 def take(own: Own, wanted: Wanted, now: datetime, prove: Prove, accepted: str = "", check: bool = False) -> Taken:
@@ -160,8 +185,8 @@ def take(own: Own, wanted: Wanted, now: datetime, prove: Prove, accepted: str = 
         return _waiting(
             own, wanted, now, f"{told} has no {', '.join(missing)} yet: have it run fedlearn.infra.exchange"
         )
-    for name in wanted.names:
-        prove(name, contents[name])
+    prove({name: contents[name] for name in wanted.names}, _taken_files(own, party, wanted.names))
+    for name in wanted.authorities:
         _check_same_authority(own, party, name, contents[name], digest(text), accepted)
     signature = _read(folder, SIGNATURE, told)
     changed = seen is None or seen[0] != text or _differs(own, party, contents)
@@ -278,7 +303,7 @@ def _proven_contents(folder: str, manifest: Manifest) -> dict[str, bytes]:
     """Every file that the manifest names, as it was signed. What it doesn't name is never read."""
     told, found = f"public/{manifest.party}", {}
     for name, wanted in manifest.files.items():
-        read = files.read(os.path.join(folder, name))
+        read = files.read(os.path.join(folder, name), _largest(name))
         if read is None:
             raise ExchangeError(f"{told}/{name} is missing, and was signed: have the party hand over all of its folder")
         if digest(read.content) != wanted:
@@ -297,6 +322,13 @@ def _refuse_private(content: bytes, where: str) -> None:
             f"{where} holds a private key, which nobody but its party may have: take it out of there, and treat it as "
             "known to others"
         )
+
+
+def _taken_files(own: Own, party: str, names: Iterable[str]) -> dict[str, bytes]:
+    """What is here of a partner's files, by name, and was taken before."""
+    folder = _folder(own.state, ".exchange", party)
+    found = ((name, files.read(os.path.join(folder, name), _largest(name))) for name in names) if folder else iter(())
+    return {name: read.content for name, read in found if read}
 
 
 def _check_same_authority(own: Own, party: str, name: str, content: bytes, number: str, accepted: str) -> None:
@@ -329,10 +361,7 @@ def certificates(content: bytes) -> set[bytes]:
 
 def _differs(own: Own, party: str, contents: Mapping[str, bytes]) -> bool:
     """Whether the copy lacks something, as after a run that was killed."""
-    folder = _folder(own.state, ".exchange", party)
-    found = ((name, files.read(os.path.join(folder, name))) for name in contents) if folder else iter(())
-    there = {name: read.content for name, read in found if read}
-    return there != dict(contents)
+    return _taken_files(own, party, contents) != dict(contents)
 
 
 def _keep(own: Own, party: str, contents: Mapping[str, bytes], text: bytes, signature: bytes) -> None:

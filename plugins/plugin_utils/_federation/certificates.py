@@ -100,22 +100,19 @@ def front_authority(federation: Federation, party: Party) -> Authority:
     return _authority(federation, party, f"{party.name}_public", "acme")
 
 
-def has_list(federation: Federation, *authorities: Authority) -> bool:
-    """Whether what trusts just these gets a list of what they withdrew; each has to have one, and to be the own side's,
-    since partners hand over none.
+def has_list(*authorities: Authority) -> bool:
+    """Whether what trusts just these gets a list of what they withdrew; each has to have one. That of a partner comes
+    with what it signs; of an external party there is none.
     """
-    return all(
-        federation.viewpoint in (None, authority.party) and (authority.mode == "ownca" or authority.crl is not None)
-        for authority in authorities
-    )
+    return all(authority.mode == "ownca" or authority.crl is not None for authority in authorities)
 
 
-def vouched(federation: Federation, files: Mapping[str, str], *authorities: Authority) -> dict[str, str]:
+def vouched(files: Mapping[str, str], *authorities: Authority) -> dict[str, str]:
     """Whom a site of nginx lets in: whom these CAs, of a certificate's ``files`` (``paths``), vouch for and haven't
     withdrawn.
     """
     found = {"client_ca": files["ca"]}
-    return found | ({"client_crl": files["crl"]} if has_list(federation, *authorities) else {})
+    return found | ({"client_crl": files["crl"]} if has_list(*authorities) else {})
 
 
 def store_authority(federation: Federation, party: Party, stack: str) -> Authority:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from .._pki.names import public_path, secret_name, taken_path
+from .._pki.names import certificate_file, list_file, public_path, secret_name, taken_path
 from .._roles.catalogue import INFRASTRUCTURE, SHARED
 from .._roles.nginx import OPEN_FILES, least_open_files
 from . import acme, certificates, network
@@ -383,11 +383,13 @@ class _Inventory:
         if self.federation.viewpoint not in (None, authority.party):
             entry["mode"] = "external"
         if self._by_exchange(authority):
-            entry["ca"] = taken_path(self.federation.state_directory, authority.party, f"{authority.name}.pem")
-        elif authority.ca:
-            entry["ca"] = posixpath.join(self.federation.directory, authority.ca)
-        if authority.crl:
-            entry["crl"] = posixpath.join(self.federation.directory, authority.crl)
+            state = self.federation.state_directory
+            entry["ca"] = taken_path(state, authority.party, certificate_file(authority.name))
+            if certificates.has_list(authority):
+                entry["crl"] = taken_path(state, authority.party, list_file(authority.name))
+        else:
+            told = {"ca": authority.ca, "crl": authority.crl}
+            entry |= {key: posixpath.join(self.federation.directory, path) for key, path in told.items() if path}
         party = self.federation.parties[authority.party]
         if entry["mode"] == "acme":
             asked = dict(party.pki["acme"])

@@ -31,9 +31,12 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki import revocation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import (
+    MAX_LIST_BYTES,
+    certificate_file,
     crl_path,
     former_key_path,
     key_path,
+    list_file,
     next_key_path,
     permits,
     public_path,
@@ -152,6 +155,12 @@ class Authority:
             place = error.filename or self._state
             raise AuthorityError(f"{self.where}: {place} can't be written: {error.strerror}") from None
 
+    def lacks_lists(self) -> bool:
+        """Whether it exists without lists that say what the register does, as a former release made it: ``make`` then
+        signs them.
+        """
+        return not self.description.elsewhere and self.exists() and self._lists_differ()
+
     def exists_for_good(self) -> bool:
         """Whether it has been made, and no other run's is still to come in its place."""
         return self.description.elsewhere or look(self._state, self.exists)
@@ -199,11 +208,15 @@ class Authority:
     def _way_to_it(self) -> str:
         """How its certificate comes here."""
         party, name = self.description.party, self.description.name
-        if self.certificate_path == taken_path(self._state, party, f"{name}.pem"):
-            return f"it comes with what the party signs and hands over: lay that into public/{party}, and run site"
+        if self.certificate_path == taken_path(self._state, party, certificate_file(name)):
+            return self._way_by_exchange()
         if self.description.elsewhere:
             return "ask the party for its CA certificate and put it there"
         return "it has not been made yet"
+
+    def _way_by_exchange(self) -> str:
+        party = self.description.party
+        return f"it comes with what the party signs and hands over: lay that into public/{party}, and run site"
 
     def prove_trust(self, content: bytes | None = None) -> None:
         """AuthorityError unless an external authority's certificates, by default those there, can be trusted now."""
@@ -317,14 +330,27 @@ class Authority:
         if self.description.elsewhere and self.description.crl:
             self._their_lists(self._certificates(self._content()))
 
-    def _their_lists(self, certificates: Iterable[x509.Certificate]) -> str:
-        """Their lists, one of each of these, as others than we signed them."""
+    def prove_follows(self, certificates: bytes, lists: bytes, former: bytes) -> None:
+        """AuthorityError unless an external authority's lists are fit to be relied on now, and as new as former ones.
+
+        Of a CA that has been changed there are no former ones.
+        """
+        trusted = self._certificates(certificates)
+        self._their_lists(trusted, lists)
+        now_known, known = revocation.read(lists), revocation.read(former)
+        for certificate in trusted:
+            its, before = (revocation.of_issuer(each, certificate) for each in (now_known, known))
+            told = "" if its is None or before is None else revocation.older(its, before)
+            if told:
+                where = f"{self.where}: {self.description.crl}: the list of {certificate.subject.rfc4514_string()}"
+                way_out = "somebody put a former one back: ask the party for its newest"
+                raise AuthorityError(f"{where} is older than what was taken: {told}; {way_out}")
+
+    def _their_lists(self, certificates: Iterable[x509.Certificate], content: bytes | None = None) -> str:
+        """Their lists, by default those of their file, one of each of these, as others than we signed them."""
         path, now = self.description.crl or "", datetime.now(UTC)
         where, way_out = f"{self.where}: {path}", "ask the party for one that is right"
-        found = files.read(path, 1 << 24)
-        if found is None:
-            raise AuthorityError(f"{where} is missing: ask the party for its list of withdrawn certificates")
-        lists = revocation.read(found.content)
+        lists = revocation.read(self._list_content() if content is None else content)
         if not lists:
             raise AuthorityError(f"{where} holds no list of withdrawn certificates in PEM form: {way_out}")
         foreign = [each for each in lists if all(revocation.of_issuer([each], one) is None for one in certificates)]
@@ -337,6 +363,8 @@ class Authority:
         for certificate in certificates:
             its = revocation.of_issuer(lists, certificate)
             subject = certificate.subject.rfc4514_string()
+            if _has_ended(certificate):
+                continue  # it lets nobody in
             if its is None:
                 raise AuthorityError(
                     f"{where} has no list of {subject}, and who reads lists refuses all of a CA without one: {way_out}"
@@ -346,8 +374,19 @@ class Authority:
                 raise AuthorityError(f"{where}: the list of {subject} {wrong}")
         return "".join(pem(each) for each in lists)
 
+    def _list_content(self) -> bytes:
+        """The file of what an authority elsewhere has withdrawn."""
+        path, party = self.description.crl or "", self.description.party
+        found = files.read(path, MAX_LIST_BYTES)
+        if found is not None:
+            return found.content
+        way_out = "ask the party for its list of withdrawn certificates"
+        if path == taken_path(self._state, party, list_file(self.description.name)):
+            way_out = self._way_by_exchange()
+        raise AuthorityError(f"{self.where}: {path} is missing: {way_out}")
+
     def _lists(self) -> list[x509.CertificateRevocationList]:
-        found = files.read(self.crl_path, 1 << 24)
+        found = files.read(self.crl_path, MAX_LIST_BYTES)
         return revocation.read(found.content) if found else []
 
     def _lists_differ(self) -> bool:
@@ -370,7 +409,7 @@ class Authority:
             key = keys.get(encoded(certificate.public_key()))
             kept = revocation.of_issuer(former, certificate)
             if key is not None and not _has_ended(certificate):
-                made.append(revocation.make(key, certificate, revoked, now))
+                made.append(revocation.make(key, certificate, revoked, now, kept))
             elif kept is not None:
                 made.append(kept)
         files.sweep(self.crl_path)

@@ -36,14 +36,28 @@ def former_key_path(state_directory: str, party: str, authority: str) -> str:
     return os.path.join(state_directory, ".ca", party, f"{authority}.former.key")
 
 
+def certificate_file(authority: str) -> str:
+    """What the file of an authority's certificates is called, wherever it lies."""
+    return f"{authority}.pem"
+
+
+MAX_LIST_BYTES = 1 << 24
+"""How large a file of lists may be: a fleet that was withdrawn is a long one."""
+
+
+def list_file(authority: str) -> str:
+    """What the file of an authority's lists of withdrawn certificates is called, likewise."""
+    return f"{authority}.crl.pem"
+
+
 def public_path(state_directory: str, party: str, authority: str) -> str:
     """The file of an authority's certificates: what others trust. Two, newest last, during a CA change."""
-    return os.path.join(state_directory, "public", party, f"{authority}.pem")
+    return os.path.join(state_directory, "public", party, certificate_file(authority))
 
 
 def crl_path(state_directory: str, party: str, authority: str) -> str:
     """The file of an authority's lists of withdrawn certificates, one for each of its own certificates."""
-    return os.path.join(state_directory, "public", party, f"{authority}.crl.pem")
+    return os.path.join(state_directory, "public", party, list_file(authority))
 
 
 def signer_path(state_directory: str, party: str) -> str:

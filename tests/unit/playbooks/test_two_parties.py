@@ -24,7 +24,7 @@ from tests.unit.conftest import CHECKOUT, run
 
 pytestmark = pytest.mark.slow
 NOBODY = ["-e", "ansible_host=127.0.0.1", "-e", "ansible_port=1"]  # where nothing listens
-FILE = "clinic-b.pem"
+FILE, LIST = "clinic-b.pem", "clinic-b.crl.pem"
 
 
 class Party:
@@ -143,6 +143,24 @@ def test_what_is_right_is_taken_and_an_older_one_is_refused(parties: tuple[Party
     shutil.copytree(tmp_path / "old", leader.home / "public/clinic-b")
     leader.refused("public/clinic-b is older than what was seen")
     leader.refused("public/clinic-b is older than what was seen", "rotate")
+    hand_over(helper, leader)
+
+
+def test_whom_a_partner_withdrew_is_known_with_the_folder_that_it_signs_next(parties: tuple[Party, Party]) -> None:
+    leader, helper = parties
+    viewpoint = (helper.home / "federation.yml").read_text()
+    (helper.home / "federation.yml").write_text(f"{viewpoint}overlay: own.yml\n")
+    (helper.home / "own.yml").write_text("parties: {clinic-b: {pki: {revoked: ['0A']}}}\n")
+    assert helper.play("site").returncode == 4  # it was withdrawn before a host was asked
+    for _time in ("as it was signed", "lost, and made anew"):
+        helper.succeed("exchange")
+        hand_over(helper, leader)
+        assert leader.play("site").returncode == 4
+        taken = (leader.home / ".exchange/clinic-b" / LIST).read_bytes()
+        assert [each.serial_number for each in x509.load_pem_x509_crl(taken)] == [10]
+        (helper.public / LIST).unlink()
+    (helper.home / "federation.yml").write_text(viewpoint)
+    helper.succeed("exchange")
     hand_over(helper, leader)
 
 

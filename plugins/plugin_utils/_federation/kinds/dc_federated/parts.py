@@ -144,7 +144,7 @@ class Copy:
         files = self.topology.paths("proxy")
         shown: Part = {"certificate": files["chain"], "key": files["key"]}
         if self._admins():
-            shown |= certificates.vouched(self.topology.federation, files, self.topology.authority)
+            shown |= certificates.vouched(files, self.topology.authority)
         return shown
 
     def _paths(self) -> list[Part]:

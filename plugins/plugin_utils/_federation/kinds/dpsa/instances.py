@@ -247,9 +247,8 @@ class Instances:
 
     def _clients(self, side: Side, what: str, party: Party) -> dict[str, str]:
         """Whom a site lets in: whom that party's CA vouches for, as long as it hasn't withdrawn them."""
-        federation = self.topology.federation
-        authority = certificates.party_authority(federation, party)
-        return certificates.vouched(federation, self.paths(side.instance(what)), authority)
+        authority = certificates.party_authority(self.topology.federation, party)
+        return certificates.vouched(self.paths(side.instance(what)), authority)
 
     def _site(
         self,

@@ -205,7 +205,7 @@ class Instances:
             return {"tls": None, "upstream": upstream}
         clients = [certificates.common_name(name, host), *self.topology.scheduler.options["clients"]]
         tls = {"certificate": paths["chain"], "key": paths["key"], "client_names": clients}
-        tls |= certificates.vouched(self.federation, paths, self.party)
+        tls |= certificates.vouched(paths, self.party)
         own = certificates.service_name(self.topology.party, name)
         upstream["tls"] = {"ca": paths["ca"], "name": own, "certificate": None, "key": None}
         return {"tls": tls, "upstream": upstream}

@@ -160,7 +160,7 @@ class Gateway:
             "certificate": files["chain"],
             "key": files["key"],
             "client_names": names,
-            **certificates.vouched(self.topology.federation, files, *self.authorities),
+            **certificates.vouched(files, *self.authorities),
         }
 
     def _servers(self, port: int) -> list[str]:

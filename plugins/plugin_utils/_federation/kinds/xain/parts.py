@@ -184,7 +184,7 @@ class Copy(ABC):
             "certificate": files["chain"],
             "key": files["key"],
             "client_names": client_names(topology),
-            **certificates.vouched(topology.federation, files, *topology.authorities),
+            **certificates.vouched(files, *topology.authorities),
             **site.pop("tls", {}),
         }
         listen = {"address": address, "port": placement.listening_port + self.shift, **site.pop("listen", {})}

@@ -149,7 +149,7 @@ class PocCopy(Copy):
             "certificate": files["chain"],
             "key": files["key"],
             "client_names": [certificates.common_name(topology.certificate("rpc"), peer.hosts[0])],
-            **certificates.vouched(topology.federation, files, topology.authority),
+            **certificates.vouched(files, topology.authority),
         }
         values: Part = {
             "protocol": "tcp",

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority impo
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 DOCUMENT = "d" * 64
-FILE = "clinic-b.pem"
+FILE, LIST = "clinic-b.pem", "clinic-b.crl.pem"
 
 
 def state_of(path: Path) -> dict[str, bytes]:
@@ -45,6 +45,7 @@ class Parties:
         self.came = self.here / "public" / "clinic-b"
         self.signer = self.new_signer("signer.key")
         self.pinned = (self.signer.fingerprint,)
+        self.lists: tuple[str, ...] = ()
         self.make_authority()
 
     def new_signer(self, name: str) -> sshsig.Signer:
@@ -55,7 +56,7 @@ class Parties:
     def make_authority(self) -> None:
         shutil.rmtree(self.theirs / ".ca", ignore_errors=True)
         (self.folder / FILE).unlink(missing_ok=True)
-        (self.folder / "clinic-b.crl.pem").unlink(missing_ok=True)
+        (self.folder / LIST).unlink(missing_ok=True)
         description = AuthorityDescription("clinic-b", "clinic-b", "ownca", "demo clinic-b CA")
         Authority(description, str(self.theirs), lambda: "known").make()
 
@@ -69,8 +70,8 @@ class Parties:
         shutil.copytree(self.folder, self.came, symlinks=True)
 
     def take(self, now: datetime = NOW, accepted: str = "", check: bool = False, prove: Any = None) -> Taken:
-        own, wanted = Own(str(self.here), "demo", "clinic-a"), Wanted("clinic-b", self.pinned, (FILE,))
-        return folders.take(own, wanted, now, prove or (lambda _name, _content: None), accepted, check)
+        own, wanted = Own(str(self.here), "demo", "clinic-a"), Wanted("clinic-b", self.pinned, (FILE,), self.lists)
+        return folders.take(own, wanted, now, prove or (lambda _came, _former: None), accepted, check)
 
     def resign(self, change: Callable[[dict[str, Any]], object]) -> None:
         """Change what the manifest of the folder that came says, and sign that by the right key."""
@@ -168,13 +169,27 @@ def test_numbers_grow_whatever_the_clock_says(parties: Parties) -> None:
     (parties.folder / "more.json").write_text("{}")
     after = parties.publish(NOW - timedelta(days=1)).manifest
     assert after.sequence == before.sequence + 1
-    assert set(after.files) == {FILE, "clinic-b.crl.pem", "more.json"}
+    assert set(after.files) == {FILE, LIST, "more.json"}
 
 
 def test_a_private_key_is_never_published(parties: Parties) -> None:
     shutil.copy(parties.signer.path, parties.folder / "oops.pem")
     with pytest.raises(ExchangeError, match=r"oops\.pem holds a private key"):
         parties.publish()
+
+
+def test_what_partners_were_not_given_yet_is_told_without_the_key(parties: Parties) -> None:
+    own = Own(str(parties.theirs), "demo", "clinic-b")
+    assert folders.unsigned(own) == []
+    (parties.folder / "more.json").write_text("{}")
+    (parties.folder / LIST).write_text("another")
+    assert folders.unsigned(own) == [LIST, "more.json"]
+    (parties.folder / LIST).unlink()
+    for name in (manifest.MANIFEST, manifest.SIGNATURE):
+        (parties.folder / name).unlink()
+    assert folders.unsigned(own) == [FILE, "more.json"]
+    shutil.rmtree(parties.folder)
+    assert folders.unsigned(own) == []
 
 
 # ... taking
@@ -436,11 +451,69 @@ def test_one_beside_the_former_goes_through(parties: Parties) -> None:
 
 
 def test_what_can_t_be_trusted_is_not_taken(parties: Parties) -> None:
-    def prove(name: str, content: bytes) -> None:
-        assert (name, b"BEGIN CERTIFICATE" in content) == (FILE, True)
+    def prove(came: Mapping[str, bytes], former: Mapping[str, bytes]) -> None:
+        assert {name: content[:20] for name, content in came.items()} == {FILE: b"-----BEGIN CERTIFICA"}
+        assert former == {}
         raise ExchangeError("has ended")
 
     refused(parties, "has ended", prove=prove)
+
+
+def test_a_list_is_proven_after_the_one_that_was_taken_before(parties: Parties) -> None:
+    parties.lists = (LIST,)
+    seen: list[tuple[set[str], dict[str, bytes]]] = []
+
+    def prove(came: Mapping[str, bytes], former: Mapping[str, bytes]) -> None:
+        seen.append((set(came), dict(former)))
+
+    first = {name: (parties.folder / name).read_bytes() for name in (FILE, LIST)}
+    parties.take(prove=prove)
+    parties.take(prove=prove)
+    assert seen == [({FILE, LIST}, {}), ({FILE, LIST}, first)]
+
+
+def test_who_hands_over_no_list_is_waited_for(parties: Parties) -> None:
+    """And what was taken before stays in use: nobody who was withdrawn comes back because a list is left out."""
+    parties.lists = (LIST,)
+    (parties.folder / LIST).rename(parties.theirs / LIST)
+    parties.publish(NOW + timedelta(hours=1))
+    parties.hand_over()
+    told = parties.take(NOW + timedelta(hours=1))
+    assert told.waits == (
+        "party clinic-b: public/clinic-b has no clinic-b.crl.pem yet: have it run fedlearn.infra.exchange"
+    )
+    assert (told.changed, parties.taken_file().exists()) == (False, False)
+    (parties.theirs / LIST).rename(parties.folder / LIST)
+    parties.publish(NOW + timedelta(hours=2))
+    parties.hand_over()
+    assert parties.take(NOW + timedelta(hours=2)).changed
+    kept = parties.taken_file().with_name(LIST).read_bytes()
+    (parties.folder / LIST).unlink()
+    parties.publish(NOW + timedelta(hours=3))
+    parties.hand_over()
+    assert "has no clinic-b.crl.pem yet" in parties.take(NOW + timedelta(hours=3)).waits
+    assert parties.taken_file().with_name(LIST).read_bytes() == kept
+
+
+def test_a_list_that_nobody_signed_for_is_no_list(parties: Parties) -> None:
+    """One laid beside, or in the place of, what the manifest names."""
+    parties.lists = (LIST,)
+    (parties.came / LIST).write_bytes((parties.came / LIST).read_bytes()[:-1])
+    refused(parties, f"public/clinic-b/{LIST} isn't what was signed")
+    (parties.came / LIST).unlink()
+    refused(parties, f"public/clinic-b/{LIST} is missing, and was signed")
+    parties.resign(lambda told: told["files"].pop(LIST))
+    (parties.came / LIST).write_bytes((parties.folder / LIST).read_bytes())
+    assert "has no clinic-b.crl.pem yet" in parties.take().waits
+
+
+def test_the_list_of_a_whole_fleet_goes_through(parties: Parties) -> None:
+    parties.lists = (LIST,)
+    (parties.folder / LIST).write_bytes(b"x" * (2 << 20))
+    parties.publish(NOW + timedelta(hours=1))
+    parties.hand_over()
+    assert parties.take(NOW + timedelta(hours=1)).changed
+    assert not parties.take(NOW + timedelta(hours=1)).changed
 
 
 def test_a_file_that_is_signed_no_more_goes(parties: Parties) -> None:

@@ -26,6 +26,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.loading
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.reference import flat
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import check_values
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
 STACK = """\
@@ -251,15 +252,31 @@ def lists(federation: Federation) -> dict[str, str]:
 
 
 def test_whom_their_party_withdrew_is_let_in_nowhere(load: Load) -> None:
-    """Partners hand over no lists: each side knows its own."""
+    """That of a partner comes with what it signs."""
     fronts = {f"{side}-{what}" for side in ("leader", "helper") for what in ("front", "manager-front")}
     assert lists(load(document())) == dict.fromkeys(fronts, "crl.pem")
     view = "plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: {}\n"
     shared = document(STACK, ("    controller: {host: a1}\n", "    controller: {host: b1}\n"))
     helper = load(shared, source="view.yml", view=view.format("clinic-b"))
-    assert lists(helper) == {"helper-front": "", "helper-manager-front": "crl.pem"}
+    assert lists(helper) == {"helper-front": "crl.pem", "helper-manager-front": "crl.pem"}
     leader = load(shared, source="view.yml", view=view.format("clinic-a"))
-    assert lists(leader) == {"leader-front": "", "leader-manager-front": ""}
+    assert lists(leader) == {"leader-front": "crl.pem", "leader-manager-front": "crl.pem"}
+
+
+@pytest.mark.parametrize(
+    ("pki", "has"),
+    [("", True), ("pki: {mode: csr}, ", False), ("pki: {mode: csr, crl: files/a.crl.pem}, ", True)],
+    ids=["a CA of its own", "an organisation's", "an organisation's with a list"],
+)
+def test_a_partner_s_list_is_read_where_its_ca_is(load: Load, pki: str, has: bool) -> None:
+    shared = document(STACK, ("clinic-a: {hosts", f"clinic-a: {{{pki}hosts"))
+    helper = load(shared, source="view.yml", view=VIEW)
+    found = variables.inventory(helper)
+    (theirs,) = [each for each in found.hosts["b1"]["pki_authorities"] if each["party"] == "clinic-a"]
+    taken = f"{helper.state_directory}/.exchange/clinic-a/clinic-a.crl.pem"
+    assert (theirs["mode"], theirs.get("crl")) == ("external", taken if has else None)
+    assert bool(lists(helper)["helper-front"]) is has
+    assert catalogue.mistakes("pki", found.hosts["b1"]) == []
 
 
 def test_strangers_send_no_more_than_is_of_use(load: Load) -> None:

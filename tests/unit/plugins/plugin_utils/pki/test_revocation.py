@@ -16,8 +16,11 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import der
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription, Description
@@ -35,6 +38,7 @@ LAB = AuthorityDescription("lab", "lab", "ownca", "demo lab CA")
 WEB = Description("web", "demo", "present", "lab", "web", usages=("client",))
 pytestmark = pytest.mark.usefixtures("now")
 NOW = datetime.now(UTC).replace(microsecond=0)
+THEIRS = ec.generate_private_key(ec.SECP256R1())
 Make = Callable[..., Authority]
 
 
@@ -257,3 +261,64 @@ def test_who_signs_elsewhere_withdraws_there(tmp_path: Path) -> None:
     partner = Authority(AuthorityDescription("partner", "partner", "external", ""), str(tmp_path), lambda: "")
     assert partner.withdraw(Leaving("ms1", expected=[]), NOW) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_is_newer_than_the_one_before_it_whatever_the_clock_says(authority: Make) -> None:
+    """Else who took the former one of a partner's would take this one for an old one, put back."""
+    lab = authority()
+    former = the_list(lab)
+    for name, now in (("a", NOW - timedelta(days=3)), ("b", NOW), ("c", NOW), ("d", NOW - timedelta(hours=1))):
+        issue(lab, name)
+        lab.withdraw(Leaving(name, expected=[]), now)
+        found = the_list(lab)
+        assert (revocation.older(found, former), revocation.older(found, found)) == ("", "")
+        assert revocation.older(former, found)
+        former = found
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.one_of(st.none(), st.integers(1, 3)), st.frozensets(st.integers(1, 3))),
+        min_size=2,
+        max_size=2,
+    )
+)
+def test_a_list_follows_another_unless_it_is_older(said: list[tuple[int, int | None, frozenset[int]]]) -> None:
+    former, found = (of_partner(*each) for each in said)
+    (began, before, were), (begins, number, are) = said
+    follows = begins >= began and (number or 0) >= (before or 0)
+    if (begins, number or 0) == (began, before or 0):
+        follows = were <= are
+    assert (revocation.older(found, former) == "") is follows
+
+
+def of_partner(hours: int, number: int | None, revoked: frozenset[int]) -> x509.CertificateRevocationList:
+    """A list as anybody's CA may sign it."""
+    begins = NOW - timedelta(hours=9 - hours)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "theirs")])
+    builder = x509.CertificateRevocationListBuilder(name, begins, NOW + timedelta(days=9))
+    if number is not None:
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+    for serial in revoked:
+        builder = builder.add_revoked_certificate(x509.RevokedCertificateBuilder(serial, begins).build())
+    return builder.sign(THEIRS, hashes.SHA256())
+
+
+def test_of_two_lists_of_a_ca_the_newer_one_counts_in_whatever_order(authority: Make) -> None:
+    lab = authority()
+    former = the_list(lab)
+    issue(lab, "ms1")
+    lab.withdraw(Leaving("ms1", expected=[]), NOW + timedelta(hours=1))
+    newest, issuer = the_list(lab), lab.trust().issuer
+    assert issuer
+    for both in ([former, newest], [newest, former]):
+        assert revocation.of_issuer(both, issuer) == newest
+
+
+def test_lists_that_a_former_release_never_made_are_made_by_exchange_too(authority: Make) -> None:
+    lab = authority()
+    assert not lab.lacks_lists()
+    Path(lab.crl_path).unlink()
+    assert lab.lacks_lists()
+    lab.make()
+    assert not lab.lacks_lists()

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki import der
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import (
@@ -33,11 +37,11 @@ DAY = timedelta(days=1)
 class TheirCA:
     """Somebody's CA, and the lists that it signs."""
 
-    def __init__(self, name: str = "theirs") -> None:
+    def __init__(self, name: str = "theirs", ends: datetime = NOW + 365 * DAY) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         builder = x509.CertificateBuilder(self.name, self.name, self.key.public_key(), 1)
-        builder = builder.not_valid_before(NOW - DAY).not_valid_after(NOW + 365 * DAY)
+        builder = builder.not_valid_before(NOW - DAY).not_valid_after(ends)
         made = builder.add_extension(x509.BasicConstraints(True, None), True).sign(self.key, hashes.SHA256())
         self.pem = made.public_bytes(Encoding.PEM)
 
@@ -135,3 +139,67 @@ def test_who_signs_here_or_for_servers_only_takes_none(mode: str) -> None:
     }
     with pytest.raises(DescriptionError, match=f"not of mode {mode}"):
         describe_authority({**said, **asked})
+
+
+# ... of a partner, which come anew from time to time
+
+ACCEPTED = {
+    "the first": (THEIRS.list(), b""),
+    "the same again": (THEIRS.list(NOW - DAY), THEIRS.list(NOW - DAY)),
+    "a newer one": (THEIRS.list(NOW - DAY), THEIRS.list(NOW - 2 * DAY)),
+    "of a CA that has changed": (THEIRS.list(NOW - 2 * DAY), STRANGER.list(NOW - DAY)),
+    "after a file that was damaged here": (THEIRS.list(), b"-----BEGIN X509 CRL-----\nno"),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_a_partner_s_list_follows_the_one_that_was_taken(tmp_path: Path, case: str) -> None:
+    authority(tmp_path, THEIRS.pem, None, "external").prove_follows(THEIRS.pem, *ACCEPTED[case])
+
+
+PUT_BACK = {
+    "an older one": (THEIRS.list(NOW - 2 * DAY), THEIRS.list(NOW - DAY), "is older than what was taken: it has number"),
+    "of the same time without somebody": (
+        THEIRS.list(NOW - DAY, empty=True),
+        THEIRS.list(NOW - DAY),
+        "somebody put a former one back: ask the party for its newest",
+    ),
+    "of another CA": (STRANGER.list(), THEIRS.list(), "is signed by none of the certificates in"),
+    "the former one beside a stranger's": (THEIRS.list() + STRANGER.list(), THEIRS.list(), "is signed by none of"),
+    "cut off": (THEIRS.list()[:-30], THEIRS.list(), "holds no list of withdrawn certificates in PEM form"),
+    "nothing": (b"", THEIRS.list(), "holds no list of withdrawn certificates in PEM form"),
+    "ended": (THEIRS.list(NOW - 9 * DAY, NOW - DAY), b"", "has ended on "),
+}
+
+
+@pytest.mark.parametrize("case", PUT_BACK)
+def test_a_partner_s_list_that_won_t_do_is_refused(tmp_path: Path, case: str) -> None:
+    came, former, reason = PUT_BACK[case]
+    with pytest.raises(AuthorityError, match=re.escape(reason)):
+        authority(tmp_path, THEIRS.pem, None, "external").prove_follows(THEIRS.pem, came, former)
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(THEIRS.list()) - 1), st.integers(0, 255))
+def test_whatever_byte_is_changed_a_list_is_refused_or_says_the_same(tmp_path: Path, place: int, byte: int) -> None:
+    said = THEIRS.list(NOW - DAY)
+    [right] = der.blocks(said, der.LIST)
+    block = bytearray(right)
+    block[place % len(block)] = byte
+    came = b"-----BEGIN X509 CRL-----\n" + base64.encodebytes(block) + b"-----END X509 CRL-----\n"
+    found = authority(tmp_path, THEIRS.pem, None, "external")
+    if bytes(block) == right:
+        found.prove_follows(THEIRS.pem, came, said)
+        return
+    with pytest.raises(AuthorityError):
+        found.prove_follows(THEIRS.pem, came, said)
+
+
+def test_of_a_certificate_that_has_ended_nobody_needs_a_list(tmp_path: Path) -> None:
+    """As at the end of a change of CAs: who is vouched for by that one comes in nowhere."""
+    gone = TheirCA("gone", ends=NOW - DAY / 2)
+    both = gone.pem + THEIRS.pem
+    for lists in (THEIRS.list(), THEIRS.list() + gone.list(NOW - 2 * DAY, NOW - DAY / 2)):
+        found = authority(tmp_path, both, lists, "external")
+        found.prove_follows(both, lists, b"")
+        assert found.trust().crl
