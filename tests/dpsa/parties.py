@@ -267,7 +267,7 @@ def front(party: Party) -> str:
 
 
 ASK = """
-import http.client, json, ssl, sys
+import http.client, json, socket, ssl, sys
 case = json.loads(sys.argv[1])
 if case["tls"]:
     context = ssl.create_default_context(cafile=case["tls"] + "/ca.pem")
@@ -276,6 +276,9 @@ if case["tls"]:
     if case["shows"]:
         context.load_cert_chain(case["shows"] + "/chain.pem", case["shows"] + "/key.pem")
     connection = http.client.HTTPSConnection(case["host"], case["port"], timeout=20, context=context)
+    # nginx takes a request only for the name that its certificate was asked for by
+    plain = socket.create_connection((case["host"], case["port"]), timeout=20)
+    connection.sock = context.wrap_socket(plain, server_hostname=case["name"])
 else:
     connection = http.client.HTTPConnection(case["host"], case["port"], timeout=20)
 head = {"Host": case["name"], "Content-Type": case["type"]}

@@ -89,7 +89,7 @@ def test_it_runs_without_managers_on_the_schema_of_its_generation(party: Party) 
     assert {line.split(".service")[0].removeprefix(prefix) for line in listed} == UNITS[party.side] | {"database"}
     socket = f"/run/fedlearn-dpsa-modern-{party.side}-database"
     asked = "SELECT max(version) FROM _sqlx_migrations WHERE success"
-    assert party.sh(f"psql -h {socket} -U postgres -d janus -qAtc '{asked}'") == "9"
+    assert party.sh(f"psql -h {socket} -p 5442 -U postgres -d janus -qAtc '{asked}'") == "9"
 
 
 @pytest.mark.parametrize("party", PARTIES, ids=lambda party: party.side)

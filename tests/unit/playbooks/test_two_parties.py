@@ -155,6 +155,9 @@ def test_whom_a_partner_withdrew_is_known_with_the_folder_that_it_signs_next(par
     for _time in ("as it was signed", "lost, and made anew"):
         helper.succeed("exchange")
         hand_over(helper, leader)
+        before = (leader.home / ".exchange/clinic-b" / LIST).read_bytes()
+        assert leader.play("rotate", "-e", "what=datastore_keys").returncode == 4
+        assert (leader.home / ".exchange/clinic-b" / LIST).read_bytes() == before  # it brings no list to hosts
         assert leader.play("site").returncode == 4
         taken = (leader.home / ".exchange/clinic-b" / LIST).read_bytes()
         assert [each.serial_number for each in x509.load_pem_x509_crl(taken)] == [10]
