@@ -1,0 +1,81 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""docs/examples/xain: house prices are learned as from all data together, and a liar moves no median."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+PARTICIPANTS = [40, 60, 80, 100, 120, 140, 160, 180, 200, 220]
+ROUNDS = 60
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Modules by their name; of the SDK an empty class is all that they use."""
+    sdk = ModuleType("xain_sdk")
+    sdk.ParticipantABC = object  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "xain_sdk", sdk)
+    for folder in ("docs/examples/xain", "tests/support", "roles/shared_xain/files"):
+        monkeypatch.syspath_prepend(str(CHECKOUT / folder))
+    yield importlib.import_module
+    for name in ("houses", "medians"):
+        sys.modules.pop(name, None)
+
+
+def trained(participants: list[Any], aggregator: Any, rounds: int = ROUNDS) -> numpy.ndarray:
+    """The model of a training, by what the programs call."""
+    model = b""
+    for _round in range(rounds):
+        for one in participants:
+            weights = one.train_round(one.deserialize_training_input(model))
+            assert aggregator.add_weights(one.serialize_training_result(weights))
+        model = aggregator.aggregate()
+    found: numpy.ndarray = numpy.load(io.BytesIO(model))
+    return found
+
+
+def test_ten_participants_learn_what_all_their_data_together_teach(example: Any, tmp_path: Path) -> None:
+    houses, aggregators = example("houses"), example("xain_aggregators.weighted_average")
+    texts = example("houses_data").split_data(PARTICIPANTS)
+    together = [texts[0], *(text.partition("\n")[2] for text in texts[1:])]
+    paths = [tmp_path / f"{number}.csv" for number in range(len(texts) + 1)]
+    for path, text in zip(paths, [*texts, "".join(together)], strict=True):
+        path.write_text(text, newline="")
+    each = [houses.Houses({"data": str(path)}) for path in paths]
+    model = trained(each[:-1], aggregators.Aggregator())
+    assert model == pytest.approx(trained(each[-1:], aggregators.Aggregator()), abs=1e-9)
+    # what is still to be learned, or noise, is small beside what prices differ by
+    told = each[-1].result()
+    assert told["samples"] == sum(PARTICIPANTS)
+    assert told["error"] < each[-1].prices.std() * houses.PRICES_IN / 4
+    # of a participant's own alone another one comes
+    alone = trained(each[:1], aggregators.Aggregator())
+    assert numpy.abs(alone - model).max() > 0.01
+
+
+def test_a_liar_moves_no_median(example: Any) -> None:
+    median = example("medians").Median()
+
+    def send(*values: float) -> bool:
+        file = io.BytesIO()
+        numpy.save(file, numpy.array(values))
+        return bool(median.add_weights(b"\0\0\0\1" + file.getvalue()))
+
+    assert [send(1.0, 2.0), send(1.5, 2.5), send(1e9, -1e9)] == [True] * 3
+    assert [send(float("nan"), 1.0), send(1.0), median.add_weights(b"junk")] == [False] * 3
+    assert numpy.load(io.BytesIO(median.aggregate())).tolist() == [1.5, 2.0]
+    with pytest.raises(ValueError):
+        median.aggregate()
+    assert send(1.0, 2.0)
