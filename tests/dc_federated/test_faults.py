@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import secrets
 from collections.abc import Iterator
@@ -14,9 +13,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from deployment import NET, ROOM, Polls
+from expiring import let_expire
 from standing_demo import CHECKOUT, until
 
 OTHERS = ROOM / "others.keys"
@@ -101,24 +99,7 @@ def test_a_full_disk_is_told_and_made_good_by_the_next_run(polls: Polls, full: N
 @pytest.fixture
 def expired(polls: Polls) -> Iterator[None]:
     """nginx of `near` shows a certificate that ran out yesterday."""
-    loaded = x509.load_pem_x509_certificate(polls.run("p1", f"cat {PROXY}/cert.pem").encode())
-    sealed = (ROOM / ".ca" / "lab" / "lab.key").read_bytes()
-    key = serialization.load_pem_private_key(sealed, polls.secrets()["ca_lab"].encode())
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(loaded.subject)
-        .issuer_name(loaded.issuer)
-        .public_key(loaded.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=9))
-        .not_valid_after(now - datetime.timedelta(days=1))
-    )
-    for extension in loaded.extensions:
-        made = made.add_extension(extension.value, extension.critical)
-    text = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()  # type: ignore[arg-type]
-    lay = "".join(f"cat >{PROXY}/{name} <<'END-OF-FILE'\n{text}END-OF-FILE\n" for name in ("cert.pem", "chain.pem"))
-    polls.run("p1", f"{lay}systemctl reload nginx; sleep 1")
+    let_expire(polls, "p1", PROXY, ROOM)
     yield
     polls.site("-e", "stack=near")
 

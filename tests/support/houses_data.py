@@ -7,9 +7,16 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import random
+import sys
 from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples" / "xain"
 
 _HEADING = """
 Id MSSubClass MSZoning LotFrontage LotArea Street Alley LotShape LandContour Utilities LotConfig LandSlope Neighborhood
@@ -49,3 +56,13 @@ def split_data(counts: Sequence[int], seed: int = 20261129) -> list[str]:
             writer.writerow(house(number, draw))
         texts.append(file.getvalue())
     return texts
+
+
+def example(name: str) -> Any:
+    """A module of the examples, where there is no SDK: an empty class is all of it that they use."""
+    sdk = ModuleType("xain_sdk")
+    sdk.ParticipantABC = object  # type: ignore[attr-defined]
+    sys.modules.setdefault("xain_sdk", sdk)
+    if str(EXAMPLES) not in sys.path:
+        sys.path.append(str(EXAMPLES))
+    return importlib.import_module(name)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from by_hand import ASK, OWN, WRONG_TOKEN
 from standing_demo import CHECKOUT, recap
 from training import Counts
 
@@ -20,74 +21,6 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.x
 EXPECTED = [3.5, -1.625, 1.25]
 MOST_EXECUTIONS = 12
 """The host that has aggregator, participant and nginx, all of them right."""
-
-OWN = """
-import os, ssl, urllib.error, urllib.request, uuid
-from fedlearn_xain import launching
-config = launching.read("/etc/fedlearn/counts/counts-first-participant/launcher.json")
-pki = "/etc/fedlearn/counts/pki/counts-first-participant"
-tls = {"ca": f"{pki}/ca.pem", "certificate": f"{pki}/chain.pem", "key": f"{pki}/key.pem"}
-def asked(url, shown=True, data=None):
-    context = ssl.create_default_context(cafile=tls["ca"])
-    if shown:
-        context.load_cert_chain(tls["certificate"], tls["key"])
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, data=data), context=context, timeout=30) as answer:
-            return [answer.status, answer.read().decode(errors="replace")]
-    except urllib.error.HTTPError as error:
-        return [error.code, ""]
-    except OSError as error:
-        return [0, str(error)]
-coordinator, aggregator = "https://10.98.71.11", "https://10.98.71.12:8082"
-"""
-
-THIRD = f"""{OWN}
-from fedlearn_xain import poc_participant
-os.makedirs("/tmp/third", exist_ok=True)
-config["application"]["settings"] = given["settings"]
-config["state"], config["tls"], config["heartbeat_seconds"] = "/tmp/third", tls, 1
-poc_participant.run(config)
-print(open("/tmp/third/result.json").read().strip())
-"""
-
-ASK = f"""{OWN}
-nobody = f"/{{uuid.uuid4()}}/{{uuid.uuid4()}}"
-print(json.dumps({{
-    "a path that there isn't": asked(coordinator + "/x")[0],
-    "without a certificate": asked(coordinator + "/rendez_vous", shown=False)[0],
-    "models without one": asked(aggregator + nobody, shown=False)[0],
-    "a token of nobody's": asked(aggregator + nobody)[0],
-    "an upload of nobody's": asked(aggregator + nobody, data=b"x")[0],
-    "too large an upload": asked(aggregator + nobody, data=bytes(52 << 20))[0],
-}}))
-"""
-
-
-WRONG_TOKEN = f"""{OWN}
-import time
-identity = json.loads(asked(coordinator + "/rendez_vous")[1])["id"]
-def state():
-    return json.loads(asked(f"{{coordinator}}/heartbeat/{{identity}}")[1])["state"]
-end = time.monotonic() + 120
-while state() != "round" and time.monotonic() < end:
-    time.sleep(1)
-started = json.loads(asked(f"{{coordinator}}/start_training/{{identity}}")[1])
-weights = (10).to_bytes(4, "big")
-said = asked(f"{{started['url']}}/{{identity}}/{{uuid.uuid4()}}", data=weights)[0]
-time.sleep(3)
-print(json.dumps({{"url": started["url"], "said": said, "state": state()}}))
-"""
-
-
-def training(counts: Counts, host: str, unit: str) -> str:
-    return counts.run(host, f"cat /run/{unit}/training 2>/dev/null || true").strip()
-
-
-def waiting(counts: Counts, host: str = "x1") -> str:
-    """The coordinator's log since its last start."""
-    unit = counts.coordinator if host == "x1" else counts.aggregator
-    started = counts.run(host, f"systemctl show -p InvocationID --value {unit}").strip()
-    return counts.run(host, f"journalctl -o cat --no-pager _SYSTEMD_INVOCATION_ID={started}")
 
 
 def test_a_round_ends_with_the_known_numbers(counts: Counts) -> None:
@@ -179,7 +112,7 @@ print(json.dumps([called(5555, True), called(5555, False)]))
 def test_an_upload_with_a_wrong_token_counts_nothing_whatever_it_is_told(counts: Counts) -> None:
     found = counts.python("x3", WRONG_TOKEN)
     assert found == {"url": "https://10.98.71.12:8082", "said": 200, "state": "round"}
-    assert training(counts, "x1", counts.coordinator) == "round 1 of 3"
+    assert counts.training("x1") == "round 1 of 3"
     # what the others sent meanwhile would count in the first round of the next training
     counts.forget()
 
@@ -195,22 +128,15 @@ def test_it_comes_back_when_both_are_killed_at_any_time(counts: Counts) -> None:
 
 def test_participants_come_back_to_a_coordinator_that_was_killed(counts: Counts) -> None:
     counts.run("x1", f"systemctl kill -s KILL {counts.coordinator}; sleep 40")
-    assert waiting(counts).count("rendez vous") >= 2
+    assert counts.said("x1").count("rendez vous") >= 2
     for host in ("x2", "x3"):
         assert counts.run(host, f"systemctl is-active {counts.participant}").strip() == "active"
 
 
 def test_an_honest_third_completes_the_training_with_exact_numbers(counts: Counts) -> None:
-    known = list(answer([adds(index) for index in range(3)], 3))
-    own = counts.python("x3", THIRD, settings=adds(2))
-    assert own["values"] == pytest.approx(known, abs=1e-9)
-    for host in ("x2", "x3"):
-        path = f"/var/lib/{counts.participant}/result.json"
-        counts.run(host, f"for i in $(seq 60); do test -e {path} && break; sleep 1; done")
-        found = json.loads(counts.run(host, f"cat {path}"))
-        assert found["values"] == pytest.approx(known, abs=1e-9)
-    assert training(counts, "x1", counts.coordinator) == ""
-    assert training(counts, "x2", counts.aggregator) == ""
+    counts.complete()
+    assert counts.training("x1") == ""
+    assert counts.training("x2") == ""
 
 
 def test_the_last_model_is_kept_though_nobody_is_given_it(counts: Counts) -> None:
@@ -229,7 +155,7 @@ def test_no_token_is_in_any_log(counts: Counts) -> None:
         assert counts.run(host, f"grep -rE '{uuid}/{uuid}' /var/log/nginx || true") == ""
         assert counts.run(host, f"journalctl -a --no-pager -u 'fedlearn-*' | grep -E '{uuid}/{uuid}' || true") == ""
     # what selects a participant has its number, and its token beside it
-    assert "token" not in waiting(counts).lower()
+    assert "token" not in counts.said("x1").lower()
 
 
 def test_a_training_under_way_is_lost_to_no_run_that_was_not_told_so(counts: Counts) -> None:

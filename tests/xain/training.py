@@ -10,10 +10,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
 import yaml
+from by_hand import THIRD
 from standing_demo import CHECKOUT, Demo
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_adds import adds, answer
 
 HOSTS = ("x1", "x2", "x3")
 COORDINATOR = "fedlearn-rounds-images-coordinator"
@@ -114,7 +117,35 @@ class Counts(Rounds):
 
     def forget(self) -> None:
         """What there is of a training of former tests, where the hosts stand already."""
-        for host, unit in (("x1", self.coordinator), ("x2", self.aggregator)):
-            self.run(host, f"systemctl try-restart {unit} 2>/dev/null || true")
+        for host in ("x1", "x2"):
+            self.run(host, f"systemctl try-restart {self.program(host)} 2>/dev/null || true")
         for host in ("x2", "x3"):
             self.run(host, f"rm -f /var/lib/{self.participant}/finished-* /var/lib/{self.participant}/result.json")
+
+    def program(self, host: str) -> str:
+        """The unit of coordinator or aggregator, which are on a host each."""
+        return {"x1": self.coordinator, "x2": self.aggregator}[host]
+
+    def anew(self) -> None:
+        """A training from its beginning, which waits for a third participant."""
+        self.forget()
+        for host in ("x2", "x3"):
+            self.run(host, f"systemctl restart {self.participant}")
+
+    def training(self, host: str) -> str:
+        """What a program's launcher says of a training under way; empty where none is."""
+        return self.run(host, f"cat /run/{self.program(host)}/training 2>/dev/null || true").strip()
+
+    def said(self, host: str) -> str:
+        """A program's log since its last start."""
+        started = self.run(host, f"systemctl show -p InvocationID --value {self.program(host)}").strip()
+        return self.run(host, f"journalctl -o cat --no-pager _SYSTEMD_INVOCATION_ID={started}")
+
+    def complete(self) -> None:
+        """An honest third completes the training, and all three end with the exact numbers."""
+        known = pytest.approx(list(answer([adds(index) for index in range(3)], 3)), abs=1e-9)
+        assert self.python("x3", THIRD, settings=adds(2))["values"] == known
+        for host in ("x2", "x3"):
+            path = f"/var/lib/{self.participant}/result.json"
+            self.run(host, f"for i in $(seq 60); do test -e {path} && break; sleep 1; done")
+            assert json.loads(self.run(host, f"cat {path}"))["values"] == known

@@ -6,11 +6,9 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy
@@ -21,17 +19,10 @@ PARTICIPANTS = [40, 60, 80, 100, 120, 140, 160, 180, 200, 220]
 ROUNDS = 60
 
 
-@pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Modules by their name; of the SDK an empty class is all that they use."""
-    sdk = ModuleType("xain_sdk")
-    sdk.ParticipantABC = object  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "xain_sdk", sdk)
-    for folder in ("docs/examples/xain", "tests/support", "roles/shared_xain/files"):
-        monkeypatch.syspath_prepend(str(CHECKOUT / folder))
-    yield importlib.import_module
-    for name in ("houses", "medians"):
-        sys.modules.pop(name, None)
+for folder in ("tests/support", "roles/shared_xain/files"):
+    sys.path.append(str(CHECKOUT / folder))
+from houses_data import example, split_data  # noqa: E402 - found by the lines above
+from xain_aggregators.weighted_average import Aggregator  # noqa: E402 - likewise
 
 
 def trained(participants: list[Any], aggregator: Any, rounds: int = ROUNDS) -> numpy.ndarray:
@@ -46,26 +37,25 @@ def trained(participants: list[Any], aggregator: Any, rounds: int = ROUNDS) -> n
     return found
 
 
-def test_ten_participants_learn_what_all_their_data_together_teach(example: Any, tmp_path: Path) -> None:
-    houses, aggregators = example("houses"), example("xain_aggregators.weighted_average")
-    texts = example("houses_data").split_data(PARTICIPANTS)
+def test_ten_participants_learn_what_all_their_data_together_teach(tmp_path: Path) -> None:
+    houses, texts = example("houses"), split_data(PARTICIPANTS)
     together = [texts[0], *(text.partition("\n")[2] for text in texts[1:])]
     paths = [tmp_path / f"{number}.csv" for number in range(len(texts) + 1)]
     for path, text in zip(paths, [*texts, "".join(together)], strict=True):
         path.write_text(text, newline="")
     each = [houses.Houses({"data": str(path)}) for path in paths]
-    model = trained(each[:-1], aggregators.Aggregator())
-    assert model == pytest.approx(trained(each[-1:], aggregators.Aggregator()), abs=1e-9)
+    model = trained(each[:-1], Aggregator())
+    assert model == pytest.approx(trained(each[-1:], Aggregator()), abs=1e-9)
     # what is still to be learned, or noise, is small beside what prices differ by
     told = each[-1].result()
     assert told["samples"] == sum(PARTICIPANTS)
     assert told["error"] < each[-1].prices.std() * houses.PRICES_IN / 4
     # of a participant's own alone another one comes
-    alone = trained(each[:1], aggregators.Aggregator())
+    alone = trained(each[:1], Aggregator())
     assert numpy.abs(alone - model).max() > 0.01
 
 
-def test_a_liar_moves_no_median(example: Any) -> None:
+def test_a_liar_moves_no_median() -> None:
     median = example("medians").Median()
 
     def send(*values: float) -> bool:

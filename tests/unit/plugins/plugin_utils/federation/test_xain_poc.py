@@ -137,7 +137,8 @@ def test_memory_is_bounded_by_the_models_size_and_by_who_keeps_what(load: Load) 
 
 
 def test_a_class_of_ones_own_is_brought(load: Load) -> None:
-    own = "{host: h2, python_class: 'mine.mean:Mean', class_artifact: {source: mine}, keep_models: 0, model_archive: {seconds: 600}}"
+    kept = "keep_models: 0, model_archive: {seconds: 600}"
+    own = f"{{host: h2, python_class: 'mine.mean:Mean', class_artifact: {{source: mine}}, {kept}}}"
     found = named(load(DOCUMENT.replace("{host: h2}", own)), "h2", "xain_aggregator_instances", "aggregator")
     assert (found["python_class"], found["keep_models"]) == ("mine.mean:Mean", 0)
     assert found["class_artifact"]["source"].endswith("/mine")

@@ -1,0 +1,211 @@
+# Copyright: fedlearn.infra contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The generation `poc` on three hosts, where things go wrong; each ends with a training whose numbers are exact.
+
+What is refused before anything changes is in molecule/xain_poc: classes, ports, programs. The last of these tests
+deploys the examples of docs/examples/xain.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy
+import pytest
+from by_hand import HEARTBEAT_OF_NOBODY, OTHERS_HAVE_SENT
+from expiring import let_expire
+from houses_data import EXAMPLES, example, split_data
+from standing_demo import CHECKOUT, HOSTS_PY, until
+from training import HOSTS, Counts
+
+KILLS = 20
+PORTS = {"x1": 50050, "x2": 50052}
+"""Where both programs answer, which they do only once they have each other."""
+
+ADDRESSES = {"x1": "10.98.71.11", "x2": "10.98.71.12"}
+PROXY = "/etc/fedlearn/counts/pki/counts-first-proxy"
+HOUSES = {"x1": 120, "x2": 200, "x3": 280}
+ROUNDS = 12
+
+
+def well(counts: Counts) -> bool:
+    """Whether both programs answer, and both deployed participants run."""
+    running = [counts.run(host, f"systemctl is-active {counts.participant} || true") for host in ("x2", "x3")]
+    answering = [counts.run(host, f"ss -Hltn 'sport = :{port}'") for host, port in PORTS.items()]
+    return running == ["active\n"] * 2 and all(answering)
+
+
+def becomes_well(counts: Counts) -> None:
+    assert until(120, partial(well, counts), bool) is True
+
+
+def verdict(counts: Counts) -> tuple[int, str]:
+    done = counts.playbook("fedlearn.infra.status")
+    found = json.loads((CHECKOUT / "build" / "counts" / "status.json").read_text())
+    return done.returncode, str(found["verdict"])
+
+
+def test_twenty_kills_are_healed(counts: Counts) -> None:
+    """Both programs, participants and nginx in turn; then a training is as if nobody had been killed."""
+    counts.anew()
+    becomes_well(counts)
+    units = (
+        ("x1", counts.coordinator), ("x2", counts.aggregator), ("x2", counts.participant), ("x1", "nginx"),
+        ("x3", counts.participant), ("x2", "nginx"),
+    )  # fmt: skip
+    for turn in range(KILLS):
+        host, unit = units[turn % len(units)]
+        main = f"systemctl show -p MainPID --value {unit}"
+        gone = (counts.run(host, main).strip(), "0")
+        counts.run(host, f"systemctl kill --signal=KILL {unit}")
+        again = until(60, partial(counts.run, host, main), lambda pid, gone=gone: str(pid).strip() not in gone)
+        assert again.strip() not in gone, (turn, unit)
+        becomes_well(counts)
+    assert verdict(counts) == (0, "ok")
+    counts.anew()
+    counts.complete()
+
+
+def test_a_heartbeat_of_nobody_s_after_the_end_costs_a_restart_and_no_model(counts: Counts) -> None:
+    """nginx knows no participant's number, so who has a certificate can do it; the last models stay."""
+    models = counts.run("x2", f"ls /var/lib/{counts.aggregator}/models").split()
+    assert [name.rpartition("-")[2] for name in models] == ["1", "2", "3"]
+    former = counts.pid("x1", counts.coordinator)
+    counts.python("x3", HEARTBEAT_OF_NOBODY)
+    again = until(60, lambda: counts.pid("x1", counts.coordinator), lambda pid: pid not in (former, 0))
+    assert again not in (former, 0)
+    assert until(60, lambda: counts.run("x1", "ss -Hltn 'sport = :50050'"), bool)
+    journal = counts.run("x1", f"journalctl -o cat --no-pager -n 200 -u {counts.coordinator}")
+    assert "panicked" in journal
+    assert "status=101" in journal
+    assert counts.run("x2", f"ls /var/lib/{counts.aggregator}/models").split() == models
+    assert verdict(counts) == (0, "ok")
+
+
+def test_an_aggregator_that_is_killed_in_a_round_is_back_and_a_new_training_is_exact(counts: Counts) -> None:
+    counts.anew()
+    assert counts.python("x3", OTHERS_HAVE_SENT) == "round"
+    assert (counts.training("x1"), counts.training("x2")) == ("round 1 of 3", "round 1 of 3")
+    counts.run("x2", f"systemctl kill --signal=KILL {counts.aggregator}")
+    becomes_well(counts)
+    # what the others had sent is lost, and the coordinator counts on without it
+    assert (counts.training("x1"), counts.training("x2")) == ("round 1 of 3", "")
+    counts.anew()
+    counts.complete()
+
+
+def test_a_peer_that_is_away_for_a_minute_costs_nothing(counts: Counts) -> None:
+    counts.anew()
+    becomes_well(counts)
+    programs = {host: counts.pid(host, counts.program(host)) for host in PORTS}
+    ways = (("x1", ADDRESSES["x2"]), ("x2", ADDRESSES["x1"]))
+    try:
+        for host, address in ways:
+            counts.run(host, f"ip route add blackhole {address}/32")
+        counts.run("x1", "sleep 60")
+    finally:
+        for host, address in ways:
+            counts.run(host, f"ip route del blackhole {address}/32")
+    becomes_well(counts)
+    counts.complete()
+    assert {host: counts.pid(host, counts.program(host)) for host in PORTS} == programs
+
+
+@pytest.mark.parametrize("hard", [(), ("--hard",)], ids=["rebooted", "power lost"])
+def test_hosts_that_go_down_together_need_no_ansible(counts: Counts, hard: tuple[str, ...]) -> None:
+    counts.anew()
+    becomes_well(counts)
+    before = counts.files()
+    subprocess.run([*HOSTS_PY, "restart", *hard, counts.host_set], check=True)
+    becomes_well(counts)
+    assert counts.files() == before
+    assert verdict(counts) == (0, "ok")
+    counts.complete()
+
+
+@pytest.fixture
+def expired(counts: Counts) -> Iterator[None]:
+    """nginx in front of the coordinator shows a certificate that ran out yesterday."""
+    counts.anew()
+    becomes_well(counts)
+    let_expire(counts, "x1", PROXY, counts.inventory)
+    yield
+    counts.site()
+
+
+def test_an_expired_certificate_is_told_and_site_renews_it(counts: Counts, expired: None) -> None:
+    programs = {host: counts.pid(host, counts.program(host)) for host in PORTS}
+    counts.run("x3", f"systemctl restart --no-block {counts.participant}")
+    journal = f"journalctl -o cat --no-pager -n 60 -u {counts.participant}"
+    said = until(60, lambda: counts.run("x3", journal), lambda text: "certificate has expired" in str(text))
+    assert "certificate has expired" in said
+    status = counts.playbook("fedlearn.infra.status")
+    assert status.returncode == 2
+    assert "counts-first-proxy" in status.output
+    counts.site()
+    becomes_well(counts)
+    counts.complete()
+    assert {host: counts.pid(host, counts.program(host)) for host in PORTS} == programs
+
+
+def taught(counts: Counts, aggregated: str, rate: float) -> list[float]:
+    """What the houses of all three teach in so many rounds."""
+    houses, each = example("houses"), []
+    for host in HOSTS:
+        each.append(houses.Houses({"data": str(counts.inventory / f"{host}.csv"), "rate": rate}))
+    model = numpy.zeros(1 + len(houses.FEATURES))
+    for _round in range(ROUNDS):
+        steps = numpy.array([one.train_round(model) for one in each])
+        mean = numpy.average(steps, axis=0, weights=[len(one.prices) for one in each])
+        model = numpy.median(steps, axis=0) if aggregated == "medians:Median" else mean
+    found: list[float] = model.tolist()
+    return found
+
+
+@pytest.fixture(scope="module")
+def houses(counts: Counts) -> Iterator[None]:
+    """Each host's houses, and the examples beside the document."""
+    for host, text in zip(HOSTS, split_data(list(HOUSES.values())), strict=True):
+        (counts.inventory / f"{host}.csv").write_text(text, newline="")
+        counts.run(host, f"mkdir -p /srv/houses; cat >/srv/houses/train.csv <<'END-OF-FILE'\n{text}END-OF-FILE\n")
+    for path in EXAMPLES.glob("*.py"):
+        shutil.copy(path, counts.inventory)
+    yield
+    counts.write()
+
+
+@pytest.mark.parametrize("aggregated", ["xain_aggregators.weighted_average:Aggregator", "medians:Median"])
+def test_the_examples_learn_what_all_houses_together_teach(counts: Counts, houses: None, aggregated: str) -> None:
+    rate = {"medians:Median": 0.2}.get(aggregated, 0.3)
+
+    def learning(document: dict[str, Any]) -> None:
+        stack = document["stacks"]["first"]
+        stack["aggregator"] = {"host": "x2", "python_class": aggregated, "keep_models": 1}
+        if aggregated == "medians:Median":
+            stack["aggregator"]["class_artifact"] = {"source": "medians.py"}
+        stack["aggregator"]["model_archive"] = {"seconds": 1}
+        stack["participants"] = {
+            "hosts": list(HOSTS),
+            "application": "houses:Houses",
+            "application_artifact": {"source": "houses.py"},
+            "application_settings": {"data": "/srv/houses/train.csv", "rate": rate},
+        }
+        stack["settings"]["federated_learning"] |= {"rounds": ROUNDS, "heartbeat_timeout": 6}
+
+    counts.write(learning)
+    counts.site("-e", "fedlearn_disrupt=first")
+    last = f"ls /var/lib/{counts.aggregator}/models/*-{ROUNDS} 2>/dev/null || true"
+    model = until(180, lambda: counts.run("x2", last).strip(), bool)
+    read = "import numpy; print(json.dumps(numpy.load(given['path']).tolist()))"
+    assert counts.python("x2", read, path=model) == pytest.approx(taught(counts, aggregated, rate), abs=1e-9)
+    for host in HOSTS:
+        own = json.loads(counts.run(host, f"cat /var/lib/{counts.participant}/result.json"))
+        assert own["samples"] == HOUSES[host]
+    assert int(counts.run("x2", f"ls /var/lib/{counts.aggregator}/archive | wc -l")) > 1
