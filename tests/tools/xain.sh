@@ -8,7 +8,9 @@ case ${*:-masked} in
     *poc*) molecule/xain_poc/needs.sh ;;
     *) molecule/xain/needs.sh ;;
 esac
+set=${FEDLEARN_XAIN_SET:-wxain}
+network=${FEDLEARN_XAIN_NETWORK:-10.98.71}
 hosts=(.venv/bin/python molecule/shared/hosts.py)
-[ -n "${KEEP:-}" ] || trap '"${hosts[@]}" down wxain; rm -rf build/xain build/rounds build/masks build/counts' EXIT
-"${hosts[@]}" up --suite bookworm --subnet 10.98.71.0/24 wxain x1=10.98.71.11 x2=10.98.71.12 x3=10.98.71.13
+[ -n "${KEEP:-}" ] || trap '"${hosts[@]}" down "$set"; rm -rf build/xain build/rounds build/masks build/counts' EXIT
+"${hosts[@]}" up --suite bookworm --subnet "$network.0/24" "$set" "x1=$network.11" "x2=$network.12" "x3=$network.13"
 .venv/bin/python -m pytest --quiet "${@:-tests/xain}"

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
-OWN = """
+from places import X1, X2
+
+OWN = (
+    """
 import os, ssl, time, urllib.error, urllib.request, uuid
 from fedlearn_xain import launching
 config = launching.read("/etc/fedlearn/counts/counts-first-participant/launcher.json")
@@ -23,8 +26,9 @@ def asked(url, shown=True, data=None):
         return [error.code, ""]
     except OSError as error:
         return [0, str(error)]
-coordinator, aggregator = "https://10.98.71.11", "https://10.98.71.12:8082"
 """
+    f'coordinator, aggregator = "https://{X1}", "https://{X2}:8082"\n'
+)
 
 THIRD = f"""{OWN}
 from fedlearn_xain import poc_participant

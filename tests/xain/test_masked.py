@@ -10,6 +10,7 @@ import itertools
 import json
 
 import pytest
+from places import X1, X2
 from standing_demo import CHECKOUT, recap
 from training import Masks
 
@@ -45,7 +46,7 @@ def asked(shown, path="/params"):
     if shown:
         context.load_cert_chain(f"{pki}/chain.pem", f"{pki}/key.pem")
     try:
-        with urllib.request.urlopen("https://10.98.71.11:8443" + path, context=context, timeout=10) as answer:
+        with urllib.request.urlopen(given["place"] + path, context=context, timeout=10) as answer:
             return [answer.status, hashlib.sha256(answer.read()).hexdigest()]
     except urllib.error.HTTPError as error:
         return [error.code, ""]
@@ -125,14 +126,14 @@ def test_a_deployed_round_is_the_mean_of_those_drawn_and_outlives_a_kill(masks: 
     assert len(found) == OTHERS
     for model in found:
         assert whose_mean(model), model
-    before = masks.python("x3", ASK)["model"]
+    before = masks.python("x3", ASK, place=f"https://{X1}:8443")["model"]
     assert before[0] == 200
     masks.run("x1", f"systemctl kill -s KILL {COORDINATOR}; sleep 8")
-    assert masks.python("x3", ASK)["model"] == before
+    assert masks.python("x3", ASK, place=f"https://{X1}:8443")["model"] == before
 
 
 def test_who_shows_no_certificate_is_refused(masks: Masks) -> None:
-    found = masks.python("x3", ASK)
+    found = masks.python("x3", ASK, place=f"https://{X1}:8443")
     assert found["shown"][0] == 200
     assert found["none"][0] in (400, 403)
     assert found["other"][0] == 404
@@ -141,7 +142,7 @@ def test_who_shows_no_certificate_is_refused(masks: Masks) -> None:
 def test_program_and_redis_listen_on_loopback_only(masks: Masks) -> None:
     found = masks.run("x1", "ss -Hltn '( sport = :8443 or sport = :50060 or sport = :6380 )'")
     assert sorted(line.split()[3] for line in found.splitlines()) == [
-        "10.98.71.11:8443",
+        f"{X1}:8443",
         "127.0.0.1:50060",
         "127.0.0.1:6380",
     ]
@@ -172,7 +173,7 @@ def test_status_and_flows_and_the_end(masks: Masks) -> None:
     assert masks.playbook("fedlearn.infra.flows").returncode == 0
     told = (CHECKOUT / "build" / "masks" / "flows.csv").read_text()
     for port in (8443, 10443):
-        assert f"masked,inside,x2,10.98.71.12,x1,10.98.71.11,tcp,{port}," in told, told
+        assert f"masked,inside,x2,{X2},x1,{X1},tcp,{port}," in told, told
     done = masks.playbook("fedlearn.infra.remove", "-e", "stack=masked")
     assert done.returncode == 0, done.output[-3000:]
     for host in masks.hosts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from places import X1, X2
 from standing_demo import CHECKOUT
 from training import COORDINATOR, Rounds
 
@@ -31,14 +32,14 @@ def test_flows_are_those_that_are_needed(rounds: Rounds) -> None:
     assert done.returncode == 0, done.output[-3000:]
     told = (CHECKOUT / "build" / "rounds" / "flows.csv").read_text()
     for port in (443, 2443, 9000):
-        assert f"images,inside,x2,10.98.71.12,x1,10.98.71.11,tcp,{port}," in told, told
+        assert f"images,inside,x2,{X2},x1,{X1},tcp,{port}," in told, told
 
 
 def test_each_listens_where_it_should(rounds: Rounds) -> None:
     found = rounds.run("x1", "ss -Hltn '( sport = :443 or sport = :50050 or sport = :9000 )'")
     assert sorted(line.split()[3] for line in found.splitlines() if "[" not in line) == [
-        "10.98.71.11:443",
-        "10.98.71.11:9000",
+        f"{X1}:443",
+        f"{X1}:9000",
         "127.0.0.1:50050",
         "127.0.0.1:9000",
     ]

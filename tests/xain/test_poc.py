@@ -13,6 +13,7 @@ import json
 
 import pytest
 from by_hand import ASK, OWN, WRONG_TOKEN
+from places import X1, X2, X3
 from standing_demo import CHECKOUT, recap
 from training import Counts
 
@@ -80,8 +81,8 @@ def test_who_shows_no_certificate_is_refused_and_so_is_what_is_too_large(counts:
 def test_programs_listen_on_loopback_and_calls_come_by_nginx(counts: Counts) -> None:
     ports = " or ".join(f"sport = :{port}" for port in (443, 8082, 50050, 50052, 5555, 6666))
     for host, own in (
-        ("x1", ["10.98.71.11:443", "10.98.71.11:5555", "127.0.0.1:50050", "127.0.0.1:5555", "127.0.0.1:6666"]),
-        ("x2", ["10.98.71.12:6666", "10.98.71.12:8082", "127.0.0.1:50052", "127.0.0.1:5555", "127.0.0.1:6666"]),
+        ("x1", [f"{X1}:443", f"{X1}:5555", "127.0.0.1:50050", "127.0.0.1:5555", "127.0.0.1:6666"]),
+        ("x2", [f"{X2}:6666", f"{X2}:8082", "127.0.0.1:50052", "127.0.0.1:5555", "127.0.0.1:6666"]),
     ):
         found = counts.run(host, f"ss -Hltn '( {ports} )'")
         assert sorted(line.split()[3] for line in found.splitlines()) == own
@@ -96,7 +97,7 @@ def called(port, shown):
     if shown:
         context.load_cert_chain(tls["certificate"], tls["key"])
     try:
-        with socket.create_connection(("10.98.71.11", port), 5) as plain:
+        with socket.create_connection(("{X1}", port), 5) as plain:
             with context.wrap_socket(plain, server_hostname="counts-first-rpc") as stream:
                 stream.settimeout(3)
                 return "closed" if not stream.recv(1) else "answered"
@@ -111,7 +112,7 @@ print(json.dumps([called(5555, True), called(5555, False)]))
 
 def test_an_upload_with_a_wrong_token_counts_nothing_whatever_it_is_told(counts: Counts) -> None:
     found = counts.python("x3", WRONG_TOKEN)
-    assert found == {"url": "https://10.98.71.12:8082", "said": 200, "state": "round"}
+    assert found == {"url": f"https://{X2}:8082", "said": 200, "state": "round"}
     assert counts.training("x1") == "round 1 of 3"
     # what the others sent meanwhile would count in the first round of the next training
     counts.forget()
@@ -201,10 +202,10 @@ def test_flows_and_the_end(counts: Counts) -> None:
     assert counts.playbook("fedlearn.infra.flows").returncode == 0
     told = (CHECKOUT / "build" / "counts" / "flows.csv").read_text()
     for source, its, to, address, port in (
-        ("x3", "10.98.71.13", "x1", "10.98.71.11", 443),
-        ("x3", "10.98.71.13", "x2", "10.98.71.12", 8082),
-        ("x1", "10.98.71.11", "x2", "10.98.71.12", 6666),
-        ("x2", "10.98.71.12", "x1", "10.98.71.11", 5555),
+        ("x3", X3, "x1", X1, 443),
+        ("x3", X3, "x2", X2, 8082),
+        ("x1", X1, "x2", X2, 6666),
+        ("x2", X2, "x1", X1, 5555),
     ):
         assert f"first,inside,{source},{its},{to},{address},tcp,{port}," in told, told
     done = counts.playbook("fedlearn.infra.remove", "-e", "stack=first")

@@ -22,6 +22,7 @@ import pytest
 from by_hand import HEARTBEAT_OF_NOBODY, OTHERS_HAVE_SENT
 from expiring import let_expire
 from houses_data import EXAMPLES, example, split_data
+from places import X1, X2
 from standing_demo import CHECKOUT, HOSTS_PY, until
 from training import HOSTS, Counts
 
@@ -29,7 +30,7 @@ KILLS = 20
 PORTS = {"x1": 50050, "x2": 50052}
 """Where both programs answer, which they do only once they have each other."""
 
-ADDRESSES = {"x1": "10.98.71.11", "x2": "10.98.71.12"}
+ADDRESSES = {"x1": X1, "x2": X2}
 PROXY = "/etc/fedlearn/counts/pki/counts-first-proxy"
 HOUSES = {"x1": 120, "x2": 200, "x3": 280}
 ROUNDS = 12

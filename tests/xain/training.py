@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""federation.yml, masked.yml and counts.yml of this folder, laid into build/ and deployed on the host set `wxain`."""
+"""federation.yml, masked.yml and counts.yml of this folder, laid into build/ and deployed on hosts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from by_hand import THIRD
+from places import NETWORK, SET, WRITTEN
 from standing_demo import CHECKOUT, Demo
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
@@ -36,7 +37,7 @@ class Rounds(Demo):
 
     def __init__(self) -> None:
         room = CHECKOUT / "build" / "xain" / self.federation
-        super().__init__(room, HOSTS, "wxain", room / "vault-pass")
+        super().__init__(room, HOSTS, SET, room / "vault-pass")
 
     def begin(self) -> None:
         """Lay the document down and deploy it; what stands already is brought up to date."""
@@ -57,7 +58,8 @@ class Rounds(Demo):
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with a change."""
-        document = yaml.safe_load((CHECKOUT / "tests" / "xain" / self.document).read_text())
+        text = (CHECKOUT / "tests" / "xain" / self.document).read_text()
+        document = yaml.safe_load(text.replace(WRITTEN, f"{NETWORK}."))
         change(document)
         (self.inventory / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
 
