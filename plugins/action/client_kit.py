@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Writes the kits of clients of DPSA; runs once, on the control node, and touches no host."""
+"""Writes the kits of clients of others; runs once, on the control node, and touches no host."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description im
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.certificates import LIFETIME_DAYS
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import dpsa
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.dpsa.kit import Kit, NoKitError, kit
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.client_kits import Asked, Kit, NoKitError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds import dpsa, xain
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.dpsa import kit as dpsa_kit
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain import kit as xain_kit
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation, Stack
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.authority import Authority
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki.names import secret_name
@@ -49,6 +51,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "document": {"type": "path", "required": True},
     "stack": {"type": "str", "default": ""},
     "controller": {"type": "bool", "default": False},
+    "client": {"type": "str", "default": ""},
     "request": {"type": "path"},
     "authorities": {"type": "list", "elements": "dict", "required": True, "options": AUTHORITY_OPTIONS},
     "state_directory": {"type": "path", "required": True},
@@ -88,6 +91,7 @@ openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {fol
 `request.pem` goes to party `{party}`, whose `fedlearn.infra.client_kit -e controller=true -e request=request.pem` lays
 `chain.pem` into the kit: now, and again before that certificate ends. Then:
 """
+KITS = {dpsa.NAME: dpsa_kit.client_kit, xain.NAME: xain_kit.client_kit}
 PROGRAMS = {
     "leader": "the leader's aggregator",
     "helper": "the helper's aggregator",
@@ -110,7 +114,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         try:
             federation = loading.load(options["document"])
             stacks = _stacks(federation, options["stack"])
-            kits = {one.name: kit(one, federation, controller=options["controller"]) for one in stacks}
+            asked = Asked(options["controller"], options["client"])
+            kits = {one.name: KITS[one.kind](one, federation, asked) for one in stacks}
             contents = {name: self._contents(name, one, options, task_vars or {}) for name, one in kits.items()}
         except loading.WrongDocumentError as error:
             raise AnsibleActionFail(str(error)) from error
@@ -137,7 +142,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if options["request"]:
             files["chain.pem"], serial = self._certificate(one, authorities, options)
         pems = sorted(name for name in {*files, *(["chain.pem"] if one.subject else [])} if name.endswith(".pem"))
-        files["README.md"] = _readme(stack, one, pems)
+        files |= one.files
+        files |= {name: (ROLES / path).read_text(encoding="utf-8") for name, path in one.sources.items()}
+        files["README.md"] = one.readme or _readme(stack, one, pems)
         return files, serial
 
     def _site(self, site: Mapping[str, Any]) -> str:
@@ -170,13 +177,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return str(value)
 
     def _certificate(self, one: Kit, authorities: Mapping[str, Authority], options: dict[str, Any]) -> tuple[str, str]:
-        """The controller's certificate, and its serial number."""
+        """The certificate that is shown, and its serial number."""
         if one.party is None:
             raise NoKitError("a client shows no certificate: -e controller=true is for the controller's")
         authority = authorities.get(one.party.name)
         if authority is None or authority.description.elsewhere:
             raise NoKitError(
-                f"party '{one.party.name}' vouches for the controller, and its CA signs elsewhere: have it sign a "
+                f"party '{one.party.name}' vouches for whom it is for, and its CA signs elsewhere: have it sign a "
                 f"request for CN={one.subject}, and put the answer into the kit as chain.pem"
             )
         description = Description(
@@ -221,11 +228,10 @@ def _will_do(present: x509.Certificate, key: PublicKey, authority: Authority) ->
 
 
 def _stacks(federation: Federation, wanted: str) -> list[Stack]:
-    found = [stack for stack in federation.stacks.values() if stack.kind == dpsa.NAME and wanted in ("", stack.name)]
+    found = [stack for stack in federation.stacks.values() if stack.kind in KITS and wanted in ("", stack.name)]
+    kinds = " or ".join(KITS)
     if not found:
-        raise NoKitError(
-            f"there is no stack '{wanted}' of kind {dpsa.NAME}" if wanted else f"no stack is of kind {dpsa.NAME}"
-        )
+        raise NoKitError(f"there is no stack '{wanted}' of kind {kinds}" if wanted else f"no stack is of kind {kinds}")
     return found
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: client_kit
-short_description: Write what a client of DPSA needs who is no host of the document
+short_description: Write what a client needs who is no host of the document
 version_added: 0.1.0
 author: fedlearn.infra contributors (@fedlearn)
 description:
@@ -18,6 +18,8 @@ description:
     loopback that leads to both sides. The kit holds its sites, the CAs of both sides, and a README that says how they
     are laid in place.
   - The sites are those that hosts of the document get, and that a verify round goes by.
+  - Of xain's generation V(poc) the kit holds the launcher that participants of the document have, its configuration,
+    and the CA. Who takes part shows a certificate, and is one of C(participants.clients).
   - A controller shows a certificate of its party's CA beside. Its key is made where it is used; of the request only the
     public key counts.
   - It runs on the control node only and touches no host.
@@ -34,8 +36,13 @@ options:
     description: The controller's kit instead of a client's.
     type: bool
     default: false
+  client:
+    description: Of xain, whose kit it is, one of C(participants.clients); needed where these are several.
+    type: str
+    default: ''
   request:
-    description: The controller's signing request (PEM); its certificate is then in the kit. Needs O(controller).
+    description:
+      - The signing request (PEM) of who shows a certificate, which is then in the kit. Of DPSA it needs O(controller).
     type: path
   authorities:
     description: The CAs, as M(fedlearn.infra.certificates) takes them.

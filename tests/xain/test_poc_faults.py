@@ -10,11 +10,15 @@ deploys the examples of docs/examples/xain.
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -25,6 +29,8 @@ from houses_data import EXAMPLES, example, split_data
 from places import X1, X2
 from standing_demo import CHECKOUT, HOSTS_PY, until
 from training import HOSTS, Counts
+
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_adds import adds, answer
 
 KILLS = 20
 PORTS = {"x1": 50050, "x2": 50052}
@@ -129,6 +135,35 @@ def test_hosts_that_go_down_together_need_no_ansible(counts: Counts, hard: tuple
     assert counts.files() == before
     assert verdict(counts) == (0, "ok")
     counts.complete()
+
+
+def send(counts: Counts, kit: Path) -> None:
+    """The folder, to root's home on x1, which is nobody's participant."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(kit, "kit")
+    unpack = ["ssh", "-F", str(counts.ssh_config), "x1", "sudo tar --no-same-owner -C /root -xf -"]
+    subprocess.run(unpack, input=packed.getvalue(), check=True)
+
+
+def test_who_is_no_host_of_the_document_takes_part_by_a_kit(counts: Counts, tmp_path: Path) -> None:
+    """By what its README says; as the third, whose numbers are known, it completes the training."""
+    counts.anew()
+    becomes_well(counts)
+    kit, asked = CHECKOUT / "build" / "counts" / "client_kit" / "counts-first-client-others", ("-e", "stack=first")
+    written = counts.playbook("fedlearn.infra.client_kit", *asked)
+    assert written.returncode == 0, written.output[-3000:]
+    ask, take_part = re.findall(r"```sh\n(.*?)```", (kit / "README.md").read_text(), re.DOTALL)
+    send(counts, kit)
+    request = tmp_path / "request.pem"
+    request.write_text(counts.run("x1", f"cd /root/kit\n{ask}cat request.pem"))
+    signed = counts.playbook("fedlearn.infra.client_kit", *asked, "-e", f"request={request}")
+    assert signed.returncode == 0, signed.output[-3000:]
+    assert "PRIVATE KEY" not in "".join(path.read_text() for path in kit.rglob("*") if path.is_file())
+    send(counts, kit)
+    counts.run("x1", f"cd /root/kit\n{take_part}")
+    found = json.loads(counts.run("x1", "cat /root/kit/state/result.json"))
+    assert found["values"] == pytest.approx(list(answer([adds(index) for index in range(3)], 3)), abs=1e-9)
 
 
 @pytest.fixture

@@ -337,11 +337,12 @@ VERBS = (
     ),
     Verb(
         "client_kit",
-        "Writes what a client of DPSA needs.",
+        "Writes what a client needs who is no host of the document.",
         (
             ONE_STACK,
             Option("controller", Boolean(), "It is for the controller.", default=False),
-            Option("request", Text(format="path"), "The controller's signing request.", here=True),
+            Option("client", Text(), "Of xain, whose kit it is.", here=True),
+            Option("request", Text(format="path"), "The signing request of who shows a certificate.", here=True),
             BUILD,
         ),
         writes=True,

@@ -9,46 +9,19 @@ They are the same sites of nginx that hosts of the document get, and that a veri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from ... import certificates, network
-from ...model import Authority, Federation, Party, Stack
+from ...client_kits import HOME, Asked, Kit, NoKitError
+from ...model import Federation, Stack
 from ...nodes import Report
 from .instances import ways_out
 from .topology import LOOPBACK, Topology
 
-HOME = "/etc/fedlearn-client"
 
-
-class NoKitError(Exception):
-    """Why there is none; the message says what to do instead."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kit:
-    """``sites`` are nginx's, as its role takes them; ``ways`` says what is reached by which URL.
-
-    ``subject`` is the common name of the controller's certificate, which ``party`` signs; clients have none.
-    ``authorities`` vouch for both sides.
-    """
-
-    name: str
-    sites: tuple[dict[str, Any], ...]
-    ways: dict[str, str]
-    authorities: tuple[Authority, ...]
-    subject: str = ""
-    party: Party | None = None
-
-    @property
-    def folder(self) -> str:
-        """Where its files lie on the client's machine."""
-        return f"{HOME}/{self.name}"
-
-
-def kit(stack: Stack, federation: Federation, *, controller: bool) -> Kit:
+def client_kit(stack: Stack, federation: Federation, asked: Asked) -> Kit:
     """The kit of a right stack. Raises NoKitError."""
-    topology = Topology(stack, federation, Report())
+    topology, controller = Topology(stack, federation, Report()), asked.controller
+    if asked.client:
+        raise NoKitError(f"stack '{stack.name}': clients of DPSA show no certificate, so -e client= says nothing")
     if not all(side.there for side in topology.sides):
         raise NoKitError(f"stack '{stack.name}' has no side that anybody could be led to")
     name = f"{topology.prefix}-{'controller' if controller else 'client'}"

@@ -10,6 +10,9 @@ certificate on both sides. So both programs' configuration is the same in either
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ... import certificates, network
 from ...expanding import Roster, site_limits
 from ...model import Endpoint, Placement
@@ -28,6 +31,11 @@ MODELS = "/*/*"
 UPLOAD_SECONDS = 600
 WEEK = 604_800
 """Calls are few, and a connection that is closed meanwhile would lose one."""
+
+
+def heartbeat_seconds(settings: Mapping[str, Any]) -> int:
+    """Three in the time after which a participant is taken for gone."""
+    return max(1, int(settings["federated_learning"]["heartbeat_timeout"]) // 3)
 
 
 class PocCopy(Copy):
@@ -75,11 +83,10 @@ class PocCopy(Copy):
         topology = self.topology
         url = network.parse_url(topology.reached(topology.entrance(self.shift), member.host))
         files = topology.paths("participant")
-        timeout = self.settings["federated_learning"]["heartbeat_timeout"]
         return {
             "coordinator": {"host": url.host, "port": url.port or network.DEFAULT_PORTS[url.scheme]},
             "tls": {"certificate": files["chain"], "key": files["key"], "ca": files["ca"]},
-            "heartbeat_seconds": 1 if self.transient else max(1, timeout // 3),
+            "heartbeat_seconds": 1 if self.transient else heartbeat_seconds(self.settings),
         }
 
     def beside(self, roster: Roster) -> None:

@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, reference, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.client_kits import Asked, NoKitError
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.kit import client_kit
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_adds import adds, answer
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.poc_keys import (
     SETTINGS,
@@ -21,6 +25,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
+CHECKOUT = Path(__file__).resolve().parents[5]
 DOCUMENT = """\
 plugin: fedlearn.infra.federation
 version: 1
@@ -145,6 +150,42 @@ def test_a_class_of_ones_own_is_brought(load: Load) -> None:
     assert found["model_archive"] == {"seconds": 600, "keep": 100}
     without = named(load(DOCUMENT), "h2", "xain_aggregator_instances", "aggregator")
     assert "model_archive" not in without
+
+
+OTHERS = DOCUMENT.replace("[h2, h3]", "[h2, h3], expected: 3, clients: [others, Dr. No]")
+
+
+def test_a_kit_leads_to_the_public_place_with_a_certificate_of_its_own(load: Load) -> None:
+    found = load(OTHERS)
+    made = client_kit(found.stacks["counts"], found, Asked(client="Dr. No"))
+    told = json.loads(made.files["participant.json"])
+    assert (made.name, made.subject, made.party) == ("demo-counts-client-Dr._No", "Dr. No", found.parties["lab"])
+    assert told["configuration"]["coordinator"] == {"host": "lab.example", "port": 443}
+    assert told["application"] == {"callable": "fedlearn_xain.adds:Adds", "settings": adds(2)}
+    assert told["heartbeat_seconds"] == 5
+    assert "-subj '/CN=Dr. No'" in made.readme
+    assert all((CHECKOUT / "roles" / path).is_file() for path in made.sources.values())
+
+
+def test_a_kit_is_no_controller_s(load: Load) -> None:
+    found = load(OTHERS)
+    with pytest.raises(NoKitError, match="-e controller=true is of DPSA, and here everybody is a participant"):
+        client_kit(found.stacks["counts"], found, Asked(controller=True, client="others"))
+
+
+@pytest.mark.parametrize(
+    ("document", "client", "told"),
+    [
+        (DOCUMENT, "", "stacks.counts.participants.clients names nobody: add the common name of whom the kit is for"),
+        (OTHERS, "", "for whom of stacks.counts.participants.clients? -e client=NAME is one of others, Dr. No"),
+        (OTHERS, "x", "'x' isn't in stacks.counts.participants.clients: -e client=NAME is one of others, Dr. No"),
+    ],
+)
+def test_a_kit_is_for_somebody_who_is_let_in(load: Load, document: str, client: str, told: str) -> None:
+    found = load(document)
+    with pytest.raises(NoKitError) as caught:
+        client_kit(found.stacks["counts"], found, Asked(client=client))
+    assert str(caught.value) == told
 
 
 def test_a_round_has_ports_of_its_own_and_known_numbers(load: Load) -> None:
