@@ -96,7 +96,9 @@ def run(config: Mapping[str, Any]) -> None:
     url = f"{'https' if config['tls'] else 'http'}://{place['host']}:{place['port']}"
     Steady(participant, url, config["heartbeat_seconds"]).run()
     if not answers.finished:
-        raise launching.LaunchError("the coordinator is away, or knows this participant no more")
+        raise launching.LaunchError(
+            "the coordinator is away, its training is over, or it knows this participant no more"
+        )
     launching.finish(config, participant)
 
 

@@ -163,6 +163,6 @@ def test_only_who_was_told_of_the_end_has_ended(
         assert json.loads((tmp_path / "result.json").read_text()) == {"values": [1.0]}
         assert (tmp_path / "finished-abc").exists()
     else:
-        with pytest.raises(launcher.launching.LaunchError, match="away, or knows this participant no more"):
+        with pytest.raises(launcher.launching.LaunchError, match="is over, or it knows this participant no more"):
             launcher.run(config)
         assert list(tmp_path.iterdir()) == []
