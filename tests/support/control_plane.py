@@ -22,6 +22,7 @@ import sys
 import time
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -86,6 +87,25 @@ class Authority:
         return made.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(key)
 
 
+AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {
+            "level": "Metadata",
+            "verbs": ["create", "update", "patch", "delete"],
+            "resources": [
+                {"resources": ["secrets", "pods", "pods/status"]},
+                {"group": "apps", "resources": ["deployments"]},
+            ],
+        },
+        {"level": "None"},
+    ],
+}
+"""What the API server writes down: who changes passwords, deployments and their pods."""
+
+
 class ControlPlane:
     """One in a folder, as who starts it and as who uses it sees it."""
 
@@ -127,6 +147,11 @@ class ControlPlane:
         """What kubectl, the program itself, says as the administrator."""
         command = [str(self._programs() / "kubectl"), f"--kubeconfig={self.admin}", *arguments]
         return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+    def audited(self) -> list[dict[str, Any]]:
+        """What the API server wrote down of changes, dry runs apart."""
+        lines = (json.loads(line) for line in (self.folder / "audit.log").read_text().splitlines())
+        return [line for line in lines if "dryRun" not in line["requestURI"] and line["responseStatus"]["code"] < 300]
 
     def proxy(self, namespace: str, account: str, arguments: list[str]) -> subprocess.Popen[bytes]:
         """A kubectl proxy by a token of an account, begun with these arguments."""
@@ -181,8 +206,11 @@ class ControlPlane:
             f"--initial-cluster=default=http://127.0.0.1:{peer}",
             "--unsafe-no-fsync",
         )
+        (self.folder / "audit.json").write_text(json.dumps(AUDIT))
         self._start(
             "kube-apiserver",
+            f"--audit-policy-file={folder}/audit.json",
+            f"--audit-log-path={folder}/audit.log",
             f"--etcd-servers=http://127.0.0.1:{etcd}",
             "--bind-address=127.0.0.1",
             "--advertise-address=127.0.0.1",

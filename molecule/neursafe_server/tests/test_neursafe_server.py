@@ -14,8 +14,9 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kubeconfig
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import Api
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge import Cluster, Scope
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.neursafe import check_servers
 from tests.support import recorded_schemas
 from tests.support.control_plane import ControlPlane
 
@@ -352,9 +358,9 @@ CHANGED = {"neursafe_server_instances": instance(settings={"others": {"log_level
 
 def test_who_lacks_rights_is_told_which(afterwards: None) -> None:
     before = ours()
-    kubeconfig = CLUSTER.kubeconfig("nobody", "nobody")
+    config = CLUSTER.kubeconfig("nobody", "nobody")
     unchanged(
-        play(fedlearn_kubeconfig=str(kubeconfig), **CHANGED),
+        play(fedlearn_kubeconfig=str(config), **CHANGED),
         before,
         "lacks rights:",
         f"create deployments.apps in namespace {NAME}",
@@ -365,15 +371,13 @@ def test_who_lacks_rights_is_told_which(afterwards: None) -> None:
 
 def test_credentials_that_have_expired_are_told() -> None:
     before = ours()
-    kubeconfig = CLUSTER.kubeconfig("expired", "admin", "system:masters", days=-1)
-    unchanged(
-        play(fedlearn_kubeconfig=str(kubeconfig), **CHANGED), before, "expired.kubeconfig are wrong or have expired"
-    )
+    config = CLUSTER.kubeconfig("expired", "admin", "system:masters", days=-1)
+    unchanged(play(fedlearn_kubeconfig=str(config), **CHANGED), before, "expired.kubeconfig are wrong or have expired")
 
 
 def test_a_cluster_that_isn_t_there_is_told() -> None:
-    kubeconfig = CLUSTER.kubeconfig("nowhere", "admin", server="https://127.0.0.1:9")
-    unchanged(play(fedlearn_kubeconfig=str(kubeconfig)), ours(), "127.0.0.1:9", "doesn't answer", "refused")
+    config = CLUSTER.kubeconfig("nowhere", "admin", server="https://127.0.0.1:9")
+    unchanged(play(fedlearn_kubeconfig=str(config)), ours(), "127.0.0.1:9", "doesn't answer", "refused")
 
 
 def test_what_is_somebody_else_s_is_left_alone() -> None:
@@ -441,6 +445,115 @@ def test_manifests_are_written_without_a_cluster_and_without_secrets(tmp_path: P
     assert play("remove", **variables).changed == 1
     assert list((tmp_path / "out" / NAME).iterdir()) == []
     assert ours(OF_SERVER) == before
+
+
+# -- figures
+
+
+SCOPE = Scope("trial", "neursafe_server", alone=True)
+
+
+class Canaries:
+    """The scenario's secrets, as its lookup gives them."""
+
+    def __call__(self, name: str) -> str:
+        return str(VARIABLES[f"canary_{name}"])
+
+    def turn(self, _name: str) -> str:
+        return "a"
+
+
+def wanted() -> dict[str, list[dict[str, Any]]]:
+    """What the role makes of the scenario's instance."""
+    (checked,) = check_servers(instance())
+    return {NAME: MANIFESTS["neursafe_server"].objects(checked, Canaries(), lambda path: "")}
+
+
+def once(work: Callable[[], object]) -> float:
+    begin = time.monotonic()
+    work()
+    return time.monotonic() - begin
+
+
+APPLY = """
+import json, sys
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kubeconfig
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import Api
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge import Cluster, Scope
+file, given, name = sys.argv[1:]
+wanted = {name: json.load(open(given))}
+cluster = Cluster(Api(kubeconfig.read(file)), Scope("trial", "neursafe_server", alone=True))
+cluster.change(wanted, cluster.look(wanted), prune=False)
+"""
+"""What the role's one execution does, in a process of its own, but that it waits for nothing."""
+
+
+def applied() -> bool:
+    """The same in this process, as in Ansible's; whether anything differed."""
+    api, given = Api(kubeconfig.read(str(CLUSTER.admin))), wanted()
+    try:
+        cluster = Cluster(api, SCOPE)
+        found = cluster.look(given)
+        cluster.change(given, found, prune=False)
+        return found.differs
+    finally:
+        api.close()
+
+
+def by_kubectl(folder: Path) -> list[str]:
+    """How kubectl applies the same."""
+    items = [SCOPE.owned(NAME, one) for one in wanted()[NAME]]
+    (folder / "all.json").write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
+    return ["apply", "--server-side", "--force-conflicts", "--field-manager=fedlearn.infra", f"-f={folder}/all.json"]
+
+
+def told_apart(own: list[float], theirs: list[float], what: str) -> None:
+    print(f"{what}: {min(own):.2f} s, kubectl {min(theirs):.2f} s")
+    assert min(own) < min(theirs) + 1.5
+
+
+def test_a_run_that_changes_nothing_takes_little_longer_than_one_apply_by_kubectl(tmp_path: Path) -> None:
+    """The best of five each, in turn."""
+    apply, own, theirs, before = by_kubectl(tmp_path), [], [], ours(OF_SERVER)
+    assert not applied()
+    assert ours(OF_SERVER) == before
+    for _time in range(5):
+        own.append(once(applied))
+        theirs.append(once(lambda: kubectl(*apply)))
+    told_apart(own, theirs, f"{len(before)} objects again")
+
+
+def test_a_first_run_takes_little_longer_than_one_apply_by_kubectl(tmp_path: Path, afterwards: None) -> None:
+    """From a cluster without the server until the API has all objects; the best of two each, in turn."""
+    apply, own, theirs = by_kubectl(tmp_path), [], []
+    for _time in range(2):
+        assert play("remove").failed == 0
+        own.append(once(applied))
+        assert len(ours(OF_SERVER)) > 30
+        assert play("remove").failed == 0
+        theirs.append(once(lambda: kubectl(*apply)))
+    told_apart(own, theirs, "all objects for the first time")
+
+
+def test_twenty_runs_that_are_killed_are_finished_by_the_next(tmp_path: Path, afterwards: None) -> None:
+    """Of a cluster without the server: each run is killed later than the one before, and the role makes it whole."""
+    before = set(ours(OF_SERVER))
+    (tmp_path / "wanted.json").write_text(json.dumps(wanted()[NAME]))
+    command = [sys.executable, "-c", APPLY, str(CLUSTER.admin), str(tmp_path / "wanted.json"), NAME]
+    assert play("remove").failed == 0
+    whole = once(lambda: subprocess.run(command, check=True, capture_output=True))
+    assert play("remove").failed == 0
+    ended = 0
+    for number in range(20):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+            try:
+                ended += run.wait(number * whole / 20) == 0
+            except subprocess.TimeoutExpired:
+                run.kill()
+    print(f"{ended} of 20 ended before they were killed, {len(ours(OF_SERVER))} of {len(before)} objects were there")
+    assert play().failed == 0
+    assert set(ours(OF_SERVER)) == before
+    assert play().changed == 0
 
 
 # -- removal, at the end
@@ -531,6 +644,11 @@ stacks:
 """
 
 
+def executions(said: str) -> int:
+    """How often the cluster's host was asked to run or to take something."""
+    return len(re.findall(r"^<cluster-kc> (?:EXEC|PUT|FETCH) ", said, re.MULTILINE))
+
+
 def test_a_document_goes_all_the_way(tmp_path: Path, afterwards: None) -> None:
     assert play("remove").failed == 0  # a cluster takes one server
     (tmp_path / "files").mkdir()
@@ -539,17 +657,24 @@ def test_a_document_goes_all_the_way(tmp_path: Path, afterwards: None) -> None:
     (tmp_path / "vault-pass").write_text("only for the test")
     environment = {**PLAIN, "ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "vault-pass")}
 
-    def run(name: str, *options: str) -> str:
-        command = ["ansible-playbook", "-i", "federation.yml", f"fedlearn.infra.{name}", *options]
+    def told(*command: str) -> str:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        (changed,) = re.findall(r"^cluster-kc\s+: ok=\d+\s+changed=(\d+)", done.stdout, re.MULTILINE)
+        return done.stdout + done.stderr
+
+    def run(name: str, *options: str) -> str:
+        said = told("ansible-playbook", "-i", "federation.yml", f"fedlearn.infra.{name}", *options)
+        (changed,) = re.findall(r"^cluster-kc\s+: ok=\d+\s+changed=(\d+)", said, re.MULTILINE)
         return str(changed)
 
     of_federation = f"{OURS},fedlearn.infra/federation=whole"
     assert [run(name) for name in ("secrets", "precheck", "site")] == ["1", "0", "2"]
     before = ours(of_federation)
     assert (run("site"), ours(of_federation)) == ("0", before)
+    assert executions(told("ansible", "-i", "federation.yml", "cluster-kc", "-m", "ansible.builtin.ping", "-vvv")) > 0
+    again = executions(told("ansible-playbook", "-i", "federation.yml", "fedlearn.infra.site", "-vvv"))
+    print(f"{again} executions on the cluster's host")
+    assert again <= 3
     for mode in ("probe", "round"):
         run("verify", "-e", f"verify={mode}")
         report = json.loads((tmp_path / "build" / "whole" / "verify.json").read_text())["stacks"]["imaging"]

@@ -167,9 +167,11 @@ class Cluster:
             raise RefusedError(
                 f"somebody else's, by our names: {told}. Remove them, or give the stack or the federation another name"
             )
+        to_come = {name for (kind, _namespace, name), live in there.items() if kind == "Namespace" and live is None}
         for one in asked:
             key, live = key_of(one), there[key_of(one)]
-            applied = self._try(one)
+            # of what lies in a namespace that isn't there the API says so only, each time after a while
+            applied = None if key[1] in to_come else self._try(one)
             if live is None:
                 found.created.append(key)
             else:

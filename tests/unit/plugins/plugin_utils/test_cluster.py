@@ -177,6 +177,16 @@ def test_only_what_differs_is_applied(cluster: Cluster, double: Double) -> None:
     assert double.applied == ["a", "b", "b"]
 
 
+def test_what_lies_in_a_namespace_that_is_to_come_is_not_tried_before(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+    monkeypatch.setattr(Cluster, "_try", lambda self, one: tried.append(one["metadata"]["name"]) or one)
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}
+    found = cluster.look({"one": [made, config("a"), config("b", namespace="elsewhere")]})
+    assert (tried, len(found.created)) == (["ns", "b"], 3)
+
+
 def test_what_an_instance_has_no_more_goes_and_others_stays(cluster: Cluster, double: Double) -> None:
     converge(cluster, {"one": [config("a"), config("b")], "two": [config("c")]})
     converge(cluster, {"one": [config("a")]})
