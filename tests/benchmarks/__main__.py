@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tests.benchmarks import again, dc_federated, demo, dpsa, fleet, fresh, inventory, job, manifests, polls
+from tests.benchmarks import again, dc_federated, demo, dpsa, fleet, fresh, inventory, job, manifests, polls, xain
 from tests.benchmarks.hosts import ROOM, BenchError
 
 BENCHMARKS = {
@@ -24,6 +24,7 @@ BENCHMARKS = {
     "dc_federated": dc_federated.measure,
     "dpsa": dpsa.measure,
     "fleet": fleet.measure,
+    "xain": xain.measure,
     "manifests": manifests.measure,
     "job": job.measure,
 }

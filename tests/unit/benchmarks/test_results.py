@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import again, bundle
+from tests.benchmarks import again, bundle, xain
 from tests.benchmarks.hosts import BenchError, differences
 
 WANTED: dict[str, dict[str, Any]] = {
@@ -70,3 +70,12 @@ def test_a_second_run_that_changed_something_or_ran_nothing_is_refused(said: str
 def test_the_table_says_which_goals_are_met() -> None:
     shown = benchmarks.table({"fresh": {"figures": {"a": 1.2, "b": 1.4}, "goals": {"a": 1.3, "b": 1.3}}})
     assert [line.split()[-2:] for line in shown.splitlines()[1:]] == [["1.3", "met"], ["not", "met"]]
+
+
+def test_what_fails_of_xain_s_requests_is_counted_in_all_runs() -> None:
+    run = {"seconds": 2.0, "failed": 1, "megabytes": {"coordinator": 9.0, "aggregator": 40.0}}
+    runs = {"1 kB": {"direct": [run, {**run, "seconds": 1.0}, run], "nginx": [{**run, "seconds": 3.0}]}}
+    told = xain.judged(runs, {**run, "failed": 2})
+    assert told["figures"]["1 kB, nginx to direct"] == 1.5
+    assert (told["figures"]["requests failed"], told["goals"]["requests failed"]) == (6.0, 0.0)
+    assert told["figures"].keys() == told["goals"].keys()
