@@ -132,13 +132,13 @@ def test_memory_is_bounded_by_the_models_size_and_by_who_keeps_what(load: Load) 
     def memory(document: str) -> str:
         return str(named(load(document), "h2", "xain_aggregator_instances", "aggregator")["memory_max"])
 
-    assert memory(DOCUMENT) == "1912M"
+    assert memory(DOCUMENT) == "2512M"
     larger = DOCUMENT.replace("min_clients: 2}", "min_clients: 2}, max_model_size: 1000")
-    assert memory(larger) == "7512M"
+    assert memory(larger) == "10512M"
     own = larger.replace("{host: h2}", "{host: h2, python_class: 'mine:Mean'}").replace(
         "[h2, h3]", "[h2, h3], expected: 12"
     )
-    assert memory(own) == "17512M"
+    assert memory(own) == "20512M"
 
 
 def test_a_class_of_ones_own_is_brought(load: Load) -> None:
