@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Neursafe's own programs, run on this machine with the environment, files and account of the deployed manifests.
+"""Neursafe's own programs, or their doubles, on this machine with environment, files and account of the manifests.
 
 What is another here is where things are: ports of loopback in place of services, a folder in place of the shared
 directory, and libpq is told the address of a name that pods know. Nothing else of an environment is touched.
@@ -23,13 +23,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deployment import STORE, Whole
+from deployment import DOUBLE, REAL, STORE, Whole
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.neursafe import LOOKS
 from tests.support import neursafe_programs
 
 SERVER = "whole-imaging-server"
-SECONDS = 60
+SECONDS = 240
+"""As the programs take on a loaded machine."""
 
 
 def free_port() -> int:
@@ -64,7 +65,7 @@ class Programs:
 
     def __init__(self, whole: Whole, folder: Path) -> None:
         self.whole, self.folder = whole, folder
-        self.python = str(neursafe_programs.brought())
+        self.python = str(neursafe_programs.brought() if REAL else DOUBLE / "bin" / "python3.7")
         self.workspace = folder / "shared"
         for name in ("coordinator_configs", "models", "default"):
             (self.workspace / name).mkdir(parents=True)
@@ -106,7 +107,7 @@ class Programs:
         scheduler, models = self.pod("nsfl-job-scheduler"), self.pod("nsfl-model-manager")
         for pod in (scheduler, models):
             (table,) = [one for one in pod["initContainers"] if one["name"] == "table"]
-            subprocess.run([self.python, *table["command"][1:]], env=self.environment(table), check=True)
+            self.run_once(table)
         (sidecar,) = [one for one in scheduler["initContainers"] if one["name"] == "kubectl-proxy"]
         arguments = [one.replace("--port=8001", f"--port={self.ports['api']}") for one in sidecar["args"]]
         self.processes.append(self.whole.cluster.proxy(SERVER, "nsfl-job-scheduler", arguments))
@@ -117,23 +118,29 @@ class Programs:
             "PROXY_ADDRESS": f"127.0.0.1:{self.ports['routes']}",
             "K8S_ADDRESS": f"127.0.0.1:{self.ports['api']}",
         }
-        self._begin("job_scheduler", self.environment(scheduler["containers"][0], **moved))
+        self.begin_program("job_scheduler", self.environment(scheduler["containers"][0], **moved))
         moved = {"PORT": str(self.ports["models"]), "WORKSPACE": str(self.workspace)}
-        self._begin("model_manager", self.environment(models["containers"][0], **moved))
+        self.begin_program("model_manager", self.environment(models["containers"][0], **moved))
         for word in ("scheduler", "models"):
             self.wait(lambda word=word: self.ask(word, "GET", "/api/v1/health")[0] == 200, f"the {word}'s health")
 
-    def _begin(self, module: str, environment: Mapping[str, str], *arguments: str) -> None:
-        with (self.folder / f"{module}.log").open("wb") as log:
+    def run_once(self, container: Mapping[str, Any]) -> None:
+        """An init container's command."""
+        subprocess.run([self.python, *container["command"][1:]], env=self.environment(container), check=True)
+
+    def begin_program(self, module: str, environment: Mapping[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{module}.log").open("ab") as log:
             command = [self.python, "-u", "-m", f"neursafe_fl.python.{module}.app", *arguments]
-            self.processes.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder))
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=self.folder)
+        self.processes.append(process)
+        return process
 
     def _begin_selector(self) -> None:
         files = self.whole.kubectl("get", "configmap", "nsfl-client-selector", "-n", SERVER)["data"]
         path = self.folder / "client_selector_setup.json"
         path.write_text(files["client_selector_setup.json"])
         (container,) = self.pod("nsfl-client-selector")["containers"]
-        self._begin("selector", self.environment(container), "--config_file", str(path))
+        self.begin_program("selector", self.environment(container), "--config_file", str(path))
         self.wait(lambda: _listens(50055), "the selector")
 
     def _begin_client(self) -> None:
@@ -148,7 +155,7 @@ class Programs:
         setup |= {"server": "127.0.0.1:50055", "external_address": f"127.0.0.1:{self.ports['client']}"}
         (home / "setup.json").write_text(json.dumps(setup))
         environment = {"PATH": os.environ["PATH"], "REPORT_HEARTBEAT": "1"}
-        self._begin("client", environment, "--config_file", str(home / "setup.json"))
+        self.begin_program("client", environment, "--config_file", str(home / "setup.json"))
         said = self.folder / "client.log"
         self.wait(lambda: "Report client to server success" in said.read_text(), "a report of the client")
 
@@ -183,19 +190,24 @@ class Programs:
 
     def ask(self, word: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and JSON of the job scheduler's answer, or the model manager's; 0 where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[word], timeout=20)
-        try:
-            connection.request(method, path, None if body is None else json.dumps(body))
-            answer = connection.getresponse()
-            text = answer.read()
-        except OSError:
-            return 0, None
-        finally:
-            connection.close()
-        try:
-            return answer.status, json.loads(text)
-        except ValueError:
-            return answer.status, text.decode()
+        return asked("127.0.0.1", self.ports[word], method, path, body)
+
+
+def asked(host: str, port: int, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    """Status and JSON of an answer; 0 where nobody answers."""
+    connection = http.client.HTTPConnection(host, port, timeout=20)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body))
+        answer = connection.getresponse()
+        text = answer.read()
+    except OSError:
+        return 0, None
+    finally:
+        connection.close()
+    try:
+        return answer.status, json.loads(text)
+    except ValueError:
+        return answer.status, text.decode()
 
 
 def _listens(port: int) -> bool:

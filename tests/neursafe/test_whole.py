@@ -13,10 +13,14 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shlex
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from deployment import NODE, REAL, ROOM, STORE, Document, Whole
+from managers import Managers
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.placements import (
     CLIENT_USER,
@@ -162,6 +166,29 @@ def test_a_mount_whose_program_was_killed_comes_back(whole: Whole) -> None:
     whole.run("n1", "echo before >/mnt/neursafe_fl/default/kept && pkill -KILL -f 's3fs default '")
     again = "for _ in $(seq 60); do cat /mnt/neursafe_fl/default/kept 2>/dev/null && exit 0; sleep 1; done; exit 1"
     assert whole.run("n1", again) == "before\n"
+
+
+@pytest.mark.parametrize(("propagation", "seen"), [("slave", "again\n"), ("private", "")])
+def test_a_container_that_has_the_mounts_parent_sees_a_mount_again_by_the_propagation_that_pods_have(
+    whole: Whole, propagation: str, seen: str
+) -> None:
+    """HostToContainer is `slave`; with another a pod would have lost its files for good."""
+    spec = whole.kubectl("get", "deployment", "nsfl-model-manager", "-n", SERVER)["spec"]["template"]["spec"]
+    (mount,) = [one for one in spec["containers"][0]["volumeMounts"] if one["name"] == "shared"]
+    assert mount["mountPropagation"] == "HostToContainer"
+    path = "/mnt/neursafe_fl/default/again"
+    whole.run("n1", f"echo again >{path}")
+    unit = f"--unit pod-{propagation} --property MountFlags={propagation}"
+    whole.run("n1", f"systemd-run --quiet {unit} sleep 600")
+    inside = f"nsenter --mount --target $(systemctl show --property MainPID --value pod-{propagation}) cat {path}"
+    try:
+        assert whole.run("n1", inside) == "again\n"
+        whole.run("n1", "pkill -KILL -f 's3fs default '")
+        outside = f"for _ in $(seq 60); do cat {path} 2>/dev/null && exit 0; sleep 1; done; exit 1"
+        assert whole.run("n1", outside) == "again\n"
+        assert whole.run("n1", f"{inside} 2>/dev/null || true") == seen
+    finally:
+        whole.run("n1", f"systemctl stop pod-{propagation}")
 
 
 # -- the cluster
@@ -347,10 +374,57 @@ def test_another_namespace_is_a_bucket_and_a_mount_more(whole: Whole) -> None:
     assert whole.s3("operators", "print(json.dumps(tried('list_objects_v2', Bucket='oncology')))") == DENIED
 
 
-def test_passwords_are_replaced_one_login_after_the_other(whole: Whole) -> None:
-    """Begun, let in, rolled out and mounted anew, and then withdrawn: the last in this file that comes by `a`."""
-    done = whole.playbook("fedlearn.infra.rotate", "-e", "what=passwords")
+def moment(event: dict[str, Any]) -> float:
+    return datetime.fromisoformat(event["requestReceivedTimestamp"]).timestamp()
+
+
+def changed(kind: str, events: list[dict[str, Any]]) -> dict[str, float]:
+    """When each of a kind was first changed by this collection."""
+    ours = [one for one in events if one["verb"] == "patch" and one["objectRef"]["resource"] == kind]
+    return {one["objectRef"]["name"]: moment(one) for one in reversed(ours) if "subresource" not in one["objectRef"]}
+
+
+def logins_over_time(whole: Whole) -> tuple[float, float]:
+    """When the server's second login was first known to the database, and its first one no more."""
+    rows = [line.split() for line in whole.run("s1", "cat /run/logins").splitlines()]
+    seen = [(float(words[0]), set(words[1:])) for words in rows]
+    assert seen[0][1] == {"server_a"}
+    assert seen[-1][1] == {"server_b"}
+    return next(at for at, who in seen if "server_b" in who), next(at for at, who in seen if "server_a" not in who)
+
+
+def test_passwords_are_replaced_one_login_after_the_other(whole: Whole, tmp_path: Path) -> None:
+    """Begun, let in, rolled out and mounted anew, and then withdrawn: the last in this file that comes by `a`.
+
+    All the while two model managers are asked, and no request fails; `REAL` says whether they are the programs.
+    """
+    ask = "runuser -u postgres -- psql -XAtq -h /run/fedlearn-whole-imaging-database -c"
+    known = "SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolcanlogin AND rolname LIKE 'server%'"
+    every = f'while sleep 0.5; do echo "$(date +%s.%N) $({ask} "{known}")"; done >/run/logins'
+    whole.run("s1", f"systemd-run --quiet --unit logins sh -c {shlex.quote(every)}")
+    before = len(whole.cluster.audited())
+    with Managers(whole, tmp_path) as managers:
+        done = whole.playbook("fedlearn.infra.rotate", "-e", "what=passwords")
+    whole.run("s1", "systemctl stop logins")
     assert done.returncode == 0, done.output[-6000:]
+    print(f"{'programs' if REAL else 'doubles'}: {dict(managers.answers)} in {managers.replaced} replacements")
+    assert set(managers.answers) == {"well"}
+    assert managers.answers["well"] > 100
+    assert (managers.replaced, set(managers.logins.values())) == (1, {"server_b"})
+    if REAL:
+        assert managers.unfinished() == "0"
+    let_in, withdrawn = logins_over_time(whole)
+    changes = [one for one in whole.cluster.audited()[before:] if one["objectRef"].get("namespace") == SERVER]
+    told = changed("secrets", changes)
+    rolled_out = changed("deployments", changes)
+    assert (set(told), set(rolled_out)) == (
+        {"pgsecret", "pgowner", "miniosecret"},
+        {"nsfl-job-scheduler", "nsfl-model-manager"},
+    )
+    ready = [one for one in changes if one["objectRef"].get("subresource") == "status" and one["verb"] == "patch"]
+    # the next is let in; pods are told of it and roll out; they are there; and only then the former one is withdrawn
+    assert let_in < min(told.values()) <= max(told.values()) < min(rolled_out.values())
+    assert max(rolled_out.values()) < max(map(moment, ready)) < withdrawn
     data = whole.kubectl("get", "secret", "pgsecret", "-n", SERVER)["data"]
     assert base64.b64decode(data["username"]) == b"server_b"
     users = "SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname LIKE 'server%'"
