@@ -113,7 +113,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         try:
             federation = loading.load(options["document"])
-            stacks = _stacks(federation, options["stack"])
+            stacks = _stacks(federation, options["stack"], options["client"])
             asked = Asked(options["controller"], options["client"])
             kits = {one.name: KITS[one.kind](one, federation, asked) for one in stacks}
             contents = {name: self._contents(name, one, options, task_vars or {}) for name, one in kits.items()}
@@ -227,9 +227,12 @@ def _will_do(present: x509.Certificate, key: PublicKey, authority: Authority) ->
     return True
 
 
-def _stacks(federation: Federation, wanted: str) -> list[Stack]:
-    found = [stack for stack in federation.stacks.values() if stack.kind in KITS and wanted in ("", stack.name)]
-    kinds = " or ".join(KITS)
+def _stacks(federation: Federation, wanted: str, client: str) -> list[Stack]:
+    """The one that is named; else all whose clients are asked for, by name or without."""
+    anonymous = xain.NAME if client else dpsa.NAME
+    chosen = tuple(KITS) if wanted else (anonymous,)
+    found = [stack for stack in federation.stacks.values() if stack.kind in chosen and wanted in ("", stack.name)]
+    kinds = " or ".join(chosen)
     if not found:
         raise NoKitError(f"there is no stack '{wanted}' of kind {kinds}" if wanted else f"no stack is of kind {kinds}")
     return found
