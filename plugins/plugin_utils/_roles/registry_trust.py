@@ -61,4 +61,6 @@ VARIABLES: Mapping[str, Key] = {
 
 ROLES = {"registry_trust": VARIABLES}
 INFRASTRUCTURE = {"registry_trust": "base"}
+# of a registry on a host the CA is the party's own, which may come to be in the very run
+BEFORE = {"pki": ["registry_trust"]}
 INSTANCES = {"registry_trust_instances": check}

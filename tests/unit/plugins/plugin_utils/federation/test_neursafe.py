@@ -18,6 +18,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.n
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import Anything, check_values
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INFRASTRUCTURE
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
 DOCUMENT = """\
@@ -1526,3 +1527,8 @@ def test_without_a_client_that_learns_there_is_no_round(load: Load) -> None:
     for text in (DOCUMENT, doubles, f"{CLIENTS}    settings: {{task_manager: {{runtime: tensorflow}}}}\n"):
         found = variables.inventory(load(text)).hosts["cluster-kc"]
         assert (found["fedlearn_verify"], found["fedlearn_stacks"]["imaging"]["round"]) == ({}, False)
+
+
+def test_a_ca_of_ones_own_is_there_before_nodes_trust_it() -> None:
+    order = list(INFRASTRUCTURE)
+    assert order.index("pki") < order.index("registry_trust") < order.index("registry")
