@@ -77,7 +77,8 @@ class Client:
         begin = packing.compress(zeros) + packing.flush(zlib.Z_FULL_FLUSH)
         again = packing.compress(zeros) + packing.flush(zlib.Z_FULL_FLUSH)  # means the same wherever it stands
         packed = begin + again * (megabytes * 1_000_000 // len(again))
-        files = {"worker_model_update": packed, "signed_phrase": "00"}
+        # by its key it says that it is another one
+        files = {"worker_model_update": packed, "signed_phrase": self.key.sign(bytes(32)).hex()}
         return self.post(f"/receive_worker_update/{self.public}", files=files)
 
 

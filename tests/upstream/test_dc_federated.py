@@ -16,6 +16,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -138,6 +139,7 @@ class Stand:
             "arguments": arguments,
             "connections": connections,
             "max_update_size": 1_000_000,
+            "max_body_size": 100_000_000,
             "applied": str(self.room / "applied.pub"),
             "administration": {"url": f"http://127.0.0.1:{self.port}", "ca": None, "username": "admin"},
         }
@@ -528,6 +530,55 @@ def test_an_update_of_nothing_but_lines_stops_nobody(stand: Stand) -> None:
         longest = max(longest, time.monotonic() - began)
     answered.join()
     assert longest < 3
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(b'Content-Disposition: form-data; name="a"; filename="x"\r\n\r\n\r\n--end\r\n', id="parts"),
+        pytest.param(b"a: b\r\n", id="headers"),
+        pytest.param(b" b\r\n", id="folded"),
+    ],
+)
+def test_a_form_of_many_little_things_is_refused_and_costs_no_memory(stand: Stand, lines: bytes) -> None:
+    """Nobody's signature was looked at by then, and a worker's public key is known to many."""
+    server = stand.serve()
+    before = peak(server)
+    body = b'--end\r\nContent-Disposition: form-data; name="a"\r\n' + lines * (20_000_000 // len(lines))
+    assert begun(stand, stand.public[0], body, len(body)).getresponse().status == 400
+    assert peak(server) - before < 40_000
+
+
+def test_chunks_are_refused(stand: Stand) -> None:
+    """bottle would read those that gunicorn has taken apart once more, byte by byte, and nobody else had a turn."""
+    stand.serve()
+    sending = http.client.HTTPConnection("127.0.0.1", stand.port, timeout=10)
+    headers = {"Content-Type": "multipart/form-data; boundary=end", "Transfer-Encoding": "chunked"}
+    sending.request("POST", f"/receive_worker_update/{stand.public[0]}", iter([b"--end\r\n"]), headers)
+    assert sending.getresponse().status == 411
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_there(stand: Stand) -> None:
+    stand.serve()
+    assert begun(stand, stand.public[0], b"--end\r\n", 100_000_001).getresponse().status == 413
+
+
+def test_what_nobody_signed_is_not_unpacked(stand: Stand) -> None:
+    stand.serve()
+    part = b'--end\r\nContent-Disposition: form-data; name="%s"; filename="x"\r\n\r\n'
+    for signature in (b"00", b"00" * 96, b"no hex"):
+        body = part % b"signed_phrase" + signature + b"\r\n" + part % b"worker_model_update" + b"no zlib\r\n--end--\r\n"
+        answer = begun(stand, stand.public[0], body, len(body)).getresponse()
+        assert (answer.status, answer.read()) == (200, b"Invalid Worker")
+
+
+def test_the_master_ends_with_its_child(stand: Stand) -> None:
+    """Its next child would know the workers of the master's start: who was revoked since would be let in again."""
+    server = stand.serve()
+    (child,) = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    server.wait(20)
+    assert stand.ask("/")[0] == 0
 
 
 def test_a_signature_without_end_costs_no_memory(stand: Stand) -> None:

@@ -178,7 +178,10 @@ def download(url: str, path: str, wanted: str) -> None:
 
 
 def build_archive(archive: str, folder: str, name: str) -> None:
-    """Unpacks a tar or zip archive; a single folder around all is left out. Nothing may land outside."""
+    """Unpacks a tar or zip archive; a single folder around all is left out, unless it is a package of Python.
+
+    Nothing may land outside.
+    """
     inner = os.path.join(folder, ".unpacked")
     os.mkdir(inner)
     if tarfile.is_tarfile(archive):
@@ -204,8 +207,9 @@ def build_archive(archive: str, folder: str, name: str) -> None:
     else:
         raise ArtifactError(f"{name} is neither a tar nor a zip archive")
     top = os.listdir(inner)
-    wrapped = len(top) == 1 and top[0] != PROGRAMS and os.path.isdir(os.path.join(inner, top[0]))
-    source = os.path.join(inner, top[0]) if wrapped else inner
+    around = os.path.join(inner, top[0]) if len(top) == 1 and top[0] != PROGRAMS else ""
+    wrapped = os.path.isdir(around) and not os.path.exists(os.path.join(around, "__init__.py"))
+    source = around if wrapped else inner
     for entry in os.listdir(source):
         os.rename(os.path.join(source, entry), os.path.join(folder, entry))
     shutil.rmtree(inner)

@@ -6,7 +6,8 @@
 
 The library takes and unpacks an update before it looks who sent it, keeps a poll whose worker is gone until the next
 model, and forgets the phrase that a worker is to sign when anybody asks for another one in its name. All that is put
-right from outside, on the server object, before it is started.
+right from outside, on the server object, before it is started. bottle, which it stands on, keeps any number of a form's
+parts, and reads chunks byte by byte: what a worker sends is neither.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ import secrets
 import select
 import socket
 import zlib
+from collections.abc import Iterator
 from typing import IO, Any
 
+import bottle
 import gevent
 from bottle import request
 from gevent import monkey
@@ -43,6 +46,39 @@ SIGNATURE_BYTES = 64
 
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR
 _LOOK_AGAIN = 1.0
+
+
+MOST_PARTS, MOST_HEADER_LINES = 8, 16
+"""Of a form, and of each of its parts: an update's has two, with two or three."""
+
+
+class Form(bottle._MultipartParser):  # type: ignore[misc]
+    """A form of few parts: empty ones count for none of bottle's limits."""
+
+    def parse(self) -> Iterator[Any]:
+        """Each part."""
+        for number, part in enumerate(super().parse()):
+            if number == MOST_PARTS:
+                raise bottle.MultipartError(f"a form has at most {MOST_PARTS} parts")
+            yield part
+
+
+class Part(bottle._MultipartPart):  # type: ignore[misc]
+    """A part with few headers: they count for no limit either."""
+
+    header_lines = 0
+
+    def write_header(self, line: bytes, nl: bytes) -> None:
+        """Takes another line of them."""
+        self.header_lines += 1
+        if self.header_lines > MOST_HEADER_LINES:
+            raise bottle.MultipartError(f"a part has at most {MOST_HEADER_LINES} lines of headers")
+        super().write_header(line, nl)
+
+
+def in_one_piece(*_chunks: Any) -> Iterator[bytes]:
+    """Instead of bottle's reader of chunks, which gunicorn has read already."""
+    raise bottle.HTTPError(411, "say Content-Length")
 
 
 class TooLargeError(Exception):
@@ -123,15 +159,17 @@ class Challenges:
 class Guard:
     """A DCFServer that takes updates of known workers, unpacks what is proven, and ends polls with their connection."""
 
-    def __init__(self, server: Any, max_update_size: int) -> None:
+    def __init__(self, server: Any, max_update_size: int, max_body_size: int) -> None:
         self.server = server
         self.workers = server.worker_manager
-        self.max_update_size = max_update_size
+        self.max_update_size, self.max_body_size = max_update_size, max_body_size
         self._receive = server.receive_worker_update
         self._notify = server.notify_me_if_gm_version_updated
 
     def install(self) -> None:
         """Replaces them on this object; its routes are made of them when it starts."""
+        bottle._MultipartParser, bottle._MultipartPart = Form, Part
+        bottle.BaseRequest._iter_chunked = staticmethod(in_one_piece)
         challenges = Challenges(self.workers)
         self.workers.get_challenge_phrase = challenges.get_challenge_phrase
         self.workers.verify_challenge = challenges.verify_challenge
@@ -145,6 +183,8 @@ class Guard:
         """
         if self.workers.do_public_key_auth and not self.workers.is_worker_allowed(worker_id):
             return INVALID_WORKER
+        if request.content_length > self.max_body_size:
+            raise bottle.HTTPError(413, f"a request has at most {self.max_body_size} bytes")
         request.environ["bottle.request.body"] = Patient(request.body)
         files = request.files
         if SIGNATURE not in files or UPDATE not in files:
@@ -152,10 +192,17 @@ class Guard:
         update, signature = files[UPDATE].file, files[SIGNATURE].file
         try:
             signed = signature.read(MOST_SIGNED).decode()
+            claimed = bytes.fromhex(signed)[SIGNATURE_BYTES:] if self.workers.do_public_key_auth else b""
+        except ValueError:
+            return INVALID_WORKER
+        # that it signed this digest is known before anything is unpacked
+        if not self.workers.authenticate_worker(worker_id, signed, claimed):
+            return INVALID_WORKER
+        try:
             digest = unpacked_digest(update, self.max_update_size)
-        except (TooLargeError, UnicodeDecodeError, zlib.error) as error:
+        except (TooLargeError, zlib.error) as error:
             return json.dumps({"error": str(error)})
-        if not self.workers.authenticate_worker(worker_id, signed, digest):
+        if self.workers.do_public_key_auth and digest != claimed:
             return INVALID_WORKER
         update.seek(0)
         signature.seek(0)

@@ -14,6 +14,7 @@ import argparse
 import importlib.util
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -113,6 +114,15 @@ def build(config: Mapping[str, Any]) -> tuple[Any, Any]:
     return outer, inner
 
 
+def end_with_child(arbiter: Any, _child: Any) -> None:
+    """What gunicorn's master does once its one child has ended: systemd starts both anew.
+
+    Another child of this master would know the workers of the unit's start, and none of the reloads since.
+    """
+    arbiter.num_workers = 0
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def serve(config: Mapping[str, Any]) -> None:
     """Runs until it is stopped."""
     prepare_environment(config)
@@ -125,7 +135,7 @@ def serve(config: Mapping[str, Any]) -> None:
         config = {**config, "arguments": {**config["arguments"], "key_list_file": config["applied"]}}
     _module, server = build(config)
     database.begun(Path(config["arguments"]["path_to_keys_db"]))
-    from gunicorn.config import GracefulTimeout, Keepalive, WorkerConnections
+    from gunicorn.config import ChildExit, GracefulTimeout, Keepalive, WorkerConnections
 
     from .guard import Guard
 
@@ -133,7 +143,8 @@ def serve(config: Mapping[str, Any]) -> None:
     Keepalive.default = KEPT_SECONDS
     WorkerConnections.default = config["connections"]  # its own are 1,000: further workers would wait for ever
 
-    Guard(server, config["max_update_size"]).install()
+    ChildExit.default = staticmethod(end_with_child)
+    Guard(server, config["max_update_size"], config["max_body_size"]).install()
     server.start_server()
 
 

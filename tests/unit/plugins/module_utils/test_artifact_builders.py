@@ -24,8 +24,9 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.store imp
         (["program-1.0/bin/program"], ["bin/program"]),
         (["bin/program", "db/1.sql"], ["bin/program", "db/1.sql"]),
         (["bin/program"], ["bin/program"]),
+        (["mine/__init__.py", "mine/mean.py"], ["mine/__init__.py", "mine/mean.py"]),
     ],
-    ids=["a folder around all", "around bin alone", "none", "none, and bin alone"],
+    ids=["a folder around all", "around bin alone", "none", "none, and bin alone", "a package alone"],
 )
 def test_a_folder_around_all_is_left_out(tmp_path: Path, packed: list[str], unpacked: list[str]) -> None:
     archive, folder = tmp_path / "x.tar", tmp_path / "there"
