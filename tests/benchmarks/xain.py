@@ -26,7 +26,7 @@ os.environ.setdefault("FEDLEARN_XAIN_NETWORK", "10.98.58")
 sys.path[:0] = [str(CHECKOUT / "tests" / "support"), str(CHECKOUT / "tests" / "xain")]
 
 from places import NETWORK, X1  # noqa: E402 - it is found by the path above
-from standing_demo import Demo, until  # noqa: E402 - likewise
+from standing_demo import until  # noqa: E402 - likewise
 from training import Counts, Document  # noqa: E402 - likewise
 
 PROGRAM = Path(__file__).with_name("xain_hosts") / "load.py"
@@ -43,8 +43,7 @@ class Loaded(Counts):
     """Both programs on one host, whose own participant doesn't run: its certificate is what those of the load show."""
 
     def __init__(self) -> None:
-        room = CHECKOUT / "build" / "xain" / "bench"
-        Demo.__init__(self, room, ("x1",), SET, room / "vault-pass")
+        super().__init__("bench", ("x1",))
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with all of it on one host."""

@@ -35,9 +35,9 @@ class Rounds(Demo):
 
     document, federation, stack, sdk = "federation.yml", "rounds", "images", "xain_sdk"
 
-    def __init__(self) -> None:
-        room = CHECKOUT / "build" / "xain" / self.federation
-        super().__init__(room, HOSTS, SET, room / "vault-pass")
+    def __init__(self, place: str = "", hosts: tuple[str, ...] = HOSTS) -> None:
+        room = CHECKOUT / "build" / "xain" / (place or self.federation)
+        super().__init__(room, hosts, SET, room / "vault-pass")
 
     def begin(self) -> None:
         """Lay the document down and deploy it; what stands already is brought up to date."""

@@ -272,7 +272,7 @@ def test_a_list_is_newer_than_the_one_before_it_whatever_the_clock_says(authorit
         lab.withdraw(Leaving(name, expected=[]), now)
         found = the_list(lab)
         assert (revocation.older(found, former), revocation.older(found, found)) == ("", "")
-        assert revocation.older(former, found)
+        assert revocation.older(found=former, former=found)
         former = found
 
 
