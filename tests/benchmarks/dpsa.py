@@ -11,7 +11,9 @@ script gets a dump: whoever may log in, and an empty schema. Programs are those 
 from __future__ import annotations
 
 import os
+import re
 import statistics
+import subprocess
 import sys
 from typing import Any
 
@@ -67,6 +69,15 @@ class TwoParties(Hosts):
                 party.on_engine(f"cat >> /home/{parties.USER}/.ssh/authorized_keys", own, host)
         for party, host in ((LEADER, LEADER.host), (HELPER, HELPER.host)):
             parties.furnish(party, host)
+        LEADER.sh("apt-get install -qq -y age >/dev/null", parties.CONTROLLER)
+
+    def stay_in(self) -> None:
+        """The benchmark's own key, which `parties.begin` has taken away."""
+        (key,) = {line.split()[1].strip('"') for line in parties.SSH.read_text().splitlines() if "IdentityFile" in line}
+        public = subprocess.run(["ssh-keygen", "-y", "-f", key], check=True, capture_output=True, text=True).stdout
+        for party in PARTIES:
+            for host in party.hosts:
+                party.on_engine(f"cat >> /home/{parties.USER}/.ssh/authorized_keys", public, host)
 
     def agree(self) -> None:
         """All that comes before the first site."""
@@ -82,7 +93,8 @@ class TwoParties(Hosts):
         """The database's logins and schema with its record of migrations, as SQL."""
         socket = f"-h /run/{DATABASE.format(side)}"
         kept = self.root(host, f"sh -c 'pg_dumpall {socket} -U postgres --clean --if-exists'")
-        return b"".join(line for line in kept.splitlines(True) if b"ROLE postgres" not in line)
+        own = re.compile(rb"ROLE (IF EXISTS )?postgres\b")
+        return b"".join(line for line in kept.splitlines(True) if not own.search(line))
 
 
 def run(party: Party, name: str, *arguments: str) -> None:
@@ -114,6 +126,7 @@ def reference(hosts: TwoParties) -> tuple[State, dict[str, bytes]]:
     """Converge fresh hosts; what both ways are to end with, and the keys they get."""
     hosts.fresh()
     parties.begin()
+    hosts.stay_in()
     fresh = hosts.state()
     hosts.agree()
     for party in PARTIES:

@@ -24,6 +24,8 @@ LEFT_OUT = (
     # a machine's own
     "/etc/ssh/ssh_host_*",
     "/etc/machine-id",
+    "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+    "/etc/ssl/private/ssl-cert-snakeoil.key",
     "/etc/hostname",
     "/etc/hosts",
     "/etc/resolv.conf",
