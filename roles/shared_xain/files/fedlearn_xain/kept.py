@@ -88,10 +88,10 @@ class Aggregator:
                 say(f"{method}() took {took:.1f} s; after {WAITED_SECONDS} s its caller has what was called done again")
 
     def _store(self, model: bytes) -> None:
-        # of one second several may come
-        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.{time.time_ns() % 10**9:09}-{self._done}"
         if not (self._keep or self._archive_seconds):
             return
+        # of one second several may come
+        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.{time.time_ns() % 10**9:09}-{self._done}"
         half = self._models / f".{name}"
         half.write_bytes(model)
         half.replace(self._models / name)

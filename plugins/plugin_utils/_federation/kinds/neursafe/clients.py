@@ -123,8 +123,7 @@ class Client:
 
     @property
     def _strange(self) -> bool:
-        """Whether the stack's registry is another party's, whose passwords aren't known here."""
-        return self.topology.registry.hosted and self.party != self.topology.party_of(self.topology.registry.host.name)
+        return self.topology.registry.is_strange_to(self.party)
 
     @property
     def _images(self) -> dict[str, Any] | None:

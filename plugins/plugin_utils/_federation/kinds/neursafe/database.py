@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ... import certificates, network
-from ...expanding import Roster, endpoint, own_address
-from ...model import Certificate, Endpoint, Flow, Host, Path, Secret
+from ...expanding import Roster, endpoint
+from ...model import Certificate, Endpoint, Flow, Path, Secret
+from .hosted import Hosted
 from .placements import ENGINES, LONGEST_DATABASE, MONGODB_PORT, POSTGRESQL_PORT
 
 if TYPE_CHECKING:
@@ -30,23 +30,13 @@ MB_PER_CONNECTION = 8
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
-class Database:
+class Database(Hosted):
     """Where jobs and models are written down, and the tasks of clients that have no database of their own."""
 
     def __init__(self, topology: Topology) -> None:
-        self.topology = topology
-        self.place = topology.stack.placements[COMPONENT]
+        super().__init__(topology, topology.stack.placements[COMPONENT])
 
     # -- what it is
-
-    @property
-    def hosted(self) -> bool:
-        """Whether it is on a host of ours."""
-        return bool(self.place.hosts)
-
-    @property
-    def there(self) -> bool:
-        return self.hosted or self.place.external is not None
 
     @property
     def engine(self) -> str:
@@ -65,15 +55,6 @@ class Database:
     def name_for(self, client: Client) -> str:
         """A client's own: none reaches the tasks of another, nor the server's jobs."""
         return f"{self.name}_{client.name}"
-
-    @property
-    def host(self) -> Host:
-        return self.topology.federation.host(self.place.hosts[0])
-
-    @cached_property
-    def address(self) -> str:
-        """Empty once it is noted that there is none."""
-        return own_address(self.place, self.host, self.topology.report) or ""
 
     @property
     def port(self) -> int:

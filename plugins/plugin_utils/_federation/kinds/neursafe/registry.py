@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ... import certificates, network
-from ...expanding import Roster, endpoint, own_address
-from ...model import Certificate, Endpoint, Flow, Host, Path, Placement, Secret
+from ...expanding import Roster, endpoint
+from ...model import Certificate, Endpoint, Flow, Path, Placement, Secret
+from .hosted import Hosted
 
 if TYPE_CHECKING:
     from .topology import Topology
@@ -23,25 +23,15 @@ PUSH, PULL = "push", "pull"
 LOGINS = {PUSH: "who builds images", PULL: "nodes and hosts that pull images"}
 
 
-class Registry:
+class Registry(Hosted):
     """The stack's, if it has one."""
 
     def __init__(self, topology: Topology) -> None:
-        self.topology = topology
-        self.place = topology.stack.placements.get(COMPONENT, Placement())
+        super().__init__(topology, topology.stack.placements.get(COMPONENT, Placement()))
 
-    @property
-    def hosted(self) -> bool:
-        return bool(self.place.hosts)
-
-    @property
-    def host(self) -> Host:
-        return self.topology.federation.host(self.place.hosts[0])
-
-    @cached_property
-    def address(self) -> str:
-        """Empty once it is noted that there is none."""
-        return own_address(self.place, self.host, self.topology.report) or ""
+    def is_strange_to(self, party: str) -> bool:
+        """Whether it is another party's, whose passwords aren't known to this one."""
+        return self.hosted and party != self.topology.party_of(self.host.name)
 
     def endpoint(self) -> Endpoint:
         port = self.place.listening_port

@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ... import network
-from ...expanding import Roster, fetched, own_address
-from ...model import Endpoint, Federation, Flow, Host, Placement, Secret
+from ...expanding import Roster, fetched
+from ...model import Endpoint, Federation, Flow, Placement, Secret
 from ...schema import complete, merge
 from .gateway import LOOPBACK
+from .hosted import Hosted
 from .placements import CLIENT, HOST_DEFAULTS
 from .settings import CLIENT_SETTINGS, STANDALONE_SETTINGS
 
@@ -27,13 +28,12 @@ _ELSEWHERE = "server_address"
 """A key of a client's settings that says where it goes, and isn't in its own file."""
 
 
-class Standalone:
+class Standalone(Hosted):
     """One of the table ``clients``."""
 
     def __init__(self, topology: Topology, name: str, place: Placement) -> None:
-        self.topology = topology
+        super().__init__(topology, place)
         self.name = name
-        self.place = place
 
     # -- what can't be
 
@@ -86,15 +86,6 @@ class Standalone:
     @property
     def is_double(self) -> bool:
         return bool(self.options.get("doubles"))
-
-    @property
-    def host(self) -> Host:
-        return self.topology.federation.host(self.place.hosts[0])
-
-    @cached_property
-    def address(self) -> str:
-        """What it listens on; empty once it is noted that there is none."""
-        return own_address(self.place, self.host, self.topology.report) or ""
 
     @cached_property
     def _given(self) -> dict[str, Any]:
@@ -179,8 +170,7 @@ class Standalone:
     @property
     def _of_server(self) -> dict[str, Any]:
         """What is known here of the server's images: the passwords of a registry on a host are its party's."""
-        registry, party_of = self.topology.registry, self.topology.party_of
-        strange = registry.hosted and party_of(self.host.name) != party_of(registry.host.name)
+        strange = self.topology.registry.is_strange_to(self.topology.party_of(self.host.name))
         return {} if strange else self.topology.told_images
 
     def _runs(self) -> dict[str, Any]:
@@ -238,9 +228,8 @@ class Standalone:
 
     def fetched(self) -> Iterator[Flow]:
         """Its program, where that is at a URL, or its image."""
-        archive = "" if self.contained else self.options["program"].get("archive", "")
-        if self.contained:
-            archive = f"https://{self.container['image'].partition('@')[0]}"
+        image = f"https://{self.container['image'].partition('@')[0]}" if self.contained else ""
+        archive = image or self.options["program"].get("archive", "")
         for host in self.place.hosts if "://" in archive else ():
             yield fetched(host, archive, "Neursafe's client", "sha256")
 

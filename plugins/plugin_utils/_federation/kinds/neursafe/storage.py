@@ -18,8 +18,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ... import certificates, network
-from ...expanding import Roster, endpoint, own_address
-from ...model import Certificate, Endpoint, Flow, Host, Path, Secret
+from ...expanding import Roster, endpoint
+from ...model import Certificate, Endpoint, Flow, Path, Secret
+from .hosted import Hosted
 
 if TYPE_CHECKING:
     from .topology import Topology
@@ -44,30 +45,11 @@ IN_TURN = (MODELS, NODES)
 _BUCKET = re.compile(r"(?=.{3,63}\Z)[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 
 
-class Storage:
-    """The stack's."""
+class Storage(Hosted):
+    """The stack's; on a host of ours it is a MinIO."""
 
     def __init__(self, topology: Topology) -> None:
-        self.topology = topology
-        self.place = topology.stack.placements[COMPONENT]
-
-    @property
-    def hosted(self) -> bool:
-        """Whether it is a MinIO on a host of ours."""
-        return bool(self.place.hosts)
-
-    @property
-    def there(self) -> bool:
-        return self.hosted or self.place.external is not None
-
-    @property
-    def host(self) -> Host:
-        return self.topology.federation.host(self.place.hosts[0])
-
-    @cached_property
-    def address(self) -> str:
-        """Empty once it is noted that there is none."""
-        return own_address(self.place, self.host, self.topology.report) or ""
+        super().__init__(topology, topology.stack.placements[COMPONENT])
 
     # -- its buckets
 
