@@ -356,6 +356,42 @@ def test_a_certificate_that_the_leader_s_party_withdrew_is_let_in_until_the_help
         LEADER.sh(f"rm -r {pki}-stolen")
 
 
+def test_a_server_s_certificate_that_the_helper_s_party_withdrew_is_believed_until_the_leader_knows() -> None:
+    front = "/etc/fedlearn/dpsa/pki/dpsa-survey-helper-front"
+    HELPER.sh(f"cp -a {front} {front}-stolen")
+
+    def shows(which: str) -> None:
+        HELPER.sh(f"cp -a {front}-{which}/. {front}/ && systemctl reload nginx")
+
+    def led() -> tuple[int, str]:
+        return ask(LEADER, ("127.0.0.1", 9975), INNER[0], name="127.0.0.1:9975")
+
+    try:
+        serial = HELPER.sh(f"openssl x509 -in {front}/cert.pem -noout -serial").partition("=")[2]
+        HELPER.overlay({"parties": {HELPER.name: {"pki": {"revoked": [serial]}}}})
+        withdrawn = HELPER.playbook("site")
+        assert withdrawn.code == 0, withdrawn.text
+        HELPER.sh(f"cp -a {front} {front}-own")
+        shows("stolen")
+        assert UNKNOWN_TASK in led()[1]
+        assert HELPER.playbook("exchange").code == 0
+        HELPER.publish(LEADER)
+        told = LEADER.playbook("site")
+        assert told.code == 0, told.text
+        assert led()[0] == 502
+        log = "/var/log/nginx/fedlearn-dpsa-survey-leader-egress.error.log"
+        assert "certificate revoked" in LEADER.sh(
+            f"tail -n 20 {log} 2>/dev/null || tail -n 50 /var/log/nginx/error.log"
+        )
+        shows("own")
+        assert UNKNOWN_TASK in led()[1]
+        again = LEADER.playbook("site", most=12)
+        assert (again.code, again.changed) == (0, 0), again.text
+    finally:
+        HELPER.overlay({})
+        HELPER.sh(f"cp -a {front}-own/. {front}/ && systemctl reload nginx && rm -r {front}-stolen {front}-own")
+
+
 SEAL = r"""
 import base64, os, struct, sys
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -107,12 +107,19 @@ def has_list(*authorities: Authority) -> bool:
     return all(authority.mode == "ownca" or authority.crl is not None for authority in authorities)
 
 
+def believed(files: Mapping[str, str], *authorities: Authority) -> dict[str, str]:
+    """What servers a way out believes: those of these CAs, of a certificate's ``files`` (``paths``), that they haven't
+    withdrawn. ``files`` of whom no list is brought to (a kit's) have none.
+    """
+    found = {"ca": files["ca"]}
+    return found | ({"crl": files["crl"]} if "crl" in files and has_list(*authorities) else {})
+
+
 def vouched(files: Mapping[str, str], *authorities: Authority) -> dict[str, str]:
     """Whom a site of nginx lets in: whom these CAs, of a certificate's ``files`` (``paths``), vouch for and haven't
     withdrawn.
     """
-    found = {"client_ca": files["ca"]}
-    return found | ({"client_crl": files["crl"]} if has_list(*authorities) else {})
+    return {f"client_{key}": path for key, path in believed(files, *authorities).items()}
 
 
 def store_authority(federation: Federation, party: Party, stack: str) -> Authority:

@@ -81,6 +81,9 @@ _TLS = Section(
 _UPSTREAM_TLS = Section(
     {
         "ca": Key(FILE, "CA of the servers' certificates.", required=True),
+        "crl": Key(
+            FILE, "What that CA has withdrawn, a list for each CA of the file; without a valid one no server will do."
+        ),
         "name": Key(
             Text(format="dns_name"),
             "A DNS name in each server's certificate; nginx doesn't match addresses. It needn't resolve.",

@@ -102,10 +102,13 @@ run_services() {
         if concerns "$unit"; then restart+=("$unit"); fi
     done
     if [[ $touched == *" /etc/systemd/system/"* ]]; then systemctl daemon-reload; fi
-    systemctl enable --quiet "${units[@]}"
-    if ((${#restart[@]})); then systemctl restart "${restart[@]}"; fi
-    # also what was stopped by hand
-    systemctl start "${units[@]}"
+    # a host may have nginx alone
+    if ((${#units[@]})); then
+        systemctl enable --quiet "${units[@]}"
+        if ((${#restart[@]})); then systemctl restart "${restart[@]}"; fi
+        # also what was stopped by hand
+        systemctl start "${units[@]}"
+    fi
     grep --quiet nginx= packages || return 0
     nginx -t -q
     if ! systemctl is-active --quiet nginx; then

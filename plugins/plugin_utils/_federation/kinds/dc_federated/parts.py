@@ -166,7 +166,7 @@ class Copy:
         }
         if topology.native_tls:
             name = certificates.service_name(topology.party, topology.certificate("server"))
-            behind["tls"] = {"ca": topology.paths("proxy")["ca"], "name": name}
+            behind["tls"] = {"name": name, **certificates.believed(topology.paths("proxy"), topology.authority)}
         return behind
 
     def _add_worker(self, roster: Roster, index: int, host: str) -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ... import certificates, network
@@ -321,7 +321,8 @@ class Instances:
         leader = self.topology.leader
         port, path = leader.option("egress_port"), (*leader.placement.path, "egress_port")
         site = self.topology.helper.aggregator_site()
-        values = way_out(self.topology, port, site, self.paths(self.leader_name), shows=True)
+        files, sides = self.paths(self.leader_name), (self.topology.helper,)
+        values = way_out(self.topology, port, site, files, sides, shows=True)
         own = loopback("http", port, path)
         self.roster.present("nginx", "leader", leader.name("egress"), host, values, [own], variable=SITES)
 
@@ -353,12 +354,19 @@ def ways_out(topology: Topology, files: Mapping[str, str], *, shows: bool) -> It
     }
     for word in egress_words(topology):
         port = topology.stack.options["local_ports"][word.replace("-", "_")]
-        yield word, port, way_out(topology, port, sites[word](), files, shows=shows)
+        yield word, port, way_out(topology, port, sites[word](), files, topology.sides, shows=shows)
 
 
-def way_out(topology: Topology, port: int, site: Site, files: Mapping[str, str], *, shows: bool) -> dict[str, Any]:
-    """Plain HTTP in on loopback, TLS out to a named peer, with a certificate where it ``shows`` one."""
-    tls = {"ca": PUBLIC_ROOTS if topology.public else files["ca"], "name": site.name}
+def way_out(
+    topology: Topology, port: int, site: Site, files: Mapping[str, str], sides: Iterable[Side], *, shows: bool
+) -> dict[str, Any]:
+    """Plain HTTP in on loopback, TLS out to a named peer, with a certificate where it ``shows`` one.
+
+    It believes what the parties of ``sides`` vouch for, those of whom ``files`` has the CAs.
+    """
+    authorities = [certificates.party_authority(topology.federation, side.party) for side in sides]
+    tls = {"ca": PUBLIC_ROOTS} if topology.public else certificates.believed(files, *authorities)
+    tls |= {"name": site.name}
     if shows:
         tls |= {"certificate": files["chain"], "key": files["key"]}
     leader = topology.leader.placement

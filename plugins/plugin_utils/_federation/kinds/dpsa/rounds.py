@@ -88,7 +88,7 @@ def _way(parts: Instances, roster: Roster, word: str, host: str) -> str:
     key = f"{word}_manager"
     port = topology.stack.options["local_ports"][key] + topology.stack.options["verify_port_shift"]
     site = (topology.leader if word == "leader" else topology.helper).manager_site()
-    values = way_out(topology, port, site, parts.paths(parts.verify_name), shows=True)
+    values = way_out(topology, port, site, parts.paths(parts.verify_name), topology.sides, shows=True)
     path = (*topology.stack.path, "local_ports", key)
     own = loopback("http", port, path)
     roster.present("nginx", "controller", f"{word}-manager", host, values, [own], variable=SITES)

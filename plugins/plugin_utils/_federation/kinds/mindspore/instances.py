@@ -207,7 +207,7 @@ class Instances:
         tls = {"certificate": paths["chain"], "key": paths["key"], "client_names": clients}
         tls |= certificates.vouched(paths, self.party)
         own = certificates.service_name(self.topology.party, name)
-        upstream["tls"] = {"ca": paths["ca"], "name": own, "certificate": None, "key": None}
+        upstream["tls"] = {"name": own, **certificates.believed(paths, self.party)}
         return {"tls": tls, "upstream": upstream}
 
     def _asked_names(self, role: str, host: str) -> list[str]:
@@ -283,7 +283,7 @@ class Instances:
             if self.stack.tls:
                 tls = {"certificate": paths["chain"], "key": paths["key"], "client_ca": None, "client_names": []}
                 behind = certificates.service_name(self.topology.party, self.certificate("server"))
-                upstream_tls = {"ca": paths["ca"], "name": behind, "certificate": None, "key": None}
+                upstream_tls = {"name": behind, **certificates.believed(paths, self.party)}
             instance = {
                 "listen": [{"address": address, "port": port}],
                 "server_names": self._asked_names("proxy", host),

@@ -203,7 +203,12 @@ class Gateway:
             "upstream": {
                 "servers": self._servers(port),
                 "host": self.name,
-                "tls": {"ca": files["ca"], "name": self.name, "certificate": files["chain"], "key": files["key"]},
+                "tls": {
+                    "name": self.name,
+                    "certificate": files["chain"],
+                    "key": files["key"],
+                    **certificates.believed(files, self.topology.authority),
+                },
             },
         }
 

@@ -9,7 +9,7 @@ The participants' SDK trusts the world's CAs and shows no certificate, so nginx 
 
 from __future__ import annotations
 
-from ... import network
+from ... import certificates, network
 from ...expanding import Roster
 from .known_marks import known
 from .parts import COORDINATOR, SITES, Copy, Member, Part
@@ -107,7 +107,7 @@ class PetCopy(Copy):
                 "servers": [server],
                 "host": topology.service_name,
                 "tls": {
-                    "ca": files["ca"],
+                    **certificates.believed(files, topology.authority),
                     "name": topology.service_name,
                     "certificate": files["chain"],
                     "key": files["key"],

@@ -180,7 +180,7 @@ class PocCopy(Copy):
             "upstream": {
                 "servers": [network.join(its_address, port)],
                 "tls": {
-                    "ca": files["ca"],
+                    **certificates.believed(files, topology.authority),
                     "name": certificates.service_name(topology.party, topology.certificate("rpc")),
                     "certificate": files["chain"],
                     "key": files["key"],

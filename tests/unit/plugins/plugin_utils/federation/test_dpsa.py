@@ -235,6 +235,17 @@ def test_sessions_are_the_controller_s(load: Load) -> None:
         assert paths["/get_main_locations"]["without_certificate"] is True
 
 
+def ways_out(federation: Federation) -> dict[str, str]:
+    """By the ways out, the list of which servers they don't believe any more."""
+    return {
+        name: site["upstream"]["tls"].get("crl", "").rpartition("/")[2]
+        for host in ("a1", "b1")
+        if host in variables.inventory(federation).hosts
+        for name, site in given(federation, host, "nginx_sites").items()
+        if "tls" in site["upstream"]
+    }
+
+
 def lists(federation: Federation) -> dict[str, str]:
     """By the sites that let clients in, the list of whom they don't let in any more."""
     sites = {
@@ -261,6 +272,8 @@ def test_whom_their_party_withdrew_is_let_in_nowhere(load: Load) -> None:
     assert lists(helper) == {"helper-front": "crl.pem", "helper-manager-front": "crl.pem"}
     leader = load(shared, source="view.yml", view=view.format("clinic-a"))
     assert lists(leader) == {"leader-front": "crl.pem", "leader-manager-front": "crl.pem"}
+    assert ways_out(leader) == {"leader-egress": "crl.pem"}
+    assert set(ways_out(helper).values()) == {"crl.pem"}
 
 
 @pytest.mark.parametrize(
@@ -276,6 +289,7 @@ def test_a_partner_s_list_is_read_where_its_ca_is(load: Load, pki: str, has: boo
     taken = f"{helper.state_directory}/.exchange/clinic-a/clinic-a.crl.pem"
     assert (theirs["mode"], theirs.get("crl")) == ("external", taken if has else None)
     assert bool(lists(helper)["helper-front"]) is has
+    assert ways_out(load(shared, source="view.yml", view=VIEW.replace("clinic-b", "clinic-a")))["leader-egress"]
     assert catalogue.mistakes("pki", found.hosts["b1"]) == []
 
 

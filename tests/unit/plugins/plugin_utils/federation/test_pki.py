@@ -110,6 +110,8 @@ def test_a_site_reads_what_is_withdrawn_where_the_ca_is_our_own(load: Load, said
     [site] = told(load, said)["nginx_sites"]
     assert site["tls"]["client_ca"] == "/etc/fedlearn/demo/pki/demo-one-scheduler/ca.pem"
     assert site["tls"].get("client_crl") == ("/etc/fedlearn/demo/pki/demo-one-scheduler/crl.pem" if has else None)
+    behind = site["upstream"]["tls"]
+    assert behind.get("crl") == (behind["ca"].replace("ca.pem", "crl.pem") if has else None)
     assert catalogue.mistakes("nginx", told(load, said)) == []
 
 
