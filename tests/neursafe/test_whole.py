@@ -260,11 +260,8 @@ def test_a_container_ends_with_its_unit_and_comes_back_when_what_asked_for_it_wa
     assert (first == second, whole.run("s1", "docker ps --quiet --all | wc -l").strip()) == (False, "1")
     whole.run("s1", f"systemctl stop {BOXED}")
     assert whole.run("s1", "docker ps --quiet --all") == ""
-    # to the program's selector a client that began anew is another one, and when the former expires it forgets both
-    whole.run("n1", "systemctl restart selector fedlearn-whole-imaging-client-k")
     whole.run("s1", f"systemctl start {BOXED}")
     becomes_known(whole)
-    becomes_known(whole, "n1", "fedlearn-whole-imaging-client-k")
 
 
 def test_an_image_that_can_t_be_pulled_leaves_the_client_as_it_is(whole: Whole) -> None:

@@ -27,6 +27,7 @@ from tests.support import neursafe_programs
 CHECKOUT = Path(__file__).resolve().parents[2]
 DOUBLE = CHECKOUT / "tests" / "doubles" / "neursafe" / "bin" / "python3.7"
 READY = CHECKOUT / "roles" / "neursafe_standalone" / "files" / "ready.py"
+NAMED = CHECKOUT / "roles" / "neursafe_standalone" / "files" / "named.py"
 SECONDS = 180
 """As the programs take on a loaded machine."""
 
@@ -81,11 +82,11 @@ class Room:
 
 
 @contextmanager
-def running(python: str, room: Room, module: str, *arguments: str) -> Iterator[Path]:
-    """A program for the time of the block, and the file that has what it says."""
+def running(python: str, room: Room, module: str, *arguments: str, by: str = "") -> Iterator[Path]:
+    """A program for the time of the block, by itself or by a script, and the file that has what it says."""
     log = room.folder / f"{module}.log"
     with log.open("w") as said:
-        command = [python, "-u", "-B", "-m", f"neursafe_fl.python.{module}.app", *arguments]
+        command = [python, "-u", "-B", *([by] if by else ["-m", f"neursafe_fl.python.{module}.app"]), *arguments]
         process = subprocess.Popen(command, stdout=said, stderr=said, env=room.environment(), cwd=room.folder)
     try:
         yield log
@@ -136,6 +137,30 @@ def test_a_client_registers_and_reports_in_the_words_that_health_looks_for(pytho
     with selector(python, room), running(python, room, "client", "--config_file", room.write()) as log:
         says(log, *words)
         answers(room.port)
+
+
+@pytest.mark.parametrize(("by", "goes_on"), [("", False), (str(NAMED), True)], ids=["by itself", "named"])
+def test_a_client_that_began_anew_goes_on_when_the_former_one_expires(
+    python: str, tmp_path: Path, by: str, goes_on: bool
+) -> None:
+    """By itself it loses its address where others are known, too; where this ends to hold, nothing needs to name it."""
+    (tmp_path / "k").mkdir()
+    (tmp_path / "other").mkdir()
+    room, other = Room(tmp_path / "k"), Room(tmp_path / "other")
+    # the program begins in seconds: its former one mustn't have expired by then
+    seconds = 3 if python == str(DOUBLE) else 15
+    room.more = {"SINGLE_HEART": str(seconds)}
+    arguments = ("client", "--config_file", room.write())
+    lost = f"Report client to server failed '127.0.0.1:{room.port}'"
+    beside = running(python, other, "client", "--config_file", other.write(server=room.setup["server"]))
+    with selector(python, room), beside as log:
+        says(log, "Report client to server success")
+        with running(python, room, *arguments, by=by) as log:
+            says(log, "Report client to server success")
+        with running(python, room, *arguments, by=by) as log:
+            says(log, "Report client to server success", *([] if goes_on else [lost]))
+            time.sleep(2 * seconds + 2 if goes_on else 0)
+            assert (lost not in log.read_text()) is goes_on, log.read_text()[-3000:]
 
 
 def test_a_client_that_doesn_t_register_only_listens(python: str, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_client_that_the_selector_lost_is_told(role: RoleHost) -> None:
 
 
 class TestStandalone(Role):
-    units, owned = UNITS, 10
+    units, owned = UNITS, 12
     most = 3
     changed = {"neursafe_standalone_instances": [{**NEAR, "settings": {**NEAR["settings"], "label": "other"}}, CLINIC]}
     # every wrong value has its exact message in tests/unit/plugins/plugin_utils/roles/test_catalogue.py

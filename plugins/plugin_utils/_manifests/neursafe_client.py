@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import posixpath
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .._federation import network
-from . import parts
+from . import neursafe_named, parts
 from .neursafe import (
     API_PORTS,
     DATABASE_SECRET,
@@ -40,6 +41,7 @@ FOLDERS = ("workspace", "datasets", "task_configs")
 NODES = "^/api/v1/nodes$"
 SETUP = "task_manager_setup.json"
 SETUP_FOLDER = "/nsfl/config"
+NAMED = "named.py"
 DATASETS = "datasets.json"
 _PREPARE = f"""\
 umask 0002
@@ -136,6 +138,7 @@ class Client(Neursafe):
         name, image = self.name, self.image("task_manager", "client-cpu")
         files = {SETUP: self.setup(), **({DATASETS: self.instance["datasets"]} if "datasets" in self.instance else {})}
         texts = {file: json.dumps(value, indent=2, sort_keys=True) + "\n" for file, value in files.items()}
+        texts[NAMED] = Path(neursafe_named.__file__).read_text(encoding="utf-8")
         setup = parts.config_map(self.home, name, texts)
         trusted, volumes = self.trust_mounts()
         parent = posixpath.dirname(self.instance["directory"])
@@ -156,7 +159,7 @@ class Client(Neursafe):
             probe=parts.tcp_probe(self.port),
             resources=self.instance["resources"],
             mounts=[shared, {"name": LMDB, "mountPath": "/lmdb"}, parts.files_mount(name, SETUP_FOLDER), *trusted],
-            command=["python3.7", "-m", "neursafe_fl.python.client.app", "--config_file", f"{SETUP_FOLDER}/{SETUP}"],
+            command=["python3.7", f"{SETUP_FOLDER}/{NAMED}", "--config_file", f"{SETUP_FOLDER}/{SETUP}"],
         )
         table = self.table(image, self.settings["task_manager"]["db_collection_name"])
         claims = [{"name": word, "persistentVolumeClaim": {"claimName": word}} for word in (SHARED, LMDB)]

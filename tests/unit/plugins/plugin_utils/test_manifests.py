@@ -519,6 +519,19 @@ def test_a_client_is_set_up_by_a_file() -> None:
     }
 
 
+def test_a_client_is_run_by_a_name_that_it_keeps() -> None:
+    found = client_objects()
+    pod = named(found, "Deployment", MANAGER)["spec"]["template"]["spec"]
+    (program,) = [one for one in pod["containers"] if one["name"] == MANAGER]
+    assert program["command"] == [
+        "python3.7", "/nsfl/config/named.py", "--config_file", "/nsfl/config/task_manager_setup.json",
+    ]  # fmt: skip
+    (mount,) = [one for one in program["volumeMounts"] if one["mountPath"] == "/nsfl/config"]
+    (volume,) = [one for one in pod["volumes"] if one["name"] == mount["name"]]
+    assert volume["configMap"]["name"] == MANAGER
+    assert 'run_module("neursafe_fl.python.client.app"' in named(found, "ConfigMap", MANAGER)["data"]["named.py"]
+
+
 def test_a_client_looks_at_its_cluster_s_resources() -> None:
     found = variables(client_objects(), MANAGER)
     assert (found["PLATFORM"], found["K8S_ADDRESS"]) == ("k8s", "127.0.0.1:8001")

@@ -21,6 +21,8 @@ import sys
 import threading
 import time
 
+from neursafe_fl.python.client import client_reporter
+
 DOUBLE = True
 
 REQUIRED = ("server", "lmdb_path", "workspace", "platform", "task_config_entry", "datasets")
@@ -107,7 +109,12 @@ def report(setup: dict[str, object]) -> None:
         return
     with open(str(setup["datasets"])) as file:
         datasets = json.load(file)
-    told = {"address": setup["external_address"], "label": setup.get("label", ""), "data": sorted(datasets)}
+    told = {
+        "id": client_reporter.client_id(),
+        "address": setup["external_address"],
+        "label": setup.get("label", ""),
+        "data": sorted(datasets),
+    }
     try:
         answer = ask(str(setup["server"]), "Register", told)
     except OSError as error:
@@ -118,8 +125,8 @@ def report(setup: dict[str, object]) -> None:
     say("Register client success.")
     while True:
         try:
-            ask(str(setup["server"]), "Report", told)
-            say("Report client to server success.")
+            answer = ask(str(setup["server"]), "Report", told)
+            say(f"Report client to server {'success.' if answer == 'success' else answer}")
         except OSError as error:
             say(f"WARNING: Report to server failed, {error}")
         time.sleep(int(os.environ.get("REPORT_HEARTBEAT", "150")))

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A contract double of Neursafe's selector, as far as doubles of clients ask it: takes registrations, and lists them.
+"""A contract double of Neursafe's selector, as far as doubles of clients ask it: takes registrations and reports,
+forgets who is silent, and lists who is reached where.
 
     app.py ADDRESS PORT
 
@@ -12,11 +13,44 @@ A line of JSON in, a word out. It speaks no gRPC, so no program of Neursafe coul
 from __future__ import annotations
 
 import json
+import os
 import socketserver
 import sys
+import threading
+import time
 
 DOUBLE = True
-KNOWN: dict[str, object] = {}
+LOCK = threading.Lock()
+SECONDS = int(os.environ.get("SINGLE_HEART", "300"))
+"""Of a client that is silent for longer nothing is known any more, which is looked at as often."""
+CLIENTS: dict[str, dict[str, object]] = {}
+"""By what they call themselves."""
+ADDRESSES: dict[object, dict[str, object]] = {}
+
+
+def report(told: dict[str, object]) -> str:
+    """As the program: where any has one, a client that is known must have its address; one that isn't takes it."""
+    name = str(told.pop("id"))
+    known = CLIENTS.get(name)
+    if known and ADDRESSES and ADDRESSES.pop(known["address"], None) is None:
+        return f"failed '{known['address']}'"
+    CLIENTS[name] = ADDRESSES[told["address"]] = {**told, "until": time.monotonic() + SECONDS}
+    return "success"
+
+
+def forget() -> None:
+    """Whoever is silent, and who has the same address with it, as the program does."""
+    while True:
+        time.sleep(SECONDS)
+        with LOCK:
+            for name in [name for name, client in CLIENTS.items() if float(str(client["until"])) < time.monotonic()]:
+                ADDRESSES.pop(CLIENTS.pop(name)["address"], None)
+
+
+def listed() -> str:
+    """Who is reached where."""
+    shown = ("address", "data", "label")
+    return json.dumps({address: {key: one[key] for key in shown} for address, one in ADDRESSES.items()}, sort_keys=True)
 
 
 class Call(socketserver.StreamRequestHandler):
@@ -27,16 +61,14 @@ class Call(socketserver.StreamRequestHandler):
         if not line:
             return
         told = json.loads(line)
-        call, address = told.pop("call"), told.get("address")
-        if call == "List":
-            answer = json.dumps(KNOWN, sort_keys=True)
-        elif call == "Report" and address not in KNOWN:
-            answer = "failed"
-        elif told.get("label") == "stranger":
-            answer = "a stranger isn't taken"
-        else:
-            KNOWN[address] = told
-            answer = "success"
+        call = told.pop("call")
+        with LOCK:
+            if call == "List":
+                answer = listed()
+            elif told.get("label") == "stranger":
+                answer = "a stranger isn't taken"
+            else:
+                answer = report(told) if call == "Report" else "success"
         self.wfile.write(answer.encode() + b"\n")
 
 
@@ -46,5 +78,6 @@ class Selector(socketserver.ThreadingTCPServer):
 
 
 if __name__ == "__main__":
+    threading.Thread(target=forget, daemon=True).start()
     with Selector((sys.argv[1], int(sys.argv[2])), Call) as server:
         server.serve_forever()
