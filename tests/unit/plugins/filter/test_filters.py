@@ -19,6 +19,7 @@ from ansible_collections.fedlearn.infra.plugins.filter.database_url import datab
 from ansible_collections.fedlearn.infra.plugins.filter.endpoint import endpoint
 from ansible_collections.fedlearn.infra.plugins.filter.listening import listening
 from ansible_collections.fedlearn.infra.plugins.filter.nofile_limit import nofile_limit
+from ansible_collections.fedlearn.infra.plugins.filter.rooms import rooms
 from ansible_collections.fedlearn.infra.plugins.filter.settings import settings
 from ansible_collections.fedlearn.infra.plugins.filter.state_directory import state_directory
 from ansible_collections.fedlearn.infra.plugins.filter.url import url
@@ -199,3 +200,10 @@ def test_a_folder_is_itself_and_a_repository_has_a_working_copy(monkeypatch: pyt
     copies = [state_directory(url) for url in ("git@git.example:a.git", "ssh://git.example/a.git", "file:///a.git")]
     assert len({*copies, state_directory("git@git.example:a.git")}) == 3
     assert all(re.fullmatch(r"/cache/fedlearn\.infra/state/[0-9a-f]{16}/files", each) for each in copies)
+
+
+def test_the_room_of_an_instance_is_in_its_unit_s_folder() -> None:
+    assert rooms(["a"], 200, "data") == [
+        {"name": "a", "path": "/var/lib/fedlearn-a", "megabytes": 200, "unless": "/var/lib/fedlearn-a/data"}
+    ]
+    assert rooms(["a"], 200)[0]["unless"] == "/var/lib/fedlearn-a"
