@@ -11,6 +11,7 @@ FEDLEARN_NEURSAFE_TORCH (`pip install --target`), since it is 800 MB.
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import subprocess
@@ -149,3 +150,47 @@ def test_two_clients_learn_the_known_answer_and_nothing_is_left(servers: Servers
     assert max(abs(found - known) for found, known in zip(row["content"]["values"], ANSWER, strict=True)) < MAX_ERROR
     assert servers.noted.objects == {}
     assert [path.name for path in (servers.shared / "default").iterdir()] == ["tiny"]
+
+
+CREATE = """
+import json, sys
+from neursafe_fl.python.cli.core.job import Job
+Job(sys.argv[1]).create(sys.argv[2], json.loads(sys.argv[3]))
+"""
+"""As `nsfl-ctl create job` ends (cli/commands/cmd_create.py)."""
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Notes what is asked for, and does nothing of it."""
+
+    noted: list[tuple[str, str, Any]]
+
+    def _refuse(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self.noted.append((self.command, self.path, json.loads(self.rfile.read(length) or b"null")))
+        self.send_response(500)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    do_POST = do_GET = do_DELETE = _refuse  # noqa: N815 - as the library calls them
+
+    def log_message(self, *_arguments: Any) -> None:
+        """Says nothing."""
+
+
+def test_the_job_is_handed_in_as_nsfl_ctl_hands_one_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if neursafe_programs.missing():
+        pytest.skip(neursafe_programs.missing())
+    handler = type("Handler", (Refusing,), {"noted": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("HTTP_PORT", str(server.server_address[1]))
+        monkeypatch.setenv("WORKSPACE", str(tmp_path))
+        row = neursafe_round.run("trial", "default", 2, 60)
+        address, job = f"127.0.0.1:{server.server_address[1]}", json.dumps(neursafe_round.job("trial", 2, 60))
+        command = [str(neursafe_programs.brought()), "-c", CREATE, address, "default", job]
+        subprocess.run(command, capture_output=True, check=False)
+        server.shutdown()
+    assert "the job scheduler answers 500" in row["detail"]
+    ours, theirs = (one for one in handler.noted if one[0] == "POST")
+    assert ours == theirs == ("POST", "/api/v1/namespaces/default/jobs", neursafe_round.job("trial", 2, 60))
