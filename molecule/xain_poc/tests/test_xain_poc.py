@@ -159,14 +159,16 @@ def test_a_coordinator_waits_for_its_aggregator_and_is_well(coordinator: RoleHos
         ),
     ],
 )
-def test_a_class_that_can_not_be_made_is_refused(aggregator: RoleHost, tmp_path: Path, text: str, told: str) -> None:
+def test_a_class_that_can_not_be_made_is_refused_by_precheck_and_by_a_deploy(aggregator: RoleHost, tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "mine.py").write_text(text)
     before = aggregator.state(units=(AGGREGATOR,))
     mine = {"python_class": "mine:Mine", "class_artifact": {"source": str(tmp_path / "mine.py")}}
-    run = aggregator.play(xain_aggregator_instances=changed("xain_aggregator", **mine))
-    assert run.failed == 1
-    assert f"python_class mine:Mine: {told}" in run.words, run.text
-    assert aggregator.state(units=(AGGREGATOR,)) == before
+    for entry in ("precheck", "main"):
+        run = aggregator.play(entry=entry, xain_aggregator_instances=changed("xain_aggregator", **mine))
+        assert run.failed == 1
+        assert f"python_class mine:Mine: {told}" in run.words, (entry, run.text)
+        assert aggregator.state(units=(AGGREGATOR,)) == before
+    assert aggregator.sh("ls /tmp | grep -c fedlearn-trial || true").strip() == "0"
     assert answers(aggregator, 50052)
 
 

@@ -16,10 +16,9 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-METHODS = ("add_weights", "aggregate")
-DEADLINE_SECONDS = 10
-"""The coordinator takes a call that isn't answered by then for failed, and has the round run again."""
+from .kept import WAITED_SECONDS
 
+METHODS = ("add_weights", "aggregate")
 MOST_MEGABYTES = 10
 """Of larger models no more is tried: the trial is on a host that may run others' services."""
 
@@ -62,12 +61,12 @@ def tried(aggregator: Any, megabytes: int) -> None:
     sent = weights(megabytes)
     signal.signal(signal.SIGALRM, too_late)
     for method, given in zip(METHODS, ((sent,), ())):
-        signal.alarm(DEADLINE_SECONDS)
+        signal.alarm(WAITED_SECONDS)
         try:
             taken = getattr(aggregator, method)(*given)
         except TooSlowError:
             raise SystemExit(
-                f"{method}() takes longer than the {DEADLINE_SECONDS} s that the coordinator waits for it, on "
+                f"{method}() takes longer than the {WAITED_SECONDS} s that the coordinator waits for it, on "
                 f"weights of {megabytes} MB: each round would be run again; smaller models are said by max_model_size"
             ) from None
         except Exception:  # what it takes is known to those who wrote it

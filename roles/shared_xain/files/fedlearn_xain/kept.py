@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 
 WAITED_SECONDS = 10
-"""How long each call is waited for; the half of it is told."""
+"""The coordinator takes a call that isn't answered by then for failed, and has the round run again; the half of it is
+told, and a class that takes all of it is refused before (``class_trial``).
+"""
 
 
 def told(name: str) -> int:
