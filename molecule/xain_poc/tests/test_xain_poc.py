@@ -159,7 +159,9 @@ def test_a_coordinator_waits_for_its_aggregator_and_is_well(coordinator: RoleHos
         ),
     ],
 )
-def test_a_class_that_can_not_be_made_is_refused_by_precheck_and_by_a_deploy(aggregator: RoleHost, tmp_path: Path, text: str, told: str) -> None:
+def test_a_class_that_can_not_be_made_is_refused_by_precheck_and_by_a_deploy(
+    aggregator: RoleHost, tmp_path: Path, text: str, told: str
+) -> None:
     (tmp_path / "mine.py").write_text(text)
     before = aggregator.state(units=(AGGREGATOR,))
     mine = {"python_class": "mine:Mine", "class_artifact": {"source": str(tmp_path / "mine.py")}}

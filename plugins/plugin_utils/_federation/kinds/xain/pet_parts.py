@@ -9,6 +9,8 @@ The participants' SDK trusts the world's CAs and shows no certificate, so nginx 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ... import certificates, network
 from ...expanding import Roster
 from .known_marks import known
@@ -94,25 +96,24 @@ class PetCopy(Copy):
         }
         roster.present("redis", "coordinator", "redis", topology.host, values, [topology.redis(self.shift)])
 
-    def _add_exit(self, roster: Roster, host: str) -> None:
-        """Plain HTTP in on loopback, TLS out to the coordinator with the participants' certificate."""
-        topology, files = self.topology, self.topology.paths("participant")
-        url = network.parse_url(topology.reached(topology.entrance(self.shift), host))
-        own = topology.way_out(host, self.shift)
-        server = network.join(url.host, url.port or network.DEFAULT_PORTS[url.scheme])
-        values = {
+    def exit(self, url: str, files: Mapping[str, str], port: int) -> Part:
+        """Plain HTTP in on loopback, TLS out to the coordinator with a participant's certificate."""
+        name, there = self.topology.service_name, network.parse_url(url)
+        shown = {"certificate": files["chain"], "key": files["key"]}
+        return {
             **self.site(),
-            "listen": [{"address": LOOPBACK, "port": own.port}],
+            "listen": [{"address": LOOPBACK, "port": port}],
             "upstream": {
-                "servers": [server],
-                "host": topology.service_name,
-                "tls": {
-                    **certificates.believed(files, topology.authority),
-                    "name": topology.service_name,
-                    "certificate": files["chain"],
-                    "key": files["key"],
-                },
+                "servers": [network.join(there.host, there.port or network.DEFAULT_PORTS[there.scheme])],
+                "host": name,
+                "tls": {"name": name, **shown, **certificates.believed(files, self.topology.authority)},
                 "retries": 0,
             },
         }
+
+    def _add_exit(self, roster: Roster, host: str) -> None:
+        """The way out of participants' host."""
+        topology, own = self.topology, self.topology.way_out(host, self.shift)
+        url = topology.reached(topology.entrance(self.shift), host)
+        values = self.exit(url, topology.paths("participant"), topology.local_port + self.shift)
         roster.present("nginx", "participants", "exit", host, values, [own], variable=SITES)

@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, reference, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.client_kits import Asked
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.kit import client_kit
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_steps import answer, steps
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.python_keys import (
     SETTINGS,
@@ -22,6 +26,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
+CHECKOUT = Path(__file__).resolve().parents[5]
 DOCUMENT = """\
 plugin: fedlearn.infra.federation
 version: 1
@@ -402,3 +407,31 @@ def test_roles_refuse_what_can_not_be(role: str, change: dict[str, Any], message
     assert catalogue.mistakes(role, {variable: [{**least, **own}]}) == []
     (told_of,) = catalogue.mistakes(role, {variable: [{**least, **own, **change}]})
     assert message in told_of
+
+
+CLIENTS = DOCUMENT.replace("[h2, h3]}", "[h2, h3], expected: 3, clients: [Somebody Else]}")
+
+
+def test_a_kit_has_all_but_the_key_and_the_password(load: Load) -> None:
+    found = load(CLIENTS)
+    made = client_kit(found.stacks["images"], found, Asked())
+    told = json.loads(made.files["participant.json"])
+    assert (made.name, made.subject, made.sites) == ("demo-images-client-Somebody_Else", "Somebody Else", ())
+    assert told["configuration"] == {
+        "coordinator": {"host": "lab.example", "port": 443},
+        "storage": {
+            "endpoint": "https://lab.example:9000",
+            "bucket": "demo-images",
+            "access_key_id": "images-participants",
+        },
+        "logging": {"level": "info"},
+    }
+    assert told["application"] == {"callable": "fedlearn_xain.steps:Steps", "settings": steps(2)}
+    assert {key: told[key] for key in ("ca", "max_model_size", "heartbeat_seconds")} == {
+        "ca": "ca.pem",
+        "max_model_size": 200,
+        "heartbeat_seconds": 10,
+    }
+    assert "password of the login `images-participants`" in made.readme
+    assert "CREDENTIALS_DIRECTORY=credentials environment/bin/python" in made.readme
+    assert all((CHECKOUT / "roles" / path).is_file() for path in made.sources.values())

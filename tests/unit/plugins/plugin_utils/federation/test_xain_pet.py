@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, reference, variables
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.client_kits import Asked
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain import known_marks
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.kit import client_kit
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.pet_keys import (
     LARGEST_MASK,
     SETTINGS,
@@ -20,9 +24,10 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.x
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.model import Federation
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.schema import check_values
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles import catalogue, nginx
 from tests.unit.plugins.plugin_utils.federation.conftest import Load, Mistakes
 
+CHECKOUT = Path(__file__).resolve().parents[5]
 DOCUMENT = """\
 plugin: fedlearn.infra.federation
 version: 1
@@ -459,3 +464,25 @@ def test_roles_refuse_what_can_not_be(least: dict[str, Any], change: dict[str, A
     assert catalogue.mistakes(role, {f"{role}_instances": [least]}) == []
     told_of = catalogue.mistakes(role, {f"{role}_instances": [{**least, **change}]})
     assert [line for line in told_of if message in line], told_of
+
+
+def test_a_kit_brings_the_way_out_that_hosts_have(load: Load) -> None:
+    found = load(DOCUMENT.replace("expected: 20", "expected: 20, clients: [Dr. No]"))
+    made = client_kit(found.stacks["masked"], found, Asked(client="Dr. No"))
+    told = json.loads(made.files["participant.json"])
+    assert told["configuration"] == {"coordinator": {"host": "127.0.0.1", "port": 8081}}
+    assert told["application"] == {
+        "callable": "fedlearn_xain.marks:Marks",
+        "settings": known_marks.known(2, 1000, whole=False),
+    }
+    (site,), home = made.sites, f"/etc/fedlearn-client/{made.name}"
+    nginx.check([site])
+    assert site["name"] == "demo-masked-client-dr-no"
+    assert site["upstream"]["servers"] == ["lab.example:443"]
+    assert site["upstream"]["tls"]["key"] == f"{home}/key.pem"
+    (exit_,) = (one for one in hosts(found)["h2"]["nginx_sites"] if "exit" in one["name"])
+    for key in ("paths", "body_size_mb", "read_timeout_seconds", "listen"):
+        assert site[key] == exit_[key]
+    assert f"-keyout {home}/key.pem" in made.readme
+    assert f"install -m 644 -t {home} ca.pem chain.pem" in made.readme
+    assert all((CHECKOUT / "roles" / path).is_file() for path in made.sources.values())
