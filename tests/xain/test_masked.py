@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from places import X1, X2
-from standing_demo import CHECKOUT, recap
+from standing_demo import CHECKOUT, recap, until
 from training import Masks
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain import known_marks
 
 COORDINATOR = "fedlearn-masks-masked-coordinator"
+REDIS, STORAGE, PARTICIPANT = (f"fedlearn-masks-masked-{word}" for word in ("redis", "storage", "participant"))
 OTHERS = 6
+KILLS = 20
 MOST_EXECUTIONS = 14
 """The host that has store, Redis, nginx and coordinator, all of them right."""
 
@@ -38,6 +42,26 @@ print(json.dumps([one.found for one in made]))
 """
 """The others that a deployed round waits for: they come by nginx on x2, with its certificate."""
 
+ROUNDS = """
+import time
+from fedlearn_xain.marks import Marks
+from xaynet_sdk import spawn_participant
+made, seen = [], []
+def make(model):
+    made.append(Marks({"model": model}))
+    return made[-1]
+handles = [spawn_participant("http://127.0.0.1:8081", make, args=(model,)) for model in given["models"]]
+end = time.monotonic() + 200
+while time.monotonic() < end and len(seen) < given["rounds"]:
+    for one in made:
+        if one.found and one.found not in seen:
+            seen.append(one.found)
+    time.sleep(0.5)
+[handle.stop() for handle in handles]
+print(json.dumps(seen))
+"""
+"""The global models of several rounds; the first may be a former one's."""
+
 ASK = """
 import hashlib, ssl, urllib.error, urllib.request
 pki = "/etc/fedlearn/masks/pki/masks-masked-participant"
@@ -57,15 +81,16 @@ print(json.dumps({"shown": asked(True), "none": asked(False), "other": asked(Tru
 """
 
 
-def models() -> list[list[float]]:
-    """Those of all eight: the deployed two, and the others."""
-    deployed = [known_marks.known(index, 4, whole=False)["model"] for index in range(2)]
-    return [*deployed, *([(index + 1) / 10, (index + 1) ** 2 / 100, -index / 7, 1.0] for index in range(OTHERS))]
+def models(known: int = 2) -> list[list[float]]:
+    """Those of all eight: the first, which run known numbers, such as the deployed two, and the others."""
+    first = [known_marks.known(index, 4, whole=False)["model"] for index in range(known)]
+    others = ([(index + 1) / 10, (index + 1) ** 2 / 100, -index / 7, 1.0] for index in range(8 - known))
+    return [*first, *others]
 
 
-def whose_mean(found: list[float]) -> list[tuple[int, ...]]:
+def whose_mean(found: list[float], known: int = 2) -> list[tuple[int, ...]]:
     """Of which sets of participants this is the mean."""
-    everybody = models()
+    everybody = models(known)
     return [
         chosen
         for many in range(3, len(everybody))
@@ -148,6 +173,56 @@ def test_program_and_redis_listen_on_loopback_only(masks: Masks) -> None:
     ]
     for host in ("x2", "x3"):
         assert masks.run(host, "ss -Hltn '( sport = :8081 )'").split()[3] == "127.0.0.1:8081"
+
+
+def well(masks: Masks) -> bool:
+    """Whether the coordinator answers through nginx, and both deployed participants run."""
+    running = [masks.run(host, f"systemctl is-active {PARTICIPANT} || true") for host in ("x2", "x3")]
+    if running != ["active\n"] * 2:
+        return False
+    return bool(masks.python("x3", ASK, place=f"https://{X1}:8443")["shown"][0] == 200)
+
+
+def test_twenty_kills_are_healed_and_cost_no_model(masks: Masks) -> None:
+    """Coordinator, Redis, store, nginx on both sides and participants in turn; then rounds are as before."""
+
+    def becomes_well() -> None:
+        assert until(120, lambda: well(masks), bool) is True
+
+    becomes_well()
+    before = masks.python("x3", ASK, place=f"https://{X1}:8443")["model"]
+    units = (
+        ("x1", COORDINATOR), ("x1", REDIS), ("x2", PARTICIPANT), ("x1", STORAGE), ("x2", "nginx"), ("x1", "nginx"),
+        ("x3", PARTICIPANT),
+    )  # fmt: skip
+    masks.kill(KILLS, units, becomes_well)
+    assert masks.playbook("fedlearn.infra.status").returncode == 0
+    assert masks.python("x3", ASK, place=f"https://{X1}:8443")["model"] == before
+    former, *new = masks.python("x2", ROUNDS, models=models()[2:], rounds=2)
+    assert whose_mean(former)
+    assert [model for model in new if whose_mean(model)] == new != []
+
+
+@pytest.fixture
+def by_kit(masks: Masks, tmp_path: Path) -> Iterator[None]:
+    """A participant on x1, by what its README says."""
+    way_out, take_part = masks.kit(tmp_path)
+    *prepare, run = take_part.strip().splitlines()
+    masks.run("x1", "\n".join(["cd /root/kit", way_out, *prepare]))
+    masks.run("x1", f"systemd-run --quiet --unit=kit --working-directory=/root/kit sh -c 'exec {run}'")
+    yield
+    masks.run("x1", "systemctl stop kit; rm /etc/nginx/conf.d/masks-masked-client-others.conf; systemctl reload nginx")
+
+
+def test_who_is_no_host_of_the_document_takes_part_by_a_kit(masks: Masks, by_kit: None) -> None:
+    """Its model is in a mean, once it is drawn for models, and not for masks."""
+    for _turn in range(3):
+        found = [whose_mean(one, 3) for one in masks.python("x2", ROUNDS, models=models(3)[3:], rounds=4)]
+        # but for a former round's
+        assert all(found[1:]), found
+        if any(sets and all(2 in chosen for chosen in sets) for sets in found):
+            return
+    pytest.fail("in nine rounds it was in no mean")
 
 
 def test_settings_that_would_lose_the_model_are_refused_and_nothing_changes(masks: Masks) -> None:

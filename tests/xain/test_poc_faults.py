@@ -10,12 +10,9 @@ deploys the examples of docs/examples/xain.
 
 from __future__ import annotations
 
-import io
 import json
-import re
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -66,14 +63,7 @@ def test_twenty_kills_are_healed(counts: Counts) -> None:
         ("x1", counts.coordinator), ("x2", counts.aggregator), ("x2", counts.participant), ("x1", "nginx"),
         ("x3", counts.participant), ("x2", "nginx"),
     )  # fmt: skip
-    for turn in range(KILLS):
-        host, unit = units[turn % len(units)]
-        main = f"systemctl show -p MainPID --value {unit}"
-        gone = (counts.run(host, main).strip(), "0")
-        counts.run(host, f"systemctl kill --signal=KILL {unit}")
-        again = until(60, partial(counts.run, host, main), lambda pid, gone=gone: str(pid).strip() not in gone)
-        assert again.strip() not in gone, (turn, unit)
-        becomes_well(counts)
+    counts.kill(KILLS, units, partial(becomes_well, counts))
     assert verdict(counts) == (0, "ok")
     counts.anew()
     counts.complete()
@@ -136,30 +126,11 @@ def test_hosts_that_go_down_together_need_no_ansible(counts: Counts, hard: tuple
     counts.complete()
 
 
-def send(counts: Counts, kit: Path) -> None:
-    """The folder, to root's home on x1, which is nobody's participant."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        tar.add(kit, "kit")
-    unpack = ["ssh", "-F", str(counts.ssh_config), "x1", "sudo tar --no-same-owner -C /root -xf -"]
-    subprocess.run(unpack, input=packed.getvalue(), check=True)
-
-
 def test_who_is_no_host_of_the_document_takes_part_by_a_kit(counts: Counts, tmp_path: Path) -> None:
     """By what its README says; as the third, whose numbers are known, it completes the training."""
     counts.anew()
     becomes_well(counts)
-    kit, asked = CHECKOUT / "build" / "counts" / "client_kit" / "counts-first-client-others", ("-e", "stack=first")
-    written = counts.playbook("fedlearn.infra.client_kit", *asked)
-    assert written.returncode == 0, written.output[-3000:]
-    ask, take_part = re.findall(r"```sh\n(.*?)```", (kit / "README.md").read_text(), re.DOTALL)
-    send(counts, kit)
-    request = tmp_path / "request.pem"
-    request.write_text(counts.run("x1", f"cd /root/kit\n{ask}cat request.pem"))
-    signed = counts.playbook("fedlearn.infra.client_kit", *asked, "-e", f"request={request}")
-    assert signed.returncode == 0, signed.output[-3000:]
-    assert "PRIVATE KEY" not in "".join(path.read_text() for path in kit.rglob("*") if path.is_file())
-    send(counts, kit)
+    (take_part,) = counts.kit(tmp_path)
     counts.run("x1", f"cd /root/kit\n{take_part}")
     found = json.loads(counts.run("x1", "cat /root/kit/state/result.json"))
     assert found["values"] == pytest.approx(list(answer([adds(index) for index in range(3)], 3)), abs=1e-9)

@@ -6,15 +6,20 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable, Mapping
+import re
+import subprocess
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from by_hand import THIRD
 from places import NETWORK, SET, WRITTEN
-from standing_demo import CHECKOUT, Demo
+from standing_demo import CHECKOUT, Demo, until
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_adds import adds, answer
@@ -34,6 +39,7 @@ class Rounds(Demo):
     """The three hosts, and how they are changed."""
 
     document, federation, stack, sdk = "federation.yml", "rounds", "images", "xain_sdk"
+    participant = PARTICIPANT
 
     def __init__(self, place: str = "", hosts: tuple[str, ...] = HOSTS) -> None:
         room = CHECKOUT / "build" / "xain" / (place or self.federation)
@@ -55,6 +61,47 @@ class Rounds(Demo):
         self.run("x1", f"systemctl try-restart {COORDINATOR} 2>/dev/null || true")
         for host in ("x2", "x3"):
             self.run(host, f"rm -f /var/lib/{PARTICIPANT}/finished-* /var/lib/{PARTICIPANT}/result.json")
+
+    def anew(self) -> None:
+        """A training from its beginning, which waits for a third participant."""
+        self.forget()
+        for host in ("x2", "x3"):
+            self.run(host, f"systemctl restart {self.participant}")
+
+    def kill(self, times: int, units: Sequence[tuple[str, str]], becomes_well: Callable[[], None]) -> None:
+        """Units of hosts in turn, each of which is back before the next one."""
+        for turn in range(times):
+            self._kill(*units[turn % len(units)])
+            becomes_well()
+
+    def _kill(self, host: str, unit: str) -> None:
+        gone = (0, self.pid(host, unit))
+        self.run(host, f"systemctl kill --signal=KILL {unit}")
+        again = until(60, lambda: self.pid(host, unit), lambda pid: pid not in gone)
+        assert again not in gone, (host, unit)
+
+    def kit(self, folder: Path) -> list[str]:
+        """A kit for `others` on x1, which is nobody's participant; what its README says beyond the certificate."""
+        kit = CHECKOUT / "build" / self.federation / "client_kit" / f"{self.federation}-{self.stack}-client-others"
+        asked, request = ("-e", f"stack={self.stack}"), folder / "request.pem"
+        written = self.playbook("fedlearn.infra.client_kit", *asked)
+        assert written.returncode == 0, written.output[-3000:]
+        ask, *remaining = re.findall(r"```sh\n(.*?)```", (kit / "README.md").read_text(), re.DOTALL)
+        self._send(kit)
+        request.write_text(self.run("x1", f"cd /root/kit\n{ask}cat request.pem"))
+        signed = self.playbook("fedlearn.infra.client_kit", *asked, "-e", f"request={request}")
+        assert signed.returncode == 0, signed.output[-3000:]
+        assert "PRIVATE KEY" not in "".join(path.read_text() for path in kit.rglob("*") if path.is_file())
+        self._send(kit)
+        return remaining
+
+    def _send(self, kit: Path) -> None:
+        """The folder, to root's home."""
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
+            tar.add(kit, "kit")
+        unpack = ["ssh", "-F", str(self.ssh_config), "x1", "sudo tar --no-same-owner -C /root -xf -"]
+        subprocess.run(unpack, input=packed.getvalue(), check=True)
 
     def write(self, change: Callable[[Document], None] = lambda document: None) -> None:
         """The document, with a change."""
@@ -104,6 +151,7 @@ class Masks(Rounds):
     """The same with the generation `pet`, a federation of its own."""
 
     document, federation, stack, sdk = "masked.yml", "masks", "masked", "xaynet_sdk"
+    participant = "fedlearn-masks-masked-participant"
 
     def forget(self) -> None:
         """Nothing: rounds have no end."""
@@ -127,12 +175,6 @@ class Counts(Rounds):
     def program(self, host: str) -> str:
         """The unit of coordinator or aggregator, which are on a host each."""
         return {"x1": self.coordinator, "x2": self.aggregator}[host]
-
-    def anew(self) -> None:
-        """A training from its beginning, which waits for a third participant."""
-        self.forget()
-        for host in ("x2", "x3"):
-            self.run(host, f"systemctl restart {self.participant}")
 
     def training(self, host: str) -> str:
         """What a program's launcher says of a training under way; empty where none is."""
