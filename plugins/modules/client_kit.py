@@ -18,8 +18,9 @@ description:
     loopback that leads to both sides. The kit holds its sites, the CAs of both sides, and a README that says how they
     are laid in place.
   - The sites are those that hosts of the document get, and that a verify round goes by.
-  - Of xain's generation V(poc) the kit holds the launcher that participants of the document have, its configuration,
-    and the CA. Who takes part shows a certificate, and is one of C(participants.clients).
+  - Of xain the kit holds the launcher that participants of the document have, its configuration, and the CA. Who takes
+    part shows a certificate, and is one of C(participants.clients). In its generation V(pet) nginx does that, and its
+    site is in the kit. No password is.
   - A controller shows a certificate of its party's CA beside. Its key is made where it is used; of the request only the
     public key counts.
   - It runs on the control node only and touches no host.

@@ -31,7 +31,11 @@ ARCHIVE = Section(
 def _runtime(file: Text) -> Section:
     return Section(
         {
-            "python": Key(_HOST_PATH, "The interpreter on the hosts, 3.11 or newer.", default="/usr/bin/python3"),
+            "python": Key(
+                _HOST_PATH,
+                "The interpreter on the hosts, 3.11 or newer; for xain's `poc` 3.9.",
+                default="/usr/bin/python3",
+            ),
             "requirements": Key(
                 file,
                 "Pinned requirements with hashes, instead of the collection's own: those, and what applications need.",
