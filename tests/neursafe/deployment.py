@@ -34,32 +34,51 @@ SELECTOR = f"{PROGRAM}/bin/python3.7 -B -m neursafe_fl.python.selector.app"
 BOTO = "boto3==1.34.162"
 """As the program comes to S3; of its version no Python of today can run."""
 IMAGE = "127.0.0.1:5050/nsfl-client-cpu"
-"""Of the client in a container: this host's own files in a few folders, with what the clients on hosts run."""
+"""Of clients in containers: their host's own files in a few folders, with what the clients on hosts run."""
 LAY_DOCKER = """\
-set -eu
-export DEBIAN_FRONTEND=noninteractive
 install -d /etc/docker
 cat >/etc/docker/daemon.json <<END
 {"data-root": "/tmp/docker-data", "bridge": "none", "iptables": false, "ip6tables": false}
 END
-programs="docker.io docker-registry"
-dpkg -s $programs >/dev/null 2>&1 || apt-get -qq install -y $programs </dev/null >/dev/null
+programs="docker.io docker-registry" service=docker
+"""
+LAY_PODMAN = """\
+install -d /etc/containers/registries.conf.d
+cat >/etc/containers/storage.conf <<END
+[storage]
+driver = "overlay"
+graphroot = "/tmp/podman"
+runroot = "/run/containers/storage"
+END
+cat >/etc/containers/registries.conf.d/test.conf <<END
+[[registry]]
+location = "127.0.0.1:5050"
+insecure = true
+END
+programs="podman fuse-overlayfs docker-registry" service=podman.socket
+"""
+LAY_IMAGE = """\
+export DEBIAN_FRONTEND=noninteractive
+dpkg -s $programs >/dev/null 2>&1 ||
+    apt-get -qq -o Dpkg::Options::=--force-confold install -y $programs </dev/null >/dev/null
 systemctl disable --quiet --now docker-registry
-systemctl start docker
+systemctl start $service
 cat >/run/images.yml <<END
 {"version": 0.1, "storage": {"filesystem": {"rootdirectory": "/tmp/images"}}, "http": {"addr": "127.0.0.1:5050"}}
 END
 systemctl is-active --quiet images || systemd-run --quiet --unit images docker-registry serve /run/images.yml
-docker image inspect IMAGE:1.0 >/dev/null 2>&1 || {
+ENGINE image inspect IMAGE:1.0 >/dev/null 2>&1 || {
     cd /
     linker="etc/ld.so.cache etc/ld.so.conf etc/ld.so.conf.d"
-    tar -c --exclude='usr/bin/*docker*' --exclude='usr/bin/containerd*' \\
+    tar -c --exclude='usr/bin/*docker*' --exclude='usr/bin/containerd*' --exclude='usr/bin/podman*' \\
         bin lib lib64 usr/bin usr/lib usr/lib64 etc/passwd etc/group $linker PROGRAM |
-        docker import --change 'ENV PATH=/PROGRAM/bin:/usr/bin:/bin' - IMAGE:1.0 >/dev/null
+        ENGINE import --change 'ENV PATH=/PROGRAM/bin:/usr/bin:/bin' - IMAGE:1.0 >/dev/null
 }
-docker push --quiet IMAGE:1.0 >/dev/null
-docker image inspect --format '{{index .RepoDigests 0}}' IMAGE:1.0
+ENGINE push --quiet IMAGE:1.0 >/dev/null
+ENGINE image inspect --format '{{index .RepoDigests 0}}' IMAGE:1.0
 """
+CONTAINERS = {"boxed": ("s1", "docker", LAY_DOCKER), "podded": ("n1", "podman", LAY_PODMAN)}
+"""Clients in containers: the host, what runs them there, and what makes it ready."""
 Document = dict[str, Any]
 
 
@@ -69,7 +88,7 @@ class Whole(Demo):
     def __init__(self) -> None:
         super().__init__(ROOM, HOSTS, SET, ROOM / "vault-pass")
         self.cluster = ControlPlane(ROOM / "cluster")
-        self.image = ""
+        self.images: dict[str, str] = {}
 
     def begin(self) -> None:
         """Lay the document down and deploy it; what stands already is brought up to date."""
@@ -92,7 +111,9 @@ class Whole(Demo):
         stack = document["stacks"]["imaging"]
         for placed in (stack["clients"]["k"], stack["operators"]):
             placed |= {"program": {"path": PROGRAM}, "doubles": not REAL}
-        stack["clients"]["boxed"] |= {"container": {"image": self.image}, "doubles": not REAL}
+        for name, (_host, engine, _lay) in CONTAINERS.items():
+            container = {"engine": engine, "image": self.images[name]}
+            stack["clients"][name] |= {"container": container, "doubles": not REAL}
         change(document)
         (ROOM / "federation.yml").write_text(yaml.safe_dump(document, sort_keys=False))
 
@@ -113,8 +134,9 @@ class Whole(Demo):
         self.answer_api()
         has = "dpkg -s postgresql-client >/dev/null 2>&1"
         self.run("n1", f"{has} || apt-get -qq install -y postgresql-client >/dev/null")
-        said = self.run("s1", LAY_DOCKER.replace("IMAGE", IMAGE).replace("PROGRAM", PROGRAM.lstrip("/")))
-        self.image = said.split()[-1]
+        for name, (host, engine, lay) in CONTAINERS.items():
+            image = LAY_IMAGE.replace("ENGINE", engine).replace("IMAGE", IMAGE).replace("PROGRAM", PROGRAM.lstrip("/"))
+            self.images[name] = self.run(host, f"set -eu\n{lay}{image}").split()[-1]
 
     def answer_api(self) -> None:
         """A double of the proxy's port for users, which says that it is well."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deployment import NODE, REAL, ROOM, STORE, Document, Whole
+from deployment import CONTAINERS, NODE, REAL, ROOM, STORE, Document, Whole
 from managers import Managers
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.placements import (
@@ -213,69 +213,85 @@ def test_clients_on_hosts_are_known_to_the_selector(whole: Whole) -> None:
     if REAL:
         assert "Update client Type single" in said
     else:
-        places = {f"{NODE}:22000": "ward", f"{STORE}:22000": "boxed"}
+        places = {f"{NODE}:22000": "ward", f"{STORE}:22000": "boxed", f"{NODE}:22002": "podded"}
         assert json.loads(said) == {
             place: {"address": place, "data": [], "label": label} for place, label in places.items()
         }
 
 
-BOXED = "fedlearn-whole-imaging-client-boxed"
 HEARD = "Register client success|Report client to server success"
+in_containers = pytest.mark.parametrize("name", CONTAINERS)
 
 
-def boxed(whole: Whole) -> dict[str, Any]:
-    """The container of the client that has one, as Docker knows it."""
-    (found,) = json.loads(whole.run("s1", f"docker inspect {BOXED}"))
+def unit_of(name: str) -> str:
+    return f"fedlearn-whole-imaging-client-{name}"
+
+
+def boxed(whole: Whole, name: str) -> dict[str, Any]:
+    """The container of a client that has one, as its engine knows it."""
+    host, engine, _lay = CONTAINERS[name]
+    (found,) = json.loads(whole.run(host, f"{engine} inspect {unit_of(name)}"))
     return dict(found)
 
 
-def becomes_known(whole: Whole, host: str = "s1", unit: str = BOXED) -> None:
+def becomes_known(whole: Whole, host: str, unit: str) -> None:
     start = f"$(systemctl show --property InvocationID --value {unit})"
     said = f"journalctl --quiet --output=cat _SYSTEMD_INVOCATION_ID={start} | grep -qE '{HEARD}'"
     whole.run(host, f"for _ in $(seq 60); do {said} && exit 0; sleep 1; done; exit 1")
 
 
-def test_a_client_in_a_container_has_its_image_by_digest_and_no_rights(whole: Whole) -> None:
-    becomes_known(whole)
-    found = boxed(whole)
-    assert found["Config"]["Image"] == whole.image
+@in_containers
+def test_a_client_in_a_container_has_its_image_by_digest_and_no_rights(whole: Whole, name: str) -> None:
+    (host, _engine, _lay), unit = CONTAINERS[name], unit_of(name)
+    becomes_known(whole, host, unit)
+    found = boxed(whole, name)
+    assert found["Config"]["Image"] == whole.images[name]
     limits = found["HostConfig"]
-    assert (limits["NetworkMode"], limits["ReadonlyRootfs"], limits["CapDrop"]) == ("host", True, ["ALL"])
+    assert (limits["NetworkMode"], limits["ReadonlyRootfs"]) == ("host", True)
     assert limits["SecurityOpt"] == ["no-new-privileges"]
     assert (limits["Memory"], limits["PidsLimit"]) == (16 << 30, 4096)
-    user = whole.run("s1", f"stat -c %u:%g /var/lib/private/{BOXED}").strip()
+    status = whole.run(host, f"cat /proc/{found['State']['Pid']}/status")
+    assert re.findall(r"Cap(?:Prm|Eff|Bnd):\s+(\w+)", status) == 3 * [16 * "0"]
+    user = whole.run(host, f"stat -c %u:%g /var/lib/private/{unit}").strip()
     assert (found["Config"]["User"], int(user.partition(":")[0]) > 61000) == (user, True)
-    exposure = whole.run("s1", f"systemd-analyze security --no-pager {BOXED}.service | tail -n 1")
+    exposure = whole.run(host, f"systemd-analyze security --no-pager {unit}.service | tail -n 1")
     assert float(re.findall(r"[0-9]+\.[0-9]", exposure)[0]) <= 2.5
-    listens = whole.run("s1", "ss -Hltn '( sport = :22000 )'").split()
-    assert listens[3] == f"{STORE}:22000"
+    address, port = {"s1": (STORE, 22000), "n1": (NODE, 22002)}[host]
+    assert whole.run(host, f"ss -Hltn '( sport = :{port} )'").split()[3] == f"{address}:{port}"
 
 
-def test_a_container_ends_with_its_unit_and_comes_back_when_what_asked_for_it_was_killed(whole: Whole) -> None:
-    first = boxed(whole)["Id"]
-    whole.run("s1", f"systemctl kill --signal KILL --kill-who main {BOXED}")
-    whole.run("s1", f"for _ in $(seq 60); do docker inspect {BOXED} && exit 0; sleep 1; done; exit 1")
-    becomes_known(whole)
-    second = boxed(whole)["Id"]
-    assert (first == second, whole.run("s1", "docker ps --quiet --all | wc -l").strip()) == (False, "1")
-    whole.run("s1", f"systemctl stop {BOXED}")
-    assert whole.run("s1", "docker ps --quiet --all") == ""
-    whole.run("s1", f"systemctl start {BOXED}")
-    becomes_known(whole)
+@in_containers
+def test_a_container_ends_with_its_unit_and_comes_back_when_what_asked_for_it_was_killed(
+    whole: Whole, name: str
+) -> None:
+    (host, engine, _lay), unit = CONTAINERS[name], unit_of(name)
+    first = boxed(whole, name)["Id"]
+    whole.run(host, f"systemctl kill --signal KILL --kill-who main {unit}")
+    now = f"now=$({engine} inspect --format '{{{{.Id}}}}' {unit} 2>/dev/null)"
+    whole.run(host, f"for _ in $(seq 60); do {now} && [ $now != {first} ] && exit 0; sleep 1; done; exit 1")
+    becomes_known(whole, host, unit)
+    assert whole.run(host, f"{engine} ps --quiet --all | wc -l").strip() == "1"
+    whole.run(host, f"systemctl stop {unit}")
+    assert whole.run(host, f"{engine} ps --quiet --all") == ""
+    assert whole.run(host, f"systemctl is-failed {unit} || true").strip() == "inactive"
+    whole.run(host, f"systemctl start {unit}")
+    becomes_known(whole, host, unit)
 
 
-def test_an_image_that_can_t_be_pulled_leaves_the_client_as_it_is(whole: Whole) -> None:
-    before = boxed(whole)["Id"]
-    image = whole.image.rpartition("@")[0] + "@sha256:" + 64 * "0"
-    whole.write(lambda document: document["stacks"]["imaging"]["clients"]["boxed"]["container"].update(image=image))
+@in_containers
+def test_an_image_that_can_t_be_pulled_leaves_the_client_as_it_is(whole: Whole, name: str) -> None:
+    host = CONTAINERS[name][0]
+    before = boxed(whole, name)["Id"]
+    image = whole.images[name].rpartition("@")[0] + "@sha256:" + 64 * "0"
+    whole.write(lambda document: document["stacks"]["imaging"]["clients"][name]["container"].update(image=image))
     try:
-        done = whole.playbook("fedlearn.infra.site", "--limit", "s1")
+        done = whole.playbook("fedlearn.infra.site", "--limit", host)
         assert (done.returncode, "manifest unknown" in done.output) == (2, True), done.output[-3000:]
     finally:
         whole.write()
-    assert boxed(whole)["Id"] == before
-    assert whole.playbook("fedlearn.infra.site", "--limit", "s1").returncode == 0
-    assert boxed(whole)["Id"] == before
+    assert boxed(whole, name)["Id"] == before
+    assert whole.playbook("fedlearn.infra.site", "--limit", host).returncode == 0
+    assert boxed(whole, name)["Id"] == before
 
 
 WITHOUT_CERTIFICATE = """

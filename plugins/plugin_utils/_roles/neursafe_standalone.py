@@ -55,7 +55,7 @@ INSTANCE = Section(
         ),
         "container": Key(
             Section({**CONTAINER, "image": _IMAGE}),
-            "Its image, instead of C(program): Docker, which the host has, runs it in the host's network.",
+            "Its image, instead of C(program): Docker or Podman, which the host has, runs it in the host's network.",
         ),
         "doubles": Key(
             Boolean(), "It is a double, for tests: refused without this, and nothing else with it.", default=False

@@ -477,6 +477,7 @@ _PINNED = Text(
     pattern_name="an image with its digest, such as registry.example:5000/nsfl-client-cpu@sha256:... of 64",
 )
 CONTAINER: Mapping[str, Key] = {
+    "engine": Key(Choice(("docker", "podman")), "What runs it, which the host has already.", default="docker"),
     "image": Key(_PINNED, "The image, by its digest; default: that of client-cpu in `server.images`."),
     "pull": Key(
         _LOGIN,
@@ -497,7 +498,7 @@ HOST_CLIENT: Mapping[str, Key] = {
     ),
     "container": Key(
         Section(CONTAINER),
-        "Its image, instead of `program`: Docker, which the host has, runs it in the host's network.",
+        "Its image, instead of `program`: Docker or Podman, which the host has, runs it in the host's network.",
     ),
     "doubles": Key(
         Boolean(), "It is a double, for tests of the deployment: it learns nothing, and is refused unless this says so."

@@ -842,6 +842,7 @@ def test_a_client_in_a_container_has_the_server_s_image_by_its_digest_and_pulls_
     found = load(IN_CONTAINER)
     assert "program" not in standalone(found)
     assert standalone(found)["container"] == {
+        "engine": "docker",
         "image": f"registry.example:5000/nsfl-client-cpu@{PINNED}",
         "pull": {"username": "puller", "secret": "pull"},
     }
@@ -857,8 +858,8 @@ def test_a_client_in_a_container_has_the_server_s_image_by_its_digest_and_pulls_
 
 def test_an_image_of_its_own_is_pulled_as_it_says(load: Load) -> None:
     own = f"other.example/nsfl-client-cpu:1.0@{PINNED}"
-    found = load(IN_CONTAINER.replace("container: {}", f'container: {{image: "{own}"}}'))
-    assert standalone(found)["container"] == {"image": own}
+    found = load(IN_CONTAINER.replace("container: {}", f'container: {{engine: podman, image: "{own}"}}'))
+    assert standalone(found)["container"] == {"engine": "podman", "image": own}
     assert "registry_trust_instances" not in variables.inventory(found).hosts["k1"]
 
 
@@ -902,6 +903,7 @@ def test_a_client_in_a_container_pulls_from_there(load: Load) -> None:
     found = load(text.replace("      near:", "      k: {host: n2, container: {}}\n      near:"))
     (own,) = of_host(found, "n2", "neursafe_standalone_instances")
     assert own["container"] == {
+        "engine": "docker",
         "image": f"10.20.0.11:5000/nsfl-client-cpu@{PINNED}",
         "pull": {"username": "pull", "secret": "imaging_pull_registry"},
     }

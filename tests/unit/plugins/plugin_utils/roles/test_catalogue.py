@@ -1715,6 +1715,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "neursafe_standalone_instances",
+        [{"container": {"engine": "lxc", "image": "r.example/n@sha256:" + 64 * "a"}}],
+        "[0]: container.engine: expected one of docker, podman, found the text 'lxc'",
+    ),
+    (
+        "neursafe_standalone_instances",
         [{"program": {"path": "/opt/n"}, "container": {"image": "r.example/n@sha256:" + 64 * "a"}}],
         "[0]: container: can't be said beside 'program': the image has the program",
     ),

@@ -140,10 +140,39 @@ def test_a_container_is_an_image_by_its_digest_with_no_rights_in_the_host_s_netw
         f"ExecStart={script} run",
         f"ExecStopPost={script} end",
     ]
-    assert ("SupplementaryGroups=docker" in unit, "PrivateNetwork=yes" in unit) == (True, True)
+    bounds = ("SupplementaryGroups=docker", "PrivateNetwork=yes", "SuccessExitStatus=143")
+    assert [line for line in bounds if line not in unit] == []
     found = service(client("service.yml.j2", **given))
     assert found["validate"] == ["/bin/sh", "/etc/fedlearn/one/clinic/container.sh", "ready"]
     assert [each["path"] for each in found["files"] if each["secret"]] == []
+
+
+def test_podman_runs_a_container_by_its_socket_which_is_root_s() -> None:
+    given = {"container": {"image": IMAGE, "engine": "podman", "pull": {"username": "puller", "secret": "pull"}}}
+    text = client(f"{FILES}/container.sh.j2", **given)
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+    # it would want a login's file in that folder, whether or not there is one
+    assert ("docker " in text, "DOCKER_CONFIG" in text) == (False, False)
+    for words in (
+        "export CONTAINER_HOST=unix:///run/podman/podman.sock",
+        'export REGISTRY_AUTH_FILE="${CREDENTIALS_DIRECTORY:-$directory/docker}/config.json"',
+        "exec podman run --entrypoint",
+        '--ulimit "nofile=$(ulimit -Hn)" --ulimit nproc=64',
+        "--cap-drop ALL --security-opt no-new-privileges",
+        '--user "$user"',
+        "owner=$(stat -c %u:%g /var/lib/private/fedlearn-clinic)\n",
+    ):
+        assert words in text
+    unit = client(UNIT, **given).splitlines()
+    script = "!/bin/sh /etc/fedlearn/one/clinic/container.sh"
+    assert [line for line in unit if line.startswith("Exec")] == [
+        f"ExecStartPre={script} end",
+        f"ExecStart={script} run",
+        f"ExecStopPost={script} end",
+    ]
+    bounds = ("PrivateNetwork=yes", "PrivateUsers=yes", "CapabilityBoundingSet=", "DynamicUser=yes")
+    assert [line for line in bounds if line not in unit] == []
+    assert [line for line in unit if line.startswith("SupplementaryGroups")] == []
 
 
 def test_who_pulls_an_image_is_in_a_file_for_root_alone_and_a_credential_of_the_unit() -> None:
