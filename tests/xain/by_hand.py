@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is run on x3 with its participant's certificate: the third one that the deployed training of `poc` waits for."""
+"""The third participant that deployed trainings wait for: of `poc` with x3's certificate, of `python` with x2's."""
 
 from __future__ import annotations
 
@@ -76,4 +76,24 @@ print(json.dumps({{
     "an upload of nobody's": asked(aggregator + nobody, data=b"x")[0],
     "too large an upload": asked(aggregator + nobody, data=bytes(52 << 20))[0],
 }}))
+"""
+
+OWN_OF_IMAGES = """
+import os
+from fedlearn_xain import launching
+home, pki = (f"/etc/fedlearn/rounds/{place}rounds-images-participant" for place in ("", "pki/"))
+os.environ["CREDENTIALS_DIRECTORY"] = home
+config = launching.read(f"{home}/launcher.json")
+config["ca"] = f"{pki}/ca.pem"
+config["tls"] = {"ca": config["ca"], "certificate": f"{pki}/chain.pem", "key": f"{pki}/key.pem"}
+"""
+"""What somebody with x2's files has, where nobody gave it credentials."""
+
+THIRD_OF_IMAGES = f"""{OWN_OF_IMAGES}
+from fedlearn_xain import participant
+os.makedirs("/tmp/third", exist_ok=True)
+config["application"]["settings"] = given["settings"]
+config["state"], config["heartbeat_seconds"] = "/tmp/third", 1
+participant.run(config)
+print(open("/tmp/third/result.json").read())
 """

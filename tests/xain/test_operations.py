@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 
-from places import X1, X2
+from places import X1, X2, X3
 from standing_demo import CHECKOUT
 from training import COORDINATOR, Rounds
 
@@ -31,18 +31,15 @@ def test_flows_are_those_that_are_needed(rounds: Rounds) -> None:
     done = rounds.playbook("fedlearn.infra.flows")
     assert done.returncode == 0, done.output[-3000:]
     told = (CHECKOUT / "build" / "rounds" / "flows.csv").read_text()
-    for port in (443, 2443, 9000):
-        assert f"images,inside,x2,{X2},x1,{X1},tcp,{port}," in told, told
+    for to, address, port in (("x1", X1, 443), ("x1", X1, 2443), ("x3", X3, 9000)):
+        assert f"images,inside,x2,{X2},{to},{address},tcp,{port}," in told, told
+    assert f"images,inside,x1,{X1},x3,{X3},tcp,9000," in told, told
 
 
 def test_each_listens_where_it_should(rounds: Rounds) -> None:
-    found = rounds.run("x1", "ss -Hltn '( sport = :443 or sport = :50050 or sport = :9000 )'")
-    assert sorted(line.split()[3] for line in found.splitlines() if "[" not in line) == [
-        f"{X1}:443",
-        f"{X1}:9000",
-        "127.0.0.1:50050",
-        "127.0.0.1:9000",
-    ]
+    for host, own in (("x1", [f"{X1}:443", "127.0.0.1:50050"]), ("x3", [f"{X3}:9000", "127.0.0.1:9000"])):
+        found = rounds.run(host, "ss -Hltn '( sport = :443 or sport = :50050 or sport = :9000 )'")
+        assert sorted(line.split()[3] for line in found.splitlines() if "[" not in line) == own
 
 
 def test_a_removed_stack_leaves_its_models_only(rounds: Rounds) -> None:
@@ -56,5 +53,5 @@ def test_a_removed_stack_leaves_its_models_only(rounds: Rounds) -> None:
             ).strip()
             == "0"
         )
-    assert rounds.run("x1", "ls -d /var/lib/fedlearn-rounds-images-storage").strip() != ""
+    assert rounds.run("x3", "ls -d /var/lib/fedlearn-rounds-images-storage").strip() != ""
     rounds.site()

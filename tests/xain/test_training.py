@@ -9,40 +9,13 @@ It waits for a third participant, who is played here by hand with the certificat
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
-from standing_demo import until
-from training import COORDINATOR, PARTICIPANT, Rounds
+from by_hand import OWN_OF_IMAGES, THIRD_OF_IMAGES
+from training import COORDINATOR, KNOWN, PARTICIPANT, Rounds
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_steps import answer, steps
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_steps import steps
 
-KILLS = 20
-KNOWN = list(answer([steps(index) for index in range(3)], 3, 2))
-STORAGE = "fedlearn-rounds-images-storage"
-
-OWN = """
-import os
-from fedlearn_xain import launching
-home, pki = (f"/etc/fedlearn/rounds/{place}rounds-images-participant" for place in ("", "pki/"))
-os.environ["CREDENTIALS_DIRECTORY"] = home
-config = launching.read(f"{home}/launcher.json")
-config["ca"] = f"{pki}/ca.pem"
-config["tls"] = {"ca": config["ca"], "certificate": f"{pki}/chain.pem", "key": f"{pki}/key.pem"}
-"""
-"""What somebody with x2's files has, where nobody gave it credentials."""
-
-THIRD = f"""{OWN}
-from fedlearn_xain import participant
-os.makedirs("/tmp/third", exist_ok=True)
-config["application"]["settings"] = given["settings"]
-config["state"], config["heartbeat_seconds"] = "/tmp/third", 1
-participant.run(config)
-print(open("/tmp/third/result.json").read())
-"""
-
-STORE = f"""{OWN}
+STORE = f"""{OWN_OF_IMAGES}
 import botocore.exceptions
 from xain_sdk.config import Config
 from xain_sdk.store import S3BaseClass
@@ -109,25 +82,6 @@ print(json.dumps(found))
 """
 
 
-def result(rounds: Rounds, host: str) -> dict[str, object]:
-    found: dict[str, object] = json.loads(rounds.run(host, f"cat /var/lib/{PARTICIPANT}/result.json"))
-    return found
-
-
-def training(rounds: Rounds) -> str:
-    return rounds.run("x1", f"cat /run/{COORDINATOR}/training 2>/dev/null || true").strip()
-
-
-def complete(rounds: Rounds) -> None:
-    """An honest third completes the training, and all three end with the exact numbers."""
-    own = rounds.python("x2", THIRD, settings=steps(2))
-    assert own["values"] == pytest.approx(KNOWN, abs=1e-9)
-    for host in ("x2", "x3"):
-        rounds.run(host, f"for i in $(seq 60); do test -e /var/lib/{PARTICIPANT}/result.json && break; sleep 1; done")
-        assert result(rounds, host)["values"] == pytest.approx(KNOWN, abs=1e-9)
-    assert training(rounds) == ""
-
-
 def test_participants_put_weights_and_get_global_models_and_nothing_else(rounds: Rounds) -> None:
     assert rounds.python("x2", MAY) == {
         "put weights": "done",
@@ -158,44 +112,12 @@ def test_participants_come_back_to_a_coordinator_that_was_killed(rounds: Rounds)
 
 
 def test_an_honest_third_completes_the_training_with_exact_numbers(rounds: Rounds) -> None:
-    complete(rounds)
+    rounds.complete()
 
 
 def test_who_comes_after_the_end_is_told_so_and_begins_nothing(rounds: Rounds) -> None:
     before = rounds.pid("x1", COORDINATOR)
     rounds.run("x1", "sleep 20")  # until those that took part are no longer known
-    again = rounds.python("x2", THIRD, settings={**steps(2), "step": [100.0, 100.0, 100.0]})
+    again = rounds.python("x2", THIRD_OF_IMAGES, settings={**steps(2), "step": [100.0, 100.0, 100.0]})
     assert again["values"] == pytest.approx(KNOWN, abs=1e-9)
-    assert (training(rounds), rounds.pid("x1", COORDINATOR)) == ("", before)
-
-
-def test_who_is_no_host_of_the_document_takes_part_by_a_kit(rounds: Rounds, tmp_path: Path) -> None:
-    """By what its README says; as the third, whose numbers are known, it completes the training."""
-    rounds.anew()
-    login, take_part = rounds.kit(tmp_path)
-    assert "cat >credentials/storage.password" in login
-    password = rounds.password("x2", "rounds-images-participant")
-    typed = login.replace("cat >", "cat <<'END-OF-PASSWORD' >")
-    rounds.run("x1", f"cd /root/kit\n{typed}{password}\nEND-OF-PASSWORD\n{take_part}")
-    found = json.loads(rounds.run("x1", "cat /root/kit/state/result.json"))
-    assert found["values"] == pytest.approx(KNOWN, abs=1e-9)
-
-
-def test_twenty_kills_are_healed(rounds: Rounds) -> None:
-    """Coordinator, store, nginx and participants in turn; then a training is as if nobody had been killed."""
-
-    def well() -> bool:
-        running = [rounds.run(host, f"systemctl is-active {PARTICIPANT} || true") for host in ("x2", "x3")]
-        ports = [rounds.run("x1", f"ss -Hltn 'sport = :{port}'") for port in (443, 9000, 50050)]
-        return running == ["active\n"] * 2 and all(ports)
-
-    def becomes_well() -> None:
-        assert until(120, well, bool) is True
-
-    rounds.anew()
-    becomes_well()
-    units = (("x1", COORDINATOR), ("x1", STORAGE), ("x2", PARTICIPANT), ("x1", "nginx"), ("x3", PARTICIPANT))
-    rounds.kill(KILLS, units, becomes_well)
-    assert rounds.playbook("fedlearn.infra.status").returncode == 0
-    rounds.anew()
-    complete(rounds)
+    assert (rounds.training(), rounds.pid("x1", COORDINATOR)) == ("", before)

@@ -17,17 +17,21 @@ from typing import Any
 
 import pytest
 import yaml
-from by_hand import THIRD
+from by_hand import THIRD, THIRD_OF_IMAGES
 from places import NETWORK, SET, WRITTEN
 from standing_demo import CHECKOUT, Demo, until
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import loading, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_adds import adds, answer
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_steps import answer as ends
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_steps import steps
 
 HOSTS = ("x1", "x2", "x3")
 COORDINATOR = "fedlearn-rounds-images-coordinator"
 PARTICIPANT = "fedlearn-rounds-images-participant"
-DIRECTORY = "/etc/fedlearn/rounds/rounds-images-coordinator"
+KNOWN = list(ends([steps(index) for index in range(3)], 3, 2))
+"""What the deployed training of `python` ends with."""
+
 PYTHON = (
     "$(for p in /opt/fedlearn/xain-python/*/bin/python; do $p -c 'import {}' 2>/dev/null && echo $p; done | tail -n1)"
 )
@@ -146,6 +150,24 @@ class Rounds(Demo):
     def password(self, host: str, instance: str) -> str:
         return self.run(host, f"cat /etc/fedlearn/rounds/{instance}/storage.password").strip()
 
+    def training(self, host: str = "x1") -> str:
+        """What the coordinator says of a training under way; empty where none is."""
+        return self.run(host, f"cat /run/{COORDINATOR}/training 2>/dev/null || true").strip()
+
+    def complete(self) -> None:
+        """An honest third completes the training, and all three end with the exact numbers."""
+        known = pytest.approx(KNOWN, abs=1e-9)
+        assert self.python("x2", THIRD_OF_IMAGES, settings=steps(2))["values"] == known
+        self.all_end_with(known)
+        assert self.training() == ""
+
+    def all_end_with(self, known: Any) -> None:
+        """Deployed participants have these numbers, before long."""
+        for host in ("x2", "x3"):
+            path = f"/var/lib/{self.participant}/result.json"
+            self.run(host, f"for i in $(seq 60); do test -e {path} && break; sleep 1; done")
+            assert json.loads(self.run(host, f"cat {path}"))["values"] == known
+
 
 class Masks(Rounds):
     """The same with the generation `pet`, a federation of its own."""
@@ -176,7 +198,7 @@ class Counts(Rounds):
         """The unit of coordinator or aggregator, which are on a host each."""
         return {"x1": self.coordinator, "x2": self.aggregator}[host]
 
-    def training(self, host: str) -> str:
+    def training(self, host: str = "x1") -> str:
         """What a program's launcher says of a training under way; empty where none is."""
         return self.run(host, f"cat /run/{self.program(host)}/training 2>/dev/null || true").strip()
 
@@ -189,7 +211,4 @@ class Counts(Rounds):
         """An honest third completes the training, and all three end with the exact numbers."""
         known = pytest.approx(list(answer([adds(index) for index in range(3)], 3)), abs=1e-9)
         assert self.python("x3", THIRD, settings=adds(2))["values"] == known
-        for host in ("x2", "x3"):
-            path = f"/var/lib/{self.participant}/result.json"
-            self.run(host, f"for i in $(seq 60); do test -e {path} && break; sleep 1; done")
-            assert json.loads(self.run(host, f"cat {path}"))["values"] == known
+        self.all_end_with(known)
