@@ -22,7 +22,7 @@ COORDINATOR = "fedlearn-masks-masked-coordinator"
 REDIS, STORAGE, PARTICIPANT = (f"fedlearn-masks-masked-{word}" for word in ("redis", "storage", "participant"))
 OTHERS = 6
 KILLS = 20
-MOST_EXECUTIONS = 14
+MOST_EXECUTIONS = 10
 """The host that has store, Redis, nginx and coordinator, all of them right."""
 
 EIGHT = """
