@@ -215,6 +215,17 @@ def test_a_program_that_refuses_its_configuration_is_refused(host: Any, tmp_path
     assert one.play().code == 0
 
 
+def test_the_built_programs_serve_as_an_archive(aggregator: RoleHost) -> None:
+    """What one control node has built others are handed, which could build nothing."""
+    (built,) = (Path(__file__).parents[3] / "build" / "cargo").glob("*/xain-fl.tar.gz")
+    packed_as = {"source": str(built), "sha256": hashlib.sha256(built.read_bytes()).hexdigest()}
+    nowhere = {"shared_xain_cargo": "/nowhere/cargo", "shared_xain_build_directory": "/nowhere"}
+    run = aggregator.play(xain_aggregator_instances=changed("xain_aggregator", program=packed_as), **nowhere)
+    assert (run.code, run.changed) == (0, 2), run.text
+    assert answers(aggregator, 50052)
+    assert aggregator.play().code == 0
+
+
 def test_a_training_under_way_is_lost_only_when_that_is_meant(coordinator: RoleHost, aggregator: RoleHost) -> None:
     settings = VARIABLES["xain_settings"]
     longer = {**settings, "federated_learning": {**settings["federated_learning"], "rounds": 4}}
