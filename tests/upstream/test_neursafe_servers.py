@@ -291,3 +291,16 @@ def test_a_model_of_a_namespace_is_copied_to_where_models_lie(servers: Servers) 
     assert servers.ask("model_manager", "DELETE", f"{MODELS}/net")[0] == 200
     servers.wait(lambda: servers.ask("model_manager", "GET", f"{MODELS}/net")[0] == 404, "model_manager")
     assert servers.ask("model_manager", "POST", MODELS, {"name": "net"})[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("way", "well"), [({}, False), ({"PGHOSTADDR": "127.0.0.1"}, True)], ids=["by name", "as told"]
+)
+def test_a_double_comes_to_the_database_where_libpq_is_told_that_it_is(way: dict[str, str], well: bool) -> None:
+    """As the programs do on a machine that doesn't know the name which pods have for it."""
+    reach = "from neursafe_fl.python.serving import reach_database; reach_database()"
+    with socket.create_server(("127.0.0.1", 0)) as database:
+        address = f"database.invalid:{database.getsockname()[1]}"
+        environment = {"PATH": os.environ["PATH"], "DB_TYPE": "postgreSQL", "DB_ADDRESS": address, **way}
+        done = subprocess.run([str(DOUBLE), "-c", reach], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is well, done.stderr

@@ -34,7 +34,9 @@ def reach_database() -> None:
     if os.environ["DB_TYPE"] not in ENGINES:
         sys.exit(f"DB_TYPE {os.environ['DB_TYPE']!r} is none of {ENGINES}")
     host, port = os.environ["DB_ADDRESS"].split(":")
-    socket.create_connection((host, int(port)), timeout=10).close()
+    # as libpq, which takes the name for the certificate's alone then
+    place = os.environ.get("PGHOSTADDR", host)
+    socket.create_connection((place, int(port)), timeout=10).close()
 
 
 def failed(reason: str, status: int = 403) -> Answer:
