@@ -17,6 +17,7 @@ and tasks are nobody else's: a client can't even ask what a task of it is about,
 
 from __future__ import annotations
 
+import base64
 import http.client
 import http.server
 import json
@@ -83,6 +84,27 @@ def epsilon(request: Any) -> Fraction:
     return Fraction(above, below)
 
 
+def task(request: Any) -> str:
+    """The task that a request is about; what it is called can be written in no second way."""
+    written = request.get("taskIdEncoded") if isinstance(request, dict) else None
+    if isinstance(written, str) and written.isascii() and len(written) <= MAX_DIGITS:
+        try:
+            meant = base64.urlsafe_b64decode(written + "=" * (-len(written) % 4))
+        except ValueError:
+            meant = b""
+        if base64.urlsafe_b64encode(meant).rstrip(b"=").decode() == written:
+            return written
+    raise RefusedError("a task is told by its id, in base64 for URLs and without padding")
+
+
+def told(value: Fraction) -> str:
+    """A number for people."""
+    try:
+        return f"{float(value):g}"
+    except OverflowError:
+        return "inf"
+
+
 class Bound:
     """What this side lets in, and how many sessions it let in that haven't ended."""
 
@@ -112,12 +134,12 @@ class Bound:
     def _check_session(self, request: Any, verify: bool) -> None:
         asked, most = epsilon(request), self.verify_epsilon if verify else self.max_epsilon
         if asked > most:
-            raise RefusedError(f"epsilon {float(asked):g} is more than the {float(most):g} that is let in here")
+            raise RefusedError(f"epsilon {told(asked)} is more than the {told(most)} that is let in here")
         if request.get("role") != self.role:
             raise RefusedError(f"this is the {self.role.lower()}'s manager")
 
     def _check_task(self, request: Any, verify: bool) -> None:
-        if not verify and isinstance(request, dict) and request.get("taskIdEncoded") in self.tasks:
+        if task(request) in self.tasks and not verify:
             raise RefusedError("the task is a verify round's, and takes nobody else's data")
 
     def _check_owner(self, request: Any, verify: bool) -> None:
@@ -127,8 +149,10 @@ class Bound:
             raise RefusedError("a session has a number")
         if (session in self.rounds) is not verify:
             raise RefusedError("the session is a verify round's" if not verify else "the session is no verify round's")
-        if verify and isinstance(request, dict):
-            self.tasks.add(str(request.get("taskIdEncoded")))  # before anybody can ask for it
+        if isinstance(request, dict):
+            started = task(request)
+            if verify:
+                self.tasks.add(started)  # before anybody can ask for it
 
     def note(self, path: str, request: Any, answer: bytes, subject: str | None) -> None:
         """Counts a session that the manager began or ended; a verify round's keeps nobody waiting."""

@@ -97,6 +97,8 @@ def test_what_two_readers_could_understand_differently_is_refused(body: bytes) -
         (session([[3], [2]]), "epsilon 1.5 is more than the 1 that is let in here"),
         # a hair above: no float would tell
         (session([[0, 0, 1], [4294967295, 4294967295]]), "epsilon 1 is more than the 1 that is let in here"),
+        # beyond any float
+        (session([[0] * 63 + [1], [1]]), "epsilon inf is more than the 1 that is let in here"),
         (session(role="Helper"), "this is the leader's manager"),
         ([1, 2], "a session has vdafParameter"),
         (session(vdafParameter=[8, [[[1], [1]]], "FixedType16Bit"]), "a session has vdafParameter"),
@@ -109,6 +111,16 @@ def test_what_two_readers_could_understand_differently_is_refused(body: bytes) -
 def test_who_isn_t_let_in(request_: Any, reason: str) -> None:
     with pytest.raises(gate.RefusedError, match=reason):
         gate.Bound("1.0", "leader").check("/create_session", request_, None)
+
+
+@pytest.mark.parametrize("written", [None, 7, ["AA"], {"a": 1}, "AB", "AA==", "A A", "A", "+/"])
+@pytest.mark.parametrize(("path", "more"), [("/get_vdaf_parameter", {}), ("/start_round", {"trainingSessionId": 7})])
+def test_a_task_is_written_in_one_way(path: str, more: dict[str, Any], written: Any) -> None:
+    """Else one of a verify round could be asked for by a second name."""
+    bound = gate.Bound("1.0", "leader")
+    bound.check(path, {**more, "taskIdEncoded": "AA"}, None)
+    with pytest.raises(gate.RefusedError, match="a task is told by its id"):
+        bound.check(path, {**more, "taskIdEncoded": written}, None)
 
 
 def test_the_bound_itself_is_let_in() -> None:
@@ -199,7 +211,7 @@ def test_a_verify_round_has_a_bound_of_its_own_and_nobody_waits_for_it(port: int
 @pytest.mark.parametrize(
     ("path", "body", "reason"),
     [
-        ("/start_round", {**START, "taskIdEncoded": "BB"}, "the session is a verify round's"),
+        ("/start_round", {**START, "taskIdEncoded": "BQ"}, "the session is a verify round's"),
         ("/end_session", 7, "the session is a verify round's"),
         ("/get_vdaf_parameter", PARAMETER, "the task is a verify round's, and takes nobody else's data"),
     ],
