@@ -148,16 +148,31 @@ def test_it_stops_at_once(role: RoleHost) -> None:
     role.sh("systemctl stop fedlearn-manager")
     # a program that had to be waited for ends with the result `timeout`
     assert role.sh("systemctl show -p Result --value fedlearn-manager").strip() == "success"
-    assert role.try_sh("systemctl is-active fedlearn-manager-gate")[1].strip() == "inactive"
     assert role.play().failed == 0
     assert role.play(entry="check").failed == 0
 
 
 def test_a_manager_that_ends_takes_the_count_of_its_sessions_along(role: RoleHost, opened: int) -> None:
-    role.sh("systemctl kill -s KILL fedlearn-manager")
-    role.sh("for _ in $(seq 100); do systemctl is-active -q fedlearn-manager-gate && break; sleep 0.2; done")
+    role.sh("systemctl kill -s KILL fedlearn-manager; sleep 1")
     role.sh("for _ in $(seq 100); do ss -Hltn 'sport = :9961' | grep -q . && break; sleep 0.2; done")
     assert ask(role, "/sessions") == (200, 0)
+
+
+def test_a_gate_that_is_killed_knows_the_sessions_again(role: RoleHost, opened: int) -> None:
+    before = pid(role, UNITS[1])
+    role.sh(f"systemctl kill -s KILL {UNITS[1]}; sleep 3")
+    role.sh("for _ in $(seq 100); do ss -Hltn 'sport = :9965' | grep -q . && break; sleep 0.2; done")
+    assert pid(role, UNITS[1]) != before
+    assert ask(role, "/sessions") == (200, 1)
+    assert ask(role, "/start_round", {"trainingSessionId": opened, "taskIdEncoded": "A" * 43})[0] == 200
+
+
+def test_with_a_session_open_a_lower_bound_is_in_force_at_once(role: RoleHost, opened: int) -> None:
+    before = pid(role)
+    assert role.play(dpsa_manager_instances=[{**INSTANCE, "max_epsilon": 1.0}]).failed == 0
+    assert (pid(role), ask(role, "/sessions")) == (before, (200, 1))
+    assert ask(role, "/create_session", session(5, 4))[1] == "epsilon 1.25 is more than the 1 that is let in here"
+    assert role.play().failed == 0
 
 
 def test_with_a_session_open_nothing_restarts_it(role: RoleHost, opened: int) -> None:

@@ -5,35 +5,40 @@
 """The gate before a DPSA manager: no session with more epsilon than the bound gets by.
 
     gate.py CONFIG                  serves, between nginx and the manager
-    gate.py --idle CONFIG           exit status 0 when no session is open, or nobody serves; else 3, and says how many
+    gate.py --idle CONFIG           exit status 0 when no session is open; else 3, and says how many
 
 The manager takes any epsilon of anybody. What is sent on is what was understood here, written anew: two readers can't
-understand one request differently. Sessions live in the manager's memory, so they are counted in that of the gate,
-which is restarted with it; `GET /sessions` tells how many, and nginx doesn't lead there.
+understand one request differently. Sessions live in the manager's memory, and end with it; what the gate knows of them
+is in a file, so that it may end and begin again at any time, and belongs to the manager that serves. `GET /sessions`
+tells how many there are, and nginx doesn't lead there.
 
 A verify round has a bound of its own, and a certificate of its own, whose subject nginx tells in a header. Its sessions
-and tasks are nobody else's: a client can't even ask what a task of it is about, so no data but its own come in.
+and tasks are nobody else's: a client can't even ask what a task of it is about, so no data but its own come in. What
+concerns a session is asked one after the other: none can be used before it is known whose it is.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import http.server
 import json
 import socket
 import sys
 import threading
-import urllib.request
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-MAX_BODY = 1_048_576
+MAX_ANSWER = 1_048_576
 MAX_DIGITS = 64
+LISTENS = "0A"  # of the kernel's states of a TCP socket
 SECONDS = 60
 SUBJECT = "X-Client-Subject"
-POSTS = ("/create_session", "/end_session", "/start_round", "/get_vdaf_parameter")
+MAX_BODY = {"/create_session": 65_536, "/end_session": 1024, "/start_round": 1024, "/get_vdaf_parameter": 1024}
+"""What is taken by POST, and how long it may be: what is read becomes twenty times as large, and anybody asks."""
+
 GETS = ("/get_main_locations",)
 
 
@@ -105,17 +110,66 @@ def told(value: Fraction) -> str:
         return "inf"
 
 
-class Bound:
-    """What this side lets in, and how many sessions it let in that haven't ended."""
+def serving(address: str, port: int) -> str:
+    """Which socket listens there, by its inode; empty where none does. Another one is another process' sessions."""
+    family, table = (socket.AF_INET6, "tcp6") if ":" in address else (socket.AF_INET, "tcp")
+    packed = socket.inet_pton(family, address)
+    words = [packed[at : at + 4][::-1] for at in range(0, len(packed), 4)]  # as the kernel writes them
+    local = f"{b''.join(words).hex().upper()}:{port:04X}"
+    for line in Path("/proc/self/net", table).read_text(encoding="ascii").splitlines()[1:]:
+        columns = line.split()
+        if columns[1] == local and columns[3] == LISTENS:
+            return columns[9]
+    return ""
 
-    def __init__(self, max_epsilon: str, role: str, verify: dict[str, str] | None = None) -> None:
+
+class Sessions:
+    """Which are open: the controller's, verify rounds', and the latter's tasks; kept in a file.
+
+    They are those of the manager that serves: with another one they are gone.
+    """
+
+    def __init__(self, file: Path, manager: tuple[str, int]) -> None:
+        self.file, self.manager = file, manager
+        self.serving, self.open, self.rounds, self.tasks = "", set[int](), set[int](), set[str]()
+        if file.exists():
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            self.serving, self.open, self.rounds = kept["serving"], set(kept["open"]), set(kept["rounds"])
+            self.tasks = set(kept["tasks"])
+        self.look()
+
+    def look(self) -> None:
+        """Forget those of a manager that doesn't serve any more."""
+        found = serving(*self.manager)
+        if found != self.serving:
+            self.serving = found
+            self.open, self.rounds, self.tasks = set(), set(), set()
+
+    def keep(self) -> None:
+        """Write them down, whole."""
+        told = {"open": sorted(self.open), "rounds": sorted(self.rounds), "tasks": sorted(self.tasks)}
+        new = self.file.with_suffix(".new")
+        new.write_text(json.dumps({"serving": self.serving, **told}), encoding="utf-8")
+        new.replace(self.file)
+
+
+class Bound:
+    """What this side lets in."""
+
+    def __init__(self, max_epsilon: str, role: str, sessions: Sessions, verify: dict[str, str] | None = None) -> None:
         self.max_epsilon, self.role = Fraction(max_epsilon), role.capitalize()
         self.verifier = verify["subject"] if verify else None
         self.verify_epsilon = Fraction(verify["max_epsilon"]) if verify else self.max_epsilon
-        self.open: set[int] = set()
-        self.rounds: set[int] = set()
-        self.tasks: set[str] = set()
+        self.sessions = sessions
         self.lock = threading.Lock()
+        self.turn = threading.Lock()
+        """Held while anything is asked that concerns a session, until the answer was noted."""
+
+    def opened(self) -> int:
+        """How many sessions are open, but for verify rounds'."""
+        with self.lock:
+            self.sessions.look()
+            return len(self.sessions.open)
 
     def is_verify(self, subject: str | None) -> bool:
         """Whether this is a verify round's certificate."""
@@ -124,6 +178,7 @@ class Bound:
     def check(self, path: str, request: Any, subject: str | None) -> None:
         """Raises RefusedError for what is not let in."""
         with self.lock:
+            self.sessions.look()
             if path == "/create_session":
                 self._check_session(request, self.is_verify(subject))
             elif path == "/get_vdaf_parameter":
@@ -139,7 +194,7 @@ class Bound:
             raise RefusedError(f"this is the {self.role.lower()}'s manager")
 
     def _check_task(self, request: Any, verify: bool) -> None:
-        if task(request) in self.tasks and not verify:
+        if task(request) in self.sessions.tasks and not verify:
             raise RefusedError("the task is a verify round's, and takes nobody else's data")
 
     def _check_owner(self, request: Any, verify: bool) -> None:
@@ -147,21 +202,29 @@ class Bound:
         session = request.get("trainingSessionId") if isinstance(request, dict) else request
         if isinstance(session, bool) or not isinstance(session, int):
             raise RefusedError("a session has a number")
-        if (session in self.rounds) is not verify:
+        if (session in self.sessions.rounds) is not verify:
             raise RefusedError("the session is a verify round's" if not verify else "the session is no verify round's")
+        if not verify and session not in self.sessions.open:
+            raise RefusedError(f"no session {session} was begun here since the manager runs")
         if isinstance(request, dict):
             started = task(request)
             if verify:
-                self.tasks.add(started)  # before anybody can ask for it
+                self.sessions.tasks.add(started)  # before anybody can ask for it
+                self.sessions.keep()
 
     def note(self, path: str, request: Any, answer: bytes, subject: str | None) -> None:
-        """Counts a session that the manager began or ended; a verify round's keeps nobody waiting."""
+        """Notes a session that the manager began, perhaps in place of another, or ended; a verify round's keeps nobody
+        waiting."""
         with self.lock:
-            sessions = self.rounds if self.is_verify(subject) else self.open
+            known = self.sessions
+            own, others = (known.rounds, known.open) if self.is_verify(subject) else (known.open, known.rounds)
             if path == "/create_session":
-                sessions.add(int(json.loads(answer)["trainingSessionId"]))
+                begun = int(json.loads(answer)["trainingSessionId"])
+                own.add(begun)
+                others.discard(begun)
             elif path == "/end_session":
-                sessions.discard(int(request))
+                own.discard(int(request))
+            known.keep()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -175,7 +238,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Where the aggregators are; and for this host how many sessions are open."""
         if self.path == "/sessions":
-            self._answer(200, json.dumps(len(self.bound.open)).encode())
+            self._answer(200, json.dumps(self.bound.opened()).encode())
         elif self.path in GETS:
             self._pass("GET", None)
         else:
@@ -183,22 +246,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Everything else that the manager offers."""
+        if self.path not in MAX_BODY:
+            self.close_connection = True
+            self._answer(404, b"")
+            return
         try:
-            request = understood(self._body())
-            if self.path not in POSTS:
-                self._answer(404, b"")
-                return
-            self.bound.check(self.path, request, self.headers.get(SUBJECT))
-            self._pass("POST", request)
+            request = understood(self._body(MAX_BODY[self.path]))
+            with contextlib.nullcontext() if self.path == "/get_vdaf_parameter" else self.bound.turn:
+                self.bound.check(self.path, request, self.headers.get(SUBJECT))
+                self._pass("POST", request)
         except RefusedError as refused:
             self.log_message("%s refused: %s", self.path, refused)
             self._answer(400, json.dumps(str(refused)).encode())
 
-    def _body(self) -> bytes:
+    def _body(self, most: int) -> bytes:
         length = self.headers.get("Content-Length", "")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > MAX_BODY:
+        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > most:
             self.close_connection = True
-            raise RefusedError(f"a body has a Content-Length, of {MAX_BODY} bytes at most")
+            raise RefusedError(f"a body has a Content-Length, of {most} bytes at most")
         return self.rfile.read(int(length))
 
     def _pass(self, method: str, request: Any) -> None:
@@ -207,7 +272,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = None if method == "GET" else json.dumps(request).encode()
             connection.request(method, self.path, body=body, headers={"Content-Type": "application/json"})
             answer = connection.getresponse()
-            content = answer.read(MAX_BODY)
+            content = answer.read(MAX_ANSWER)
         except (OSError, http.client.HTTPException) as error:
             self.log_message("the manager can't be asked: %s", error)
             self._answer(502, b"")
@@ -245,20 +310,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 def serve(config: dict[str, Any]) -> None:
     """Until it is ended."""
-    Handler.bound = Bound(config["max_epsilon"], config["role"], config.get("verify"))
     Handler.manager = (config["serves"]["address"], config["serves"]["port"])
+    known = Sessions(Path(config["sessions"]), Handler.manager)
+    Handler.bound = Bound(config["max_epsilon"], config["role"], known, config.get("verify"))
     Server(config["listen"]["address"], config["listen"]["port"]).serve_forever()
-
-
-def sessions(config: dict[str, Any]) -> int:
-    """How many are open; none where nobody serves."""
-    host = config["listen"]["address"]
-    place = f"[{host}]" if ":" in host else host
-    try:
-        with urllib.request.urlopen(f"http://{place}:{config['listen']['port']}/sessions", timeout=SECONDS) as answer:
-            return int(json.loads(answer.read()))
-    except OSError:
-        return 0
 
 
 def main(arguments: list[str]) -> int:
@@ -266,7 +321,7 @@ def main(arguments: list[str]) -> int:
     config = json.loads(Path(arguments[-1]).read_text(encoding="utf-8"))
     if arguments[0] != "--idle":
         serve(config)
-    count = sessions(config)
+    count = len(Sessions(Path(config["sessions"]), (config["serves"]["address"], config["serves"]["port"])).open)
     if count:
         print(f"{count} sessions are open, which live in the manager's memory and end with it")
     return 3 if count else 0

@@ -10,9 +10,12 @@ import http.client
 import http.server
 import importlib.util
 import json
+import os
+import socket
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -91,6 +94,11 @@ def test_what_two_readers_could_understand_differently_is_refused(body: bytes) -
         gate.understood(body)
 
 
+def bound(folder: Path, max_epsilon: str = "1.0") -> Any:
+    """A leader's, before a manager that doesn't serve."""
+    return gate.Bound(max_epsilon, "leader", gate.Sessions(folder / "sessions.json", ("127.0.0.1", 1)))
+
+
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
@@ -108,36 +116,43 @@ def test_what_two_readers_could_understand_differently_is_refused(body: bytes) -
         ),
     ],
 )
-def test_who_isn_t_let_in(request_: Any, reason: str) -> None:
+def test_who_isn_t_let_in(tmp_path: Path, request_: Any, reason: str) -> None:
     with pytest.raises(gate.RefusedError, match=reason):
-        gate.Bound("1.0", "leader").check("/create_session", request_, None)
+        bound(tmp_path).check("/create_session", request_, None)
 
 
 @pytest.mark.parametrize("written", [None, 7, ["AA"], {"a": 1}, "AB", "AA==", "A A", "A", "+/"])
 @pytest.mark.parametrize(("path", "more"), [("/get_vdaf_parameter", {}), ("/start_round", {"trainingSessionId": 7})])
-def test_a_task_is_written_in_one_way(path: str, more: dict[str, Any], written: Any) -> None:
+def test_a_task_is_written_in_one_way(tmp_path: Path, path: str, more: dict[str, Any], written: Any) -> None:
     """Else one of a verify round could be asked for by a second name."""
-    bound = gate.Bound("1.0", "leader")
-    bound.check(path, {**more, "taskIdEncoded": "AA"}, None)
+    let_in = bound(tmp_path)
+    let_in.sessions.open.add(7)
+    let_in.check(path, {**more, "taskIdEncoded": "AA"}, None)
     with pytest.raises(gate.RefusedError, match="a task is told by its id"):
-        bound.check(path, {**more, "taskIdEncoded": written}, None)
+        let_in.check(path, {**more, "taskIdEncoded": written}, None)
 
 
-def test_the_bound_itself_is_let_in() -> None:
-    gate.Bound("1.0", "leader").check("/create_session", session([[1], [1]]), None)
-    gate.Bound("0.1", "leader").check("/create_session", session([[1], [10]]), None)
+def test_the_bound_itself_is_let_in(tmp_path: Path) -> None:
+    bound(tmp_path).check("/create_session", session([[1], [1]]), None)
+    bound(tmp_path, "0.1").check("/create_session", session([[1], [10]]), None)
 
 
 class Manager(http.server.BaseHTTPRequestHandler):
     """One that takes everything, and remembers it."""
 
     seen: list[tuple[str, bytes]] = []
+    begins = threading.Event()
+    goes_on = threading.Event()
+    """Clear, it has begun a session and doesn't answer yet."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.seen.append((self.path, body))
         answer = {"/create_session": {"trainingSessionId": 7}}.get(self.path)
-        self.send_response(400 if json.loads(body) == {"trainingSessionId": 1} else 200)
+        if answer:
+            self.begins.set()
+            self.goes_on.wait(10)
+        self.send_response(400 if self.path == "/end_session" and json.loads(body) == 8 else 200)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
 
@@ -145,13 +160,21 @@ class Manager(http.server.BaseHTTPRequestHandler):
         """Quiet."""
 
 
+def anew(file: Path, manager: tuple[str, int]) -> None:
+    """What a gate is after its start."""
+    known = gate.Sessions(file, manager)
+    gate.Handler.bound = gate.Bound("1.0", "leader", known, {"subject": "CN=verify", "max_epsilon": "100"})
+    gate.Handler.manager = manager
+
+
 @pytest.fixture
-def port() -> Iterator[int]:
+def port(tmp_path: Path) -> Iterator[int]:
     """A gate's, with a manager behind it."""
     manager = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Manager)
     Manager.seen = []
-    gate.Handler.bound = gate.Bound("1.0", "leader", {"subject": "CN=verify", "max_epsilon": "100"})
-    gate.Handler.manager = ("127.0.0.1", manager.server_port)
+    Manager.begins.clear()
+    Manager.goes_on.set()
+    anew(tmp_path / "sessions.json", ("127.0.0.1", manager.server_port))
     server = gate.Server("127.0.0.1", 0)
     for each in (manager, server):
         threading.Thread(target=each.serve_forever, daemon=True).start()
@@ -192,7 +215,9 @@ def test_the_manager_reads_what_was_understood(port: int) -> None:
 
 
 def test_the_manager_s_refusals_are_passed_on(port: int) -> None:
-    assert ask(port, "POST", "/start_round", {"trainingSessionId": 1})[0] == 400
+    gate.Handler.bound.sessions.open.add(8)
+    assert (ask(port, "POST", "/end_session", 8), Manager.seen) == ((400, b"null"), [("/end_session", b"8")])
+    assert ask(port, "GET", "/sessions") == (200, b"1")
 
 
 VERIFY = {"X-Client-Subject": "CN=verify"}
@@ -243,14 +268,79 @@ def test_a_body_has_a_length(port: int) -> None:
     assert Manager.seen == []
 
 
+@pytest.mark.parametrize(
+    ("path", "most"), [("/create_session", 65_536), ("/get_vdaf_parameter", 1024), ("/start_round", 1024)]
+)
+def test_nothing_long_is_read(port: int, path: str, most: int) -> None:
+    """A megabyte of JSON becomes twenty, and with a dozen at once the gate was killed."""
+    status, answer = ask(port, "POST", path, b"[" + b'{"":0},' * (most // 7) + b"0]")
+    assert (status, json.loads(answer)) == (400, f"a body has a Content-Length, of {most} bytes at most")
+    assert Manager.seen == []
+
+
+@pytest.mark.parametrize("body", [["AA"], [7, "AA"], "AA", 7, None])
+def test_a_task_of_a_verify_round_is_told_in_no_other_form(port: int, body: Any) -> None:
+    """The manager takes a list for an object, in the order of its keys."""
+    ask(port, "POST", "/create_session", HUNDRED, **VERIFY)
+    assert ask(port, "POST", "/start_round", START, **VERIFY)[0] == 200
+    assert ask(port, "POST", "/get_vdaf_parameter", body)[0] == 400
+    assert ask(port, "POST", "/start_round", body)[0] == 400
+
+
+def test_a_session_is_nobody_s_before_it_is_known_whose_it_is(port: int) -> None:
+    """Else the controller could begin a round in a verify round's session, in the moment after it was made."""
+    Manager.goes_on.clear()
+    with ThreadPoolExecutor() as pool:
+        begun = pool.submit(ask, port, "POST", "/create_session", {**HUNDRED, "trainingSessionId": 7}, **VERIFY)
+        assert Manager.begins.wait(10)
+        raced = pool.submit(ask, port, "POST", "/start_round", START)
+        assert ask(port, "POST", "/get_vdaf_parameter", PARAMETER)[0] == 200  # what is everybody's goes on
+        Manager.goes_on.set()
+        assert begun.result()[0] == 200
+        assert raced.result() == (400, json.dumps("the session is a verify round's").encode())
+    assert [path for path, _body in Manager.seen] == ["/create_session", "/get_vdaf_parameter"]
+
+
+def test_a_session_that_wasn_t_begun_here_is_none(port: int) -> None:
+    """An answer that never came may have begun one."""
+    status, answer = ask(port, "POST", "/start_round", {**START, "trainingSessionId": 9})
+    assert (status, json.loads(answer)) == (400, "no session 9 was begun here since the manager runs")
+
+
+def test_a_gate_that_begins_again_knows_the_sessions_of_the_manager_that_serves(port: int, tmp_path: Path) -> None:
+    ask(port, "POST", "/create_session", session())
+    gate.Handler.bound.sessions.rounds.add(9)
+    assert ask(port, "POST", "/start_round", {**START, "trainingSessionId": 9}, **VERIFY)[0] == 200
+    manager = gate.Handler.manager
+    anew(tmp_path / "sessions.json", manager)
+    assert ask(port, "GET", "/sessions") == (200, b"1")
+    assert ask(port, "POST", "/get_vdaf_parameter", PARAMETER)[0] == 400
+    assert ask(port, "POST", "/start_round", {**START, "trainingSessionId": 9})[0] == 400
+    other = socket.create_server(("127.0.0.1", 0))
+    anew(tmp_path / "sessions.json", ("127.0.0.1", other.getsockname()[1]))
+    assert ask(port, "GET", "/sessions") == (200, b"0")
+    other.close()
+
+
+@pytest.mark.parametrize(("address", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_which_manager_serves_is_told_by_its_socket(address: str, family: socket.AddressFamily) -> None:
+    with socket.create_server((address, 0), family=family) as one:
+        found = gate.serving(address, one.getsockname()[1])
+        assert found == str(os.fstat(one.fileno()).st_ino)
+    assert gate.serving(address, 1) == ""
+
+
 def test_whoever_would_restart_the_manager_is_told(
     port: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "gate.json"
-    config.write_text(json.dumps({"listen": {"address": "127.0.0.1", "port": port}}))
+    address, served = gate.Handler.manager
+    told = {"serves": {"address": address, "port": served}, "sessions": str(tmp_path / "sessions.json")}
+    config.write_text(json.dumps(told))
     assert gate.main(["--idle", str(config)]) == 0
     ask(port, "POST", "/create_session", session())
     assert gate.main(["--idle", str(config)]) == 3
     assert "1 sessions are open" in capsys.readouterr().out
-    config.write_text(json.dumps({"listen": {"address": "127.0.0.1", "port": 1}}))
+    # another manager has none of them
+    config.write_text(json.dumps({**told, "serves": {"address": address, "port": 1}}))
     assert gate.main(["--idle", str(config)]) == 0
