@@ -136,8 +136,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         """Each file of a kit, and the serial number of the certificate in it."""
         authorities = self._authorities(options, variables)
         files = {f"nginx/{site['name']}.conf": self._site(site) for site in nginx.check(list(one.sites))}
-        if one.authorities:
-            files["ca.pem"] = "".join(_trusted(authorities, each.name) for each in one.authorities)
+        files |= {name: _trusted(authorities, each.name) for name, each in one.authorities.items()}
         serial = ""
         if options["request"]:
             files["chain.pem"], serial = self._certificate(one, authorities, options)

@@ -65,7 +65,7 @@ def test_the_leader_comes_in_by_its_certificate(request_: str) -> None:
 @pytest.mark.parametrize("request_", INNER)
 @pytest.mark.parametrize("shows", ["leader", "controller", ""], ids=["leader", "another of its CA", "none"])
 def test_nobody_else_of_the_leader_s_ca_comes_in(request_: str, shows: str) -> None:
-    host, trusts = ("", "leader") if shows != "controller" else (CONTROLLER, "controller")
+    host, trusts = ("", "leader") if shows != "controller" else (CONTROLLER, "helper-servers")
     status, body = ask(
         LEADER, HELPER_FRONT, request_, name="dpsa-survey-helper-front", trusts=trusts, shows=shows, host=host
     )
@@ -106,7 +106,32 @@ def test_a_certificate_of_the_helper_s_own_ca_is_worth_nothing_there() -> None:
     ],
 )
 def test_what_is_everybody_s_and_what_isn_t(place: tuple[str, int], name: str, request_: str, status: int) -> None:
-    assert ask(LEADER, place, request_, name=name, trusts="controller", host=CONTROLLER)[0] == status
+    side = "leader" if place == LEADER_FRONT else "helper"
+    assert ask(LEADER, place, request_, name=name, trusts=f"{side}-servers", host=CONTROLLER)[0] == status
+
+
+def test_the_leader_s_party_can_t_stand_in_for_the_helper() -> None:
+    """What clients seal for the helper would be read by whom they send the leader's share to."""
+    front, port = "/etc/fedlearn/dpsa/pki/dpsa-survey-leader-front", LEADER_FRONT[1]
+    to_helper = f"proxy_ssl_name {front.rpartition('/')[2]};"
+    site = "/etc/nginx/conf.d/fedlearn-dpsa-survey-controller-helper.conf"
+    led = "GET /hpke_config"
+
+    def asked() -> int:
+        return ask(LEADER, ("127.0.0.1", 9992), led, name="127.0.0.1:9992", host=CONTROLLER)[0]
+
+    assert asked() == 400
+    # the network leads to the leader, and its certificate has the name that is wanted
+    LEADER.sh(
+        f"cp -p {site} /root/kept && sed -i -e 's/{HELPER_FRONT[0]}:{HELPER_FRONT[1]}/{LEADER_FRONT[0]}:{port}/' "
+        f"-e 's/proxy_ssl_name .*/{to_helper}/' {site} && systemctl reload nginx && sleep 1",
+        CONTROLLER,
+    )
+    try:
+        assert asked() == 502
+    finally:
+        LEADER.sh(f"cp -p /root/kept {site} && rm /root/kept && systemctl reload nginx && sleep 1", CONTROLLER)
+    assert asked() == 400
 
 
 def test_both_tell_clients_the_same() -> None:
@@ -171,7 +196,7 @@ def manager(path: str, body: object, shows: str) -> tuple[int, str]:
         HELPER_MANAGER,
         f"POST {path}",
         name="dpsa-survey-helper-front",
-        trusts="controller",
+        trusts="helper-servers",
         shows=shows,
         host=CONTROLLER,
         body=body,

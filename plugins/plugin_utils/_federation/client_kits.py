@@ -32,14 +32,15 @@ class Kit:
     """``sites`` are nginx's, as its role takes them; ``ways`` says what is reached by which URL.
 
     ``subject`` is the common name of the certificate that is shown, which ``party`` signs; where none is, both are
-    empty. ``authorities`` vouch for whom it leads to. ``files`` are texts by their path in the kit, ``sources`` paths
-    of files below roles/; ``readme`` is the kit's own README, where the one of sites says too little.
+    empty. ``authorities`` vouch for whom it leads to, each by the file of the kit it goes to. ``files`` are texts by
+    their path in the kit, ``sources`` paths of files below roles/; ``readme`` is the kit's own README, where the one
+    of sites says too little.
     """
 
     name: str
     sites: tuple[dict[str, Any], ...]
     ways: dict[str, str]
-    authorities: tuple[Authority, ...]
+    authorities: Mapping[str, Authority]
     subject: str = ""
     party: Party | None = None
     files: Mapping[str, str] = field(default_factory=dict)

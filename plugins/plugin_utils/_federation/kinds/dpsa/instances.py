@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from ... import certificates, network
@@ -321,15 +321,19 @@ class Instances:
         leader = self.topology.leader
         port, path = leader.option("egress_port"), (*leader.placement.path, "egress_port")
         site = self.topology.helper.aggregator_site()
-        files, sides = self.paths(self.leader_name), (self.topology.helper,)
-        values = way_out(self.topology, port, site, files, sides, shows=True)
+        files = self.paths(self.leader_name)
+        values = way_out(self.topology, port, site, self.topology.helper, files, files)
         own = loopback("http", port, path)
         self.roster.present("nginx", "leader", leader.name("egress"), host, values, [own], variable=SITES)
 
+    def servers(self, side: Side) -> dict[str, str]:
+        """Where it lies on a client's host who vouches for that side's servers."""
+        return self.paths(side.instance("servers"))
+
     def _egress(self, host: str, what: str) -> None:
         """The ways of a client, or of the controller, to both aggregators and both managers."""
-        files = self.paths(f"{self.topology.prefix}-{what}")
-        for word, port, values in ways_out(self.topology, files, shows=what == "controller"):
+        shown = self.paths(self.controller_name) if what == "controller" else None
+        for word, port, values in ways_out(self.topology, self.servers, shown):
             own = loopback("http", port, (*self.topology.stack.path, "local_ports", word.replace("-", "_")))
             placement = "controller" if what == "controller" else "clients"
             self.roster.present("nginx", placement, f"{what}-{word}", host, values, [own], variable=SITES)
@@ -344,31 +348,38 @@ def egress_words(topology: Topology) -> tuple[str, ...]:
     )
 
 
-def ways_out(topology: Topology, files: Mapping[str, str], *, shows: bool) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """A client's ways, or the controller's, who ``shows`` a certificate: which, its port, and nginx's site for it."""
-    sites = {
-        "leader": topology.leader.aggregator_site,
-        "helper": topology.helper.aggregator_site,
-        "leader-manager": topology.leader.manager_site,
-        "helper-manager": topology.helper.manager_site,
-    }
+def ways_out(
+    topology: Topology, servers: Callable[[Side], Mapping[str, str]], shown: Mapping[str, str] | None
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """A client's ways, or the controller's, with the files that it shows: which, its port, and nginx's site for it.
+
+    ``servers`` are the files with whom each side's servers are vouched for by.
+    """
     for word in egress_words(topology):
+        side = topology.helper if word.startswith("helper") else topology.leader
+        site = side.manager_site() if word.endswith("manager") else side.aggregator_site()
         port = topology.stack.options["local_ports"][word.replace("-", "_")]
-        yield word, port, way_out(topology, port, sites[word](), files, topology.sides, shows=shows)
+        yield word, port, way_out(topology, port, site, side, servers(side), shown)
 
 
 def way_out(
-    topology: Topology, port: int, site: Site, files: Mapping[str, str], sides: Iterable[Side], *, shows: bool
+    topology: Topology,
+    port: int,
+    site: Site,
+    side: Side,
+    servers: Mapping[str, str],
+    shown: Mapping[str, str] | None,
 ) -> dict[str, Any]:
-    """Plain HTTP in on loopback, TLS out to a named peer, with a certificate where it ``shows`` one.
+    """Plain HTTP in on loopback, TLS out to a side's site, with a certificate where one is ``shown``.
 
-    It believes what the parties of ``sides`` vouch for, those of whom ``files`` has the CAs.
+    It believes what that side's party vouches for, and nobody else: what is sealed for one side is read by it alone
+    only as long as the other can't stand in for it.
     """
-    authorities = [certificates.party_authority(topology.federation, side.party) for side in sides]
-    tls = {"ca": PUBLIC_ROOTS} if topology.public else certificates.believed(files, *authorities)
+    authority = certificates.party_authority(topology.federation, side.party)
+    tls = {"ca": PUBLIC_ROOTS} if topology.public else certificates.believed(servers, authority)
     tls |= {"name": site.name}
-    if shows:
-        tls |= {"certificate": files["chain"], "key": files["key"]}
+    if shown is not None:
+        tls |= {"certificate": shown["chain"], "key": shown["key"]}
     leader = topology.leader.placement
     return {
         "listen": [{"address": LOOPBACK, "port": port}],
@@ -418,13 +429,7 @@ def removal(topology: Topology) -> Expansion:
         for host in side.database.absent:
             roster.absent("postgresql", f"{side.word}.database", side.name("database"), host)
             certificate(f"{side.word}-database", host)
-    for what, placement in (("controller", topology.controller), ("client", topology.clients)):
-        for host in placement.absent:
-            for word in _EGRESS:
-                roster.absent("nginx", "clients" if what == "client" else what, f"{what}-{word}", host, variable=SITES)
-            certificate(what, host)
-            if what == "controller":
-                certificate("verify", host)
+    _remove_egress(topology, roster, certificate)
     return Expansion(components=tuple(roster.components), certificates=tuple(gone), variables=roster.variables)
 
 
@@ -459,3 +464,17 @@ def _all_programs(placement: Placement, side: Side) -> list[tuple[str, str, int]
     if not placement.options["garbage_collector"]:
         found.append((JANUS_PROGRAMS[-1], "garbage-collector", 0))
     return found
+
+
+def _remove_egress(topology: Topology, roster: Roster, certificate: Callable[[str, str], None]) -> None:
+    """The ways of those who were clients or the controller's host, with what only the ways need."""
+    for what, placement in (("controller", topology.controller), ("client", topology.clients)):
+        for host in placement.absent:
+            for word in _EGRESS:
+                roster.absent("nginx", "clients" if what == "client" else what, f"{what}-{word}", host, variable=SITES)
+            if what == "controller":
+                certificate(what, host)
+                certificate("verify", host)
+            if host not in dict(topology.egress_hosts):
+                for side in topology.sides:
+                    certificate(f"{side.word}-servers", host)

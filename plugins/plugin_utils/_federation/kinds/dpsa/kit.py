@@ -14,7 +14,7 @@ from ...client_kits import HOME, Asked, Kit, NoKitError
 from ...model import Federation, Stack
 from ...nodes import Report
 from .instances import ways_out
-from .topology import LOOPBACK, Topology
+from .topology import LOOPBACK, Side, Topology
 
 
 def client_kit(stack: Stack, federation: Federation, asked: Asked) -> Kit:
@@ -25,15 +25,21 @@ def client_kit(stack: Stack, federation: Federation, asked: Asked) -> Kit:
     if not all(side.there for side in topology.sides):
         raise NoKitError(f"stack '{stack.name}' has no side that anybody could be led to")
     name = f"{topology.prefix}-{'controller' if controller else 'client'}"
-    files = {word: f"{HOME}/{name}/{word}.pem" for word in ("ca", "chain", "key")}
+    shown = {word: f"{HOME}/{name}/{word}.pem" for word in ("chain", "key")} if controller else None
     sites, ways = [], {}
-    for word, port, values in ways_out(topology, files, shows=controller):
+    for word, port, values in ways_out(topology, lambda side: {"ca": f"{HOME}/{name}/{_ca(side)}"}, shown):
         sites.append({"name": f"{name}-{word}", **values})
         ways[word] = str(network.Url("http", LOOPBACK, port))
     if not sites:
         raise NoKitError("with public certificates and without managers clients reach both sides as they are")
-    parties = {side.party.name: side.party for side in topology.sides}
-    trusted = () if topology.public else [certificates.party_authority(federation, one) for one in parties.values()]
+    trusted = {_ca(side): certificates.party_authority(federation, side.party) for side in topology.sides}
+    if topology.public:
+        trusted = {}
     if not controller:
-        return Kit(name, tuple(sites), ways, tuple(trusted))
-    return Kit(name, tuple(sites), ways, tuple(trusted), name, topology.controller_party)
+        return Kit(name, tuple(sites), ways, trusted)
+    return Kit(name, tuple(sites), ways, trusted, name, topology.controller_party)
+
+
+def _ca(side: Side) -> str:
+    """The file with whom that side's servers are vouched for by: not the other's, which could stand in for it."""
+    return f"{side.word}-ca.pem"

@@ -30,17 +30,18 @@ def needed(parts: Instances) -> Iterator[Certificate]:
     for side in topology.sides:
         if side.ours:
             yield from _of_side(parts, side)
-    both = tuple(dict.fromkeys(side.party.name for side in topology.sides))
     if topology.leader.ours:
         for host in topology.leader.users:
             yield _client(parts, parts.leader_name, host, (topology.helper.party.name,))
     for host, what in topology.egress_hosts:
         if what == "controller":
-            yield _client(parts, parts.controller_name, host, both)
+            yield _client(parts, parts.controller_name, host)
             if topology.generation == "B":
-                yield _client(parts, parts.verify_name, host, both)
-        elif egress_words(topology):
-            yield certificates.trusted(f"{topology.prefix}-client", host, *both)
+                yield _client(parts, parts.verify_name, host)
+    if egress_words(topology) and not topology.public:
+        for host, _what in topology.egress_hosts:
+            for side in topology.sides:
+                yield certificates.trusted(side.instance("servers"), host, side.party.name)
 
 
 def _of_side(parts: Instances, side: Side) -> Iterator[Certificate]:
@@ -83,7 +84,7 @@ def _database(side: Side) -> Certificate:
     )
 
 
-def _client(parts: Instances, name: str, host: str, trust: tuple[str, ...]) -> Certificate:
+def _client(parts: Instances, name: str, host: str, trust: tuple[str, ...] = ()) -> Certificate:
     """Its subject is the name alone, without the host: moved or renewed, it is the same to the other side."""
     party = parts.topology.federation.host(host).party
     return Certificate(name, host, party, name, usages=("client",), trust=trust)

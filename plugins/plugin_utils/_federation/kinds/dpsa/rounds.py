@@ -87,8 +87,8 @@ def _way(parts: Instances, roster: Roster, word: str, host: str) -> str:
     topology = parts.topology
     key = f"{word}_manager"
     port = topology.stack.options["local_ports"][key] + topology.stack.options["verify_port_shift"]
-    site = (topology.leader if word == "leader" else topology.helper).manager_site()
-    values = way_out(topology, port, site, parts.paths(parts.verify_name), topology.sides, shows=True)
+    side = topology.leader if word == "leader" else topology.helper
+    values = way_out(topology, port, side.manager_site(), side, parts.servers(side), parts.paths(parts.verify_name))
     path = (*topology.stack.path, "local_ports", key)
     own = loopback("http", port, path)
     roster.present("nginx", "controller", f"{word}-manager", host, values, [own], variable=SITES)

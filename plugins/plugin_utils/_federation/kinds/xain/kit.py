@@ -181,7 +181,7 @@ def client_kit(stack: Stack, federation: Federation, asked: Asked) -> Kit:
         name=name,
         sites=_sites(copy, name, url),
         ways={"coordinator": url},
-        authorities=(topology.authority,),
+        authorities={"ca.pem": topology.authority},
         subject=subject,
         party=topology.party,
         files={"participant.json": json.dumps(_participant(copy, generation, url), indent=2) + "\n"},

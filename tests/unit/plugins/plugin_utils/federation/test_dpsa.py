@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import posixpath
 import random
 from typing import Any
 
@@ -233,6 +234,27 @@ def test_sessions_are_the_controller_s(load: Load) -> None:
         for path in ("/create_session", "/start_round", "/end_session"):
             assert paths[path]["client_names"] == ["demo-survey-controller", "demo-survey-verify"]
         assert paths["/get_main_locations"]["without_certificate"] is True
+
+
+@pytest.mark.parametrize("controller", ["a1", "b1", "k1"])
+def test_each_way_believes_the_party_it_leads_to_and_no_other(load: Load, controller: str) -> None:
+    """Whose CA vouched for the other side, too, could be shown what is sealed for it."""
+    federation = load(document(STACK, ("    controller: {host: a1}\n", f"    controller: {{host: {controller}}}\n")))
+    host = variables.inventory(federation).hosts[controller]
+    trust = {each["name"]: each["trust"] for each in host["pki_certificates"] if "trust" in each}
+    believed = {
+        site["name"].rpartition("controller-")[2]: trust[
+            posixpath.basename(posixpath.dirname(site["upstream"]["tls"]["ca"]))
+        ]
+        for site in host["nginx_sites"]
+        if "-controller-" in site["name"]
+    }
+    assert believed == {
+        "leader": ["clinic-a"],
+        "leader-manager": ["clinic-a"],
+        "helper": ["clinic-b"],
+        "helper-manager": ["clinic-b"],
+    }
 
 
 def ways_out(federation: Federation) -> dict[str, str]:
