@@ -49,7 +49,7 @@ plugin: fedlearn.infra.federation
 document: ../../federation.yml
 party: lab
 # signers: {partner: [SHA256:...]}       of another party that deploys its own side: whose signatures are believed
-# overlay: files/production.yml          merged over the document: lists replaced, null deletes
+# overlay: files/production.yml          over the document, of one's own affairs: lists replaced, null deletes
 """
 
 _IGNORE = """\

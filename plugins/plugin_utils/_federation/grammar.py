@@ -315,7 +315,8 @@ VIEWPOINT = Section(
         ),
         "overlay": Key(
             Text(format="path"),
-            "A file merged over the document: mappings key by key, lists replaced, null deletes.",
+            "A file merged over the document: mappings key by key, lists replaced, null deletes. With `party`, and "
+            "other parties that deploy by the document: only what is that party's own affair.",
             example="files/production.yml",
         ),
     }

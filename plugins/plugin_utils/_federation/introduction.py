@@ -89,6 +89,14 @@ The overlay is a YAML file merged over the document: mappings key by key, anythi
 a mistake where there is nothing to delete). Mistakes in it name its own lines. Keep it in `files/`, which
 `-i DIRECTORY` leaves out; an overlay is no inventory source by itself.
 
+Where other parties of the document deploy their own side (`external: true` are none of them), what was agreed on is the
+document, and the overlay of a viewpoint with `party` says only what is that party's own affair; all else is a mistake.
+Own affairs are its entry below `parties`, its clusters, stacks in which nobody else is, its own placements with all
+that is in them, its hosts among others' in `hosts` and `absent`, of a stack what is on its own hosts (dpsa's `programs`
+and `client`, dc_federated's `library` and `runtime`, mindspore's `runtime`, xain's `program`), and a
+`privacy.max_epsilon` below the one agreed on. Others know its addresses, ports and URLs by the document: change these
+there, too.
+
 Read a partner's document by a viewpoint of your own. Given to `-i` itself, a file that is no document is whatever else
 Ansible takes it for, and every other kind of inventory can run programs on the control node.
 """

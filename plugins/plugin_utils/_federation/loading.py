@@ -15,7 +15,7 @@ from typing import Any
 
 from .._roles.catalogue import SHARED
 from .._state.location import directory_of, is_repository
-from . import acme, certificates, document, formats, network, stages
+from . import acme, certificates, document, formats, network, own_affairs, stages
 from .grammar import VIEWPOINT, document_section
 from .hosts import Hosts, known_names
 from .kinds import kinds
@@ -35,7 +35,7 @@ from .model import (
     gone,
 )
 from .nodes import Mistake, Node, Report, TooManyMistakesError, did_you_mean, shorten
-from .schema import WRONG, Checker, has_userinfo, looks_secret
+from .schema import WRONG, Checker, Names, has_userinfo, looks_secret
 from .unknown import UNKNOWN, UnknownValueError, attempt, known
 
 RESERVED_GROUPS = ("all", "ungrouped", "federation_hosts", "federation_clusters")
@@ -87,6 +87,7 @@ class _Loader:
         self.sources = [self.file]
         self.signers: Mapping[str, list[str]] = {}
         self._seen_by: str | None = None
+        self._merged: tuple[Node, Node] | None = None
         self.doubtful: dict[str, Stack] = {}
         self.wrong: dict[str, Expansion] = {}
 
@@ -104,6 +105,7 @@ class _Loader:
         self.checker = Checker(self.report, names)
         values = self.checker.check(document_section(), root, ())
         _find_secrets(root, self.report, self.checker.exempt)
+        self._look_at_overlay(names, values)
         self._look_at_files()
         if values is WRONG:
             return None
@@ -178,7 +180,19 @@ class _Loader:
         if not isinstance(over.value, dict):
             self.report.mistake((), "an overlay is a mapping", over.position)
             return None
-        return document.overlay(base, self._without_strangers(base, over), self.report)
+        self._merged = base, self._without_strangers(base, over)
+        return document.overlay(*self._merged, self.report)
+
+    def _look_at_overlay(self, names: Names, values: Any) -> None:
+        """Note what of a shared document a party would change for itself."""
+        if self._merged is None or self._seen_by is None or values is WRONG:
+            return
+        base, over = self._merged
+        known_before = known_names(base)
+        with contextlib.suppress(TooManyMistakesError):
+            before = Checker(Report(base), known_before).check(document_section(), base, ())
+            was = own_affairs.Said(before if before is not WRONG else {}, known_before)
+            own_affairs.look(over, base, self._seen_by, was, own_affairs.Said(values, names), self.report)
 
     def _without_strangers(self, base: Node, over: Node) -> Node:
         """The overlay without stacks that are neither below nor whole: their names were misspelt."""

@@ -49,10 +49,10 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol, cast
 
-from ..model import Expansion, Federation, Stack
+from ..model import Expansion, Federation, Path, Stack
 from ..nodes import Report
 from ..schema import Key, Section
 
@@ -78,6 +78,13 @@ class Kind(Protocol):
 
     SETTINGS: Section
     """Every key of the system's own configuration, typed."""
+
+    OWN_KEYS: Collection[str]
+    """Keys of a stack beside its placements by which each party says what is on its own hosts, whatever others have:
+    its overlay may, as it may say all of its own placements."""
+
+    UPPER_BOUNDS: Collection[Path]
+    """Numbers below a stack that both sides keep: a party's overlay may have its own keep a lower one."""
 
     EXAMPLE: str
     """A stack for the document that ``init`` writes: commented YAML without ``kind``, on host1, host2 and host3.

@@ -10,21 +10,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ... import acme, network
-from ...model import Expansion, Federation, Stack
+from ...model import Expansion, Federation, Path, Stack
 from ...nodes import Report
 from . import parts
 from .placements import PLACEMENTS
 from .settings import SETTINGS
 from .topology import Topology
 
-__all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand"]
+__all__ = ["EXAMPLE", "NAME", "OWN_KEYS", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "UPPER_BOUNDS", "expand"]
 
 NAME = "dc_federated"
 TLS = True
 ROLES: Mapping[str, str] = {"dc_federated_server": "service", "dc_federated_worker": "participant"}
+
+OWN_KEYS: Collection[str] = ("library", "runtime")
+UPPER_BOUNDS: Collection[Path] = ()
 
 EXAMPLE = """\
 library: {preinstalled: /opt/dc_federated} # a checkout of the library on the hosts; or source: FOLDER beside this file

@@ -10,10 +10,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ... import acme
-from ...model import Expansion, Federation, Secret, Stack
+from ...model import Expansion, Federation, Path, Secret, Stack
 from ...nodes import Report
 from ...unknown import UNKNOWN
 from . import flows, needed_certificates
@@ -23,7 +23,7 @@ from .rounds import verify_round
 from .settings import SETTINGS
 from .topology import Topology
 
-__all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand"]
+__all__ = ["EXAMPLE", "NAME", "OWN_KEYS", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "UPPER_BOUNDS", "expand"]
 
 NAME = "dpsa"
 TLS = False  # there is no choice: what leaves a host does so over TLS
@@ -31,6 +31,9 @@ ROLES: Mapping[str, str] = {"janus": "coordinator", "dpsa_manager": "service", "
 
 MAX_SKEW_MS = 60_000
 """Job leases allow for clocks that differ by as much, and reports lie in hours."""
+
+OWN_KEYS: Collection[str] = ("programs", "client")
+UPPER_BOUNDS: Collection[Path] = (("privacy", "max_epsilon"),)
 
 EXAMPLE = """\
 leader: {host: host1}                      # aggregator, manager, job programs and a PostgreSQL of its own

@@ -11,10 +11,10 @@ that takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ... import network
-from ...model import Expansion, Federation, Stack
+from ...model import Expansion, Federation, Path, Stack
 from ...nodes import Report
 from ...unknown import UNKNOWN
 from . import flows, needed_certificates, rounds
@@ -23,7 +23,18 @@ from .placements import PLACEMENTS
 from .settings import SETTINGS, program_keys
 from .topology import Topology, complete_settings
 
-__all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand", "program_keys"]
+__all__ = [
+    "EXAMPLE",
+    "NAME",
+    "OWN_KEYS",
+    "PLACEMENTS",
+    "ROLES",
+    "SETTINGS",
+    "TLS",
+    "UPPER_BOUNDS",
+    "expand",
+    "program_keys",
+]
 
 NAME = "mindspore"
 TLS = True
@@ -35,6 +46,9 @@ ROLES: Mapping[str, str] = {
 
 MAX_SKEW_MS = 5000
 """Servers look at the timestamps of clients."""
+
+OWN_KEYS: Collection[str] = ("runtime",)
+UPPER_BOUNDS: Collection[Path] = ()
 
 EXAMPLE = """\
 redis: {host: host1}                       # the store that scheduler and servers share

@@ -12,9 +12,9 @@ server, ``clients`` and ``standalone`` of clients, ``database`` and ``storage`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from ...model import Expansion, Federation, Stack
+from ...model import Expansion, Federation, Path, Stack
 from ...nodes import Report
 from ...unknown import UNKNOWN
 from .placements import PLACEMENTS
@@ -22,7 +22,7 @@ from .rounds import verify_round
 from .settings import SETTINGS
 from .topology import Topology
 
-__all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand"]
+__all__ = ["EXAMPLE", "NAME", "OWN_KEYS", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "UPPER_BOUNDS", "expand"]
 
 NAME = "neursafe"
 TLS = False  # the programs speak none to each other: NetworkPolicies say who reaches whom
@@ -32,6 +32,9 @@ ROLES: Mapping[str, str] = {
     "neursafe_standalone": "participant",
     "neursafe_ctl": "participant",
 }
+
+OWN_KEYS: Collection[str] = ()
+UPPER_BOUNDS: Collection[Path] = ()
 
 EXAMPLE = """\
 server:

@@ -11,9 +11,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from ...model import Expansion, Federation, Stack
+from ...model import Expansion, Federation, Path, Stack
 from ...nodes import Report
 from . import parts, rounds
 from .pet_parts import PetCopy
@@ -23,7 +23,7 @@ from .python_parts import PythonCopy
 from .settings import SETTINGS
 from .topology import Topology
 
-__all__ = ["EXAMPLE", "NAME", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "expand"]
+__all__ = ["EXAMPLE", "NAME", "OWN_KEYS", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "UPPER_BOUNDS", "expand"]
 
 NAME = "xain"
 TLS = False  # there is no choice: what leaves a host does so over TLS
@@ -32,6 +32,9 @@ ROLES: Mapping[str, str] = {
     "xain_aggregator": "service",
     "xain_participant": "participant",
 }
+
+OWN_KEYS: Collection[str] = ("program",)
+UPPER_BOUNDS: Collection[Path] = ()
 
 EXAMPLE = """\
 generation: python                         # xain-fl 0.6; pet for xaynet-server, which sees nobody's weights

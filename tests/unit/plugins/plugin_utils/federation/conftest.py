@@ -90,7 +90,15 @@ def toy_becomes(toy: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[Expansi
 def toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The only kinds are ``toy`` and ``plain``, which can't do TLS."""
     module = types.SimpleNamespace(
-        NAME="toy", TLS=True, ROLES={}, PLACEMENTS=PLACEMENTS, SETTINGS=SETTINGS, EXAMPLE="", expand=expand
+        NAME="toy",
+        TLS=True,
+        ROLES={},
+        PLACEMENTS=PLACEMENTS,
+        SETTINGS=SETTINGS,
+        OWN_KEYS=("model",),
+        UPPER_BOUNDS=(),
+        EXAMPLE="",
+        expand=expand,
     )
     plain = types.SimpleNamespace(**{**vars(module), "NAME": "plain", "TLS": False})
     known = {"plain": plain, "toy": module}
