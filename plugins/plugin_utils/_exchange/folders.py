@@ -308,8 +308,8 @@ def _proven_contents(folder: str, manifest: Manifest) -> dict[str, bytes]:
             raise ExchangeError(f"{told}/{name} is missing, and was signed: have the party hand over all of its folder")
         if digest(read.content) != wanted:
             raise ExchangeError(
-                f"{told}/{name} isn't what was signed: it was changed on the way; have the party hand over all of its "
-                "folder again"
+                f"{told}/{name} isn't what was signed: it was written after that, as by an audit, or changed on the "
+                "way: have the party run fedlearn.infra.exchange and hand over all of its folder again"
             )
         _refuse_private(read.content, f"{told}/{name}")
         found[name] = read.content

@@ -268,7 +268,11 @@ def test_a_changed_signature(parties: Parties) -> None:
 
 def test_a_changed_file(parties: Parties) -> None:
     (parties.came / FILE).write_bytes((parties.came / FILE).read_bytes() + b"\n")
-    refused(parties, f"public/clinic-b/{FILE} isn't what was signed: it was changed on the way")
+    refused(
+        parties,
+        f"public/clinic-b/{FILE} isn't what was signed: it was written after that, as by an audit, or changed on the "
+        "way: have the party run fedlearn.infra.exchange and hand over all of its folder again",
+    )
     (parties.came / FILE).unlink()
     refused(parties, f"public/clinic-b/{FILE} is missing, and was signed")
 
