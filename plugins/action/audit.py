@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 PROGRAMS = {"janus_instances": "janus", "dpsa_manager_instances": "dpsa-manager"}
 MOST_ADDRESSES = 16
 """Of one host: it says itself which it has."""
+NO_HOST = "this run has no host"
 Hosts = Mapping[str, Mapping[str, Any]]
 
 
@@ -188,6 +189,7 @@ class Audit:
             found,
             self._identity(places, looked),
             self._own(looked),
+            tuple(_unseen(looked)),
         )
 
     def _same_parties(self) -> Iterator[str]:
@@ -225,28 +227,34 @@ class Audit:
     def _separation(self, places: control_node.Places, looked: Hosts) -> dict[str, Row]:
         """Nothing of another party is anywhere here."""
         sought = Sought(self.key, **self._theirs())
-        unknown = "; ".join(told for told in self.partners.values() if isinstance(told, str))
+        unknown = self._unknown()
         on_hosts = Searched(
             [f"{name}: {line}" for name, host in looked.items() for line in host.get("found", ())],
             sum(host.get("searched", 0) for host in looked.values()),
             [f"{name}: {path}" for name, host in looked.items() for path in host.get("unread", ())],
         )
-        unseen, git = self._unseen(looked), control_node.no_git(places)
+        unseen, git = _nobody(looked), control_node.no_git(places)
         return {
-            "secrets on hosts": _searched(on_hosts, unknown or unseen),
+            "secrets on hosts": _searched(on_hosts, "; ".join(filter(None, (unknown, unseen)))),
             "secrets on the control node": _searched(control_node.search_files(places, sought), unknown),
             "secrets in backups": _searched(control_node.search_backups(places, sought), unknown),
             "secrets in git": _searched(control_node.search_git(places, sought), unknown or git),
         }
 
-    @staticmethod
-    def _unseen(looked: Hosts) -> str:
-        missing = [name for name, host in looked.items() if "identity" not in host]
-        return f"nobody looked at {', '.join(missing)}" if missing else ""
+    def _unknown(self) -> str:
+        """Of whom nobody said by what their secrets are known: of all, or of hosts of theirs."""
+        partners = self.partners.values()
+        missing = [told for told in partners if isinstance(told, str)]
+        missing += [
+            f"{rows.nobody_looked(side)}: by what their secrets are known isn't told"
+            for side in partners
+            if isinstance(side, Side) and side.unseen
+        ]
+        return "; ".join(missing)
 
     def _state(self, looked: Hosts) -> dict[str, Row]:
         """What hosts are like."""
-        unseen = self._unseen(looked)
+        unseen = _nobody(looked)
         _sums, unknown = control_node.programs(each for host in self.hosts.values() for each in _programs(host))
         packed = f"the archives of {', '.join(unknown)} aren't on this control node" if unknown else ""
         count = sum(host.get("programs", 0) for host in looked.values())
@@ -268,20 +276,25 @@ class Audit:
         bound, told = self.options["max_skew_ms"], {}
         for name, host in self.hosts.items():
             clock = host.get("fedlearn_clock", {})
-            if "skew_ms" not in clock:
-                return Row("not checked", (f"nobody read the clock of {name}",))
-            told[name] = clock["skew_ms"]
+            if "skew_ms" in clock:
+                told[name] = clock["skew_ms"]
+        missing = [name for name in self.hosts if name not in told]
+        unread = f"nobody read the clock of {', '.join(missing)}" if missing else "" if told else NO_HOST
         wrong = [f"{name}: {skew} ms from the control node's" for name, skew in told.items() if abs(skew) > bound]
         near = ", ".join(f"{name} {skew} ms" for name, skew in told.items())
-        return rows.row(wrong, f"{near} from the control node's, {bound} ms are borne")
+        return rows.row(wrong, f"{near} from the control node's, {bound} ms are borne", unread)
 
     def _inner_paths(self, looked: Hosts, unseen: str) -> Row:
         """Every TCP port of every address that the host has, from here."""
         wrong, seen, unknown = [], [], [unseen] if unseen else []
         for name, host in looked.items():
             known, names = self._endpoints(name)
-            addresses = host.get("identity", {}).get("addresses", [])[:MOST_ADDRESSES]
-            for address in addresses:
+            addresses = host.get("identity", {}).get("addresses", [])
+            if name not in _unseen(looked) and not addresses:
+                unknown.append(f"{name} has no address that could be tried")
+            if len(addresses) > MOST_ADDRESSES:
+                unknown.append(f"{name}: of {len(addresses)} addresses only {MOST_ADDRESSES} were tried")
+            for address in addresses[:MOST_ADDRESSES]:
                 try:
                     there, found = ports.scan(address, known, names)
                 except OSError as error:
@@ -311,7 +324,7 @@ class Audit:
 
     def _identity(self, places: control_node.Places, looked: Hosts) -> dict[str, dict[str, str]]:
         """By what the own side is known, keyed; the words stay here."""
-        found: dict[str, dict[str, str]] = {kind: {} for kind in rows.DIFFER}
+        found: dict[str, dict[str, str]] = {kind: {} for kind in rows.DIFFER if looked or kind not in rows.OF_HOSTS}
         for name, host in looked.items():
             for kind, values in host.get("identity", {}).items():
                 found[kind] |= {keyed(self.key, kind, value): f"{name}: {value}" for value in values}
@@ -337,6 +350,17 @@ class Audit:
             "publics": publics,
             "files": control_node.own_files(self.state, self.party),
         }
+
+
+def _unseen(looked: Hosts) -> list[str]:
+    """Hosts that nobody looked at."""
+    return [name for name, host in looked.items() if "identity" not in host]
+
+
+def _nobody(looked: Hosts) -> str:
+    """The same in words; empty where all were looked at."""
+    missing = _unseen(looked)
+    return f"nobody looked at {', '.join(missing)}" if missing else "" if looked else NO_HOST
 
 
 def _programs(host: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, str]]]:

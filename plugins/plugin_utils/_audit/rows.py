@@ -16,7 +16,7 @@ from typing import Any, Literal
 Status = Literal["proved", "violated", "not checked"]
 STATUSES = ("proved", "violated", "not checked")
 
-FORM = "fedlearn.infra audit 1"
+FORM = "fedlearn.infra audit 2"
 REPORT = "audit.json"
 STALE = timedelta(days=7)
 """A partner's report that is older proves nothing any more."""
@@ -33,6 +33,8 @@ DIFFER = {
     "package sources": "places of packages that aren't signed by the distribution",
 }
 """What has to differ between parties: by rows, in words."""
+OF_HOSTS = ("hosts", "addresses", "ssh keys", "machine-ids", "database servers", "package sources")
+"""Those of them that hosts tell."""
 SOUGHT = {
     "secrets on hosts": "hosts",
     "secrets on the control node": "the control node",
@@ -91,7 +93,7 @@ class Row:
 class Side:
     """What one party says. ``identity``: kind, then keyed hash, then what it is of (empty where that is not told).
 
-    ``sought`` is by what others can recognise what is only its own.
+    ``sought`` is by what others can recognise what is only its own, ``unseen`` hosts of it that nobody looked at.
     """
 
     federation: str
@@ -101,9 +103,10 @@ class Side:
     rows: Mapping[str, Row]
     identity: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     sought: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unseen: tuple[str, ...] = ()
 
     def public(self) -> bytes:
-        """What others get: hashes, and nothing that leads back from them."""
+        """What others get. Of secrets and keys nothing leads back; what can be guessed, as addresses, they can try."""
         told = {
             "form": FORM,
             "federation": self.federation,
@@ -113,6 +116,7 @@ class Side:
             "rows": {name: row.public() for name, row in self.rows.items()},
             "identity": {kind: sorted(found) for kind, found in self.identity.items()},
             "sought": {kind: dict(sorted(found.items())) for kind, found in self.sought.items()},
+            "unseen": sorted(self.unseen),
         }
         return as_json(told).encode()
 
@@ -135,7 +139,9 @@ def parse(text: bytes) -> Side:
     try:
         told = json.loads(text)
         if told["form"] != FORM:
-            raise AuditError(f"its report isn't of the form '{FORM}'")
+            raise AuditError(
+                f"its report isn't of the form '{FORM}': both sides need the same release of this collection"
+            )
         return Side(
             federation=str(told["federation"]),
             party=str(told["party"]),
@@ -146,6 +152,7 @@ def parse(text: bytes) -> Side:
             sought={
                 kind: _hashes(told["sought"].get(kind, {})) for kind in ("words", "commitments", "publics", "files")
             },
+            unseen=_names(told["unseen"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AuditError(f"its report can't be read: {type(error).__name__}") from None
@@ -161,6 +168,12 @@ def _hashes(found: Mapping[str, Any]) -> dict[str, str]:
     if len(found) > _MOST or not all(_HEX.fullmatch(each) for each in found):
         raise ValueError("hashes")
     return {each: plain(name) for each, name in found.items()}
+
+
+def _names(found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or len(found) > _MOST:
+        raise ValueError("names")
+    return tuple(plain(each, 100) for each in found)
 
 
 def plain(text: Any, most: int = 300) -> str:
@@ -208,6 +221,9 @@ def _differ(name: str, own: Side, other: Side) -> Row:
     same = [mine[each] for each in sorted(mine.keys() & theirs.keys())]
     if same:
         return Row("violated", tuple(f"{each}: {other.party} has the same" for each in same))
+    unseen = [nobody_looked(side) for side in (own, other) if name in OF_HOSTS and side.unseen]
+    if unseen:
+        return Row("not checked", tuple(unseen))
     if name == "package sources" and not mine and not theirs:
         return Row("proved", ("both have packages of distributions only, whose signature both believe",))
     if not mine or not theirs:
@@ -215,6 +231,11 @@ def _differ(name: str, own: Side, other: Side) -> Row:
     return Row(
         "proved", (f"{DIFFER[name]}: {len(mine)} of {own.party}, {len(theirs)} of {other.party}, none in common",)
     )
+
+
+def nobody_looked(side: Side) -> str:
+    """Which hosts of a party nobody looked at."""
+    return f"nobody looked at {', '.join(side.unseen)} of {side.party}"
 
 
 def _all(parts: Sequence[Row]) -> Row:

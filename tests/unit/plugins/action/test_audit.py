@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import tarfile
@@ -16,6 +17,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.action.audit import Audit
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._audit import ports
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._audit.rows import (
+    DIFFER,
+    OF_HOSTS,
+    SOUGHT,
+    Row,
+    Side,
+    join,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange import agreement
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.folders import Own, publish
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.manifest import digest
@@ -54,6 +64,12 @@ class Home:
         told: dict[str, Any] = json.loads((self.home / "build" / "audit.json").read_text())
         return dict(told["rows"])
 
+    def side(self, hosts: dict[str, dict[str, Any]], partners: dict[str, Side | str] | None = None) -> Side:
+        """What this side says of itself, of hosts that registered this."""
+        audit = self.audit("federation.yml", {"federation_hosts": list(hosts)}, hosts)
+        audit.partners = partners if partners is not None else audit.partners
+        return audit._side()
+
     def came(self, document: str) -> None:
         """The helper's folder was taken, of a party that accepted this document."""
         folder = self.home / "public" / "clinic-b"
@@ -74,6 +90,63 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 def test_nothing_is_violated_and_nothing_proved_where_nobody_looked(home: Home) -> None:
     assert {row["status"] for row in home.rows().values()} == {"not checked"}
+
+
+SEEN: dict[str, Any] = {
+    "fedlearn_audited": {"identity": {"machine-ids": ["m1"], "addresses": []}, "searched": 5},
+    "fedlearn_clock": {"skew_ms": 3},
+    "fedlearn_checks": [{"name": "x", "passed": True, "detail": ""}],
+}
+OF_HOSTS_ALONE = ("secrets on hosts", "clocks", "software", "configuration", "inner paths", "logs")
+HELPER = Side("dpsa", "clinic-b", "d" * 64, datetime(2026, 11, 28, tzinfo=UTC), {})
+
+
+@pytest.mark.parametrize(
+    ("hosts", "unseen"),
+    [
+        ({"a1": SEEN, "a2": {}}, ["a2"]),
+        ({"a1": {}, "a2": {"fedlearn_audited": {"unreachable": True}}}, ["a1", "a2"]),
+        ({}, []),
+    ],
+    ids=["one is down", "all are down", "there is none"],
+)
+def test_of_hosts_that_nobody_looked_at_nothing_is_proved(
+    home: Home, hosts: dict[str, dict[str, Any]], unseen: list[str]
+) -> None:
+    side = home.side(hosts, {"clinic-b": HELPER})
+    assert side.unseen == tuple(unseen)
+    assert {side.rows[name].status for name in OF_HOSTS_ALONE} == {"not checked"}
+    for name in OF_HOSTS_ALONE:
+        assert (", ".join(unseen) or "this run has no host") in str(side.rows[name].evidence), name
+    joined = join(side, {"clinic-b": dataclasses.replace(HELPER, identity={kind: {} for kind in DIFFER})})
+    assert {joined[name].status for name in OF_HOSTS} == {"not checked"}
+
+
+def test_a_clock_that_was_read_and_is_wrong_violates_whatever_wasn_t_read(home: Home) -> None:
+    wrong = home.side({"a1": {}, "a2": {**SEEN, "fedlearn_clock": {"skew_ms": 99000}}}).rows["clocks"]
+    assert wrong == Row("violated", ("a2: 99000 ms from the control node's",))
+    unread = home.side({"a1": {}, "a2": SEEN, "a3": {}}).rows["clocks"]
+    assert unread == Row("not checked", ("nobody read the clock of a1, a3",))
+
+
+def test_a_host_without_an_address_that_could_be_tried_isn_t_closed(home: Home) -> None:
+    evidence = home.side({"a1": SEEN}).rows["inner paths"]
+    assert evidence == Row("not checked", ("a1 has no address that could be tried",))
+
+
+def test_addresses_beyond_those_that_are_tried_are_told(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "scan", lambda *_given: ([22], []))
+    monkeypatch.setattr(Audit, "_endpoints", lambda *_given: ([22], []))
+    many = {"identity": {"addresses": [f"10.0.0.{number}" for number in range(20)]}}
+    evidence = home.side({"a1": {"fedlearn_audited": many}}).rows["inner paths"]
+    assert evidence == Row("not checked", ("a1: of 20 addresses only 16 were tried",))
+
+
+def test_secrets_of_a_partner_s_hosts_that_it_didn_t_look_at_aren_t_sought(home: Home) -> None:
+    side = home.side({"a1": SEEN}, {"clinic-b": dataclasses.replace(HELPER, unseen=("b2",))})
+    for name in SOUGHT:
+        assert side.rows[name].status == "not checked", name
+        assert "nobody looked at b2 of clinic-b" in str(side.rows[name].evidence), name
 
 
 def test_one_party_for_both_sides(home: Home) -> None:

@@ -105,6 +105,25 @@ def test_what_a_side_didn_t_look_at_is_not_checked() -> None:
     }
 
 
+@pytest.mark.parametrize("whose", [A, B], ids=lambda whose: whose.party)
+@pytest.mark.parametrize("sources", [{}, None], ids=["without sources", "with sources"])
+def test_hosts_that_nobody_looked_at_prove_nothing(whose: Side, sources: dict[str, str] | None) -> None:
+    alike = {} if sources is None else {"package sources": sources}
+    sides = [dataclasses.replace(each, identity={**each.identity, **alike}) for each in (A, B)]
+    ours, theirs = (dataclasses.replace(each, unseen=("h2",) if each.party == whose.party else ()) for each in sides)
+    found = rows.join(ours, {"clinic-b": published(theirs)})
+    not_checked = {name: row.evidence for name, row in found.items() if row.status == "not checked"}
+    assert not_checked == dict.fromkeys(rows.OF_HOSTS, (f"nobody looked at h2 of {whose.party}",))
+
+
+def test_what_was_seen_violates_its_row_whoever_wasn_t() -> None:
+    shared = {keyed(KEY, "machine-ids", "the same"): "a1: the same"}
+    ours, theirs = (
+        dataclasses.replace(each, identity={**each.identity, "machine-ids": shared}, unseen=("h2",)) for each in (A, B)
+    )
+    assert rows.join(ours, {"clinic-b": published(theirs)})["machine-ids"].status == "violated"
+
+
 def test_packages_of_the_distribution_alone_are_told_as_such() -> None:
     both = [dataclasses.replace(each, identity={**each.identity, "package sources": {}}) for each in (A, B)]
     found = rows.join(both[0], {"clinic-b": published(both[1])})["package sources"]
@@ -148,6 +167,8 @@ def test_hashes_of_one_kind_say_nothing_of_another() -> None:
         lambda told: told["identity"].update(hosts=[["x"]]),
         lambda told: told["sought"].update(words={"a" * 63: "x"}),
         lambda told: told["sought"].update(words=7),
+        lambda told: told.pop("unseen"),
+        lambda told: told.update(unseen="b1"),
     ],
 )
 def test_a_report_of_another_form_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
