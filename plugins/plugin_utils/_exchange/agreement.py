@@ -32,13 +32,18 @@ MEANING: Mapping[str, str] = {
     "ca": "whose certificates are believed",
     "certificates": "whose certificates are believed",
     "controller": "who may open sessions, and collect",
+    "escrow": "whose key opens the datastore keys that are kept elsewhere",
     "external": "whether a party's hosts are known here",
     "generation": "which programs run",
     "helper": "who has the helper's half of every report",
     "insecure_public": "reports and tokens may travel unencrypted",
+    "kind": "which system",
     "leader": "who has the leader's half of every report",
+    "local_ports": "where clients reach both sides, on their own machines",
     "max_epsilon": "how much a session may give away",
+    "parties": "who takes part, and on which machines",
     "permitted": "what a CA may certify",
+    "pki": "whose certificates are believed",
     "programs": "which software runs, and where it comes from",
     "public_url": "whom others connect to",
     "settings": "how programs work",
@@ -111,10 +116,11 @@ def _values(text: bytes | None) -> Any:
 
 
 def _differences(old: Any, new: Any, path: Path) -> Iterator[tuple[Path, Any, Any]]:
-    """Each place that differs, as deep as both have something."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys((*old, *new)):
-            yield from _differences(old.get(key, _ABSENT), new.get(key, _ABSENT), (*path, key))
+    """Each place that differs, as deep as either has something: so each is told with the words of its own key."""
+    sides = [{} if isinstance(side, _Absent) else side for side in (old, new)]
+    if all(isinstance(side, dict) for side in sides) and any(sides):
+        for key in dict.fromkeys((*sides[0], *sides[1])):
+            yield from _differences(sides[0].get(key, _ABSENT), sides[1].get(key, _ABSENT), (*path, key))
     elif old != new or type(old) is not type(new):
         yield path, old, new
 

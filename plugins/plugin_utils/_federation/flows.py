@@ -11,9 +11,9 @@ from collections.abc import Container, Iterator
 
 from .._roles.catalogue import BUILT
 from .expanding import CONTROLLER, fetched
+from .hosts import SSH_PORT
 from .model import Expansion, Federation, Flow, Host
 
-SSH_PORT = 22
 NTP_PORT, NTS_PORT = 123, 4460
 POOL = "2.debian.pool.ntp.org"
 MIRRORS = ("http://deb.debian.org", "http://security.debian.org")

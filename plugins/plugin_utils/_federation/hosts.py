@@ -15,6 +15,8 @@ from .model import Cluster, Host, Party, Path, Position
 from .nodes import Node, Report, nearest, shorten
 from .schema import Names
 
+SSH_PORT = 22
+
 
 def known_names(root: Node) -> Names:
     """All names that the document defines, right or wrong, so that references to them aren't called wrong too."""
@@ -78,6 +80,7 @@ class Hosts:
         self.by_name: dict[str, Host] = {}
         self._names: dict[str, Host] = {}
         self._addresses: dict[tuple[str, str], Host] = {}
+        self._reached: dict[tuple[str, int], Host] = {}
 
     def add(self, party: str, key: str, value: str | Mapping[str, Any], path: Path) -> list[Host]:
         """The hosts that a name or range stands for."""
@@ -131,7 +134,24 @@ class Hosts:
             if holder is not host:
                 holds = f"host '{shorten(holder.name)}' already ({self.report.where(holder.path)})"
                 return f"{address} is the address of {holds}", None
-        return None
+        return self._shared(host) if host.state != "absent" else None
+
+    def _shared(self, host: Host) -> tuple[str, Position | None] | None:
+        """Which other party's host ssh would find there; None where each control node may mean a place of its own."""
+        port = int(host.connection.get("ansible_port", SSH_PORT))
+        other = self._reached.setdefault((host.ssh.lower(), port), host)
+        named = {host.public_name, other.public_name} - {None}
+        if other.party == host.party or len(named) == 2 or _is_loopback(host.ssh):
+            return None
+        there = f"'{shorten(other.name)}' of party '{other.party}' ({self.report.where(other.path)})"
+        way_out = (
+            "parties share no machine. Where each has that address in a network of its own, give both a public_name"
+        )
+        return f"{host.ssh}, port {port}, is where ssh finds {there}: {way_out}", None
+
+
+def _is_loopback(text: str) -> bool:
+    return any(ipaddress.ip_address(address).is_loopback for address in _numeric(text))
 
 
 def _refuse_loopback(addresses: Iterable[str]) -> None:

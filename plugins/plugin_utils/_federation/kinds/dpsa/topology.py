@@ -281,6 +281,7 @@ class Topology:
             self._check_generation,
             self._check_both,
             self._check_parties,
+            self._check_escrow,
             self._check_binds,
             self._check_urls,
             self._check_names,
@@ -324,6 +325,18 @@ class Topology:
                 "place it with another party, or say allow_same_party: true to try things out on data that may be known"
             )
             self.mistake((*self.helper.placement.path, self.helper.placement.where), message)
+
+    def _check_escrow(self) -> None:
+        """Nobody's key opens the datastore keys of both sides."""
+        first, second = (side.placement.options.get("escrow", {}).get("recipient") for side in self.sides)
+        if first is None or first != second or self.stack.options["allow_same_party"]:
+            return
+        there = self.report.where((*self.leader.placement.path, "escrow", "recipient"))
+        message = (
+            f"is the leader's, too ({there}): who has its private half could open both sides' datastore keys. Each "
+            "party has a key of its own"
+        )
+        self.mistake((*self.helper.placement.path, "escrow", "recipient"), message)
 
     def _check_binds(self) -> None:
         for side in self.sides:

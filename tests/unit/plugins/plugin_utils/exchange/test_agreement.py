@@ -61,15 +61,35 @@ def test_nothing_changed() -> None:
         (
             "    controller: {host: c1}\n",
             "",
-            'stacks.survey.controller (who may open sessions, and collect): gone, it was {"host": "c1"}',
+            'stacks.survey.controller.host (who may open sessions, and collect): gone, it was "c1"',
         ),
         (
             "leader: {host: a1}",
             'leader: {host: a1, public_url: "https://evil.example:9991"}',
             'stacks.survey.leader.public_url (whom others connect to): new, "https://evil.example:9991"',
         ),
-        ("pki: {mode: ownca}", "pki: {mode: csr}", 'parties.clinic-a.pki.mode: was "ownca", becomes "csr"'),
-        ("10.98.55.22", "10.98.55.99", 'parties.clinic-b.hosts.b1.address: was "10.98.55.22", becomes "10.98.55.99"'),
+        (
+            "helper: {host: b1}",
+            "helper: {host: b1, escrow: {recipient: age1xyz}}",
+            "stacks.survey.helper.escrow.recipient (whose key opens the datastore keys that are kept elsewhere): "
+            'new, "age1xyz"',
+        ),
+        (
+            "pki: {mode: ownca}",
+            "pki: {mode: csr}",
+            'parties.clinic-a.pki.mode (whose certificates are believed): was "ownca", becomes "csr"',
+        ),
+        (
+            "10.98.55.22",
+            "10.98.55.99",
+            "parties.clinic-b.hosts.b1.address (who takes part, and on which machines): "
+            'was "10.98.55.22", becomes "10.98.55.99"',
+        ),
+        (
+            "    controller: {host: c1}\n",
+            "    controller: {host: c1}\n    clients: {}\n",
+            "stacks.survey.clients: new, {}",
+        ),
     ],
 )  # fmt: skip
 def test_each_change_is_told_with_what_it_touches(old: str, new: str, told: str) -> None:
@@ -90,6 +110,8 @@ def test_what_it_is_on_the_own_hosts() -> None:
 def test_the_first_one_is_told_whole() -> None:
     found = agreement.changes(None, SHARED.encode(), "clinic-b")
     assert found[0] == "this is the first document that is accepted here"
+    assert 'stacks.survey.leader.host (who has the leader\'s half of every report): new, "a1"' in found
+    assert "stacks.survey.privacy.max_epsilon (how much a session may give away): new, 1.0" in found
     assert "on your side: dpsa-survey-helper-aggregator (janus) on b1 will run" in found
     assert any("will be let in" in line for line in found)
 

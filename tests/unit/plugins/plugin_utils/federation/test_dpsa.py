@@ -398,6 +398,22 @@ def test_a_viewpoint_has_nothing_of_the_other_side(load: Load) -> None:
     assert "survey_leader_database" not in str(inventory.hosts)
 
 
+ESCROW = f"escrow: {{recipient: age1{'q' * 58}}}"
+BOTH_ESCROWED = (("host: a1}\n    helper", f"host: a1, {ESCROW}}}\n    helper"), ("host: b1}", f"host: b1, {ESCROW}}}"))
+
+
+def test_no_key_opens_the_datastore_keys_of_both_sides(load: Load, mistakes: Mistakes) -> None:
+    (told,) = mistakes(document(STACK, *BOTH_ESCROWED))
+    assert told == (
+        "federation.yml:13:44: stacks.survey.helper.escrow.recipient: is the leader's, too (federation.yml:12:44): who "
+        "has its private half could open both sides' datastore keys. Each party has a key of its own"
+    )
+    one_s_own = [BOTH_ESCROWED[0], (BOTH_ESCROWED[1][0], BOTH_ESCROWED[1][1].replace("qqq", "ppp"))]
+    assert load(document(STACK, *one_s_own)).stacks
+    together = (("kind: dpsa\n", "kind: dpsa\n    allow_same_party: true\n"), *BOTH_ESCROWED)
+    assert load(document(STACK, *together)).stacks
+
+
 VIEW = "plugin: fedlearn.infra.federation\ndocument: federation.yml\nparty: clinic-b\n"
 PRINT = "SHA256:" + "a" * 43
 

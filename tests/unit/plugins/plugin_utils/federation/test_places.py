@@ -381,3 +381,42 @@ def test_the_names_of_clusters_hosts_are_in_one_place(load: Load) -> None:
     with pytest.raises(KeyError):
         federation.party_of("partner")
     assert loading.RESERVED_GROUPS[-1] == "federation_clusters"
+
+
+APART = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: demo
+parties:
+  clinic-a: {hosts: {a1: ONE}}
+  clinic-b: {hosts: {b1: OTHER}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("10.67.1.21", "10.67.1.21", True),
+        ("m.example", "M.example", True),
+        ("10.67.1.21", "{address: 10.67.1.21, vars: {ansible_port: 22}}", True),
+        ("10.67.1.21", "{address: 10.67.1.21, public_name: b.example}", True),
+        ("10.67.1.21", "{addresses: {ssh: 10.67.1.21, internal: 10.9.0.1}}", True),
+        ("10.67.1.21", "10.67.1.22", False),
+        ("10.67.1.21", "{address: 10.67.1.21, vars: {ansible_port: 2222}}", False),
+        ("10.67.1.21", "{address: 10.67.1.21, state: absent}", False),
+        ("{address: 10.0.0.5, public_name: a.example}", "{address: 10.0.0.5, public_name: b.example}", False),
+        (
+            "{addresses: {ssh: 127.0.0.1, internal: 10.0.0.5}}",
+            "{addresses: {ssh: 127.0.0.1, internal: 10.0.0.6}}",
+            False,
+        ),
+    ],
+)
+def test_parties_share_no_machine(load: Load, mistakes: Mistakes, one: str, other: str, shared: bool) -> None:
+    text = APART.replace("ONE", one).replace("OTHER", other)
+    if not shared:
+        assert load(text).parties
+        return
+    (mistake,) = mistakes(text)
+    assert mistake.startswith("federation.yml:6:26: parties.clinic-b.hosts.b1: ")
+    assert "port 22, is where ssh finds 'a1' of party 'clinic-a' (federation.yml:5:26): parties share no" in mistake
