@@ -209,6 +209,32 @@ def test_site_withdraws_for_all_hosts_before_any_of_them_gets_a_list() -> None:
 
 
 @pytest.mark.slow
+def test_no_stack_is_disrupted_that_is_not_there(folder: Path) -> None:
+    ended = play(folder, "site.yml", "-e", "fedlearn_disrupt=nosuch")
+    assert_refused_here(ended, "the document has no stack 'nosuch': it has lenet")
+    assert play(folder, "flows.yml", "-e", "fedlearn_disrupt=lenet").returncode == 0
+
+
+WITHOUT_AGREEMENT = {
+    "accept": "is how one agrees",
+    "audit": "refuses it when it takes over what partners published",
+    "awx": "writes templates of jobs, which refuse it themselves",
+    "flows": "tells what the document says, for who is to agree",
+    "secrets": "makes what is missing, and is wanted before anything else",
+}
+
+
+def test_nothing_is_done_by_a_document_that_nobody_accepted() -> None:
+    """Not even a host is asked, which a partner may have given another address."""
+    asks = {
+        name.removesuffix(".yml")
+        for name in OUTER
+        if "agreed.yml" in [play.get("ansible.builtin.import_playbook") for play in plays(name)]
+    }
+    assert {name.removesuffix(".yml") for name in OUTER} - asks == WITHOUT_AGREEMENT.keys()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("playbook", "stack"), [("status.yml", "nope"), ("flows.yml", "my_hall")])
 def test_a_stack_that_is_not_there_is_refused_before_any_host_is_touched(
     folder: Path, playbook: str, stack: str

@@ -184,7 +184,13 @@ def test_another_authority_waits_for_the_operator(parties: tuple[Party, Party]) 
     assert (leader.home / ".exchange/clinic-b" / FILE).read_bytes() == (helper.public / FILE).read_bytes()
 
 
-@pytest.mark.parametrize("name", ["site", "rotate", "remove", "stop", "precheck", "exchange"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("site", "rotate", "remove", "stop", "precheck", "exchange", "audit"),
+        *("status", "verify", "backup", "client_kit", "worker_kit"),
+    ],
+)
 def test_a_document_that_changed_is_refused(parties: tuple[Party, Party], name: str) -> None:
     leader, _helper = parties
     text = leader.document.read_text()
