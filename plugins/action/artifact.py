@@ -18,6 +18,7 @@ from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.apt_wait import seconds
+from ansible_collections.fedlearn.infra.plugins.plugin_utils.archives import UnreadableArchiveError, lacking
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.cargo_build import CargoProgram
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.control_build import BuildError, ControlProgram
 from ansible_collections.fedlearn.infra.plugins.plugin_utils.debian_build import WRAPPER, DebianProgram
@@ -69,6 +70,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "lock_timeout": {"type": "int"},
     "root": {"type": "path", "default": "/opt/fedlearn"},
     "sources_only": {"type": "bool", "default": False},
+    "texts": {"type": "dict", "default": {}},
+    "without_text": {"type": "str", "default": "it isn't the program that is meant"},
     "also": {"type": "dict", "default": {}},
 }
 NEEDS = {
@@ -114,6 +117,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             wanted = prepare([item for item in options["artifacts"] if item["state"] == "present"], self._find, sources)
             if options["sources_only"]:
                 self._look(sources)
+                self._look_into_archives(options)
         except MistakeError as mistake:
             named = str(mistake).startswith("'")
             raise AnsibleActionFail(f"artifact {mistake}" if named else str(mistake)) from None
@@ -131,6 +135,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         for source in sources.values():
             if isinstance(source, ControlProgram):
                 source.look()
+
+    def _look_into_archives(self, options: dict[str, Any]) -> None:
+        """Whether programs in archives of the control node have the texts that they are told by."""
+        for item in options["artifacts"] if options["texts"] else ():
+            if item["state"] == "absent" or item["source"] != "archive" or "://" in item["archive"]:
+                continue
+            path = self._find(item["archive"])
+            try:
+                found = lacking(path, options["texts"])
+            except UnreadableArchiveError as error:
+                raise MistakeError(str(error)) from None
+            for name in found:
+                raise MistakeError(f"{path}: {name} has nothing of {options['texts'][name]}: {options['without_text']}")
 
     def _converge(
         self, options: dict[str, Any], given: dict[str, Any], sources: dict[str, Path | ControlProgram]

@@ -173,6 +173,15 @@ options:
       host.
     type: bool
     default: false
+  texts:
+    description: With O(sources_only), of files in archives that are on the control node, by how their path ends, a text
+      that each has. Files that aren't there, and archives that have a URL, are not looked at.
+    type: dict
+    default: {}
+  without_text:
+    description: What is wrong with a file that has nothing of its text, and the way out.
+    type: str
+    default: it isn't the program that is meant
   also:
     description: Artifacts that an earlier task returned. They are returned beside this one's, so that several tasks may
       register their results under one name, and none of them is removed, though no unit may name them yet.

@@ -150,7 +150,10 @@ def pending(migrations: list, records: dict | None, tables: list) -> list:
         if not success:
             raise MigrationError(f"migration {known[version]} failed half-way: restore a backup of before")
         if bytes(checksum) != known[version].checksum:
-            raise MigrationError(f"migration {known[version]} was applied from another file than the one that is there")
+            raise MigrationError(
+                f"migration {known[version]} was applied from another file than the one that is there: bring the "
+                "programs whose db/ has the file that was applied, or restore a backup made with these"
+            )
     last = max(records, default=0)
     skipped = [one for one in migrations if one.version not in records and one.version < last]
     if skipped:

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.fedlearn.infra.plugins.action.artifact import MistakeError, prepare
+from ansible_collections.fedlearn.infra.plugins.action.artifact import ActionModule, MistakeError, prepare
 
 ITEM = {"name": "", "program": "app", "version": "", "source": "files", "sha256": "", "python_artifact": "", "keep": 2}
 
@@ -54,3 +55,23 @@ def test_keys_and_secrets_stay(folder: Path, name: str) -> None:
     (folder / "deep" / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / "deep" / name).write_text("of the control node\n")
     assert files(folder) == ["app/deep/data.csv", "app/train.py"]
+
+
+def test_programs_in_archives_are_told_by_a_text(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "janus.tar.gz", "w:gz") as archive:
+        (tmp_path / "aggregator").write_bytes(b"\x7fELF")
+        archive.add(tmp_path / "aggregator", "bin/aggregator")
+    action = ActionModule.__new__(ActionModule)
+    action._find = lambda name: tmp_path / name
+    item = {"state": "present", "source": "archive", "archive": "janus.tar.gz"}
+    options = {"artifacts": [item], "texts": {"bin/aggregator": "Prio3"}, "without_text": "build it otherwise"}
+    with pytest.raises(MistakeError, match=r"janus\.tar\.gz: bin/aggregator has nothing of Prio3: build it otherwise$"):
+        action._look_into_archives(options)
+    others: list[dict[str, Any]] = [
+        {**item, "state": "absent"},
+        {**item, "archive": "https://artifacts.example/janus.tar.gz"},
+        {"state": "present", "source": "preinstalled", "path": "/opt/janus"},
+    ]
+    for other in others:
+        action._look_into_archives({**options, "artifacts": [other]})
+    action._look_into_archives({**options, "texts": {"bin/aggregator": "ELF"}})
