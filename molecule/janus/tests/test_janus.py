@@ -160,6 +160,7 @@ def test_programs_of_the_other_generation(role: RoleHost) -> None:
 def test_a_keyring_in_the_other_alphabet(role: RoleHost) -> None:
     role.sh(f"cp -p {KEYS} {KEYS}.kept && printf %s vWoEFA7F+ojcF+HohGLn/Q > {KEYS}")
     try:
+        refused(role, f"{KEYS}: key 1 is in base64's standard alphabet", entry="precheck")
         refused(role, f"{KEYS}: key 1 is in base64's standard alphabet")
     finally:
         role.sh(f"mv {KEYS}.kept {KEYS}")
