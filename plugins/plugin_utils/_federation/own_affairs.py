@@ -77,6 +77,8 @@ def _changes(over: Node, base: Node, path: Path) -> Iterator[tuple[Path, Node | 
         return
     for key, child in over.value.items():
         below = base.value.get(key)
+        if below is None and not path and isinstance(child.value, dict):
+            below = Node({})  # the document's own tables are empty where they aren't written
         if below is not None and isinstance(child.value, dict) and isinstance(below.value, dict):
             yield from _changes(child, below, (*path, key))
         elif child.value is not None if below is None else plain(child) != plain(below):

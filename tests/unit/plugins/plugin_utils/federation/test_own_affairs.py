@@ -62,6 +62,7 @@ REFUSED = {
     "a partner's client": "stacks.survey.clients: {hosts: [b2]}",
     "a partner's worker": "stacks.watch.workers: {hosts: [b2]}",
     "how all take part": "stacks.watch.workers: {application: 'mine.worker:run'}",
+    "a cluster of the partner's": "clusters: {kc: {party: clinic-a, kubeconfig: files/kc}}",
     "a new stack on a partner's host": (
         "stacks: {more: {kind: mindspore, redis: {host: a1}, scheduler: {host: b1}, servers: {hosts: [b1]}}}"
     ),
@@ -85,6 +86,8 @@ TAKEN = {
     "the library on its hosts": "stacks.watch: {library: {preinstalled: /srv/dc}}",
     "all of its own stack": "stacks.lenet: {settings: {fl_iteration_num: 3}, tls: false}",
     "the end of its own stack": "stacks.lenet: {state: absent}",
+    "a cluster of its own": "clusters: {kc: {party: clinic-b, kubeconfig: files/kc}}",
+    "another host of its own": "stacks.survey.helper: {host: b2}",
     "a stack of its own": (
         "stacks: {more: {kind: mindspore, redis: {host: b2, port: 6400}, scheduler: {host: b2}, "
         "servers: {hosts: [b2], port: 6700}, workers: {hosts: [b2]}}}"
