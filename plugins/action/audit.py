@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 PROGRAMS = {"janus_instances": "janus", "dpsa_manager_instances": "dpsa-manager"}
 MOST_ADDRESSES = 16
 """Of one host: it says itself which it has."""
+NOT_WHOLLY = "not looked at, or not wholly"
 NO_HOST = "this run has no host"
 Hosts = Mapping[str, Mapping[str, Any]]
 
@@ -269,7 +270,12 @@ class Audit:
                 unchecked,
             ),
             "inner paths": self._inner_paths(looked, unseen),
-            "logs": rows.row(_lines(looked, "leaks"), f"logs of {', '.join(looked)}: none", unseen),
+            "logs": rows.row(
+                _lines(looked, "leaks"),
+                f"logs of {', '.join(looked)}: none",
+                unseen,
+                (f"{NOT_WHOLLY}: {line}" for line in _lines(looked, "unread_logs")),
+            ),
         }
 
     def _clocks(self) -> Row:
@@ -376,8 +382,8 @@ def _lines(looked: Hosts, key: str) -> list[str]:
 
 
 def _searched(result: Searched, unchecked: str) -> Row:
-    skipped = [f"not looked at, too big or not to be read: {path}" for path in result.skipped]
-    proof = f"{result.files} files were looked at, {len(skipped)} were too big or couldn't be read"
+    skipped = [f"{NOT_WHOLLY}: {path}" for path in result.skipped]
+    proof = f"{result.files} files were looked at, {len(skipped)} not wholly"
     return rows.row(result.found, proof, unchecked, skipped)
 
 

@@ -86,12 +86,17 @@ searched:
   returned: always
   type: int
 unread:
-  description: Files that were too big, or couldn't be read.
+  description: Files that couldn't be looked at, or not wholly, with the reason.
   returned: always
   type: list
   elements: str
 leaks:
   description: Logs with tokens or secrets in clear, a line each.
+  returned: always
+  type: list
+  elements: str
+unread_logs:
+  description: Logs that couldn't be looked at, or not wholly, with the reason.
   returned: always
   type: list
   elements: str
@@ -115,40 +120,34 @@ import re
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit.reading import Bounds, Seen
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit.running import output
 from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import (
     COMMITTED,
     Sought,
-    content_of,
     files_below,
+    look_at_file,
+    look_at_stream,
     public_halves,
     search,
     tokens,
 )
 
-ROOTS = (
-    "/etc",
-    "/home",
-    "/media",
-    "/mnt",
-    "/opt",
-    "/root",
-    "/srv",
-    "/tmp",  # noqa: S108 - looked at
-    "/usr/local",
-    "/var/backups",
-    "/var/lib",
-    "/var/log",
-    "/var/mail",
-    "/var/spool",
-    "/var/tmp",  # noqa: S108 - looked at
+ROOTS = ("/", "/usr/local", "/dev/shm")  # noqa: S108 - looked at
+WITHOUT = (
+    *("/bin", "/boot", "/dev", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr"),
+    *("/etc/ssl/certs", "/run/log", "/run/udev", "/var/cache/apt", "/var/lib/apt", "/var/lib/dpkg", "/var/log/journal"),
 )
-WITHOUT = ("/var/lib/apt", "/var/lib/dpkg", "/var/log/journal", "/etc/ssl/certs")
+"""What is the system's own, and the journal, which is asked for itself."""
 SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/*.list", "/etc/apt/sources.list.d/*.sources")
 SERVERS = (
     "/var/lib/*/*/global/pg_control",
     "/var/lib/*/*/*/global/pg_control",
 )
 LOGINS = ("/root/.ssh/authorized_keys*", "/home/*/.ssh/authorized_keys*", "/etc/ssh/authorized_keys*/*")
+LOGINS_OF_A_HOME = "/.ssh/authorized_keys*"
+USERS = "/etc/passwd"
+JOURNAL = ("journalctl", "--quiet", "--no-pager", "--output=cat")
 PROGRAMS = "/opt/fedlearn"
 MACHINE = "/etc/machine-id"
 HOST_KEYS = "/etc/ssh/ssh_host_*_key"
@@ -219,12 +218,18 @@ def is_distribution(options: str) -> bool:
     return "signed-by" not in told or "debian-archive" in told or "ubuntu-archive" in told
 
 
+def logins() -> list[str]:
+    """The files that say who may log in, also of users whose homes are elsewhere."""
+    homes = {line.split(":")[5].rstrip("/") for line in text_of(USERS).splitlines() if line.count(":") == 6}
+    patterns = [*LOGINS, *(glob.escape(home) + LOGINS_OF_A_HOME for home in homes)]
+    return sorted({path for pattern in patterns for path in glob.glob(pattern)})
+
+
 def own_keys(folder: str) -> dict:
     """Public halves of what this host alone has."""
     found = {}
     for path in [*glob.glob(os.path.join(folder, "*", "key.pem")), *glob.glob(HOST_KEYS)]:
-        content = content_of(path) or b""
-        found.update(dict.fromkeys(public_halves(content), path))
+        found.update(dict.fromkeys(public_halves(text_of(path).encode()), path))
     return found
 
 
@@ -239,17 +244,49 @@ def own_commitments(keyrings: list) -> dict:
     return found
 
 
-def leaks(module: AnsibleModule, own: Sought) -> list:
-    """Logs that say what nobody is to read there."""
-    _code, journal, _errors = module.run_command(["journalctl", "--quiet", "--no-pager", "--output=cat"], encoding=None)
-    logs = [("the journal", journal)]
-    logs += [(path, content_of(path) or b"") for path in files_below([LOGS], WITHOUT)]
-    found = []
-    for where, content in logs:
-        count = tokens(content)
-        found += [f"{where}: {count} tokens in clear"] if count else []
-        found += [f"{where}: {name}" for name in sorted(own.inside(content))]
-    return found
+class Log:
+    """Looks at a log: for what is sought, for the own secrets, and for tokens."""
+
+    files: dict = {}
+
+    def __init__(self, own: Sought, theirs: Sought) -> None:
+        self.own, self.theirs = own, theirs
+        self.tokens, self.leaked = set(), set()
+
+    def inside(self, content: bytes) -> set:
+        """What of another party is in a part of it."""
+        self.tokens |= tokens(content)
+        self.leaked |= self.own.inside(content)
+        return self.theirs.inside(content)
+
+    def told(self, where: str) -> list:
+        """What nobody is to read there."""
+        found = [f"{where}: {len(self.tokens)} tokens in clear"] if self.tokens else []
+        return found + [f"{where}: {name}" for name in sorted(self.leaked)]
+
+
+def leaks(own: Sought) -> tuple:
+    """Logs that say what nobody is to read there, and those that couldn't be looked at."""
+    found, unread, bounds = [], [], Bounds()
+    for path in files_below([LOGS], WITHOUT):
+        log = Log(own, Sought(own.key))
+        seen = look_at_file(path, log, bounds)
+        found += log.told(path)
+        unread += [f"{path}: {why}" for why in seen.notes] if seen else []
+    return found, unread
+
+
+def journal(own: Sought, theirs: Sought) -> tuple:
+    """What it says that nobody is to read there, and what of another party is in it."""
+    log = Log(own, theirs)
+    try:
+        with output(JOURNAL) as running:
+            seen = look_at_stream(running.stream, log)
+            if not running.succeeded():
+                seen.notes.append("journalctl couldn't read all of it")
+    except FileNotFoundError:
+        seen = Seen(notes=["there is no journalctl"], read=False)
+    return log.told("the journal"), seen
 
 
 def sum_of(path: str) -> str:
@@ -296,12 +333,16 @@ def main() -> None:
         supports_check_mode=True,
     )
     given = module.params
-    result = search(ROOTS, Sought(**given["sought"]), WITHOUT)
+    own, theirs = Sought(**given["own"]), Sought(**given["sought"])
+    result = search(ROOTS, theirs, WITHOUT)
+    leaked, unread_logs = leaks(own)
+    journal_leaked, in_journal = journal(own, theirs)
+    result.add("the journal", in_journal)
     software, count = compare(given["software"])
     identity = {
         "machine-ids": [text_of(MACHINE).strip()],
         "hosts": fingerprints("".join(text_of(path) for path in glob.glob(f"{HOST_KEYS}.pub"))),
-        "ssh keys": fingerprints("".join(text_of(path) for pattern in LOGINS for path in glob.glob(pattern))),
+        "ssh keys": fingerprints("".join(map(text_of, logins()))),
         "addresses": addresses(module),
         "database servers": servers(),
         "package sources": sources(),
@@ -314,7 +355,8 @@ def main() -> None:
         found=result.found,
         searched=result.files,
         unread=result.skipped,
-        leaks=leaks(module, Sought(**given["own"])),
+        leaks=journal_leaked + leaked,
+        unread_logs=unread_logs + [f"the journal: {why}" for why in in_journal.notes],
         software=software,
         programs=count,
     )

@@ -11,24 +11,44 @@ sum. Used on hosts and on the control node.
 from __future__ import annotations
 
 import base64
-import binascii
-import gzip
 import hashlib
 import hmac
 import os
 import re
 import stat
-import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-MAX_FILE = 32 << 20
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit.keys import public_halves, stripped
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit.reading import (
+    Bounds,
+    Look,
+    Seen,
+    TooMuchError,
+    look_at,
+)
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit.repositories import (
+    GitError,
+    objects,
+    repository_of,
+)
+
 COMMITTED = b"fedlearn: a datastore key of Janus\n"
 
-_WORD = re.compile(rb"[A-Za-z0-9_-]{20,256}")
+_WORD = re.compile(rb"[A-Za-z0-9_-]{20,1100}")
 _KEY = re.compile(rb"[A-Za-z0-9_-]{22}")
-_PEM = re.compile(rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----[^-]{1,20000}-----END \1-----")
-_OPENSSH = b"openssh-key-v1\0"
+_HEX_KEY = re.compile(rb"(?:0[xX])?([0-9A-Fa-f]{32})")
+_STANDARD_RUN = re.compile(rb"[A-Za-z0-9+/]{22,}")
+_BASE64_WORD = re.compile(rb"[A-Za-z0-9]{27,}")
+_ESCAPED = re.compile(rb"\\[nrt]")
+"""As JSON and programs' texts write ends of lines."""
+_SEALED = re.compile(
+    rb"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.{1,20000}?-----END \1-----"
+    rb"|\$ANSIBLE_VAULT;[0-9.]{3};AES256[^\n]{0,100}(?:\n[ \t>+#\"'-]*[0-9a-f]{1,80}[\\\"',\r]*(?=\n|\Z))+",
+    re.S,
+)
+"""What may lie within another file as it lies in its own."""
 TOKEN = re.compile(
     rb"(?i)(?:bearer\s+|(?:dap-auth-token|auth_token|authorization)[\"']?\s*[:=]\s*[\"']?)([A-Za-z0-9._~+/=-]{16,})"
     rb"|(?:auth token for aggregator|, collector): \[((?:\d{1,3}, ){7,}\d{1,3})\]"
@@ -41,7 +61,7 @@ def keyed(key: str, kind: str, value: str) -> str:
 
     ``key`` is what both parties know and nobody else has to: the shared document's sum.
     """
-    return hmac.new(bytes.fromhex(key), f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(bytes.fromhex(key), f"{kind}\0{value}".encode(), "sha256").hex()
 
 
 @dataclass
@@ -58,62 +78,57 @@ class Sought:
         self._known: dict[bytes, str] = {}
 
     def inside(self, content: bytes) -> set[str]:
-        """What a file's content has of it."""
+        """What a part of a file has of it."""
+        text = _ESCAPED.sub(b"\n", content) if b"\\" in content else content
         found = set()
-        if self.files and hashlib.sha256(content).hexdigest() in self.files:
-            found.add(self.files[hashlib.sha256(content).hexdigest()])
         if self.words or self.commitments:
-            found |= {name for name in map(self._word, set(_WORD.findall(content))) if name}
-        if self.publics and b"PRIVATE KEY-----" in content:
-            found |= {self.publics[half] for half in public_halves(content) if half in self.publics}
-        return found
+            found |= set(map(self._word, set(_WORD.findall(text))))
+        if self.commitments:
+            found |= {self._standard(run) for run in _STANDARD_RUN.findall(text) if len(run) == 22}
+        if self.files:
+            found |= {self.files.get(digest, "") for digest in _sums(text)}
+        if self.publics:
+            found |= {self.publics.get(half, "") for half in public_halves(content, text)}
+        return found - {""}
 
     def _word(self, word: bytes) -> str:
         """What a word is, if it is sought; words come again and again."""
         if word not in self._known:
-            name = self.words.get(keyed(self.key, "secret", word.decode()), "") if self.words else ""
-            if not name and self.commitments and _KEY.fullmatch(word):
-                key = base64.urlsafe_b64decode(word + b"==")
-                name = self.commitments.get(hashlib.sha256(COMMITTED + key).hexdigest(), "")
-            if len(self._known) < 1_000_000:
+            name = self._secret(word) or (self._key(word) if self.commitments else "")
+            if len(self._known) < 300_000:
                 self._known[word] = name
             return name
         return self._known[word]
 
+    def _secret(self, word: bytes) -> str:
+        """Which secret a word is, as it is or as base64."""
+        found = self.words.get(keyed(self.key, "secret", word.decode()), "") if self.words else ""
+        if not found and self.words and _BASE64_WORD.fullmatch(word) and len(word) % 4 != 1:
+            inside = base64.b64decode(word + b"=" * (-len(word) % 4)).strip()
+            found = self._secret(inside) if _WORD.fullmatch(inside) else ""
+        return found
 
-def public_halves(content: bytes) -> Iterator[str]:
-    """The sums of the public halves of all private keys in a text; of an encrypted one where its file says it."""
-    for block in _PEM.finditer(content):
-        half = _openssh_half(block[0]) if block[1] == b"OPENSSH PRIVATE KEY" else _openssl_half(block[0])
-        if half:
-            yield hashlib.sha256(half).hexdigest()
+    def _key(self, word: bytes) -> str:
+        """Which datastore key a word is, as it is or in hex."""
+        if _KEY.fullmatch(word):
+            return self._committed(base64.urlsafe_b64decode(word + b"=="))
+        found = _HEX_KEY.fullmatch(word)
+        return self._committed(bytes.fromhex(found[1].decode())) if found else ""
+
+    def _standard(self, run: bytes) -> str:
+        """Which datastore key it is in the alphabet that has + and /."""
+        return self._committed(base64.b64decode(run + b"==")) if b"+" in run or b"/" in run else ""
+
+    def _committed(self, key: bytes) -> str:
+        return self.commitments.get(hashlib.sha256(COMMITTED + key).hexdigest(), "")
 
 
-def _openssl_half(pem: bytes) -> bytes:
-    """DER of the public key; empty for what is encrypted or no key."""
-    command = ["openssl", "pkey", "-pubout", "-outform", "DER", "-passin", "pass:"]
-    try:
-        ended = subprocess.run(
-            command, input=pem, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return b""
-    return ended.stdout if ended.returncode == 0 else b""
-
-
-def _openssh_half(pem: bytes) -> bytes:
-    """The public key of OpenSSH's form, which isn't encrypted with the private one."""
-    try:
-        blob = base64.b64decode(b"".join(pem.split(b"-----")[2].split()))
-        if not blob.startswith(_OPENSSH):
-            return b""
-        rest = blob[len(_OPENSSH) :]
-        for _skipped in ("cipher", "kdf", "options"):
-            rest = rest[4 + int.from_bytes(rest[:4], "big") :]
-        length = int.from_bytes(rest[4:8], "big")
-        return rest[8 : 8 + length]
-    except (binascii.Error, ValueError, IndexError):
-        return b""
+def _sums(text: bytes) -> Iterator[str]:
+    """Of what lies in it and could be a file of its own: as that would be, without what stands before its lines."""
+    if b"PRIVATE KEY-----" in text or b"$ANSIBLE_VAULT" in text:
+        for found in _SEALED.finditer(text):
+            lines = [line.strip(b" \t\r\\\"',") for line in stripped(text, found.start(), found.end())]
+            yield hashlib.sha256(b"\n".join(lines) + b"\n").hexdigest()
 
 
 @dataclass
@@ -124,51 +139,123 @@ class Searched:
     files: int = 0
     skipped: list[str] = field(default_factory=list)
 
+    def add(self, where: str, seen: Seen) -> None:
+        """What was found there, and what couldn't be looked at."""
+        self.files += seen.read
+        self.found += [f"{where}: {name}" for name in sorted(seen.found)]
+        self.skipped += [f"{where}: {why}" for why in seen.notes]
 
-def search(roots: Iterable[str], sought: Sought, without: Iterable[str] = ()) -> Searched:
-    """Look at every file below the roots, also compressed ones; links are not followed."""
-    result = Searched()
-    for path in files_below(roots, without):
-        content = content_of(path)
-        if content is None:
-            result.skipped.append(path)
-            continue
-        result.files += 1
-        result.found += [f"{path}: {name}" for name in sorted(sought.inside(content))]
+
+def search(roots: Iterable[str], sought: Sought, without: Iterable[str] = (), git: bool = True) -> Searched:
+    """Look at every file below the roots, and at what is packed in it; links are not followed.
+
+    Of a repository of git that lies there all objects are read, unless somebody else does.
+    """
+    result, bounds, walk = Searched(), Bounds(), Walk()
+    for path in walk.files(roots, without):
+        seen = look_at_file(path, sought, bounds)
+        if seen is not None:
+            result.add(path, seen)
+    result.skipped += walk.unread
+    for repository in walk.repositories if git else ():
+        search_repository(repository, sought, bounds, result)
     return result
+
+
+def look_at_file(path: str, sought: Any, bounds: Bounds) -> Seen | None:
+    """What is in a file; None where it is gone by now."""
+    try:
+        with open(path, "rb") as stream:
+            return _looked(stream, sought, bounds)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Seen(set(), [f"can't be read: {error.strerror or error}"], read=False)
+
+
+def _looked(stream: Any, sought: Any, bounds: Bounds) -> Seen:
+    look = Look(sought, bounds)
+    try:
+        look_at(stream, look)
+    except TooMuchError as error:
+        look.note(str(error))
+    return look.seen
+
+
+def look_at_stream(stream: Any, sought: Any) -> Seen:
+    """What is in what somebody says."""
+    return _looked(stream, sought, Bounds())
+
+
+def search_repository(repository: str, sought: Sought, bounds: Bounds, result: Searched) -> None:
+    """Look at every object of it: also what was removed, or nothing names any more."""
+    try:
+        for name, content in objects(repository):
+            result.add(f"{repository}, object {name}", _looked(content, sought, bounds))
+    except GitError as error:
+        result.skipped.append(f"{repository}: {error}")
+
+
+class Walk:
+    """Goes through folders, each once by whatever name; what it met is known when its files were all asked for."""
+
+    def __init__(self) -> None:
+        self.repositories: list[str] = []
+        self.unread: list[str] = []
+        self._been: set[tuple[int, int]] = set()
+
+    def files(self, roots: Iterable[str], without: Iterable[str] = ()) -> Iterator[str]:
+        """Regular files; not the objects of git's repositories."""
+        left_out = tuple(without)
+        for root in roots:
+            if os.path.isfile(root) and not os.path.islink(root):
+                yield root
+            for folder, folders, names in os.walk(root, onerror=self._not_read):
+                if not self._is_new(folder):
+                    folders[:] = []
+                    continue
+                if self._repository(folder, folders, names) == folder:
+                    folders.remove("objects")
+                folders[:] = [name for name in folders if os.path.join(folder, name) not in left_out]
+                yield from _regular(folder, names)
+
+    def _not_read(self, error: OSError) -> None:
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            self.unread.append(f"{error.filename}: can't be read: {error.strerror}")
+
+    def _is_new(self, folder: str) -> bool:
+        try:
+            found = os.stat(folder)
+        except OSError as error:
+            self._not_read(error)
+            return False
+        there = (found.st_dev, found.st_ino)
+        new = there not in self._been
+        self._been.add(there)
+        return new
+
+    def _repository(self, folder: str, folders: Sequence[str], names: Sequence[str]) -> str:
+        found = repository_of(folder, folders, names)
+        if found and found not in self.repositories:
+            self.repositories.append(found)
+        return found
 
 
 def files_below(roots: Iterable[str], without: Iterable[str] = ()) -> Iterator[str]:
     """Regular files, each once."""
-    left_out = tuple(without)
-    for root in roots:
-        if os.path.isfile(root) and not os.path.islink(root):
-            yield root
-        for folder, folders, names in os.walk(root):
-            folders[:] = [name for name in folders if os.path.join(folder, name) not in left_out]
-            for name in names:
-                path = os.path.join(folder, name)
-                try:
-                    if stat.S_ISREG(os.lstat(path).st_mode):
-                        yield path
-                except OSError:
-                    continue
+    return Walk().files(roots, without)
 
 
-def content_of(path: str) -> bytes | None:
-    """What is in a file, unpacked where it is compressed; None where it is too big or can't be read."""
-    try:
-        with open(path, "rb") as stream:
-            content = stream.read(MAX_FILE + 1)
-        if content.startswith(b"\x1f\x8b"):
-            with gzip.open(path) as stream:
-                content += stream.read(4 * MAX_FILE)
-            return content
-    except (OSError, EOFError, ValueError):
-        return None
-    return content if len(content) <= MAX_FILE else None
+def _regular(folder: str, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        path = os.path.join(folder, name)
+        try:
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                yield path
+        except OSError:
+            continue
 
 
-def tokens(content: bytes) -> int:
-    """How many tokens a text has in clear."""
-    return len(TOKEN.findall(content))
+def tokens(content: bytes) -> set[tuple[bytes, ...]]:
+    """The tokens that a text has in clear."""
+    return set(TOKEN.findall(content))

@@ -12,12 +12,19 @@ import os
 import re
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.fedlearn.infra.plugins.module_utils._artifact.builders import PROGRAMS
-from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import MAX_FILE, Searched, Sought, search
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit.reading import Bounds
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import (
+    Searched,
+    Sought,
+    Walk,
+    search,
+    search_repository,
+)
 
 NETWORKED = re.compile(r"nfs|cifs|smb|fuse\.s3fs|fuse\.sshfs|ceph|gluster")
 
@@ -99,13 +106,17 @@ def backup_destination(folder: str) -> str:
 
 
 def search_files(places: Places, sought: Sought) -> Searched:
-    """All but backups and git."""
-    return search(places.searched(), sought, [os.path.realpath(places.backups), places.backups, *_repositories(places)])
+    """All but backups and git's objects."""
+    return search([*places.searched(), *_repositories(places)], sought, _backups(places), git=False)
 
 
 def search_backups(places: Places, sought: Sought) -> Searched:
     """What was brought there, unpacked where it is compressed."""
     return search([places.backups], sought)
+
+
+def _backups(places: Places) -> list[str]:
+    return [os.path.realpath(places.backups), places.backups]
 
 
 def _repositories(places: Places) -> list[str]:
@@ -135,30 +146,13 @@ def no_git(places: Places) -> str:
 
 
 def search_git(places: Places, sought: Sought) -> Searched:
-    """Every object of every repository that the folders lie in: also what was removed or nothing names any more."""
-    result = Searched()
-    for repository in _repositories(places):
-        for name, content in _objects(repository):
-            result.files += 1
-            result.found += [f"{repository}, object {name}: {each}" for each in sorted(sought.inside(content))]
+    """Every object of every repository that the folders lie in, or that lies in them."""
+    result, bounds, walk = Searched(), Bounds(), Walk()
+    for _path in walk.files(places.searched(), _backups(places)):
+        pass
+    for repository in dict.fromkeys(map(os.path.realpath, [*_repositories(places), *walk.repositories])):
+        search_repository(repository, sought, bounds, result)
     return result
-
-
-def _objects(repository: str) -> Iterator[tuple[str, bytes]]:
-    """Files and commits of a repository."""
-    command = ["git", "-C", repository, "cat-file", "--batch", "--batch-all-objects", "--unordered", "--buffer"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as running:
-        if running.stdout is None:
-            raise AssertionError("it was asked for")
-        for line in running.stdout:
-            name, kind, *rest = line.decode("ascii").split()
-            if not rest:  # of a partial clone: it isn't here
-                continue
-            size = rest[0]
-            content = running.stdout.read(int(size))
-            running.stdout.read(1)
-            if kind != "tree" and int(size) <= MAX_FILE:
-                yield name, content
 
 
 def archive_sums(archive: str) -> dict[str, str]:

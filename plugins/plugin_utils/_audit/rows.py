@@ -59,8 +59,8 @@ HEAD = (
     "Each party looked at its own side, by its own means, and signed what it said. That shows honest parties that they",
     "are separate. It proves nothing against one that lies: a report says what its party wants it to. It can't see",
     "what a party has elsewhere, who else has root there, copies that nobody told of, what was there before it looked,",
-    "people who work for both, or what both took from the same supplier with its signature. Encrypted and packed files",
-    "are known by their sums only. Where that matters, have somebody else look.",
+    "people who work for both, or what both took from the same supplier with its signature. Encrypted files are known",
+    "by their sums only, and told where they lie. Where that matters, have somebody else look.",
 )
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MOST = 20_000

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._audit import search
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit import reading
 from ansible_collections.fedlearn.infra.plugins.module_utils._audit.search import keyed, public_halves
 from ansible_collections.fedlearn.infra.plugins.module_utils._janus import keyring
 from ansible_collections.fedlearn.infra.plugins.modules import audit_host
@@ -45,7 +45,7 @@ class Host:
         self.program("journalctl", "all is well\n")
         for name in ("ROOTS", "WITHOUT", "SOURCES", "SERVERS", "LOGINS"):
             monkeypatch.setattr(audit_host, name, tuple(f"{root}{path}" for path in getattr(audit_host, name)))
-        for name in ("MACHINE", "HOST_KEYS", "LOGS", "UNITS", "KEYRING"):
+        for name in ("MACHINE", "HOST_KEYS", "LOGS", "UNITS", "KEYRING", "USERS"):
             monkeypatch.setattr(audit_host, name, f"{root}{getattr(audit_host, name)}")
 
     def program(self, name: str, says: str) -> None:
@@ -136,8 +136,41 @@ def test_what_couldn_t_be_read_is_told_by_no_word_that_has_a_meaning_of_its_own(
     host: Host, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`skipped` would be made a truth value, and the host one that nobody looked at."""
-    monkeypatch.setattr(search, "MAX_FILE", 8)
-    path = host.write("root/much", "123456789")
+    monkeypatch.setattr(reading, "MAX_FILE", 8)
+    monkeypatch.setattr(reading, "MOST_OF_FILE", 8)
+    monkeypatch.setattr(reading, "MOST_OF_ALL", 0)
+    path = host.write("var/log/much", "123456789")
     told = host.look(capsys)
-    assert told["unread"] == [str(path)]
+    assert f"{path}: looked at only as far as 0 MB, unpacked" in told["unread"]
+    assert f"{path}: looked at only as far as 0 MB, unpacked" in told["unread_logs"]
     assert "skipped" not in told
+
+
+@pytest.mark.parametrize("folder", ["data", "srv/deploy", "var/www", "usr/local/share", "dev/shm", "run/x", "home/a/b"])
+def test_no_folder_is_left_out_but_the_system_s_own(
+    folder: str, host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in (folder, "usr/share", "proc/1", "var/log/journal"):
+        host.write(f"{place}/notes", PASSWORD)
+    told = host.look(capsys, sought={"key": KEY, "words": {keyed(KEY, "secret", PASSWORD): "it"}})
+    assert told["found"] == [f"{host.root}/{folder}/notes: it"]
+
+
+def test_who_may_log_in_to_homes_that_are_elsewhere(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    key = host.root / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    host.write("etc/passwd", f"root:x:0:0::/root:/bin/sh\ndeploy:x:9:9::{host.root}/srv/deploy/:/bin/sh\nodd\n")
+    host.write("srv/deploy/.ssh/authorized_keys", key.with_suffix(".pub").read_text())
+    (half,) = public_halves(key.read_bytes())
+    assert host.look(capsys)["identity"]["ssh keys"] == [half]
+
+
+def test_the_journal_is_searched_for_what_others_have_too(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.program("journalctl", f"x: {PASSWORD}")
+    told = host.look(capsys, sought={"key": KEY, "words": {keyed(KEY, "secret", PASSWORD): "clinic-a: it"}})
+    assert (told["found"], told["leaks"]) == (["the journal: clinic-a: it"], [])
+
+
+def test_a_journal_that_can_t_be_read_is_told(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    (host.root / "bin" / "journalctl").write_text("#!/bin/sh\nexit 1\n")
+    assert host.look(capsys)["unread_logs"] == ["the journal: journalctl couldn't read all of it"]
