@@ -38,9 +38,11 @@ _SEALED = (
     (re.compile(rb"-----BEGIN PGP MESSAGE-----"), "encrypted by PGP"),
     (re.compile(rb"LUKS\xba\xbe"), "an encrypted disk"),
     (re.compile(rb"\xfe\xed\xfe\xed|\xce\xce\xce\xce"), "a key store of Java"),
-    (re.compile(rb"PGDMP"), "of pg_dump, whose tables are compressed"),
     (re.compile(rb"\x28\xb5\x2f\xfd|\x37\x7a\xbc\xaf\x27\x1c|Rar!\x1a\x07|\x04\x22\x4d\x18|\x1f\x9d|LZIP"), "packed"),
 )
+_TABLE = re.compile(rb"\x01\x00.{4}(?=\x00.{4}\x78[\x01\x5e\x9c\xda])", re.S)
+"""Data, of which entry, then how long the first chunk is."""
+_TABLE_HEAD = 12
 _BROKEN = (
     OSError,
     EOFError,
@@ -190,6 +192,7 @@ def _unpacker(head: bytes) -> Callable[[_Content, Readable, Look, int], None] | 
         b"BZh": _bzip2,
         b"\xfd7zXZ\0": _xz,
         b"PK\x03\x04": _zip,
+        b"PGDMP": _dump,
     }
     return next((unpacker for magic, unpacker in by_head.items() if head.startswith(magic)), None)
 
@@ -234,6 +237,47 @@ def _zip(content: _Content, stream: Readable, look: Look, depth: int) -> None:
             elif not member.is_dir():
                 with archive.open(member) as inside:
                     look_at(inside, look, depth)
+
+
+def _dump(content: _Content, _stream: Readable, look: Look, depth: int) -> None:
+    """Of pg_dump's custom form: a table is one zlib stream, in chunks that say how long they are."""
+    ahead, tables = b"", 0
+    while data := content.read():
+        ahead += data
+        while found := _TABLE.search(ahead):
+            table = _Table(ahead[found.end() :], content)
+            look_at(table, look, depth)
+            ahead, tables = table.ahead, tables + 1
+        ahead = ahead[-_TABLE_HEAD:]
+    if not tables:
+        look.note("of pg_dump, without a table that could be unpacked")
+
+
+class _Table:
+    """What is in a table of pg_dump's, from its first chunk on."""
+
+    def __init__(self, ahead: bytes, content: _Content) -> None:
+        self.ahead, self._content = ahead, content
+        self._one, self._more = zlib.decompressobj(), True
+
+    def _take(self, size: int) -> bytes:
+        while len(self.ahead) < size and (data := self._content.read()):
+            self.ahead += data
+        taken, self.ahead = self.ahead[:size], self.ahead[size:]
+        return taken
+
+    def read(self, size: int) -> bytes:
+        while True:
+            given = self._one.unconsumed_tail
+            if not given and self._more:
+                length = int.from_bytes(self._take(5)[1:], "little")
+                if length > CHUNK:
+                    raise ValueError("no chunk")
+                given = self._take(length)
+                self._more = bool(given)
+            data = self._one.decompress(given, size)
+            if data or not (given or self._more):
+                return data
 
 
 class _Unpacked:

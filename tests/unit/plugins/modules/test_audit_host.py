@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -113,6 +115,50 @@ def test_what_of_another_party_is_there(host: Host, capsys: pytest.CaptureFixtur
         f"{host.root}/var/lib/x/dump.sql: clinic-a: the secret p",
     ]
     assert PASSWORD not in str(told)
+
+
+def made_key(place: Path, name: str, *how: str) -> bytes:
+    curve = ["openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    subprocess.run([*curve, *how, "-out", place / name], check=True, capture_output=True)
+    return (place / name).read_bytes()
+
+
+def test_what_others_once_laid_where_nobody_looked(
+    tmp_path_factory: pytest.TempPathFactory, host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = tmp_path_factory.mktemp("theirs")
+    tls, authority = made_key(theirs, "key.pem"), made_key(theirs, "ca.key", "-aes256", "-pass", "pass:x")
+    datastore, vault = keyring.new_key(), b"$ANSIBLE_VAULT;1.1;AES256\n" + b"36" * 40 + b"\n3132\n"
+    (theirs / "vault.yml").write_bytes(vault)
+    host.write("home/x/values.yml", "tls:\n" + "".join(f"    {line}\n" for line in tls.decode().splitlines()))
+    host.write("opt/app/settings.json", json.dumps({"key": tls.decode()}))
+    host.write("data/key.pem", tls)
+    host.write("root/hex", base64.urlsafe_b64decode(datastore + "==").hex())
+    host.write("srv/big", bytes(33 << 20) + datastore.encode() + b"\n" + tls)
+    (host.root / "srv/old.tar.gz").parent.mkdir(exist_ok=True)
+    subprocess.run(["tar", "-czf", host.root / "srv/old.tar.gz", "-C", theirs, "vault.yml", "ca.key"], check=True)
+    repository = host.write("home/y/app/oops", tls).parent
+    who = ["-c", "user.name=x", "-c", "user.email=x@x.example", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm1"], ["rm", "-q", "oops"], ["commit", "-qm2"]):
+        subprocess.run(["git", "-C", repository, *who, *words], check=True)
+    sought = {
+        "key": KEY,
+        "commitments": {keyring.commitment(datastore): "datastore"},
+        "publics": dict.fromkeys(public_halves(tls), "tls"),
+        "files": {hashlib.sha256(vault).hexdigest(): "vault", hashlib.sha256(authority).hexdigest(): "ca"},
+    }
+    found = host.look(capsys, sought=sought)["found"]
+    assert sorted(line.removeprefix(f"{host.root}/").partition(", object")[0] for line in found) == [
+        "data/key.pem: tls",
+        "home/x/values.yml: tls",
+        "home/y/app/.git",
+        "opt/app/settings.json: tls",
+        "root/hex: datastore",
+        "srv/big: datastore",
+        "srv/big: tls",
+        "srv/old.tar.gz: ca",
+        "srv/old.tar.gz: vault",
+    ]
 
 
 def test_a_host_tells_commitments_of_its_keys_and_never_a_key(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ import os
 import subprocess
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,6 +136,18 @@ def in_zip(name: str, content: bytes) -> bytes:
     return packed.getvalue()
 
 
+def in_dump(content: bytes) -> bytes:
+    """As pg_dump --format=custom writes a table of 300 bytes a chunk, once compressed."""
+
+    def number(value: int) -> bytes:
+        return b"\0" + value.to_bytes(4, "little")
+
+    packed = zlib.compress(content, 1)
+    chunks = [packed[start : start + 300] for start in range(0, len(packed), 300)]
+    table = b"\1" + number(3372) + b"".join(number(len(chunk)) + chunk for chunk in chunks) + number(0)
+    return b"PGDMP\1\x0e\0\4\x08\1" + bytes(900) + table + table
+
+
 VAULT = b"$ANSIBLE_VAULT;1.1;AES256\n" + b"3435" * 20 + b"\n3637\n"
 ALL = Sought(KEY, words=WORDS.words, files={hashlib.sha256(VAULT).hexdigest(): "the vault"})
 PACKINGS: dict[str, Callable[[bytes], bytes]] = {
@@ -144,6 +157,7 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
     "zip": lambda content: in_zip("x", content),
     "tar": lambda content: in_tar("x", content),
     "tar.gz": lambda content: gzip.compress(in_tar("x", content)),
+    "pg_dump": in_dump,
     "tar.xz in a zip": lambda content: in_zip("x", lzma.compress(in_tar("x", content))),
     "zip in a tar.bz2": lambda content: bz2.compress(in_tar("x", in_zip("x", content))),
     "two gzips, one after another": lambda content: gzip.compress(b"x") + gzip.compress(content),
@@ -234,13 +248,13 @@ def test_what_is_sealed_is_told_by_what_it_is(tmp_path: Path) -> None:
     sealed = {
         "vault": VAULT,
         "store": b"age-encryption.org/v1\n",
-        "dump": b"PGDMP\x01",
+        "dump": b"PGDMP\x01",  # or compressed by lz4 or zstd
         "more.zst": b"\x28\xb5\x2f\xfd",
     }
     for name, content in sealed.items():
         (tmp_path / name).write_bytes(content)
     assert sorted(search.search([str(tmp_path)], WORDS).skipped) == [
-        f"{tmp_path}/dump: of pg_dump, whose tables are compressed",
+        f"{tmp_path}/dump: of pg_dump, without a table that could be unpacked",
         f"{tmp_path}/more.zst: packed",
         f"{tmp_path}/store: encrypted by age",
         f"{tmp_path}/vault: encrypted by ansible-vault",
