@@ -340,7 +340,7 @@ def main() -> None:
     result.add("the journal", in_journal)
     software, count = compare(given["software"])
     identity = {
-        "machine-ids": [text_of(MACHINE).strip()],
+        "machine-ids": [found] if (found := text_of(MACHINE).strip()) else [],
         "hosts": fingerprints("".join(text_of(path) for path in glob.glob(f"{HOST_KEYS}.pub"))),
         "ssh keys": fingerprints("".join(map(text_of, logins()))),
         "addresses": addresses(module),

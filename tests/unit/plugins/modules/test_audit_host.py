@@ -220,3 +220,9 @@ def test_the_journal_is_searched_for_what_others_have_too(host: Host, capsys: py
 def test_a_journal_that_can_t_be_read_is_told(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
     (host.root / "bin" / "journalctl").write_text("#!/bin/sh\nexit 1\n")
     assert host.look(capsys)["unread_logs"] == ["the journal: journalctl couldn't read all of it"]
+
+
+def test_a_host_without_a_machine_id_has_none_in_common_with_others(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert host.look(capsys)["identity"]["machine-ids"] == []
