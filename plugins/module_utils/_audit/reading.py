@@ -290,10 +290,10 @@ class _Unpacked:
         while True:
             given = b""
             if self._one.eof:
-                given, self._one = self._one.unused_data, self._new()
-                given = given or self._content.read()
+                given = self._one.unused_data or self._content.read()
                 if not given:
                     return b""
+                self._one = self._new()
             elif self._one.needs_input:
                 given = self._content.read()
                 if not given:

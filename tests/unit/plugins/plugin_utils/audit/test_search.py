@@ -160,14 +160,15 @@ PACKINGS: dict[str, Callable[[bytes], bytes]] = {
     "pg_dump": in_dump,
     "tar.xz in a zip": lambda content: in_zip("x", lzma.compress(in_tar("x", content))),
     "zip in a tar.bz2": lambda content: bz2.compress(in_tar("x", in_zip("x", content))),
-    "two gzips, one after another": lambda content: gzip.compress(b"x") + gzip.compress(content),
+    "two gzips, one after another": lambda content: gzip.compress(b"x\n") + gzip.compress(content),
     "two bzip2s, one after another": lambda content: bz2.compress(b"") + bz2.compress(content),
 }
 
 
 @pytest.mark.parametrize("packed", PACKINGS.values(), ids=PACKINGS)
-def test_what_is_packed_is_unpacked(tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
-    (tmp_path / "file").write_bytes(packed(b" " * 5000 + PASSWORD.encode() + b" " * 5000))
+@pytest.mark.parametrize("around", [b"", b" " * 5000], ids=["short", "long"])
+def test_what_is_packed_is_unpacked(tmp_path: Path, packed: Callable[[bytes], bytes], around: bytes) -> None:
+    (tmp_path / "file").write_bytes(packed(around + PASSWORD.encode() + around))
     found = search.search([str(tmp_path)], ALL)
     assert (found.found, found.skipped, found.files) == ([f"{tmp_path}/file: the password"], [], 1)
 
