@@ -65,7 +65,7 @@ NAMES_IT = {"register", "loop_var", "index_var"}
 BY_LOOKUPS = {"fedlearn_set_aside"}
 """What a lookup gives set_fact."""
 FOR_SOME = {
-    "federation.yml": {"stack"},  # refuses one that isn't there, whoever asks
+    "federation.yml": {"stack", "fedlearn_disrupt"},  # refuses one that isn't there, whoever asks
     "choose.yml": {"fedlearn_remove_data"},  # hands it to roles, for those who remove
 }
 SOMEWHERE_ELSE = {"round.yml", "federation.yml"}
