@@ -15,8 +15,9 @@ version_added: 0.1.0
 author: fedlearn.infra contributors (@fedlearn)
 description:
   - Each party audits its own side only. What has to differ from the other's goes into C(public/<party>/audit.json) as
-    keyed hashes, fingerprints and commitments; what the other party published is joined with it. The other party knows
-    the key, so it can try which value a hash is of, and finds out addresses that way; secrets are too long for that.
+    keyed hashes, fingerprints and commitments; what the other party published is joined with it. The key is the
+    document's digest, which is in it, so who has it can try which value a hash is of, and finds out addresses that way;
+    secrets are too long for that.
   - Each row is V(proved), V(violated) or V(not checked), with the evidence. One that needs the report of a party that
     is missing, of another document, or older than seven days is V(not checked).
   - It runs once, for all hosts, and never makes a connection but to try the TCP ports of the party's own hosts.

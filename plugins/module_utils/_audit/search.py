@@ -57,9 +57,9 @@ TOKEN = re.compile(
 
 
 def keyed(key: str, kind: str, value: str) -> str:
-    """By what a value is compared between parties: who doesn't know it can't tell it from this, nor from another kind.
+    """By what a value is compared between parties, and with no other kind; who guesses the value can tell that it is.
 
-    ``key`` is what both parties know and nobody else has to: the shared document's sum.
+    ``key`` is what both parties know: the shared document's sum.
     """
     return hmac.digest(bytes.fromhex(key), f"{kind}\0{value}".encode(), "sha256").hex()
 

@@ -130,8 +130,8 @@ def row(wrong: Iterable[str], proof: str, unchecked: str = "", more: Iterable[st
     """Violated by what is wrong; else not checked where there is a reason, else proved. ``more`` stays here."""
     found = tuple(wrong)
     if found:
-        return Row("violated", found)
-    return Row("not checked", (unchecked,)) if unchecked else Row("proved", (proof, *more))
+        return Row("violated", (*found, *more))
+    return Row("not checked", (unchecked, *more)) if unchecked else Row("proved", (proof, *more))
 
 
 def parse(text: bytes) -> Side:
@@ -205,12 +205,17 @@ def join(own: Side, others: Mapping[str, Side | str]) -> dict[str, Row]:
                 parts.append(_differ(name, own, other))
             else:
                 theirs = other.rows.get(name, Row("not checked", ("it didn't look",)))
-                words = theirs.evidence or (f"{theirs.status}; its own report says by what",)
-                parts.append(Row(theirs.status, tuple(f"{party} says: {each}" for each in words)))
+                parts.append(Row(theirs.status, tuple(f"{party} says: {each}" for each in _words(theirs, other))))
         if not others:
             parts.append(Row("not checked", ("there is no other party to compare with",)))
         found[name] = _all(parts)
     return found
+
+
+def _words(found: Row, side: Side) -> tuple[str, ...]:
+    """What another party says of a row; its reasons stay there, but for hosts that nobody looked at."""
+    words = found.evidence or (f"{found.status}; its own report says by what",)
+    return (*words, nobody_looked(side)) if side.unseen and found.status == "not checked" else words
 
 
 def _differ(name: str, own: Side, other: Side) -> Row:

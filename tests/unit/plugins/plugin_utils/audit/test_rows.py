@@ -116,6 +116,13 @@ def test_hosts_that_nobody_looked_at_prove_nothing(whose: Side, sources: dict[st
     assert not_checked == dict.fromkeys(rows.OF_HOSTS, (f"nobody looked at h2 of {whose.party}",))
 
 
+def test_of_rows_that_the_other_says_itself_its_unseen_hosts_are_named() -> None:
+    theirs = dataclasses.replace(B, rows={**B.rows, "logs": Row("not checked", ("b2",))}, unseen=("b2",))
+    found = rows.join(A, {"clinic-b": published(theirs)})["logs"]
+    assert found.status == "not checked"
+    assert found.evidence[-1] == "clinic-b says: nobody looked at b2 of clinic-b"
+
+
 def test_what_was_seen_violates_its_row_whoever_wasn_t() -> None:
     shared = {keyed(KEY, "machine-ids", "the same"): "a1: the same"}
     ours, theirs = (
@@ -144,7 +151,7 @@ def test_a_stale_report_is_told(change: dict[str, Any], message: str) -> None:
     assert rows.trouble(B, "demo", KEY, NOW) == ""
 
 
-def test_what_is_published_leads_back_to_nothing() -> None:
+def test_what_is_published_says_no_value_in_clear() -> None:
     text = A.public().decode()
     for kind in rows.DIFFER:
         assert f"{kind} clinic-a" not in text.replace(f'"{kind} of clinic-a"', "")
@@ -201,6 +208,11 @@ def test_what_is_looked_for_is_no_question_about_our_files() -> None:
     assert "film" in str(skipped.told())
     told = dataclasses.replace(A, rows={"secrets on hosts": found, "logs": skipped}).public().decode()
     assert ("/home" in told, '"violated"' in told, "5 files" in told) == (False, True, True)
+
+
+@pytest.mark.parametrize(("wrong", "unchecked"), [([], ""), (["planted"], ""), ([], "nobody looked")])
+def test_what_couldn_t_be_looked_at_is_told_whatever_the_row_says(wrong: list[str], unchecked: str) -> None:
+    assert rows.row(wrong, "5 files were looked at", unchecked, ["not wholly: x"]).evidence[-1] == "not wholly: x"
 
 
 def test_it_says_what_it_can_t_prove() -> None:
