@@ -157,7 +157,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 take(own, each, now, prove, check=True)
             except OtherAuthorityError as error:
                 waiting[error.digest], others[error.digest] = [str(error)], each
-            except ExchangeError:
+            except (ExchangeError, AuthorityError, files.FileTroubleError):
                 continue  # told, and refused, by who wants to use it
         if wanted and wanted not in waiting and wanted != shared["digest"]:
             known = ", ".join(waiting) or "nothing"

@@ -10,7 +10,8 @@
 The manager takes any epsilon of anybody. What is sent on is what was understood here, written anew: two readers can't
 understand one request differently. Sessions live in the manager's memory, and end with it; what the gate knows of them
 is in a file, so that it may end and begin again at any time, and belongs to the manager that serves. `GET /sessions`
-tells how many there are, and nginx doesn't lead there.
+tells how many there are, and nginx doesn't lead there. Each session's number is the gate's own choice, or known to it,
+and written down before the manager is asked: whose it is stands there whatever becomes of the answer.
 
 A verify round has a bound of its own, and a certificate of its own, whose subject nginx tells in a header. Its sessions
 and tasks are nobody else's: a client can't even ask what a task of it is about, so no data but its own come in. What
@@ -24,15 +25,19 @@ import contextlib
 import http.client
 import http.server
 import json
+import secrets
 import socket
 import sys
 import threading
 from fractions import Fraction
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 MAX_ANSWER = 1_048_576
 MAX_DIGITS = 64
+MAX_SESSIONS = 1024
+NUMBERS = 1 << 16  # a session's is a u16 of the manager's
 LISTENS = "0A"  # of the kernel's states of a TCP socket
 SECONDS = 60
 SUBJECT = "X-Client-Subject"
@@ -132,10 +137,11 @@ class Sessions:
     def __init__(self, file: Path, manager: tuple[str, int]) -> None:
         self.file, self.manager = file, manager
         self.serving, self.open, self.rounds, self.tasks = "", set[int](), set[int](), set[str]()
-        if file.exists():
+        # without what it says nobody uses a session that is there: each begins a new one
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             kept = json.loads(file.read_text(encoding="utf-8"))
-            self.serving, self.open, self.rounds = kept["serving"], set(kept["open"]), set(kept["rounds"])
-            self.tasks = set(kept["tasks"])
+            known = str(kept["serving"]), set(kept["open"]), set(kept["rounds"]), set(kept["tasks"])
+            self.serving, self.open, self.rounds, self.tasks = known
         self.look()
 
     def look(self) -> None:
@@ -144,6 +150,30 @@ class Sessions:
         if found != self.serving:
             self.serving = found
             self.open, self.rounds, self.tasks = set(), set(), set()
+
+    def begin(self, wanted: Any, *, verify: bool) -> int:
+        """A session's number, written down as whose it is. Raises RefusedError for one that is there."""
+        if len(self.open) + len(self.rounds) >= MAX_SESSIONS:
+            raise RefusedError(f"{MAX_SESSIONS} sessions are open: end those that nobody needs")
+        if wanted is None:
+            wanted = next(number for number in iter(lambda: secrets.randbelow(NUMBERS), None) if not self.has(number))
+        if isinstance(wanted, bool) or not isinstance(wanted, int) or not 0 <= wanted < NUMBERS:
+            raise RefusedError(f"a session's number is from 0 to {NUMBERS - 1}")
+        if self.has(wanted):
+            raise RefusedError(f"there is a session {wanted}")
+        (self.rounds if verify else self.open).add(wanted)
+        self.keep()
+        return wanted
+
+    def has(self, number: int) -> bool:
+        """Whether it is anybody's."""
+        return number in self.open or number in self.rounds
+
+    def end(self, number: int) -> None:
+        """It isn't there any more."""
+        self.open.discard(number)
+        self.rounds.discard(number)
+        self.keep()
 
     def keep(self) -> None:
         """Write them down, whole."""
@@ -175,16 +205,22 @@ class Bound:
         """Whether this is a verify round's certificate."""
         return self.verifier is not None and subject == self.verifier
 
-    def check(self, path: str, request: Any, subject: str | None) -> None:
-        """Raises RefusedError for what is not let in."""
+    def check(self, path: str, request: Any, subject: str | None) -> Any:
+        """What the manager is to be asked. Raises RefusedError for what is not let in."""
         with self.lock:
             self.sessions.look()
             if path == "/create_session":
-                self._check_session(request, self.is_verify(subject))
-            elif path == "/get_vdaf_parameter":
+                verify = self.is_verify(subject)
+                self._check_session(request, verify)
+                begun = self.sessions.begin(request.get("trainingSessionId"), verify=verify)
+                return {**request, "trainingSessionId": begun}
+            if path == "/get_vdaf_parameter":
                 self._check_task(request, self.is_verify(subject))
-            else:
+            elif path == "/end_session":
                 self._check_owner(request, self.is_verify(subject))
+            else:
+                self._check_round(request, self.is_verify(subject))
+            return request
 
     def _check_session(self, request: Any, verify: bool) -> None:
         asked, most = epsilon(request), self.verify_epsilon if verify else self.max_epsilon
@@ -197,34 +233,29 @@ class Bound:
         if task(request) in self.sessions.tasks and not verify:
             raise RefusedError("the task is a verify round's, and takes nobody else's data")
 
-    def _check_owner(self, request: Any, verify: bool) -> None:
+    def _check_owner(self, session: Any, verify: bool) -> None:
         """A round is started, or a session ended, by whom it belongs to."""
-        session = request.get("trainingSessionId") if isinstance(request, dict) else request
         if isinstance(session, bool) or not isinstance(session, int):
             raise RefusedError("a session has a number")
         if (session in self.sessions.rounds) is not verify:
             raise RefusedError("the session is a verify round's" if not verify else "the session is no verify round's")
         if not verify and session not in self.sessions.open:
             raise RefusedError(f"no session {session} was begun here since the manager runs")
-        if isinstance(request, dict):
-            started = task(request)
-            if verify:
-                self.sessions.tasks.add(started)  # before anybody can ask for it
-                self.sessions.keep()
 
-    def note(self, path: str, request: Any, answer: bytes, subject: str | None) -> None:
-        """Notes a session that the manager began, perhaps in place of another, or ended; a verify round's keeps nobody
-        waiting."""
+    def _check_round(self, request: Any, verify: bool) -> None:
+        self._check_owner(request.get("trainingSessionId") if isinstance(request, dict) else None, verify)
+        started = task(request)
+        if verify:
+            self.sessions.tasks.add(started)  # before anybody can ask for it
+            self.sessions.keep()
+
+    def note(self, path: str, request: Any, status: int) -> None:
+        """Forgets a session that the manager said it didn't begin, or doesn't have; no answer says nothing."""
         with self.lock:
-            known = self.sessions
-            own, others = (known.rounds, known.open) if self.is_verify(subject) else (known.open, known.rounds)
-            if path == "/create_session":
-                begun = int(json.loads(answer)["trainingSessionId"])
-                own.add(begun)
-                others.discard(begun)
+            if path == "/create_session" and status != HTTPStatus.OK:
+                self.sessions.end(request["trainingSessionId"])
             elif path == "/end_session":
-                own.discard(int(request))
-            known.keep()
+                self.sessions.end(request)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -251,10 +282,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._answer(404, b"")
             return
         try:
-            request = understood(self._body(MAX_BODY[self.path]))
+            body = self._body(MAX_BODY[self.path])
             with contextlib.nullcontext() if self.path == "/get_vdaf_parameter" else self.bound.turn:
-                self.bound.check(self.path, request, self.headers.get(SUBJECT))
-                self._pass("POST", request)
+                # what waits for its turn is as long as it came
+                self._pass("POST", self.bound.check(self.path, understood(body), self.headers.get(SUBJECT)))
         except RefusedError as refused:
             self.log_message("%s refused: %s", self.path, refused)
             self._answer(400, json.dumps(str(refused)).encode())
@@ -279,8 +310,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         finally:
             connection.close()
-        if answer.status == 200 and method == "POST":
-            self.bound.note(self.path, request, content, self.headers.get(SUBJECT))
+        if method == "POST":
+            self.bound.note(self.path, request, answer.status)
         self._answer(answer.status, content)
 
     def _answer(self, status: int, content: bytes) -> None:
@@ -302,6 +333,7 @@ class Server(http.server.ThreadingHTTPServer):
     """On IPv4 or IPv6, by its address."""
 
     daemon_threads = True
+    request_queue_size = 512
 
     def __init__(self, address: str, port: int) -> None:
         self.address_family = socket.AF_INET6 if ":" in address else socket.AF_INET

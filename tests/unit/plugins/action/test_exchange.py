@@ -10,13 +10,14 @@ import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.fedlearn.infra.plugins.action import exchange
 from ansible_collections.fedlearn.infra.plugins.module_utils._pki.description import AuthorityDescription
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange import folders
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange import agreement, folders
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.manifest import ExchangeError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._exchange.sshsig import Signer
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._pki import revocation
@@ -121,6 +122,31 @@ def test_who_has_the_key_that_signs_folders_brings_nobody_back_by_it(sides: Side
     where = f"authority clinic-a of party clinic-a: public/clinic-a/{LIST}"
     assert (str(raised.value).startswith(where), message in str(raised.value)) == (True, True)
     assert sides.known() == {10}
+
+
+@pytest.mark.parametrize("case", [*WRONG, "anybody writes there", "a link"])
+def test_a_partner_s_bad_folder_keeps_nobody_from_accepting_a_document(sides: Sides, case: str) -> None:
+    """Perhaps one that takes this partner out."""
+    first = (sides.folder / LIST).read_bytes()
+    sides.withdraw("0A")
+    sides.hand_over()
+    sides.take()
+    if case in WRONG:
+        (sides.folder / LIST).write_bytes(WRONG[case][0](sides, first))
+    sides.hand_over()
+    if case == "anybody writes there":
+        sides.came.chmod(0o777)
+    if case == "a link":
+        (sides.came / "exchange.json").rename(sides.came / "other.json")
+        (sides.came / "exchange.json").symlink_to("other.json")
+    document = sides.here / "federation.yml"
+    document.write_text("federation: demo\n")
+    digest = agreement.digest(document.read_bytes())
+    told = {**sides.options["exchange"], "document": str(document), "digest": digest}
+    action = SimpleNamespace(_task=SimpleNamespace(check_mode=False))
+    own = folders.Own(str(sides.here), "demo", "clinic-b")
+    done = exchange.ActionModule._accept(action, own, {**sides.options, "exchange": told, "digest": digest})
+    assert (done["changed"], agreement.accepted(own.state)) == (True, document.read_bytes())
 
 
 def test_a_list_that_is_left_out_brings_nobody_back_either(sides: Sides) -> None:

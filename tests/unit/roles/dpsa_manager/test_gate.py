@@ -143,16 +143,21 @@ class Manager(http.server.BaseHTTPRequestHandler):
     seen: list[tuple[str, bytes]] = []
     begins = threading.Event()
     goes_on = threading.Event()
+    breaks, says = False, 0
     """Clear, it has begun a session and doesn't answer yet."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.seen.append((self.path, body))
-        answer = {"/create_session": {"trainingSessionId": 7}}.get(self.path)
+        told = json.loads(body)
+        answer = {"trainingSessionId": told["trainingSessionId"]} if self.path == "/create_session" else None
         if answer:
             self.begins.set()
             self.goes_on.wait(10)
-        self.send_response(400 if self.path == "/end_session" and json.loads(body) == 8 else 200)
+            if self.breaks:
+                self.connection.close()
+                return
+        self.send_response(self.says or (400 if self.path == "/end_session" and told == 8 else 200))
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
 
@@ -174,6 +179,7 @@ def port(tmp_path: Path) -> Iterator[int]:
     Manager.seen = []
     Manager.begins.clear()
     Manager.goes_on.set()
+    Manager.breaks, Manager.says = False, 0
     anew(tmp_path / "sessions.json", ("127.0.0.1", manager.server_port))
     server = gate.Server("127.0.0.1", 0)
     for each in (manager, server):
@@ -194,9 +200,9 @@ def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> 
 
 def test_sessions_are_counted_while_they_live(port: int) -> None:
     assert ask(port, "GET", "/sessions") == (200, b"0")
-    assert ask(port, "POST", "/create_session", session()) == (200, b'{"trainingSessionId": 7}')
-    assert ask(port, "GET", "/sessions") == (200, b"1")
-    assert ask(port, "POST", "/end_session", 7)[0] == 200
+    status, answer = ask(port, "POST", "/create_session", session())
+    assert (status, ask(port, "GET", "/sessions")) == (200, (200, b"1"))
+    assert ask(port, "POST", "/end_session", json.loads(answer)["trainingSessionId"])[0] == 200
     assert ask(port, "GET", "/sessions") == (200, b"0")
 
 
@@ -211,13 +217,18 @@ def test_the_manager_reads_what_was_understood(port: int) -> None:
     spaced = json.dumps(session(), indent=3).encode()
     assert ask(port, "POST", "/create_session", spaced)[0] == 200
     ((path, body),) = Manager.seen
-    assert (path, body == spaced, json.loads(body)) == ("/create_session", False, session())
+    read = json.loads(body)
+    assert (path, body == spaced, read) == (
+        "/create_session",
+        False,
+        session(trainingSessionId=read["trainingSessionId"]),
+    )
 
 
 def test_the_manager_s_refusals_are_passed_on(port: int) -> None:
     gate.Handler.bound.sessions.open.add(8)
     assert (ask(port, "POST", "/end_session", 8), Manager.seen) == ((400, b"null"), [("/end_session", b"8")])
-    assert ask(port, "GET", "/sessions") == (200, b"1")
+    assert ask(port, "GET", "/sessions") == (200, b"0")  # the manager has no such session
 
 
 VERIFY = {"X-Client-Subject": "CN=verify"}
@@ -242,14 +253,14 @@ def test_a_verify_round_has_a_bound_of_its_own_and_nobody_waits_for_it(port: int
     ],
 )
 def test_sessions_and_tasks_of_a_verify_round_are_nobody_else_s(port: int, path: str, body: Any, reason: str) -> None:
-    ask(port, "POST", "/create_session", HUNDRED, **VERIFY)
+    ask(port, "POST", "/create_session", {**HUNDRED, "trainingSessionId": 7}, **VERIFY)
     assert ask(port, "POST", "/start_round", START, **VERIFY)[0] == 200
     assert ask(port, "POST", path, body) == (400, json.dumps(reason).encode())
     assert ask(port, "POST", path, body, **VERIFY)[0] == 200
 
 
 def test_a_verify_round_has_no_part_in_others_sessions(port: int) -> None:
-    ask(port, "POST", "/create_session", session())
+    ask(port, "POST", "/create_session", session(trainingSessionId=7))
     refused = (400, json.dumps("the session is no verify round's").encode())
     assert ask(port, "POST", "/start_round", START, **VERIFY) == refused
     assert ask(port, "POST", "/end_session", 7, **VERIFY) == refused
@@ -281,7 +292,7 @@ def test_nothing_long_is_read(port: int, path: str, most: int) -> None:
 @pytest.mark.parametrize("body", [["AA"], [7, "AA"], "AA", 7, None])
 def test_a_task_of_a_verify_round_is_told_in_no_other_form(port: int, body: Any) -> None:
     """The manager takes a list for an object, in the order of its keys."""
-    ask(port, "POST", "/create_session", HUNDRED, **VERIFY)
+    ask(port, "POST", "/create_session", {**HUNDRED, "trainingSessionId": 7}, **VERIFY)
     assert ask(port, "POST", "/start_round", START, **VERIFY)[0] == 200
     assert ask(port, "POST", "/get_vdaf_parameter", body)[0] == 400
     assert ask(port, "POST", "/start_round", body)[0] == 400
@@ -299,6 +310,64 @@ def test_a_session_is_nobody_s_before_it_is_known_whose_it_is(port: int) -> None
         assert begun.result()[0] == 200
         assert raced.result() == (400, json.dumps("the session is a verify round's").encode())
     assert [path for path, _body in Manager.seen] == ["/create_session", "/get_vdaf_parameter"]
+
+
+@pytest.mark.parametrize("wanted", [None, 7])
+def test_an_answer_that_is_lost_gives_a_verify_round_s_session_to_nobody(
+    port: int, tmp_path: Path, wanted: Any
+) -> None:
+    """It may have been begun, and the gate may end before it is told."""
+    Manager.breaks = True
+    assert ask(port, "POST", "/create_session", {**HUNDRED, "trainingSessionId": wanted}, **VERIFY)[0] == 502
+    begun = json.loads(Manager.seen[0][1])["trainingSessionId"]
+    assert begun == (begun if wanted is None else wanted)
+    anew(tmp_path / "sessions.json", gate.Handler.manager)
+    refused = (400, json.dumps("the session is a verify round's").encode())
+    assert ask(port, "POST", "/start_round", {**START, "trainingSessionId": begun}) == refused
+    Manager.breaks = False
+    again = ask(port, "POST", "/create_session", {**session(), "trainingSessionId": begun})
+    assert again == (400, json.dumps(f"there is a session {begun}").encode())
+
+
+def test_a_number_of_the_controller_s_becomes_no_verify_round_s(port: int) -> None:
+    Manager.breaks = True
+    assert ask(port, "POST", "/create_session", {**session(), "trainingSessionId": 7})[0] == 502
+    Manager.breaks = False
+    refused = (400, json.dumps("there is a session 7").encode())
+    assert ask(port, "POST", "/create_session", {**HUNDRED, "trainingSessionId": 7}, **VERIFY) == refused
+    assert ask(port, "GET", "/sessions") == (200, b"1")
+
+
+def test_what_the_manager_refused_to_begin_isn_t_there(port: int) -> None:
+    Manager.says = 400
+    assert ask(port, "POST", "/create_session", session())[0] == 400
+    assert ask(port, "GET", "/sessions") == (200, b"0")
+
+
+@pytest.mark.parametrize("number", [True, -1, 65_536, 1.5, "7", [7], {}])
+def test_a_session_has_a_number_that_the_manager_knows(port: int, number: Any) -> None:
+    assert (ask(port, "POST", "/create_session", session(trainingSessionId=number))[0], Manager.seen) == (400, [])
+    assert ask(port, "POST", "/end_session", number)[0] == 400
+
+
+def test_sessions_are_not_without_number(port: int) -> None:
+    gate.Handler.bound.sessions.open |= set(range(1024))
+    status, answer = ask(port, "POST", "/create_session", session())
+    assert (status, json.loads(answer)) == (400, "1024 sessions are open: end those that nobody needs")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"serving": "1", "open": [1]}', '{"serving": 1, "open": 1}'])
+def test_a_gate_begins_with_a_file_that_says_nothing(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "sessions.json"
+    file.write_text(content)
+    assert gate.Sessions(file, ("127.0.0.1", 1)).open == set()
+
+
+def test_many_may_ask_at_once(port: int) -> None:
+    """Each connection waits for its turn, and none is reset."""
+    with ThreadPoolExecutor(100) as pool:
+        asked = [pool.submit(ask, port, "POST", "/get_vdaf_parameter", PARAMETER) for _ in range(200)]
+    assert {each.result()[0] for each in asked} == {200}
 
 
 def test_a_session_that_wasn_t_begun_here_is_none(port: int) -> None:

@@ -475,6 +475,7 @@ def _remove_egress(topology: Topology, roster: Roster, certificate: Callable[[st
             if what == "controller":
                 certificate(what, host)
                 certificate("verify", host)
-            if host not in dict(topology.egress_hosts):
-                for side in topology.sides:
-                    certificate(f"{side.word}-servers", host)
+    for host in dict.fromkeys((*topology.controller.absent, *topology.clients.absent)):
+        if host not in dict(topology.egress_hosts):
+            for side in topology.sides:
+                certificate(f"{side.word}-servers", host)

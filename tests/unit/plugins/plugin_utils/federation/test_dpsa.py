@@ -257,6 +257,25 @@ def test_each_way_believes_the_party_it_leads_to_and_no_other(load: Load, contro
     }
 
 
+@pytest.mark.parametrize(
+    ("controller", "clients"),
+    [
+        ("{host: a2}", "{hosts: [a2, k1]}"),
+        ("{absent: a2}", "{hosts: [k1], absent: [a2]}"),
+        ("{host: a2}", "{absent: [a2, k1]}"),
+    ],
+)
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_who_was_both_is_left_without_what_either_needed(load: Load, state: str, controller: str, clients: str) -> None:
+    changed = STACK.replace("{host: a1}\n    clients: {hosts: [k1]}", f"{controller}\n    clients: {clients}")
+    assert changed != STACK
+    found = variables.inventory(load(document(f"    state: {state}\n{changed}")))
+    for name in ("a2", "k1"):
+        assert catalogue.mistakes("pki", found.hosts[name]) == []
+        names = [each["name"] for each in found.hosts[name]["pki_certificates"]]
+        assert len(names) == len(set(names))
+
+
 def ways_out(federation: Federation) -> dict[str, str]:
     """By the ways out, the list of which servers they don't believe any more."""
     return {
