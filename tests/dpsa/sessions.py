@@ -103,14 +103,16 @@ class Session:
         return int(self.of_leader("count(*)", "client_reports AS one"))
 
     def taken_up(self) -> None:
-        """Returns when each report stored is in a job: of those that come into one later the helper knows more than
-        a backup of the leader's.
+        """Returns when each report stored is in a job that no driver holds: of those that come into one later the
+        helper knows more than a backup of the leader's, and what was held is taken up ten minutes after a restore.
         """
         deadline = time.monotonic() + PATIENCE_SECONDS
         counted = "count(*) FILTER (WHERE NOT aggregation_started)"
-        while waiting := int(self.of_leader(counted, "client_reports AS one")):
-            assert time.monotonic() < deadline, f"{waiting} reports are in no job"
-            time.sleep(1)
+        held = "count(*) FILTER (WHERE lease_expiry > now() AT TIME ZONE 'UTC')"
+        for what, table in ((counted, "client_reports AS one"), (held, "aggregation_jobs AS one")):
+            while waiting := int(self.of_leader(what, table)):
+                assert time.monotonic() < deadline, f"{waiting} of {table} wait"
+                time.sleep(1)
 
     def of_leader(self, what: str, table: str) -> str:
         """What a table of the leader's, as ``one``, has of this round's task."""
