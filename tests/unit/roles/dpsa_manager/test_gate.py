@@ -366,7 +366,7 @@ def test_a_gate_begins_with_a_file_that_says_nothing(tmp_path: Path, content: st
 def test_many_may_ask_at_once(port: int) -> None:
     """Each connection waits for its turn, and none is reset."""
     with ThreadPoolExecutor(100) as pool:
-        asked = [pool.submit(ask, port, "POST", "/get_vdaf_parameter", PARAMETER) for _ in range(200)]
+        asked = [pool.submit(ask, port, "POST", "/get_vdaf_parameter", PARAMETER) for _number in range(200)]
     assert {each.result()[0] for each in asked} == {200}
 
 
