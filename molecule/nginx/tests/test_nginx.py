@@ -148,35 +148,6 @@ def test_an_upstream_of_another_ca_is_not_asked(role: RoleHost) -> None:
 
 
 @pytest.mark.usefixtures("upstreams")
-@pytest.mark.parametrize("protocol", ["http", "tcp"])
-def test_an_upstream_whose_certificate_was_withdrawn_is_not_asked(role: RoleHost, protocol: str) -> None:
-    said = "[ca]\ndefault_ca=d\n[d]\ndatabase=/run/crl/index\ndefault_md=sha256\ndefault_crl_days=30\n"
-    signing = "openssl ca -batch -config /run/crl/conf -keyfile /etc/role-test/ca.key -cert /etc/role-test/ca.pem"
-    lists = f"{signing} -gencrl -out /etc/role-test/crl.pem"
-    role.sh(f"mkdir -p /run/crl && cd /run/crl && touch index && printf %s {quote(said)} >conf && {lists}")
-    tls = {"ca": "/etc/role-test/ca.pem", "crl": "/etc/role-test/crl.pem", "name": "server.test"}
-    way = {key: value for key, value in WAY_OUT.items() if key != "body_size_mb"}
-    way |= {"protocol": protocol, "upstream": {"servers": [f"{role.address}:7001"], "tls": tls}}
-    listed = [*VARIABLES["nginx_sites"], way]
-
-    def said_behind() -> str:
-        return role.try_sh(command("http://127.0.0.1:8082/") + " 2>/dev/null")[1][:3]
-
-    try:
-        began = role.play(nginx_sites=listed)
-        assert began.code == 0, began.text
-        assert said_behind() == "200"
-        role.sh(f"cd /run/crl && {signing} -revoke /etc/role-test/server.pem && {lists}")
-        # nginx reads the list anew, since another one lies there
-        assert role.play(nginx_sites=listed).changed == 1
-        assert said_behind() == ("502" if protocol == "http" else "")
-    finally:
-        gone = {"name": "nginx-out", "federation": "nginx-one", "state": "absent"}
-        assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 1
-        role.sh("rm -r /run/crl /etc/role-test/crl.pem")
-
-
-@pytest.mark.usefixtures("upstreams")
 def test_bodies_beyond_the_limit_are_refused(role: RoleHost) -> None:
     assert ask(role, f"https://{role.address}:6666/", 8 * 1024 * 1024)[0] == 200
     assert ask(role, "http://127.0.0.1:8080/", 2 * 1024 * 1024, host="a.test")[0] == 413
@@ -574,6 +545,35 @@ def test_plain_on_loopback_goes_out_to_a_peer_that_asks_for_a_certificate(
     finally:
         gone = {"name": "nginx-out", "federation": "nginx-one", "state": "absent"}
         assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 1
+
+
+@pytest.mark.usefixtures("upstreams")
+@pytest.mark.parametrize("protocol", ["http", "tcp"])
+def test_an_upstream_whose_certificate_was_withdrawn_is_not_asked(role: RoleHost, protocol: str) -> None:
+    said = "[ca]\ndefault_ca=d\n[d]\ndatabase=/run/crl/index\ndefault_md=sha256\ndefault_crl_days=30\n"
+    signing = "openssl ca -batch -config /run/crl/conf -keyfile /etc/role-test/ca.key -cert /etc/role-test/ca.pem"
+    lists = f"{signing} -gencrl -out /etc/role-test/crl.pem"
+    role.sh(f"mkdir -p /run/crl && cd /run/crl && touch index && printf %s {quote(said)} >conf && {lists}")
+    tls = {"ca": "/etc/role-test/ca.pem", "crl": "/etc/role-test/crl.pem", "name": "server.test"}
+    way = {key: value for key, value in WAY_OUT.items() if key != "body_size_mb"}
+    way |= {"protocol": protocol, "upstream": {"servers": [f"{role.address}:7001"], "tls": tls}}
+    listed = [*VARIABLES["nginx_sites"], way]
+
+    def said_behind() -> str:
+        return role.try_sh(command("http://127.0.0.1:8082/") + " 2>/dev/null")[1][:3]
+
+    try:
+        began = role.play(nginx_sites=listed)
+        assert began.code == 0, began.text
+        assert said_behind() == "200"
+        role.sh(f"cd /run/crl && {signing} -revoke /etc/role-test/server.pem && {lists}")
+        # nginx reads the list anew, since another one lies there
+        assert role.play(nginx_sites=listed).changed == 1
+        assert said_behind() == ("502" if protocol == "http" else "")
+    finally:
+        gone = {"name": "nginx-out", "federation": "nginx-one", "state": "absent"}
+        assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 1
+        role.sh("rm -r /run/crl /etc/role-test/crl.pem")
 
 
 def servers_of(role: RoleHost, site: str) -> list[str]:
