@@ -52,10 +52,14 @@ class TwoParties(Hosts):
     def _write_inventory(self) -> None:
         """The parties' folders come with the first hosts."""
 
+    def down(self) -> None:
+        """Remove the hosts."""
+        self._make("down", SET)
+
     def fresh(self) -> None:
         """Make the hosts anew, with nothing but what doubles are written in and whom the parties let in."""
         six = parties.SIX
-        self._make("down", SET)
+        self.down()
         self._forget()
         given = [f"{name}={NETWORK}.{n},{six}:{n}{'@bullseye' * (name == 'c1')}" for name, n in PLACES.items()]
         networks = ["--subnet", f"{NETWORK}.0/24", "--subnet", f"{six}:/64"]
