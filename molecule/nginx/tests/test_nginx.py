@@ -11,14 +11,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import pytest
 import role_host
 import yaml
 from role_host import RoleHost
-from shared_tests import Certified, Listening, ipv6
+from shared_tests import Certified, Listening, ipv6, withdrawing
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 UNITS = ("nginx.service",)
@@ -550,10 +549,6 @@ def test_plain_on_loopback_goes_out_to_a_peer_that_asks_for_a_certificate(
 @pytest.mark.usefixtures("upstreams")
 @pytest.mark.parametrize("protocol", ["http", "tcp"])
 def test_an_upstream_whose_certificate_was_withdrawn_is_not_asked(role: RoleHost, protocol: str) -> None:
-    said = "[ca]\ndefault_ca=d\n[d]\ndatabase=/run/crl/index\ndefault_md=sha256\ndefault_crl_days=30\n"
-    signing = "openssl ca -batch -config /run/crl/conf -keyfile /etc/role-test/ca.key -cert /etc/role-test/ca.pem"
-    lists = f"{signing} -gencrl -out /etc/role-test/crl.pem"
-    role.sh(f"mkdir -p /run/crl && cd /run/crl && touch index && printf %s {quote(said)} >conf && {lists}")
     tls = {"ca": "/etc/role-test/ca.pem", "crl": "/etc/role-test/crl.pem", "name": "server.test"}
     way = {key: value for key, value in WAY_OUT.items() if key != "body_size_mb"}
     way |= {"protocol": protocol, "upstream": {"servers": [f"{role.address}:7001"], "tls": tls}}
@@ -562,18 +557,18 @@ def test_an_upstream_whose_certificate_was_withdrawn_is_not_asked(role: RoleHost
     def said_behind() -> str:
         return role.try_sh(command("http://127.0.0.1:8082/") + " 2>/dev/null")[1][:3]
 
-    try:
-        began = role.play(nginx_sites=listed)
-        assert began.code == 0, began.text
-        assert said_behind() == "200"
-        role.sh(f"cd /run/crl && {signing} -revoke /etc/role-test/server.pem && {lists}")
-        # nginx reads the list anew, since another one lies there
-        assert role.play(nginx_sites=listed).changed == 1
-        assert said_behind() == ("502" if protocol == "http" else "")
-    finally:
-        gone = {"name": "nginx-out", "federation": "nginx-one", "state": "absent"}
-        assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 1
-        role.sh("rm -r /run/crl /etc/role-test/crl.pem")
+    with withdrawing(role) as withdraw:
+        try:
+            began = role.play(nginx_sites=listed)
+            assert began.code == 0, began.text
+            assert said_behind() == "200"
+            withdraw("server")
+            # nginx reads the list anew, since another one lies there
+            assert role.play(nginx_sites=listed).changed == 1
+            assert said_behind() == ("502" if protocol == "http" else "")
+        finally:
+            gone = {"name": "nginx-out", "federation": "nginx-one", "state": "absent"}
+            assert role.play(nginx_sites=[*VARIABLES["nginx_sites"], gone], nginx_remove_data=True).changed == 1
 
 
 def servers_of(role: RoleHost, site: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from role_host import RoleHost
-from shared_tests import Secretive, Store
+from shared_tests import Secretive, Store, withdrawing
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 FULL, PLAIN = VARIABLES["postgresql_instances"]
@@ -148,19 +148,16 @@ def test_certificates_of_the_clients_ca_only(role: RoleHost) -> None:
 
 
 def test_a_withdrawn_certificate_lets_nobody_in(role: RoleHost) -> None:
-    said = "[ca]\ndefault_ca=d\n[d]\ndatabase=/run/crl/index\ndefault_md=sha256\ndefault_crl_days=30\n"
-    signing = "openssl ca -batch -config /run/crl/conf -keyfile /etc/role-test/ca.key -cert /etc/role-test/ca.pem"
-    role.sh(f"mkdir -p /run/crl && cd /run/crl && touch index && printf %s {quote(said)} >conf")
-    role.sh(f"{signing} -revoke /etc/role-test/client.pem && {signing} -gencrl -out /etc/role-test/crl.pem")
     crl = instances(tls={**FULL["tls"], "client_crl": "/etc/role-test/crl.pem"})
-    try:
-        assert role.play(postgresql_instances=crl).changed == 1
-        code, answer = client(role, "SELECT 1", "client", dbname="store", **certificate(OWN))
-        assert (code, "revoked" in answer) == (2, True), answer
-        assert client(role, "SELECT 1", "survey_a", "first")[0] == 0
-    finally:
-        assert role.play().changed == 1
-        role.sh("rm -r /run/crl /etc/role-test/crl.pem")
+    with withdrawing(role) as withdraw:
+        withdraw("client")
+        try:
+            assert role.play(postgresql_instances=crl).changed == 1
+            code, answer = client(role, "SELECT 1", "client", dbname="store", **certificate(OWN))
+            assert (code, "revoked" in answer) == (2, True), answer
+            assert client(role, "SELECT 1", "survey_a", "first")[0] == 0
+        finally:
+            assert role.play().changed == 1
 
 
 def test_logins_of_one_owner_change_what_the_other_made_and_readers_read(role: RoleHost) -> None:

@@ -10,7 +10,7 @@ A subclass is collected by its own name, `Test...`, where it stands in its file.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from shlex import quote
 from typing import Any
@@ -66,6 +66,23 @@ def ipv6(role: RoleHost) -> Iterator[None]:
         yield
     finally:
         role.sh(f"echo {former} >{switch}")
+
+
+@contextmanager
+def withdrawing(role: RoleHost) -> Iterator[Callable[[str], None]]:
+    """/etc/role-test/crl.pem, what `ca` has withdrawn: nothing, until this is called with a certificate's name."""
+    said = "[ca]\ndefault_ca=d\n[d]\ndatabase=/run/crl/index\ndefault_md=sha256\ndefault_crl_days=30\n"
+    signing = "openssl ca -batch -config /run/crl/conf -keyfile /etc/role-test/ca.key -cert /etc/role-test/ca.pem"
+    lists = f"{signing} -gencrl -out /etc/role-test/crl.pem"
+    role.sh(f"mkdir -p /run/crl && cd /run/crl && touch index && printf %s {quote(said)} >conf && {lists}")
+
+    def withdraw(name: str) -> None:
+        role.sh(f"cd /run/crl && {signing} -revoke /etc/role-test/{name}.pem && {lists}")
+
+    try:
+        yield withdraw
+    finally:
+        role.sh("rm -r /run/crl /etc/role-test/crl.pem")
 
 
 class Role:

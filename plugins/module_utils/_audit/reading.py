@@ -198,7 +198,7 @@ def _unpacker(head: bytes) -> Callable[[_Content, Readable, Look, int], None] | 
 
 
 def _gzip(content: _Content, _stream: Readable, look: Look, depth: int) -> None:
-    with gzip.GzipFile(fileobj=content) as inside:  # type: ignore[call-overload]
+    with gzip.GzipFile(fileobj=content) as inside:  # type: ignore[call-overload]  # it only reads
         look_at(inside, look, depth)
 
 
@@ -211,7 +211,7 @@ def _xz(content: _Content, _stream: Readable, look: Look, depth: int) -> None:
 
 
 def _tar(content: _Content, _stream: Readable, look: Look, depth: int) -> None:
-    with tarfile.open(fileobj=content, mode="r|") as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=content, mode="r|") as tar:  # type: ignore[call-overload]  # likewise
         for member in tar:
             tar.members = []  # or it would keep them all
             inside = tar.extractfile(member) if member.isreg() else None

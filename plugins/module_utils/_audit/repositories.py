@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ansible_collections.fedlearn.infra.plugins.module_utils._audit.reading import Readable
 from ansible_collections.fedlearn.infra.plugins.module_utils._audit.running import answer, output
 
 _LINE = re.compile(rb"([0-9a-f]{40,64}) ([a-z]+) (\d+)\n")
@@ -24,11 +25,11 @@ class GitError(Exception):
 class Part:
     """So much of a stream."""
 
-    def __init__(self, stream: object, size: int) -> None:
-        self._read, self._left = stream.read, size  # type: ignore[attr-defined]
+    def __init__(self, stream: Readable, size: int) -> None:
+        self._read, self._left = stream.read, size
 
     def read(self, size: int) -> bytes:
-        data: bytes = self._read(min(size, self._left))
+        data = self._read(min(size, self._left))
         self._left -= len(data)
         return data
 

@@ -177,9 +177,9 @@ class Sessions:
 
     def keep(self) -> None:
         """Write them down, whole."""
-        told = {"open": sorted(self.open), "rounds": sorted(self.rounds), "tasks": sorted(self.tasks)}
+        known = {"open": sorted(self.open), "rounds": sorted(self.rounds), "tasks": sorted(self.tasks)}
         new = self.file.with_suffix(".new")
-        new.write_text(json.dumps({"serving": self.serving, **told}), encoding="utf-8")
+        new.write_text(json.dumps({"serving": self.serving, **known}), encoding="utf-8")
         new.replace(self.file)
 
 

@@ -21,7 +21,7 @@ PROGRAM = b"\x7fELF" + bytes(500)
 
 def archive(folder: Path, mode: str = "w:gz", **contents: bytes) -> Path:
     path = folder / "programs.tar"
-    with tarfile.open(path, mode) as made:  # type: ignore[call-overload]
+    with tarfile.open(path, mode) as made:  # type: ignore[call-overload]  # each of its forms
         for name, content in contents.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
