@@ -9,10 +9,10 @@ The smallest system there can be. In its round a copy of the server sums numbers
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from ..expanding import Roster, endpoint, own_address
-from ..model import Expansion, Federation, Flow, RoundPart, Stack
+from ..model import Expansion, Federation, Flow, Path, RoundPart, Stack
 from ..nodes import Report
 from ..schema import PORT, Integer, Items, Key, Place, Section, Text, complete
 
@@ -34,6 +34,9 @@ SETTINGS = Section(
         "max_bytes": Key(Integer(1, 1_048_576), "The longest request that is sent back.", default=4096, unit="bytes"),
     }
 )
+
+OWN_KEYS: Collection[str] = ()
+UPPER_BOUNDS: Collection[Path] = ()
 
 EXAMPLE = """\
 server: {host: host1}                      # http://host1:7007

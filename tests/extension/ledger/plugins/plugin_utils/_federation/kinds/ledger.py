@@ -9,11 +9,11 @@ The smallest system that has data and a password: what backup, restore and rotat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from .. import certificates
 from ..expanding import Roster, endpoint, instance_name, own_address
-from ..model import Certificate, Expansion, Federation, Flow, Secret, Stack
+from ..model import Certificate, Expansion, Federation, Flow, Path, Secret, Stack
 from ..nodes import Report
 from ..schema import Key, Place, Section
 
@@ -25,6 +25,8 @@ PLACEMENTS: Mapping[str, Key] = {
     "clerk": Key(Place(port=7009), "Who writes and reads, of the database's party.", required=True),
 }
 SETTINGS = Section({})
+OWN_KEYS: Collection[str] = ()
+UPPER_BOUNDS: Collection[Path] = ()
 EXAMPLE = """\
 database: {host: host1}
 clerk: {host: host2}                       # http://host2:7009
