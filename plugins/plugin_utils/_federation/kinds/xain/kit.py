@@ -248,12 +248,12 @@ def _readme(topology: Topology, generation: Generation, name: str, subject: str,
 
 def _subject(topology: Topology, asked: Asked) -> str:
     """Whose certificate it is."""
-    clients = topology.participants.options.get("clients", ())
+    clients = topology.clients
     where = f"stacks.{topology.stack.name}.participants.clients"
     if not clients:
         raise NoKitError(f"{where} names nobody: add the common name of whom the kit is for")
     if not asked.client and len(clients) == 1:
-        return str(clients[0])
+        return clients[0]
     if asked.client not in clients:
         whom = f"'{asked.client}' isn't in {where}:" if asked.client else f"for whom of {where}?"
         raise NoKitError(f"{whom} -e client=NAME is one of {', '.join(clients)}")

@@ -226,8 +226,7 @@ def certified(topology: Topology) -> tuple[str, ...]:
 def client_names(topology: Topology) -> list[str]:
     """The common names of participants' certificates."""
     name = topology.certificate("participant")
-    others = topology.participants.options.get("clients", ())
-    return [*(certificates.common_name(name, host) for host in certified(topology)), *others]
+    return [*(certificates.common_name(name, host) for host in certified(topology)), *topology.clients]
 
 
 def certificates_of(topology: Topology, logins: tuple[str, ...]) -> Iterator[Certificate]:
@@ -307,9 +306,8 @@ def flows(topology: Topology, logins: tuple[str, ...]) -> Iterator[Flow]:
 
 def others(topology: Topology) -> bool:
     """Whether there are participants that the document doesn't place."""
-    return int(topology.participants.options.get("expected") or 0) > len(topology.participants.hosts) or not (
-        topology.participants.hosts
-    )
+    participants = topology.participants
+    return not participants.hosts or bool(topology.clients) or topology.expected > len(participants.hosts)
 
 
 def _to(topology: Topology, at: str, port: int, purpose: str) -> Iterator[Flow]:

@@ -273,7 +273,7 @@ def too_few(settings: Mapping[str, Any], there: int) -> str:
     if there < needed:
         return (
             f"a round needs {needed} participants (pet.min_sum_count and pet.min_update_count), and {there} are "
-            "placed: say how many there will be by `expected`"
+            "placed or named: say how many there will be by `expected`"
         )
     drawn = {"sum": there * pet["sum"], "update": there * (1 - pet["sum"]) * pet["update"]}
     for phase, on_average in drawn.items():

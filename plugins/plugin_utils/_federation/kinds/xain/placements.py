@@ -97,7 +97,9 @@ PLACEMENTS: Mapping[str, Key] = {
             external=Section({}),
             options={
                 "expected": Key(
-                    Integer(1, 100_000), "How many there will be, others' included; default: those placed here."
+                    Integer(1, 100_000),
+                    "How many there will be, others' included; default: those placed here, and one for each of "
+                    "`clients`.",
                 ),
                 "clients": Key(
                     Items(_COMMON_NAME),

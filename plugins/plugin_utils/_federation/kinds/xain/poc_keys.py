@@ -24,6 +24,9 @@ _OURS = "bounds what anybody may send, and what a model may take"
 MOST_ROUNDS = 4_294_967_295
 """The program counts in 32 bits."""
 
+HEARTBEATS = 3
+"""So many participants of ours send before they would be taken for gone, each second at most."""
+
 
 def _of_coordinator(type_: Any, doc: str, default: Any = None, unit: str = "", *, required: bool = False) -> Key:
     return Key(type_, doc, default=default, unit=unit, required=required, source=_COORDINATOR)
@@ -55,9 +58,9 @@ _LEARNING = Section(
             Integer(1, 1_000_000), "How many have to be there before some are selected.", default=1
         ),
         "heartbeat_timeout": _of_coordinator(
-            Integer(1, 86_400),
-            "A participant that hasn't sent a heartbeat for so long is taken for gone; it has to be longer than what "
-            "participants wait between two.",
+            Integer(HEARTBEATS, 86_400),
+            "A participant that hasn't sent a heartbeat for so long is taken for gone. Ours send one each third of it, "
+            "in whole seconds; others' have to wait less between two.",
             default=15,
             unit="s",
         ),
@@ -169,5 +172,5 @@ def too_few(settings: Mapping[str, Any], there: int) -> str:
         return ""
     return (
         f"a round begins when {needed} participants are there (federated_learning.min_clients), and {there} are "
-        "placed: say how many there will be by `expected`"
+        "placed or named: say how many there will be by `expected`"
     )

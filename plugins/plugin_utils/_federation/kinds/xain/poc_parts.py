@@ -19,7 +19,7 @@ from ...model import Endpoint, Placement
 from .known_adds import adds
 from .parts import SITES, Copy, Member, Part, others
 from .placements import OUR_CLASS
-from .poc_keys import memory_mb, program_configuration
+from .poc_keys import HEARTBEATS, memory_mb, program_configuration
 from .topology import LOOPBACK
 
 PATHS = ("/rendez_vous", "/heartbeat/*", "/start_training/*")
@@ -34,8 +34,8 @@ WEEK = 604_800
 
 
 def heartbeat_seconds(settings: Mapping[str, Any]) -> int:
-    """Three in the time after which a participant is taken for gone."""
-    return max(1, int(settings["federated_learning"]["heartbeat_timeout"]) // 3)
+    """Some in the time after which a participant is taken for gone."""
+    return int(settings["federated_learning"]["heartbeat_timeout"]) // HEARTBEATS
 
 
 class PocCopy(Copy):

@@ -163,7 +163,7 @@ def too_few(settings: Mapping[str, Any], there: int) -> str:
         return ""
     return (
         f"a training begins when {needed} participants are there (ai.min_participants of "
-        f"ai.fraction_participants), and {there} are placed: say how many there will be by `expected`"
+        f"ai.fraction_participants), and {there} are placed or named: say how many there will be by `expected`"
     )
 
 

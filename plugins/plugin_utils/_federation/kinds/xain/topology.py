@@ -329,14 +329,21 @@ class Topology:
             self.report.mistake((*self.storage.path, "bucket"), message)
 
     @property
+    def clients(self) -> tuple[str, ...]:
+        """The common names of others' certificates."""
+        return tuple(self.participants.options.get("clients", ()))
+
+    @property
     def expected(self) -> int:
-        """How many participants there will be, others' included."""
-        return max(int(self.participants.options.get("expected") or 0), len(self.participants.hosts))
+        """How many participants there will be, others' included: one for each name, unless told."""
+        placed = len(self.participants.hosts)
+        return max(int(self.participants.options.get("expected") or placed + len(self.clients)), placed)
 
     def _check_numbers(self) -> None:
-        settings, placement, there = self.settings, self.participants, self.expected
-        if not self.coordinator.hosts or not there:
+        settings, placement = self.settings, self.participants
+        # where all are others', several may have one name
+        if not self.coordinator.hosts or not (placement.hosts or placement.options.get("expected")):
             return
-        message = TOO_FEW[self.generation](settings, there)
+        message = TOO_FEW[self.generation](settings, self.expected)
         if message:
             self.report.mistake((*placement.path, placement.where), message)

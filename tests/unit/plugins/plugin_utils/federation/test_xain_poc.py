@@ -121,11 +121,22 @@ def test_only_what_participants_ask_for_is_served_to_those_named(load: Load) -> 
     assert participant["heartbeat_seconds"] == 5
 
 
-@pytest.mark.parametrize("others", ["[h2, h3], expected: 3", "[h2, h3, k1]"])
+@pytest.mark.parametrize("others", ["[h2, h3], expected: 3", "[h2, h3], clients: [partner]", "[h2, h3, k1]"])
 def test_participants_elsewhere_are_led_to_the_public_place(load: Load, others: str) -> None:
     found = load(DOCUMENT.replace("[h2, h3]", others))
     coordinator = named(found, "h1", "xain_coordinator_instances", "coordinator")
     assert coordinator["aggregator_url"] == "https://models.example:8082"
+
+
+def test_who_is_let_in_by_name_has_flows_and_is_counted(load: Load) -> None:
+    """One for each name, unless the document says how many there are."""
+    named_only = DOCUMENT.replace("[h2, h3]", "[h2, h3], clients: [partner]")
+    found = load(named_only.replace("min_clients: 2", "min_clients: 3"))
+    ways = {(one.source, one.destination, one.port) for one in flows.flows(found)}
+    assert {("clients", "h1", 443), ("clients", "h2", 8082)} <= ways
+    own = named_only.replace("aggregator: {host: h2}", "aggregator: {host: h2, python_class: 'mine:Mean'}")
+    memory = named(load(own), "h2", "xain_aggregator_instances", "aggregator")["memory_max"]
+    assert memory == "2712M"  # a model more than for two
 
 
 def test_memory_is_bounded_by_the_models_size_and_by_who_keeps_what(load: Load) -> None:
@@ -299,6 +310,10 @@ def test_what_is_absent_is_removed_by_name(load: Load) -> None:
         (
             ("min_clients: 2", "min_clients: 0"),
             "stacks.counts.settings.federated_learning.min_clients: expected a whole number from 1 to",
+        ),
+        (
+            ("min_clients: 2", "min_clients: 2, heartbeat_timeout: 2"),
+            "stacks.counts.settings.federated_learning.heartbeat_timeout: expected a whole number from 3 to",
         ),
         (
             ("min_clients: 2", "min_clients: 2, participants_ratio: 0.3"),
