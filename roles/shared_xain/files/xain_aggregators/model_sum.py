@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy
 
-from .summing import Summing
+from .summing import LARGEST, Summing
 
 
 class Aggregator(Summing):
@@ -19,3 +19,9 @@ class Aggregator(Summing):
     def model(self, total: numpy.ndarray, kind: numpy.dtype, samples: int) -> numpy.ndarray:
         """The sum itself."""
         return total.astype(kind) if kind.kind == "f" else total
+
+    def most(self, kind: numpy.dtype) -> float:
+        """The largest of the model's type."""
+        if kind.kind == "f":
+            return min(LARGEST, float(numpy.finfo(kind).max))
+        return int(numpy.iinfo(numpy.int64).max)

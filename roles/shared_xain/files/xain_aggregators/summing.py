@@ -13,6 +13,9 @@ import numpy
 
 from . import messages
 
+LARGEST = float(numpy.finfo(numpy.float64).max)
+"""What sums are in, unless they are of whole numbers."""
+
 
 class NothingToAggregateError(RuntimeError):
     """A round has ended without weights."""
@@ -22,17 +25,18 @@ class Summing:
     """Adds up what participants send; a subclass says what of it is the model.
 
     What was added is forgotten when a round ends, in whatever way: the program runs it again where it failed, and
-    weights would count twice.
+    weights would count twice. Of the last model the shape is known, and weights of another one are none of it.
     """
 
     weighted: bool
     """Whether an array counts as often as its participant has samples."""
 
     def __init__(self) -> None:
+        self._shape: Optional[tuple[int, ...]] = None  # noqa: UP045 - the embedded interpreter is Python 3.9
         self._forget()
 
     def _forget(self) -> None:
-        self._total: Optional[numpy.ndarray] = None  # noqa: UP045 - the embedded interpreter is Python 3.9
+        self._total: Optional[numpy.ndarray] = None  # noqa: UP045
         self._kind = numpy.dtype(float)
         self._samples = 0
 
@@ -48,20 +52,42 @@ class Summing:
         return True
 
     def _add(self, samples: int, array: numpy.ndarray) -> None:
-        whole = array.dtype.kind in "iu" and not self.weighted
-        wide = array.astype(numpy.int64 if whole else numpy.float64)
-        if self.weighted:
-            wide *= samples
+        self._check_alike(array)
+        with numpy.errstate(over="ignore"):
+            total = self._with(samples, array)
+        check_holds(self.most(array.dtype), total.min(), total.max())
+        self._total, self._kind = total, array.dtype
+        self._samples += samples
+
+    def _check_alike(self, array: numpy.ndarray) -> None:
+        """Weights of a round are of one shape and type, those of a training of one shape."""
         if self._total is None:
-            self._total, self._kind = wide, array.dtype
-        elif array.shape != self._total.shape or array.dtype != self._kind:
+            if self._shape not in (None, array.shape):
+                raise messages.NoWeightsError(
+                    f"its array is of {array.shape}, and the last model's was of {self._shape}"
+                )
+        elif (array.shape, array.dtype) != (self._total.shape, self._kind):
             raise messages.NoWeightsError(
                 f"its array is {array.dtype} of {array.shape}, and the first of the round's was {self._kind} of "
                 f"{self._total.shape}"
             )
+
+    def _with(self, samples: int, array: numpy.ndarray) -> numpy.ndarray:
+        """The round's sum with one more."""
+        if not self.weighted and array.dtype.kind in "iu":
+            self._check_whole(array)
+            more = array.astype(numpy.int64)
         else:
-            self._total += wide
-        self._samples += samples
+            more = array.astype(numpy.float64)
+        if self.weighted:
+            more *= samples
+        return more if self._total is None else numpy.add(self._total, more, out=more)
+
+    def _check_whole(self, array: numpy.ndarray) -> None:
+        """Whole numbers that are too large would become others."""
+        there = numpy.zeros(1, numpy.int64) if self._total is None else self._total
+        low, high = (there.min().item() + array.min().item(), there.max().item() + array.max().item())
+        check_holds(self.most(array.dtype), low, high)
 
     def aggregate(self) -> bytes:
         """The model, as .npy."""
@@ -69,8 +95,20 @@ class Summing:
         self._forget()
         if total is None:
             raise NothingToAggregateError("nobody's weights have come in this round")
-        return messages.alone(self.model(total, kind, samples))
+        model = messages.alone(self.model(total, kind, samples))
+        self._shape = total.shape
+        return model
 
     def model(self, total: numpy.ndarray, kind: numpy.dtype, samples: int) -> numpy.ndarray:
         """The model, of the sum, the type of what was sent, and all samples."""
         raise NotImplementedError
+
+    def most(self, kind: numpy.dtype) -> float:
+        """The largest number that a sum may have, of arrays of a type."""
+        raise NotImplementedError
+
+
+def check_holds(most: float, low: float, high: float) -> None:
+    """Refuses weights by which a sum were larger, or no number."""
+    if not -most <= low <= high <= most:
+        raise messages.NoWeightsError(f"with its array the round's sum were above {most:.3g}, and no model")

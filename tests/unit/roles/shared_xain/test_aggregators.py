@@ -23,10 +23,13 @@ numbers = st.integers(-1000, 1000)
 shapes = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)
 
 
+Round = list[tuple[int, numpy.ndarray]]
+
+
 @st.composite
-def rounds(draw: st.DrawFn) -> list[tuple[int, numpy.ndarray]]:
+def rounds(draw: st.DrawFn, shape: tuple[int, ...] = ()) -> Round:
     """What participants of a round send: arrays of one shape and type, each with its samples."""
-    shape, kind = draw(shapes), draw(st.sampled_from(KINDS))
+    shape, kind = shape or draw(shapes), draw(st.sampled_from(KINDS))
     size = int(numpy.prod(shape))
     each = st.lists(numbers, min_size=size, max_size=size).map(lambda one: numpy.array(one, kind).reshape(shape))
     return draw(st.lists(st.tuples(st.integers(1, 2**32 - 1), each), min_size=1, max_size=5))
@@ -50,10 +53,10 @@ def send(aggregator: Any, messages: Any, sent: list[tuple[int, numpy.ndarray]]) 
     assert [aggregator.add_weights(messages.written(*one)) for one in sent] == [True] * len(sent)
 
 
-@given(sent=rounds(), after=rounds())
-def test_the_mean_is_of_one_round_and_weighted_by_samples(package: Any, sent: Any, after: Any) -> None:
+@given(both=shapes.flatmap(lambda shape: st.tuples(rounds(shape), rounds(shape))))
+def test_the_mean_is_of_one_round_and_weighted_by_samples(package: Any, both: tuple[Round, Round]) -> None:
     aggregator = package["weighted_average"].Aggregator()
-    for each in (sent, after):
+    for each in both:
         send(aggregator, package["messages"], each)
         found = model(aggregator)
         samples, arrays = [one[0] for one in each], [one[1].astype(float) for one in each]
@@ -108,6 +111,96 @@ def test_weights_that_would_spoil_a_model_are_refused_with_the_reason(
     assert aggregator.add_weights(messages.written(samples, numpy.array(array))) is False
     assert why in capsys.readouterr().err
     assert model(aggregator).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("text", ["-" * 100_000 + "1", "1+" * 100_000 + "1", "(" * 100_000])
+def test_a_header_that_would_end_the_interpreter_is_not_parsed(
+    package: Any, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    """numpy has Python parse it, and Python's parser overflows its stack."""
+    header = b"\x93NUMPY\x02\x00" + (len(text) + 1).to_bytes(4, "little") + text.encode() + b"\n"
+    assert package["weighted_average"].Aggregator().add_weights(b"\0\0\0\1" + header) is False
+    assert "its array has a header of more than 1000 bytes" in capsys.readouterr().err
+
+
+def with_header(shape: str, kind: Any) -> bytes:
+    """A message whose array has this header, and three numbers."""
+    header = f"{{'descr': {kind!r}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    start = b"\0\0\0\1\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+    return start + header + numpy.arange(3.0).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "taken"),
+    [
+        ("(3,)", "<f8", True),
+        ("(3,)", ">f8", True),
+        ("()", "<f8", True),
+        ("(0,)", "<f8", False),
+        ("(0, 100000000000000)", "<f8", False),
+        ("(-3, -1)", "<f8", False),
+        ("(4,)", "<f8", False),
+        ("(100000000000000,)", "<f8", False),
+        ("(3,)", "|O", False),
+        ("(3,)", "<U2", False),
+        ("(3,)", [("x", "<f8")], False),
+    ],
+)
+def test_arrays_are_as_large_as_what_was_sent(package: Any, shape: str, kind: Any, taken: bool) -> None:
+    assert package["model_sum"].Aggregator().add_weights(with_header(shape, kind)) is taken
+
+
+@given(sent=rounds())
+def test_arrays_by_columns_are_the_same(package: Any, sent: Round) -> None:
+    samples, array = sent[0]
+    found = package["messages"].read(package["messages"].written(samples, numpy.asfortranarray(array)))
+    assert (found[1] == array).all()
+
+
+HALF = 2**62
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "left"),
+    [
+        ("model_sum", [(1, numpy.array([2**63 + 5], "uint64"))], None),
+        ("model_sum", [(1, numpy.array([HALF])), (1, numpy.array([HALF]))], HALF),
+        ("model_sum", [(1, numpy.array([-HALF])), (1, numpy.array([-HALF]))], -HALF),
+        ("model_sum", [(1, numpy.array([60000], "float16")), (1, numpy.array([60000], "float16"))], 60000),
+        ("model_sum", [(1, numpy.array([1.7e308])), (1, numpy.array([1.7e308]))], 1.7e308),
+        ("weighted_average", [(2**32 - 1, numpy.array([1e308]))], None),
+        ("weighted_average", [(1, numpy.array([1e308])), (1, numpy.array([1e308]))], 1e308),
+    ],
+)
+def test_what_would_make_a_sum_too_large_is_refused_and_the_rest_counts(
+    package: Any, capsys: pytest.CaptureFixture[str], name: str, sent: Round, left: float | None
+) -> None:
+    messages, aggregator = package["messages"], package[name].Aggregator()
+    send(aggregator, messages, sent[:-1])
+    assert aggregator.add_weights(messages.written(*sent[-1])) is False
+    assert "with its array the round's sum were above" in capsys.readouterr().err
+    if left is not None:
+        assert model(aggregator).tolist() == [left]
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", "int64", "uint64"])
+def test_what_a_type_holds_is_taken(package: Any, kind: str) -> None:
+    most = numpy.finfo(kind).max if kind.startswith("f") else 2**63 - 1
+    sent = numpy.array([most], kind)
+    for name in ("model_sum", "weighted_average"):
+        aggregator = package[name].Aggregator()
+        send(aggregator, package["messages"], [(1, sent)])
+        assert (model(aggregator) == sent).all()
+
+
+def test_no_round_s_model_is_of_another_shape_than_the_last(package: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    messages, aggregator = package["messages"], package["weighted_average"].Aggregator()
+    send(aggregator, messages, [(10, numpy.array([1.0, 2.0]))])
+    model(aggregator)
+    assert aggregator.add_weights(messages.written(10, numpy.zeros(1))) is False
+    assert "its array is of (1,), and the last model's was of (2,)" in capsys.readouterr().err
+    send(aggregator, messages, [(10, numpy.array([3, 4]))])
+    assert model(aggregator).tolist() == [3.0, 4.0]
 
 
 def test_pickles_are_never_read(package: Any) -> None:
