@@ -153,6 +153,7 @@ def test_a_coordinator_waits_for_its_aggregator_and_is_well(coordinator: RoleHos
         ("import torch\n", "ModuleNotFoundError: No module named 'torch'"),
         ("class Mine:\n    def __init__(self):\n        raise ValueError('no model')\n", "ValueError: no model"),
         ("class Mine:\n    add_weights = print\n", "it has no method aggregate"),
+        ("raise SystemExit(0)\n", "it ends the program, by SystemExit(0)"),
         (
             "import time\nclass Mine:\n    add_weights = bool\n    def aggregate(self): time.sleep(12)\n",
             "aggregate() takes longer than the 10 s that the coordinator waits for it, on weights of 10 MB",
@@ -172,6 +173,30 @@ def test_a_class_that_can_not_be_made_is_refused_by_precheck_and_by_a_deploy(
         assert aggregator.state(units=(AGGREGATOR,)) == before
     assert aggregator.sh("ls /tmp | grep -c fedlearn-trial || true").strip() == "0"
     assert answers(aggregator, 50052)
+
+
+def test_a_class_that_fails_in_its_unit_only_is_taken_back(aggregator: RoleHost, tmp_path: Path) -> None:
+    """The program answers before it makes the class, and the trial isn't confined as the unit is."""
+    (tmp_path / "mine.py").write_text(
+        "from xain_aggregators import weighted_average\n"
+        "class Mine(weighted_average.Aggregator):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        open('/home/model').close()\n"
+    )
+    mine = {"python_class": "mine:Mine", "class_artifact": {"source": str(tmp_path / "mine.py")}}
+    owned = "cat " + " ".join(aggregator.owned())
+    before = aggregator.sh(owned)
+    aggregator.sh("touch /home/model")
+    run = aggregator.play(xain_aggregator_instances=changed("xain_aggregator", **mine))
+    aggregator.sh("rm /home/model")
+    assert run.failed == 1, run.text
+    assert "rolled back, the former service is running" in run.words
+    assert "FileNotFoundError: [Errno 2] No such file or directory: '/home/model'" in run.words
+    assert aggregator.sh(owned) == before
+    assert aggregator.play(entry="check").code == 0
+    again = aggregator.play()
+    assert (again.code, again.changed) == (0, 0), again.text
 
 
 @pytest.mark.parametrize("key", ["listen", "rpc"])
@@ -260,3 +285,22 @@ def test_removal_leaves_models_only(coordinator: RoleHost, aggregator: RoleHost,
     assert aggregator.sh("ls /var/lib/fedlearn-counts-aggregator/models").strip() != ""
     assert aggregator.play(entry="remove", xain_aggregator_remove_data=True).code == 0
     assert aggregator.sh("ls -d /var/lib/private/fedlearn-counts-* 2>/dev/null || true") == ""
+
+
+def test_precheck_of_a_host_that_has_nothing_yet_is_content(
+    coordinator: RoleHost, aggregator: RoleHost, participants: RoleHost, tmp_path: Path
+) -> None:
+    """No program is there that could try a class: the deploy does, before it puts anything in place."""
+    assert coordinator.sh("ls /opt/fedlearn | grep xain || true") == ""
+    (tmp_path / "mine.py").write_text("import nowhere\n")
+    mine = {"python_class": "mine:Mine", "class_artifact": {"source": str(tmp_path / "mine.py")}}
+    for role in (coordinator, aggregator, participants):
+        looked = role.play(entry="precheck")
+        assert (looked.code, looked.changed) == (0, 0), looked.text
+    looked = aggregator.play(entry="precheck", xain_aggregator_instances=changed("xain_aggregator", **mine))
+    assert (looked.code, looked.changed) == (0, 0), looked.text
+    assert coordinator.sh("ls /opt/fedlearn | grep xain; ls /tmp | grep fedlearn-trial; true") == ""
+    refused = aggregator.play(xain_aggregator_instances=changed("xain_aggregator", **mine))
+    assert "python_class mine:Mine: ModuleNotFoundError: No module named 'nowhere'" in refused.words, refused.text
+    assert aggregator.try_sh(f"systemctl cat {AGGREGATOR}")[0] != 0
+    assert aggregator.play(entry="remove").code == 0

@@ -6,9 +6,10 @@
 
 The program keeps its model in memory alone, and once a training is over nobody is given it any more. So each model is
 also a file, ``models/<time>-<round>`` in the unit's state directory, of which some are kept; one each so many seconds
-is in ``archive`` as well. While there is something that a restart would lose, the file ``training`` in its runtime
-directory says so. What is told by the environment: ``FEDLEARN_CLASS``, ``FEDLEARN_ROUNDS``, ``FEDLEARN_KEEP``,
-``FEDLEARN_ARCHIVE_SECONDS`` (0: no archive) and ``FEDLEARN_ARCHIVE_KEEP``.
+is in ``archive`` as well. In its runtime directory the file ``made`` says that the class could be made, and
+``training`` says, while that is so, that a restart would lose something. What is told by the environment:
+``FEDLEARN_CLASS``, ``FEDLEARN_ROUNDS``, ``FEDLEARN_KEEP``, ``FEDLEARN_ARCHIVE_SECONDS`` (0: no archive) and
+``FEDLEARN_ARCHIVE_KEEP``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ WAITED_SECONDS = 10
 """The coordinator takes a call that isn't answered by then for failed, and has the round run again; the half of it is
 told, and a class that takes all of it is refused before (``class_trial``).
 """
+
+BYTES = (bytes, bytearray, memoryview)
+"""What a model may be: ``bytes(10**9)`` would make one of anything."""
 
 
 def told(name: str) -> int:
@@ -47,9 +51,12 @@ class Aggregator:
         self._models, self._archive = (Path(os.environ["STATE_DIRECTORY"]) / name for name in ("models", "archive"))
         for folder in (self._models, self._archive):
             folder.mkdir(exist_ok=True)
-        self._training = Path(os.environ["RUNTIME_DIRECTORY"]) / "training"
+        runtime = Path(os.environ["RUNTIME_DIRECTORY"])
+        self._training = runtime / "training"
         self._done = 0
         self._note("")
+        # the program answers before, also where it ends next
+        (runtime / "made").touch()
 
     def _note(self, words: str) -> None:
         if words:
@@ -66,7 +73,10 @@ class Aggregator:
 
     def aggregate(self) -> bytes:
         """The class's model, which is also a file now."""
-        model = bytes(self._timed("aggregate"))
+        returned = self._timed("aggregate")
+        if not isinstance(returned, BYTES):
+            raise TypeError(f"aggregate() returned {type(returned).__name__}, and a model is bytes")
+        model = bytes(returned)
         self._done += 1
         try:
             self._store(model)

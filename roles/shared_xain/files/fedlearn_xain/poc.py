@@ -28,6 +28,9 @@ from . import launching
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TRIAL_SECONDS = 60
+MADE_SECONDS = 30
+"""A class may take as long; whoever has it tried waits a minute for all of it."""
+
 WAITING = "stubborn_io"
 """What speaks once the program has taken its configuration and looks for its peer, which a trial doesn't have."""
 
@@ -36,6 +39,7 @@ SILENT = ("http=off", "hyper=off", "tarpc=off", "warp=off")
 """Directives of logs beside the operator's: what tells of a training, and what would tell tokens."""
 
 INTERPRETER = "python3.9"
+TRIAL = "fedlearn_xain.class_trial"
 
 
 def toml(sections: Mapping[str, Any], path: str = "") -> str:
@@ -157,11 +161,12 @@ def look(config: Mapping[str, Any], named: str) -> None:
     """Has the interpreter make the class that aggregates, and try it."""
     interpreter = f"{config['folder']}/python/bin/{INTERPRETER}"
     done = subprocess.run(
-        [interpreter, "-B", "-m", "fedlearn_xain.class_trial", named, str(config["model_megabytes"])],
+        [interpreter, "-B", "-m", TRIAL, named, str(config["model_megabytes"]), str(MADE_SECONDS)],
         env=surroundings(config), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise launching.LaunchError(f"python_class {named}: {done.stderr.strip()} (in Python 3.9)")
+        said = done.stderr.strip() or f"the interpreter ended with {done.returncode}"
+        raise launching.LaunchError(f"python_class {named}: {said} (in Python 3.9)")
 
 
 def main() -> None:

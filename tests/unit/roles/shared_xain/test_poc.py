@@ -146,6 +146,9 @@ def of_class(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> dict[s
     return {**config(folder, "aggregator"), **named}
 
 
+RETURNS = "class Mine:\n    def add_weights(self, data): return True\n    def aggregate(self): return {}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -158,12 +161,33 @@ def of_class(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> dict[s
         ("class Mine:\n    def __init__(self, x): pass\n", "TypeError"),
         ("class Mine:\n    def add_weights(self, data): 1 / 0\n    aggregate = print\n", ""),
         ("class Mine:\n    def add_weights(self, data): return True\n    def aggregate(self): 1 / 0\n", ""),
+        ("import sys\nsys.exit(0)\n", "it ends the program, by SystemExit(0)"),
+        ("class Mine:\n    def __init__(self): raise SystemExit\n", "it ends the program, by SystemExit(None)"),
+        (
+            "class Mine:\n    def add_weights(self, data): exit(0)\n    aggregate = print\n",
+            "add_weights(): it ends the program, by SystemExit(0)",
+        ),
+        ("import os\nos.abort()\n", "the interpreter ended with "),
+        (
+            "class Mine:\n    def add_weights(self): return True\n    def aggregate(self): return b''\n",
+            "it can't be called as add_weights(the weights): too many positional arguments",
+        ),
+        (
+            "class Mine:\n    def add_weights(self, data): return True\n    def aggregate(self, x): return b''\n",
+            "it can't be called as aggregate(): missing a required argument: 'x'",
+        ),
+        (RETURNS.format("'text'"), "aggregate() returns str, and a model is bytes"),
+        (RETURNS.format("10**9"), "aggregate() returns int, and a model is bytes"),
+        (RETURNS.format("bytearray(b'x')"), ""),
+        ("import time\nclass Mine:\n    def __init__(self): time.sleep(60)\n", "it isn't made within 1 s"),
     ],
 )
 def test_the_class_is_made_by_the_embedded_interpreter_before_anything_changes(
     poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, reason: str
 ) -> None:
     given = of_class(tmp_path, monkeypatch, text)
+    if "sleep" in text:
+        monkeypatch.setattr(poc, "MADE_SECONDS", 1)
     if not reason:
         poc.check(given)
         return
@@ -260,6 +284,25 @@ def test_what_a_restart_would_lose_is_told(kept: Any, tmp_path: Path) -> None:
     assert training.read_text() == "round 2 of 2\n"
     kept.aggregate()
     assert not training.exists()
+
+
+def test_a_class_that_is_made_is_told_and_one_that_is_not_isn_t(
+    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "made"
+    assert made.exists()
+    made.unlink()
+    monkeypatch.setenv("FEDLEARN_CLASS", "mine:Other")
+    with pytest.raises(AttributeError):
+        type(kept)()
+    assert not made.exists()
+
+
+def test_what_is_no_bytes_is_no_model(kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept._inner, "aggregate", lambda: 10**9)
+    with pytest.raises(TypeError, match=r"aggregate\(\) returned int, and a model is bytes"):
+        kept.aggregate()
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_a_model_that_can_not_be_kept_ends_no_training(
