@@ -87,7 +87,12 @@ _USED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "rpc": ("poc",),
         "aggregator_url": ("poc",),
     },
-    "participant": {"storage": ("python",), "tls": ("python", "poc"), "ca": ("python",)},
+    "participant": {
+        "storage": ("python",),
+        "tls": ("python", "poc"),
+        "ca": ("python",),
+        "training": ("python", "poc"),
+    },
 }
 """Keys of an instance that some generations have no use for, and those that do."""
 
@@ -287,6 +292,11 @@ PARTICIPANT = Section(
             "`make(settings)`, such as a class: returns a C(Participant) of xain-sdk, or a C(ParticipantABC) of "
             "xaynet_sdk for V(pet), of xain-sdk for V(poc).",
             "What it is given",
+        ),
+        "training": Key(
+            Anything(),
+            "What makes the training another than the last, such as its rounds, JSON data: who has finished that takes "
+            "part in this.",
         ),
         "coordinator": Key(
             Section(

@@ -83,6 +83,11 @@ class Copy(ABC):
     def reached(self, member: Member) -> Part:
         """How a participant reaches the coordinator, and what else it takes."""
 
+    def training(self) -> Part:
+        """What makes a training another than the last, in which those take part who have finished that; empty where
+        there is no end."""
+        return {}
+
     @abstractmethod
     def beside(self, roster: Roster) -> None:
         """What else runs in it."""
@@ -209,6 +214,7 @@ class Copy(ABC):
             "generation": topology.generation,
             "runtime": topology.located(topology.stack.options["runtime"]),
             "application": member.application,
+            **({"training": self.training()} if self.training() else {}),
             **self.reached(member),
         }
         roster.present("xain_participant", "participants", member.component, member.host, values)

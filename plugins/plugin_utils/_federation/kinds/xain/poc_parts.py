@@ -89,6 +89,11 @@ class PocCopy(Copy):
             "heartbeat_seconds": 1 if self.transient else heartbeat_seconds(self.settings),
         }
 
+    def training(self) -> Part:
+        """Rounds, and how many take part; for how long somebody is waited for makes no other training."""
+        learning = self.settings["federated_learning"]
+        return {key: value for key, value in learning.items() if key != "heartbeat_timeout"}
+
     def beside(self, roster: Roster) -> None:
         """The aggregator, nginx in front of it, and how it and the coordinator reach each other."""
         self._add_aggregator(roster)

@@ -51,6 +51,10 @@ class PythonCopy(Copy):
             "read_timeout_seconds": HOUR,
         }
 
+    def training(self) -> Part:
+        """Rounds, epochs, and how many take part."""
+        return dict(self.settings["ai"])
+
     def beside(self, roster: Roster) -> None:
         """Nothing."""
 

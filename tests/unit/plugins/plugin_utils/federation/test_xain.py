@@ -199,6 +199,15 @@ def test_an_application_of_ones_own_gets_its_own_settings(load: Load) -> None:
     assert found["source"].endswith("/myapp")
 
 
+def test_who_has_finished_takes_part_in_another_training(load: Load) -> None:
+    def training(document: str) -> Any:
+        return only(load(document), "h2", "xain_participant_instances")["training"]
+
+    assert training(DOCUMENT.replace("rounds: 3", "rounds: 4")) != training(DOCUMENT)
+    logged = DOCUMENT.replace("settings: {", "settings: {logging: {level: debug}, ")
+    assert training(logged) == training(DOCUMENT)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

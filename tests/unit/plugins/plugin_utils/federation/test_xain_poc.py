@@ -128,6 +128,22 @@ def test_participants_elsewhere_are_led_to_the_public_place(load: Load, others: 
     assert coordinator["aggregator_url"] == "https://models.example:8082"
 
 
+@pytest.mark.parametrize(
+    ("settings", "other"),
+    [
+        ("rounds: 4, min_clients: 2", True),
+        ("rounds: 3, min_clients: 1", True),
+        ("rounds: 3, min_clients: 2, heartbeat_timeout: 60", False),
+    ],
+)
+def test_who_has_finished_takes_part_in_another_training(load: Load, settings: str, other: bool) -> None:
+    def training(document: str) -> Any:
+        return named(load(document), "h3", "xain_participant_instances", "participant")["training"]
+
+    changed = DOCUMENT.replace("rounds: 3, min_clients: 2", settings)
+    assert (training(changed) != training(DOCUMENT)) is other
+
+
 def test_who_is_let_in_by_name_has_flows_and_is_counted(load: Load) -> None:
     """One for each name, unless the document says how many there are."""
     named_only = DOCUMENT.replace("[h2, h3]", "[h2, h3], clients: [partner]")
