@@ -183,6 +183,15 @@ def well(masks: Masks) -> bool:
     return bool(masks.python("x3", ASK, place=f"https://{X1}:8443")["shown"][0] == 200)
 
 
+def test_an_expired_certificate_is_told_and_site_renews_it(masks: Masks) -> None:
+    """The SDK speaks to nginx on its host, whose log of requests has no more than that the way on failed."""
+    before = masks.python("x3", ASK, place=f"https://{X1}:8443")["model"]
+    log = "tail -n 5 /var/log/nginx/fedlearn-masks-masked-exit.access.log"
+    masks.renew_an_expired('"status":502', log)
+    assert until(120, lambda: well(masks), bool) is True
+    assert masks.python("x3", ASK, place=f"https://{X1}:8443")["model"] == before
+
+
 def test_twenty_kills_are_healed_and_cost_no_model(masks: Masks) -> None:
     """Coordinator, Redis, store, nginx on both sides and participants in turn; then rounds are as before."""
 

@@ -21,7 +21,6 @@ from typing import Any
 import numpy
 import pytest
 from by_hand import HEARTBEAT_OF_NOBODY, OTHERS_HAVE_SENT
-from expiring import let_expire
 from houses_data import EXAMPLES, example, split_data
 from places import X1, X2
 from standing_demo import CHECKOUT, HOSTS_PY, until
@@ -34,7 +33,6 @@ PORTS = {"x1": 50050, "x2": 50052}
 """Where both programs answer, which they do only once they have each other."""
 
 ADDRESSES = {"x1": X1, "x2": X2}
-PROXY = "/etc/fedlearn/counts/pki/counts-first-proxy"
 HOUSES = {"x1": 120, "x2": 200, "x3": 280}
 
 
@@ -136,29 +134,33 @@ def test_who_is_no_host_of_the_document_takes_part_by_a_kit(counts: Counts, tmp_
     assert found["values"] == pytest.approx(list(answer([adds(index) for index in range(3)], 3)), abs=1e-9)
 
 
-@pytest.fixture
-def expired(counts: Counts) -> Iterator[None]:
-    """nginx in front of the coordinator shows a certificate that ran out yesterday."""
+def test_an_expired_certificate_is_told_and_site_renews_it(counts: Counts) -> None:
     counts.anew()
     becomes_well(counts)
-    let_expire(counts, "x1", PROXY, counts.inventory)
-    yield
-    counts.site()
-
-
-def test_an_expired_certificate_is_told_and_site_renews_it(counts: Counts, expired: None) -> None:
-    programs = {host: counts.pid(host, counts.program(host)) for host in PORTS}
-    counts.run("x3", f"systemctl restart --no-block {counts.participant}")
     journal = f"journalctl -o cat --no-pager -n 60 -u {counts.participant}"
-    said = until(60, lambda: counts.run("x3", journal), lambda text: "certificate has expired" in str(text))
-    assert "certificate has expired" in said
-    status = counts.playbook("fedlearn.infra.status")
-    assert status.returncode == 2
-    assert "counts-first-proxy" in status.output
-    counts.site()
+    counts.renew_an_expired("certificate has expired", journal)
     becomes_well(counts)
     counts.complete()
-    assert {host: counts.pid(host, counts.program(host)) for host in PORTS} == programs
+
+
+def test_who_has_finished_a_training_takes_part_in_one_of_other_rounds(counts: Counts) -> None:
+    counts.anew()
+    becomes_well(counts)
+    counts.complete()
+    for host in ("x2", "x3"):
+        counts.run(host, f"rm /var/lib/{counts.participant}/result.json")
+
+    def longer(document: dict[str, Any]) -> None:
+        document["stacks"]["first"]["settings"]["federated_learning"]["rounds"] = 4
+
+    counts.write(longer)
+    try:
+        counts.site()
+        becomes_well(counts)
+        counts.complete(4)
+    finally:
+        counts.write()
+        counts.site()
 
 
 def taught(counts: Counts, aggregated: str, rounds: int, rate: float) -> list[float]:
