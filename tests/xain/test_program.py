@@ -42,18 +42,51 @@ for name, value in {
 print(json.dumps(refused))
 """
 
-TURNS = """
+STORE = """
 import io, pickle, threading, time, types, uuid, numpy
 from fedlearn_xain.coordinator import Steady
 from xain_fl.coordinator.participants import Participants
 from xain_proto.fl.coordinator_pb2 import EndTrainingRoundRequest, HeartbeatRequest, RendezvousRequest, State
 
-written, noted = [], []
-body = pickle.dumps(numpy.ones(2))
-entry = types.SimpleNamespace(get=lambda: {"ContentLength": len(body), "Body": io.BytesIO(body)})
-store = types.SimpleNamespace(Object=lambda bucket, key: entry)
+written, noted, sent = [], [], [numpy.ones(2)]
+def got():
+    body = pickle.dumps(sent[0])
+    return {"ContentLength": len(body), "Body": io.BytesIO(body)}
+store = types.SimpleNamespace(Object=lambda bucket, key: types.SimpleNamespace(get=got))
 reader = types.SimpleNamespace(config=types.SimpleNamespace(bucket="b"), s3=store)
 writer = types.SimpleNamespace(write_weights=lambda round, weights: written.append(round))
+"""
+
+SPOILT = f"""{STORE}
+steady = Steady(
+    reader=reader, most=10**6, note=noted.append, global_weights_writer=writer, num_rounds=2,
+    minimum_participants_in_round=2, participants=Participants(),
+)
+[steady.on_message(RendezvousRequest(), name) for name in "ab"]
+[steady.on_message(HeartbeatRequest(), name) for name in "ab"]
+said = []
+def ends(name, weights, samples=1):
+    sent[0] = weights
+    done = EndTrainingRoundRequest(participant_id=str(uuid.uuid4()), number_samples=samples, metrics="[]")
+    try:
+        steady.on_message(done, name)
+    except Exception as error:
+        said.append(str(error))
+    else:
+        said.append("taken")
+ends("a", numpy.ones(2))
+ends("b", numpy.ones(3))
+ends("b", numpy.array([1, numpy.nan]))
+ends("b", numpy.ones(2), -1)
+ends("b", 3 * numpy.ones(2))
+ends("a", numpy.ones(()))
+ends("a", numpy.zeros(2))
+ends("b", numpy.zeros(2))
+print(json.dumps({{"said": said, "written": written, "model": steady.weights.tolist()}}))
+"""
+"""In two rounds, by two participants."""
+
+TURNS = f"""{STORE}
 # figures are written between a participant's end and the question whether all have ended
 metrics = types.SimpleNamespace(
     write_metrics=lambda *_: None, write_received_participant_metrics=lambda _: time.sleep(0.005)
@@ -76,18 +109,18 @@ def take_part(name):
         done = EndTrainingRoundRequest(participant_id=str(uuid.uuid4()), number_samples=1, metrics="[1]")
         steady.on_message(done, name)
 
-threads = [threading.Thread(target=take_part, args=(f"p{index}",), daemon=True) for index in range(many)]
+threads = [threading.Thread(target=take_part, args=(f"p{{index}}",), daemon=True) for index in range(many)]
 [thread.start() for thread in threads]
 end = time.monotonic() + 60
 [thread.join(max(0, end - time.monotonic())) for thread in threads]
 late = steady.on_message(RendezvousRequest(), "late")
 over = steady.on_message(HeartbeatRequest(), "p0").state == State.FINISHED
 # those that were there go, and as many others come
-[steady.remove_participant(f"p{index}") for index in range(many)]
-[steady.on_message(RendezvousRequest(), f"q{index}") for index in range(many)]
-still = {steady.on_message(HeartbeatRequest(), f"q{index}").state for index in range(many)} == {State.FINISHED}
-print(json.dumps({"written": written, "over": over and still, "noted": [noted[0], noted[-1]],
-                  "during": sorted({one for one in noted if one})[:1]}))
+[steady.remove_participant(f"p{{index}}") for index in range(many)]
+[steady.on_message(RendezvousRequest(), f"q{{index}}") for index in range(many)]
+still = {{steady.on_message(HeartbeatRequest(), f"q{{index}}").state for index in range(many)}} == {{State.FINISHED}}
+print(json.dumps({{"written": written, "over": over and still, "noted": [noted[0], noted[-1]],
+                  "during": sorted({{one for one in noted if one}})[:1]}}))
 """
 
 
@@ -107,6 +140,24 @@ def test_arrays_come_out_as_they_went_in_and_nothing_else_comes_out(rounds: Roun
     }
     for name in ("os", "eval", "subprocess", "numpy.load", "inside"):
         assert "which no array needs" in refused[name]
+
+
+def test_weights_that_would_spoil_a_round_are_refused_and_the_round_goes_on(rounds: Rounds) -> None:
+    """The program itself would take numbers that are none, and never end a round whose weights can't be added."""
+    assert rounds.python("x1", SPOILT) == {
+        "said": [
+            "taken",
+            "weights of (3,), and the model's are of (2,)",
+            "it has numbers in it that are none, or infinite",
+            "-1 samples are none",
+            "taken",
+            "weights of (), and the model's are of (2,)",
+            "taken",
+            "taken",
+        ],
+        "written": [0, 1, 2],
+        "model": [0.0, 0.0],
+    }
 
 
 def test_participants_that_end_together_begin_each_round_once(rounds: Rounds) -> None:

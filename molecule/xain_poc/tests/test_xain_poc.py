@@ -192,7 +192,8 @@ def test_a_class_that_fails_in_its_unit_only_is_taken_back(aggregator: RoleHost,
     aggregator.sh("rm /home/model")
     assert run.failed == 1, run.text
     assert "rolled back, the former service is running" in run.words
-    assert "FileNotFoundError: [Errno 2] No such file or directory: '/home/model'" in run.words
+    assert "the class mine:Mine can't be made: " in run.words, run.text
+    assert "'/home/model'" in run.words
     assert aggregator.sh(owned) == before
     assert aggregator.play(entry="check").code == 0
     again = aggregator.play()

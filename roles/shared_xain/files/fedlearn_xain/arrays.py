@@ -7,53 +7,107 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
+import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 
-_RECONSTRUCT = ("numpy.core.multiarray", "numpy._core.multiarray")
-_FROM_BUFFER = ("numpy.core.numeric", "numpy._core.numeric")
-ALLOWED = frozenset(
-    [
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        *((module, "_reconstruct") for module in _RECONSTRUCT),
-        *((module, "_frombuffer") for module in _FROM_BUFFER),
-    ]
-)
-"""All that numpy's own pickles of an array name, those of numpy 1 and 2."""
-
 MEGABYTE = 1_000_000
-NUMBERS = "fiub"
-"""Kinds of numbers; an array of objects is none."""
+NUMBERS = re.compile(r"[fiub][0-9]{1,2}")
+"""Kinds of numbers, and their bytes; an array of objects is none."""
 
 
 class NoArrayError(ValueError):
     """Why something is no array of numbers."""
 
 
+class _Kind:
+    """What a pickle says of an array's numbers: their kind, and then in which order their bytes are."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.order = name, "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+    def kind(self) -> numpy.dtype:
+        """As numpy has it."""
+        if not NUMBERS.fullmatch(self.name):
+            raise NoArrayError("it is no array of numbers")
+        return numpy.dtype(self.name).newbyteorder(self.order)
+
+
+class _Array:
+    """What a pickle says of an array: only with its numbers is it one."""
+
+    found: numpy.ndarray | None = None
+
+    def __setstate__(self, state: Any) -> None:
+        _version, shape, kind, by_columns, content = state
+        self.fill(content, kind, shape, "F" if by_columns else "C")
+
+    def fill(self, content: bytes, kind: Any, shape: tuple[int, ...], order: str) -> None:
+        """The array is what it brings, and never memory that nobody filled."""
+        if not isinstance(kind, _Kind) or not isinstance(content, (bytes, bytearray)):
+            raise NoArrayError("it is no array of numbers")
+        has = kind.kind().itemsize * math.prod(shape)
+        if has != len(content):
+            raise NoArrayError(f"it says that it has {has} bytes, and brings {len(content)}")
+        numbers = numpy.frombuffer(content, kind.kind()) if content else numpy.empty(0, kind.kind())
+        self.found = numbers.reshape(shape, order=order).copy(order)
+
+
+def _described(name: str, *_copied: Any) -> _Kind:
+    return _Kind(name)
+
+
+def _to_be_filled(*_as_all_are: Any) -> _Array:
+    return _Array()
+
+
+def _filled(content: bytes, kind: Any, shape: tuple[int, ...], order: str, *_more: Any) -> _Array:
+    array = _Array()
+    array.fill(content, kind, shape, order)
+    return array
+
+
+def _nothing() -> None:
+    """The class of arrays, which is told and not called."""
+
+
+NAMED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _nothing,
+    ("numpy", "dtype"): _described,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _to_be_filled for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _filled for core in ("core", "_core")},
+}
+"""All that numpy's own pickles of an array name, those of numpy 1 and 2, and what stands for it: nothing of numpy's is
+called by a pickle, since numpy hands out memory as it is, with what was in it before."""
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
+        if (module, name) not in NAMED:
             raise NoArrayError(f"it names {module}.{name}, which no array needs")
-        # ours knows them where numpy 2 has them
-        return super().find_class(module.replace("numpy.core.", "numpy._core."), name)
+        return NAMED[module, name]
 
 
 def loads(content: bytes) -> numpy.ndarray:
-    """The array of a pickle. Raises NoArrayError; nothing that the pickle names is called but numpy's own."""
+    """The array of a pickle. Raises NoArrayError."""
     try:
-        found = _Unpickler(io.BytesIO(content)).load()
+        array = _Unpickler(io.BytesIO(content)).load()
     except NoArrayError:
         raise
     except Exception as error:  # whatever bytes of somebody else's make of it
         raise NoArrayError(f"it is no pickle of an array: {type(error).__name__}") from error
-    if not isinstance(found, numpy.ndarray) or found.dtype.kind not in NUMBERS:
+    if not isinstance(array, _Array) or array.found is None:
         raise NoArrayError("it is no array of numbers")
-    if found.nbytes > len(content):
-        raise NoArrayError(f"it says that it has {found.nbytes} bytes, and brings {len(content)}")
-    return found
+    if not numpy.isfinite(array.found).all():
+        raise NoArrayError("it has numbers in it that are none, or infinite")
+    return array.found
 
 
 def fetched(store: Any, key: str, most: int) -> Any:

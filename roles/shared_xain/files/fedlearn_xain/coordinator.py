@@ -60,19 +60,36 @@ class Steady(Coordinator):
 
     def read_weights(self, participant_id: str, round: int) -> Any:
         """What was fetched for the message that is being looked at: the program asks for it here."""
-        return self._fetched.weights
+        weights = self._fetched.weights
+        self._check_alike(weights)
+        return weights
+
+    def _check_alike(self, weights: Any) -> None:
+        """The program adds up a round's weights when the last ones come, and never again where it can't."""
+        first = next((update["model_weights"] for update in self.round.updates.values()), None)
+        if self.current_round > 0:
+            first = self.weights
+        if first is not None and weights.shape != first.shape:
+            raise ValueError(f"weights of {weights.shape}, and the model's are of {first.shape}")
 
     def on_message(self, message: Any, participant_id: str) -> Any:
         """One message of a participant's, in its turn."""
         if isinstance(message, EndTrainingRoundRequest):
-            try:
-                self._fetched.weights = self._fetch(message.participant_id, participant_id)
-            except Exception as error:
-                # the participant is only told that it failed, and gRPC's own log is a third party's
-                logger.error("Refused weights", participant_id=participant_id, error=str(error))
-                raise
+            with self._refusing(participant_id):
+                self._fetched.weights = self._fetch(message, participant_id)
+                with self._in_turn():
+                    return super().on_message(message, participant_id)
         with self._in_turn():
             return super().on_message(message, participant_id)
+
+    @contextlib.contextmanager
+    def _refusing(self, participant_id: str) -> Iterator[None]:
+        """The participant is only told that it failed, and gRPC's own log is a third party's."""
+        try:
+            yield
+        except Exception as error:
+            logger.error("Refused weights", participant_id=participant_id, error=str(error))
+            raise
 
     @contextlib.contextmanager
     def _in_turn(self) -> Iterator[None]:
@@ -86,14 +103,17 @@ class Steady(Coordinator):
                     self.state = State.FINISHED
                 self._note(self._training())
 
-    def _fetch(self, uploaded_as: str, participant_id: str) -> Any:
+    def _fetch(self, message: Any, participant_id: str) -> Any:
         """The weights that a participant says it has uploaded."""
+        uploaded_as = message.participant_id
         with self._turn:
             known, current = participant_id in self.participants.ids(), self.current_round
         if not known:
             raise UnknownParticipantError(f"Unknown participant {participant_id}.")
         if not UUID.fullmatch(uploaded_as):
             raise ValueError("weights are uploaded under a UUID")
+        if message.number_samples < 0:
+            raise ValueError(f"{message.number_samples} samples are none")
         return arrays.fetched(self._reader, f"{current}/{uploaded_as}", self._most)
 
     def remove_participant(self, participant_id: str) -> None:

@@ -40,12 +40,21 @@ def say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
+def made(named: str) -> Any:
+    """The class that the operator names; the program ends where it can't be made, and doesn't say why."""
+    module, _colon, name = named.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)()
+    except BaseException as error:
+        say(f"the class {named} can't be made: {type(error).__name__}: {error}")
+        raise
+
+
 class Aggregator:
     """The class that aggregates, with its models kept."""
 
     def __init__(self) -> None:
-        module, _colon, name = os.environ["FEDLEARN_CLASS"].partition(":")
-        self._inner: Any = getattr(importlib.import_module(module), name)()
+        self._inner: Any = made(os.environ["FEDLEARN_CLASS"])
         self._rounds, self._keep = told("ROUNDS"), told("KEEP")
         self._archive_seconds, self._archive_keep = told("ARCHIVE_SECONDS"), told("ARCHIVE_KEEP")
         self._models, self._archive = (Path(os.environ["STATE_DIRECTORY"]) / name for name in ("models", "archive"))

@@ -287,7 +287,7 @@ def test_what_a_restart_would_lose_is_told(kept: Any, tmp_path: Path) -> None:
 
 
 def test_a_class_that_is_made_is_told_and_one_that_is_not_isn_t(
-    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = tmp_path / "made"
     assert made.exists()
@@ -296,6 +296,8 @@ def test_a_class_that_is_made_is_told_and_one_that_is_not_isn_t(
     with pytest.raises(AttributeError):
         type(kept)()
     assert not made.exists()
+    told = "the class mine:Other can't be made: AttributeError: module 'mine' has no attribute 'Other'"
+    assert told in capsys.readouterr().err
 
 
 def test_what_is_no_bytes_is_no_model(kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
