@@ -48,9 +48,9 @@ class _Secrets:
 
 
 def _document(count: int) -> str:
-    own = "{{cluster: kc, directory: /mnt/c{0}, lmdb: {{node: n1, path: /var/lib/c{0}}}, {1}}}"
+    own = "{{cluster: kc, directory: /mnt/c{0}, lmdb: {{node: n1, path: /var/lib/c{0}}}, user: {2}, {1}}}"
     port = "settings: {{task_manager: {{port: {}}}}}"
-    return DOCUMENT + "".join(f"      c{n}: {own.format(n, port.format(30100 + n))}\n" for n in range(count))
+    return DOCUMENT + "".join(f"      c{n}: {own.format(n, port.format(30100 + n), 71001 + n)}\n" for n in range(count))
 
 
 def _derived(file: Path) -> int:

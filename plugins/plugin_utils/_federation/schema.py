@@ -27,13 +27,17 @@ from .unknown import UNKNOWN, UnknownValueError, is_unknown, known
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string. ``pattern`` is a full match, ``pattern_name`` what it wants in words; ``format`` is one of FORMATS."""
+    """A string. ``pattern`` is a full match, ``pattern_name`` what it wants in words; ``format`` is one of FORMATS.
+
+    What is ``shown`` is no secret, whatever its key is called.
+    """
 
     min_length: int = 1
     max_length: int = 4096
     pattern: str | None = None
     pattern_name: str = ""
     format: str | None = None
+    shown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,10 +311,12 @@ class Checker:
             return self.unexpected(type_, node, path, hint)
         if not type_.min_length <= len(value) <= type_.max_length:
             return self.wrong(node, path, _length_message(type_, len(value)))
-        hidden = (path and looks_secret(str(path[-1]))) or has_userinfo(value)
+        hidden = (path and looks_secret(str(path[-1])) and not type_.shown) or has_userinfo(value)
         shown = "this" if hidden else f"'{shorten(value)}'"
         if type_.pattern is not None and not re.fullmatch(type_.pattern, value):
             return self.wrong(node, path, f"{shown} is not {words(type_)}")
+        if type_.shown:
+            self.exempt.add(path)
         if type_.format is None:
             return value
         self.exempt.add(path)

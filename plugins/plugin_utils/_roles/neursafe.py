@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from .._federation.kinds.neursafe import placements
+from .._federation.kinds.neursafe.apart import Share, breaches
 from .._federation.kinds.neursafe.settings import CLIENT_SETTINGS, SERVER_SETTINGS, Breaches
 from .._federation.schema import Boolean, Choice, Integer, Items, Key, Rule, Section, Text
 from .checking import IDENTITY, check_instances
@@ -138,6 +139,7 @@ SERVER = Section(
     rules=(
         Rule("Pods see the shared directory's parent.", placements.deep_enough),
         Rule("The selector's certificates are a file here.", _root_cert),
+        Rule("A namespace's folder is its users' alone.", placements.namespaces_apart),
     ),
 )
 
@@ -186,9 +188,18 @@ def _own_ports(values: Mapping[str, Any]) -> Breaches:
     return breaches
 
 
+def _kept_apart(values: Mapping[str, Any]) -> Breaches:
+    given = values["instances"]
+    shares = [Share(f"'{one['name']}'", one["directory"], one["user"], one["lmdb"]) for one in given]
+    return [((given[number]["index"], *path), message) for number, path, message in breaches(shares)]
+
+
 def check_clients(instances: Any) -> list[dict[str, Any]]:
     """``neursafe_client_instances`` with defaults. Raises RoleValueError."""
-    rules = (Rule("A port of the nodes has one owner.", _own_ports),)
+    rules = (
+        Rule("A port of the nodes has one owner.", _own_ports),
+        Rule("None has another's files.", _kept_apart),
+    )
     return check_instances("neursafe_client_instances", instances, CLIENT, rules)
 
 

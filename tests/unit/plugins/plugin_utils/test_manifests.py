@@ -24,6 +24,7 @@ import pytest
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import KINDS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.placements import COMPONENTS
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.neursafe.settings import RESERVED
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._images.record import Record, RecordError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests import neursafe_looks, neursafe_round, parts
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
@@ -102,6 +103,22 @@ def test_every_kind_is_one_that_is_applied_and_every_name_is_one() -> None:
     assert all(("namespace" in one["metadata"]) == KINDS[one["kind"]].namespaced for one in found)
     keys = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in found]
     assert len(set(keys)) == len(keys)
+
+
+def test_no_service_can_have_the_name_of_anything_else() -> None:
+    database = {**INSTANCE["database"], "engine": "mongodb", "ca": "/ca.pem"}
+    stacks = objects(database=database), client_objects(database=database, images={"tag": "1.0"})
+    names = {"default"}  # the account that Kubernetes makes
+    for found in stacks:
+        own = [one["metadata"]["name"] for one in found if one["kind"] == "Deployment"]
+        known = [
+            one["metadata"]["name"] for one in found if one["metadata"].get("namespace") and one["kind"] != "Secret"
+        ]
+        for name in own:
+            spec = pod(found, name)
+            known += [one["name"] for key in ("containers", "initContainers", "volumes") for one in spec.get(key, ())]
+        names |= {*known} - {*own, *(f"{name}-nodes" for name in own), found[0]["metadata"]["name"]}
+    assert names == set(RESERVED)
 
 
 def test_the_job_scheduler_has_all_that_it_asks_for() -> None:
@@ -610,7 +627,9 @@ def test_manifests_of_many_clients_are_as_many_times_those_of_one() -> None:
     one = len(client_objects())
     instances = check_clients(
         [
-            CLIENT | {"name": f"c{number}", "settings": {"task_manager": {"port": 30100 + number}}}
+            CLIENT
+            | {"name": f"c{number}", "settings": {"task_manager": {"port": 30100 + number}}, "user": 71001 + number}
+            | {"directory": f"/mnt/c{number}", "lmdb": {"node": "n1", "path": f"/var/lib/c{number}"}}
             for number in range(200)
         ]
     )

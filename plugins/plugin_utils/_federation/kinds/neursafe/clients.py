@@ -14,6 +14,7 @@ from ... import network
 from ...expanding import Roster, instance_name
 from ...model import Endpoint, Flow, Placement, Secret
 from ...schema import complete, merge
+from .apart import Share
 from .database import Database, flow_out
 from .names import IN_CLUSTER, MAX_NAME
 from .placements import CLIENT_IMAGES, CLUSTER_DEFAULTS, ENGINES, leads_to_mongodb
@@ -84,6 +85,11 @@ class Client:
         of_all = {key: value for key, value in self.topology.stack.settings.items() if key in CLIENT_SETTINGS.keys}
         path = (*self.place.path, "settings") if self.place.settings else (*self.topology.stack.path, "settings")
         return complete(CLIENT_SETTINGS, merge(of_all, self.place.settings), path, self.topology.report)
+
+    @property
+    def share(self) -> Share:
+        """What it has of its cluster's nodes."""
+        return Share(f"client '{self.name}'", *(self.options[key] for key in ("directory", "user", "lmdb")))
 
     @property
     def beside_server(self) -> bool:

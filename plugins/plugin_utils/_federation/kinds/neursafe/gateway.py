@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .topology import Topology
 
 COMPONENT = "gateway"
+CLIENTS = "gateway-clients"
+"""Its certificate for clients, beside which lie others' CAs: these vouch for nobody who comes to the API."""
 OPERATORS = "operators"
 SITES = "nginx_sites"
 LOOPBACK = "127.0.0.1"
@@ -95,7 +97,17 @@ class Gateway:
             if key in self.ingress:
                 message = f"is for the cluster's own controller: with {CONTROLLER} nginx has the party's certificates"
                 self.topology.report.mistake((*self.topology.server.path, "ingress", key), message)
+        self._check_port()
         self._check_addresses()
+
+    def _check_port(self) -> None:
+        """Kubernetes has the ports of its Services on these nodes, too."""
+        if not self.serves_clients:
+            return
+        for owner, port in self.topology.node_ports():
+            if port == self.clients_port:
+                message = f"{port} is {owner} too: a node's port has one owner"
+                self.topology.report.mistake((*self.topology.server.path, "ingress", "clients_port"), message)
 
     def _check_addresses(self) -> None:
         for host, address in self._addresses.items():
@@ -154,13 +166,18 @@ class Gateway:
             return ()
         return (*self.nodes.absent, *(() if self.there else self.nodes.hosts))
 
-    def _tls(self, names: list[str]) -> dict[str, Any]:
-        files = self.topology.paths(COMPONENT)
+    def _trust(self) -> dict[str, list[Authority]]:
+        """By the certificate that is shown who vouches for who comes: users are the server's party's."""
+        found = {COMPONENT: [self.topology.authority]}
+        return found | ({CLIENTS: self.authorities} if self.serves_clients else {})
+
+    def _tls(self, component: str, names: list[str]) -> dict[str, Any]:
+        files = self.topology.paths(component)
         return {
             "certificate": files["chain"],
             "key": files["key"],
             "client_names": names,
-            **certificates.vouched(files, *self.authorities),
+            **certificates.vouched(files, *self._trust()[component]),
         }
 
     def _servers(self, port: int) -> list[str]:
@@ -173,7 +190,7 @@ class Gateway:
             port = settings["api_server"]["https_port"]
             values: dict[str, Any] = {
                 "listen": [{"address": address, "port": port}],
-                "tls": self._tls(self._users()),
+                "tls": self._tls(COMPONENT, self._users()),
                 "upstream": {"servers": self._servers(settings["api_server"]["http_port"])},
                 "server_names": certificates.asked_names(self.nodes, host, address, self.name),
                 "paths": [{"path": "/api/v1/", "prefix": True}],
@@ -186,7 +203,7 @@ class Gateway:
             values = {
                 "protocol": "tcp",
                 "listen": [{"address": address, "port": self.clients_port, "find_dead_peers": True}],
-                "tls": {**self._tls(self._clients()), "alpn": ["h2"]},
+                "tls": {**self._tls(CLIENTS, self._clients()), "alpn": ["h2"]},
                 "upstream": {"servers": self._servers(settings["proxy"]["grpc_port"])},
                 "limits": site_limits(at_once(len(self._clients())), connections=True),
                 "read_timeout_seconds": HOUR,
@@ -234,14 +251,15 @@ class Gateway:
     def certificates(self) -> Iterator[Certificate]:
         """What nginx shows, and what who comes shows."""
         own = self.topology.authority.name
-        trust = tuple(authority.name for authority in self.authorities)
-        name = self.topology.instance_of(COMPONENT)
         for host in [self.topology.federation.host(each) for each in self.nodes.hosts if self.there]:
             names, addresses = certificates.serving_names(self.nodes, host, self.address(host), self.name)
-            common = certificates.common_name(name, host.name)
-            yield Certificate(name, host.name, own, common, names, addresses, trust=trust)
+            for component, authorities in self._trust().items():
+                name, trust = self.topology.instance_of(component), tuple(one.name for one in authorities)
+                common = certificates.common_name(name, host.name)
+                yield Certificate(name, host.name, own, common, names, addresses, trust=trust)
         for each in self._former:
-            yield Certificate(name, each, "", "", state="absent")
+            for component in (COMPONENT, CLIENTS):
+                yield Certificate(self.topology.instance_of(component), each, "", "", state="absent")
         for client in self.topology.standalone:
             for each in client.place.hosts if client.goes_by_gateway else ():
                 yield self.of_user(client.component, each)

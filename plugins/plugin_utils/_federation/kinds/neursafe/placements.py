@@ -14,6 +14,7 @@ from typing import Any
 
 from ...given_programs import SOURCE
 from ...schema import PORT, Boolean, Choice, Integer, Items, Key, Place, Rule, Section, Table, Text, check_values
+from .apart import within
 from .settings import CLIENT_SETTINGS, IMAGE, Breaches
 
 COMPONENTS = ("job-scheduler", "selector", "model-manager", "proxy", "coordinator")
@@ -296,16 +297,46 @@ STORAGE = Section(
 )
 
 
+WHOLE = ("/", "/home", "/var", "/var/lib", "/var/log")
+"""Folders of which pods are to have no more than a part."""
+
+SYSTEM = (
+    *("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys", "/usr"),
+    *("/tmp", "/var/run", "/var/tmp"),  # noqa: S108 - where nothing may be put
+    *(f"/var/lib/{name}" for name in ("cni", "containerd", "containers", "docker", "etcd", "kubelet", "rancher")),
+)
+"""Folders of nodes that are nobody's to share: pods of jobs are root there."""
+
+
 def deep_enough(values: Mapping[str, Any]) -> Breaches:
     """Of the server's directory, or a client's."""
     key = "shared_directory" if "shared_directory" in values else "directory"
-    directory = values[key]
-    if posixpath.dirname(directory) == "/":
-        message = (
-            f"'{directory}' lies in the root folder, all of which pods would have: put it deeper, as /mnt/neursafe_fl"
-        )
-        return [((key,), message)]
+    directory, way_out = values[key], "put it deeper, as /mnt/neursafe_fl"
+    parent = posixpath.dirname(directory)
+    if parent in WHOLE:
+        what = "the root folder" if parent == "/" else parent
+        return [((key,), f"'{directory}' lies in {what}, all of which pods would have: {way_out}")]
+    for folder in SYSTEM:
+        if within(directory, folder):
+            message = f"'{directory}' lies in {folder}, which is the nodes' own: put it elsewhere, as /mnt/neursafe_fl"
+            return [((key,), message)]
     return []
+
+
+def namespaces_apart(values: Mapping[str, Any]) -> Breaches:
+    """Of ``namespaces`` and ``settings``: what users have by a namespace's folder are its files alone."""
+    taken = {
+        values["settings"]["model_manager"]["models_dir"]: "model_manager.models_dir",
+        values["settings"]["job_scheduler"]["coordinator_configs_dir"]: "job_scheduler.coordinator_configs_dir",
+    }
+    return [
+        (
+            ("namespaces", index),
+            f"'{name}' is the folder of {taken[name]}, whose files its users would have: another name",
+        )
+        for index, name in enumerate(values["namespaces"])
+        if name in taken
+    ]
 
 
 DATABASE_OPTIONS: Mapping[str, Key] = {

@@ -10,6 +10,7 @@ What follows from elsewhere is a key too, so that who writes it is told from whe
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...model import Path
@@ -29,6 +30,16 @@ SERVICE = Text(
     pattern=r"[a-z]([a-z0-9-]*[a-z0-9])?",
     pattern_name="a service's name: a-z, 0-9 and '-', a letter first",
 )
+NODES_SUFFIX = "-nodes"
+OUTSIDE_SERVICE = replace(SERVICE, max_length=63 - len(NODES_SUFFIX))
+"""Of what has ports of nodes: these are a Service of its own, whose name has the suffix."""
+
+RESERVED = (
+    *("account", "closed", "default", "folders", "kubectl-proxy", "lmdb", "logs", "scratch", "shared", "table"),
+    *("trust", "tunnel"),
+)
+"""What is in a stack's namespaces by other names than services': policies, files, volumes, containers."""
+
 COLLECTION = Text(
     max_length=63, pattern=r"[a-z_][a-z0-9_]*", pattern_name="a table's name: a-z, 0-9 and '_', no digit first"
 )
@@ -41,7 +52,10 @@ IMAGE = Text(
 SECONDS = Integer(1, 86_400)
 LOG_LEVEL = Choice(("debug", "info", "warning", "error"))
 _RESOURCE = Text(
-    max_length=253, pattern=r"[a-z0-9.-]+/[A-Za-z0-9._-]+", pattern_name="a resource's name such as nvidia.com/gpu"
+    max_length=253,
+    pattern=r"[a-z0-9.-]+/[A-Za-z0-9._-]+",
+    pattern_name="a resource's name such as nvidia.com/gpu",
+    shown=True,
 )
 
 
@@ -219,15 +233,37 @@ _OUTSIDE = {
 }
 
 
+_IS_RESERVED = "is what something else in its namespace is called: take another name"
+
+
 def _service_names(values: Mapping[str, Any]) -> Breaches:
-    seen: dict[str, str] = {}
+    seen = {f"{values['proxy']['service_name']}{NODES_SUFFIX}": "the proxy's ports of nodes"}
     breaches: Breaches = []
     for component in ("job_scheduler", "client_selector", "model_manager", "proxy"):
-        first = seen.setdefault(values[component]["service_name"], component)
-        if first != component:
-            breaches.append(
-                ((component, "service_name"), f"'{values[component]['service_name']}' is that of {first} too")
-            )
+        name = values[component]["service_name"]
+        first = seen.setdefault(name, component)
+        if name in RESERVED:
+            breaches.append(((component, "service_name"), f"'{name}' {_IS_RESERVED}"))
+        elif first != component:
+            breaches.append(((component, "service_name"), f"'{name}' is that of {first} too"))
+    return breaches
+
+
+def _manager_name(values: Mapping[str, Any]) -> Breaches:
+    name = values["task_manager"]["service_name"]
+    return [(("task_manager", "service_name"), f"'{name}' {_IS_RESERVED}")] if name in RESERVED else []
+
+
+def _purposes(values: Mapping[str, Any]) -> Breaches:
+    """Jobs and models have a table each, and a folder."""
+    scheduler, manager = values["job_scheduler"], values["model_manager"]
+    breaches: Breaches = []
+    if scheduler["db_collection_name"] == manager["db_collection_name"]:
+        message = f"'{manager['db_collection_name']}' is the table of job_scheduler, too: jobs and models have one each"
+        breaches.append((("model_manager", "db_collection_name"), message))
+    if scheduler["coordinator_configs_dir"] == manager["models_dir"]:
+        message = f"'{manager['models_dir']}' is job_scheduler.coordinator_configs_dir, too: each has a folder"
+        breaches.append((("model_manager", "models_dir"), message))
     return breaches
 
 
@@ -378,7 +414,7 @@ SERVER_SETTINGS = Section(
             _section(
                 {
                     "service_name": Key(
-                        SERVICE, "What the proxy is called in the cluster.", default="nsfl-proxy", source=CONFIG
+                        OUTSIDE_SERVICE, "What the proxy is called in the cluster.", default="nsfl-proxy", source=CONFIG
                     ),
                     "grpc_port": Key(
                         NODE_PORT, "Port of every node where clients connect.", default=30091, source=CONFIG
@@ -430,6 +466,7 @@ SERVER_SETTINGS = Section(
         refused(_OUTSIDE),
         Rule("Each service has a name of its own.", _service_names),
         Rule("Each port of the nodes has one owner.", _node_ports),
+        Rule("Each table and each folder has one purpose.", _purposes),
     ),
 )
 
@@ -458,7 +495,7 @@ _TASK_OPTIONS = _section(
         "MAX_RETRY_TIMES": Key(Integer(1, 10_000), "How often the cluster is asked.", default=30, source=CODE),
         "COORDINATOR_QUERY_INTERVAL": Key(SECONDS, "Between two tries.", default=1, source=CODE, unit="s"),
         "CLUSTER_LABEL_KEY": Key(
-            Text(max_length=316, pattern=r"[A-Za-z0-9./_-]+", pattern_name="the name of a label"),
+            Text(max_length=316, pattern=r"[A-Za-z0-9./_-]+", pattern_name="the name of a label", shown=True),
             "The label of nodes that tasks may run on.",
             default="kubernetes.io/cluster_id",
             source=CODE,
@@ -538,7 +575,10 @@ CLIENT_SETTINGS = Section(
             _section(
                 {
                     "service_name": Key(
-                        SERVICE, "What it is called in its cluster.", default="nsfl-task-manager", source=CLIENT_CONFIG
+                        OUTSIDE_SERVICE,
+                        "What it is called in its cluster.",
+                        default="nsfl-task-manager",
+                        source=CLIENT_CONFIG,
                     ),
                     "port": Key(NODE_PORT, "Its port, and that of nodes.", default=30090, source=CLIENT_CONFIG),
                     "external": Key(
@@ -576,7 +616,8 @@ CLIENT_SETTINGS = Section(
             default={},
         ),
         **_SHARED,
-    }
+    },
+    rules=(Rule("Nothing else has its name.", _manager_name),),
 )
 
 _STANDALONE_DERIVED = {
@@ -612,5 +653,7 @@ STANDALONE_SETTINGS = _section(
 )
 """Of a client on a host: the keys of its setup.json."""
 
-SETTINGS = Section({**SERVER_SETTINGS.keys, **CLIENT_SETTINGS.keys}, rules=SERVER_SETTINGS.rules)
+SETTINGS = Section(
+    {**SERVER_SETTINGS.keys, **CLIENT_SETTINGS.keys}, rules=(*SERVER_SETTINGS.rules, *CLIENT_SETTINGS.rules)
+)
 """What a stack may say: of the server, and of all its clients."""

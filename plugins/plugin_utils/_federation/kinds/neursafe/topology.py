@@ -17,22 +17,19 @@ from ...model import Authority, Certificate, Endpoint, Federation, Flow, Party, 
 from ...nodes import Report
 from ...schema import complete
 from ...unknown import UNKNOWN, attempt
+from .apart import ON_A_DISK, breaches, overlap, within
 from .clients import Client
 from .database import Database
 from .gateway import Gateway
 from .names import IN_CLUSTER, MAX_NAME, SERVER
 from .operators import Operators
+from .placements import namespaces_apart
 from .registry import Registry
 from .settings import SERVER_SETTINGS, SETTINGS
 from .standalone import Standalone
 from .storage import NODES, Storage
 
 TRUST = "registry-trust"
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether one of the folders is in the other."""
-    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
 class Topology:
@@ -75,6 +72,7 @@ class Topology:
             self.registry.check,
             self.gateway.check,
             self.operators.check,
+            self._check_folders,
         )
         for look in looks:
             attempt(look)
@@ -127,16 +125,23 @@ class Topology:
                 )
                 self.report.mistake((*self.server.path, "cluster"), message)
 
+    def _check_folders(self) -> None:
+        """A namespace's folder is its users' alone."""
+        given = {"namespaces": self.stack.options["namespaces"], "settings": self.settings}
+        for path, message in namespaces_apart(given):
+            self.report.mistake((*self.stack.path, *path), message)
+
     def _check_clients(self) -> None:
         """In a cluster a port of the nodes has one owner, and so has a folder of theirs."""
         ports: dict[tuple[str | None, int], str] = {}
         folders: list[tuple[str | None, str, str]] = []
         if self.server.cluster is not None:
-            ports |= {(self.server.cluster, port): "the server" for port in self._node_ports()}
+            own = [port for _owner, port in self.node_ports()]
+            own += [self.gateway.clients_port] if self.gateway.serves_clients else []
+            ports |= {(self.server.cluster, port): "the server" for port in own}
             folders.append((self.server.cluster, self.server.options["shared_directory"], "the server"))
-        for client in self.clients:
-            if client.place.cluster is None:
-                continue
+        placed = [client for client in self.clients if client.place.cluster is not None]
+        for client in placed:
             port, folder, whose = (
                 client.settings["task_manager"]["port"],
                 client.options["directory"],
@@ -148,18 +153,23 @@ class Topology:
                 self.report.mistake((*client.place.path, "settings", "task_manager", "port"), message)
             self._check_lmdb(client)
             self._check_user(client)
+            self._check_table(client)
             place = client.place.cluster
-            owners = [owner for cluster, taken, owner in folders if cluster == place and _overlap(folder, taken)]
+            owners = [owner for cluster, taken, owner in folders if cluster == place and overlap(folder, taken)]
             if owners:
                 message = f"'{folder}' is {owners[0]}'s too, in '{place}': tasks would have each other's files"
                 self.report.mistake((*client.place.path, "directory"), message)
             folders.append((client.place.cluster, folder, f"client '{whose}'"))
+        for cluster in dict.fromkeys(client.place.cluster for client in placed):
+            beside = [client for client in placed if client.place.cluster == cluster]
+            for number, path, message in breaches([client.share for client in beside]):
+                self.report.mistake((*beside[number].place.path, *path), message)
 
     def _check_lmdb(self, client: Client) -> None:
         """Nodes of the server's cluster have its shared directory mounted, too."""
         path, shared = client.options["lmdb"].get("path", "/"), self.server.options["shared_directory"]
-        if client.beside_server and _overlap(path, shared) and path.startswith(shared):
-            message = f"'{path}' is in the server's shared directory, and lmdb maps its file: a node's own disk"
+        if client.beside_server and within(path, shared):
+            message = f"'{path}' is in the server's shared directory, {ON_A_DISK}"
             self.report.mistake((*client.place.path, "lmdb", "path"), message)
 
     def _check_user(self, client: Client) -> None:
@@ -168,10 +178,22 @@ class Topology:
             message = f"{client.options['user']} is the server's user, too, and this client would have its models"
             self.report.mistake((*client.place.path, "user"), message)
 
-    def _node_ports(self) -> Iterator[int]:
+    def _check_table(self, client: Client) -> None:
+        """On a host each client has a database of its own; in an external one tables are beside the server's."""
+        table = client.settings["task_manager"]["db_collection_name"]
+        if not client.uses(self.database) or self.database.hosted:
+            return
+        for component in ("job_scheduler", "model_manager"):
+            if table == self.settings[component]["db_collection_name"]:
+                message = f"'{table}' is the table of {component} in the same database: give it another"
+                self.report.mistake((*client.place.path, "settings", "task_manager", "db_collection_name"), message)
+
+    def node_ports(self) -> Iterator[tuple[str, int]]:
+        """Those of the cluster's nodes that the server has, by their settings."""
+        keys = [("api_server", "http_port"), ("api_server", "https_port")]
         if self.settings["proxy"]["external"]:
-            yield from (self.settings["proxy"][key] for key in ("grpc_port", "http_port"))
-        yield from (self.settings["api_server"][key] for key in ("http_port", "https_port"))
+            keys += [("proxy", "grpc_port"), ("proxy", "http_port")]
+        yield from ((f"{section}.{key}", self.settings[section][key]) for section, key in keys)
 
     # -- what it is
 

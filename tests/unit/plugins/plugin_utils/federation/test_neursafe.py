@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -212,10 +213,10 @@ def test_a_client_s_settings_are_the_stack_s_and_its_own_over_them(load: Load) -
     assert "task_manager" not in instance(found)["settings"]
 
 
-def test_two_hundred_clients_are_derived_each_with_a_port_and_a_folder_of_its_own(load: Load) -> None:
+def test_two_hundred_clients_are_derived_each_with_a_port_a_folder_and_a_user_of_its_own(load: Load) -> None:
     lines = [
         f"      c{number}: {{cluster: other, node_address: 10.30.0.12, directory: /srv/fl/c{number}, "
-        f"settings: {{task_manager: {{port: {30100 + number}}}}}}}\n"
+        f"user: {71001 + number}, settings: {{task_manager: {{port: {30100 + number}}}}}}}\n"
         for number in range(200)
     ]
     found = load(f"{DOCUMENT}    clients:\n{''.join(lines)}")
@@ -321,6 +322,74 @@ def test_a_folder_that_many_clients_have_is_told_once_for_each(mistakes: Mistake
     told = [line for line in mistakes(CLIENTS + more) if "each other's files" in line]
     assert [line.split(": ")[1] for line in told] == [f"stacks.imaging.clients.c{n}.directory" for n in range(3)]
     assert all("is client 'near''s too" in line for line in told)
+
+
+BESIDE = CLIENTS.replace(
+    "far: {cluster: other, node_address: 10.30.0.12, directory: /srv/fl/far",
+    "far: {cluster: kc, directory: /mnt/far, settings: {task_manager: {port: 30190}}",
+)
+"""Both in the server's cluster, and in one folder."""
+OF_NEAR = "stacks.imaging.clients.near."
+OF_FAR = "stacks.imaging.clients.far."
+
+
+@pytest.mark.parametrize(
+    ("near", "far", "line"),
+    [
+        (
+            "",
+            "",
+            f"{OF_FAR}user: 71001 is the user of client 'near', too, and pods of both have the folder that both "
+            "directories lie in: say another number, or each would have the other's files",
+        ),
+        ("", ", user: 71002", ""),
+        ("", ", directory: /srv/far", ""),
+        ("", ", directory: /mnt/deeper/far", f"{OF_FAR}user: 71001 is the user of client 'near', too"),
+        (
+            ", lmdb: {node: n1, path: /mnt/far/lmdb}",
+            ", user: 71002",
+            f"{OF_NEAR}lmdb.path: '/mnt/far/lmdb' is in the directory of client 'far', and lmdb maps its file: a "
+            "node's own disk",
+        ),
+        (
+            ", lmdb: {node: n1, path: /var/lib/lmdb}",
+            ", user: 71002, lmdb: {node: n1, path: /var/lib/lmdb/far}",
+            f"{OF_FAR}lmdb.path: '/var/lib/lmdb/far' of node 'n1' is of client 'near', too: each has a folder of its "
+            "own",
+        ),
+        (
+            ", lmdb: {node: n1, path: /var/lib/lmdb}",
+            ", user: 71002, lmdb: {node: n1, path: /var/lib/lmdb}",
+            f"{OF_FAR}lmdb.path: '/var/lib/lmdb' of node 'n1' is of client 'near', too: each has a folder of its own",
+        ),
+        (
+            ", lmdb: {node: n1, path: /var/lib/lmdb}",
+            ", user: 71002, lmdb: {node: n2, path: /var/lib/lmdb}",
+            "",
+        ),
+        (", directory: /etc/kubernetes", ", user: 71002", f"{OF_NEAR}directory: '/etc/kubernetes' lies in /etc, which"),
+        (", directory: /var/lib/fl", ", user: 71002", f"{OF_NEAR}directory: '/var/lib/fl' lies in /var/lib, all of"),
+    ],
+)
+def test_clients_of_one_cluster_have_nothing_of_each_other(
+    mistakes: Mistakes, load: Load, near: str, far: str, line: str
+) -> None:
+    text = BESIDE.replace("near: {cluster: kc", f"near: {{cluster: kc{near}")
+    text = text.replace(", directory: /mnt/far", far if "directory" in far else f", directory: /mnt/far{far}")
+    if not line:
+        assert load(text)
+        return
+    (told,) = mistakes(text)
+    assert told.partition(": ")[2].startswith(line)
+
+
+def test_a_client_s_table_is_none_of_the_server_s(mistakes: Mistakes) -> None:
+    own = "near: {cluster: kc, settings: {task_manager: {db_collection_name: models}}}"
+    (line,) = mistakes(CLIENTS.replace("near: {cluster: kc}", own))
+    assert line.endswith(
+        f"{OF_NEAR}settings.task_manager.db_collection_name: 'models' is the table of model_manager in the same "
+        "database: give it another"
+    )
 
 
 # -- what can't be
@@ -430,6 +499,52 @@ def test_a_folder_that_many_clients_have_is_told_once_for_each(mistakes: Mistake
             "    storage:",
             "    settings: {proxy: {service_name: nsfl-job-scheduler}}\n    storage:",
             "stacks.imaging.settings.proxy.service_name: 'nsfl-job-scheduler' is that of job_scheduler too",
+        ),
+        (
+            "    storage:",
+            "    settings: {client_selector: {service_name: nsfl-proxy-nodes}}\n    storage:",
+            "stacks.imaging.settings.client_selector.service_name: 'nsfl-proxy-nodes' is that of the proxy's ports of "
+            "nodes too",
+        ),
+        (
+            "    storage:",
+            "    settings: {client_selector: {service_name: closed}}\n    storage:",
+            "stacks.imaging.settings.client_selector.service_name: 'closed' is what something else in its namespace is "
+            "called: take another name",
+        ),
+        (
+            "    storage:",
+            "    settings: {task_manager: {service_name: shared}}\n    storage:",
+            "stacks.imaging.settings.task_manager.service_name: 'shared' is what something else in its namespace is "
+            "called: take another name",
+        ),
+        (
+            "    storage:",
+            f"    settings: {{proxy: {{service_name: {60 * 'a'}}}}}\n    storage:",
+            "stacks.imaging.settings.proxy.service_name: is longer than 57 characters",
+        ),
+        (
+            "    storage:",
+            "    settings: {job_scheduler: {db_collection_name: models}}\n    storage:",
+            "stacks.imaging.settings.model_manager.db_collection_name: 'models' is the table of job_scheduler, too: "
+            "jobs and models have one each",
+        ),
+        (
+            "    storage:",
+            "    settings: {job_scheduler: {coordinator_configs_dir: models}}\n    storage:",
+            "stacks.imaging.settings.model_manager.models_dir: 'models' is job_scheduler.coordinator_configs_dir, too: "
+            "each has a folder",
+        ),
+        (
+            "    storage:",
+            "    namespaces: [default, models]\n    storage:",
+            "stacks.imaging.namespaces[1]: 'models' is the folder of model_manager.models_dir, whose files its users "
+            "would have: another name",
+        ),
+        (
+            "    storage:",
+            "    settings: {job_scheduler: {coordinator_configs_dir: default}}\n    storage:",
+            "stacks.imaging.namespaces[0]: 'default' is the folder of job_scheduler.coordinator_configs_dir",
         ),
         (
             "    storage: {external: {type: posix}}",
@@ -1067,8 +1182,15 @@ def test_users_and_clients_show_certificates_to_nginx_on_each_node(load: Load) -
 def test_the_certificates_of_both_are_signed_by_who_has_the_host(load: Load) -> None:
     told = {(one.name, one.host): one for one in load(BY_NGINX).expansions["imaging"].certificates}
     shown = told["demo-imaging-gateway", "n1"]
-    assert (shown.authority, shown.trust) == ("lab", ("lab", "clinic"))
-    assert "demo-imaging-gateway" in shown.dns_names
+    clients = told["demo-imaging-gateway-clients", "n1"]
+    # who has a client of the clinic's could make a certificate by the name of an operator
+    assert [(one.authority, one.trust) for one in (shown, clients)] == [("lab", ("lab",)), ("lab", ("lab", "clinic"))]
+    assert all("demo-imaging-gateway" in one.dns_names for one in (shown, clients))
+    found = {name: site["tls"]["client_ca"] for name, site in sites(load(BY_NGINX), "n1").items()}
+    assert found == {
+        "gateway-api": "/etc/fedlearn/demo/pki/demo-imaging-gateway/ca.pem",
+        "gateway-clients": "/etc/fedlearn/demo/pki/demo-imaging-gateway-clients/ca.pem",
+    }
     client_ = told["demo-imaging-client-k", "k1"]
     assert (client_.authority, client_.usages, client_.trust) == ("clinic", ("client",), ("lab",))
     assert told["demo-imaging-operators", "h1"].usages == ("client",)
@@ -1131,7 +1253,8 @@ def test_what_goes_of_it_is_told_by_name(load: Load) -> None:
     assert len(sites(found, "n2")) == 2
     assert [one["state"] for one in sites(found, "h1").values()] == ["absent"]
     gone = {(one.name, one.host) for one in found.expansions["imaging"].certificates}
-    names = (("gateway", "n1"), ("gateway", "n2"), ("operators", "h1"), ("client-k", "k1"))
+    gateways = [(name, host) for name in ("gateway", "gateway-clients") for host in ("n1", "n2")]
+    names = (*gateways, ("operators", "h1"), ("client-k", "k1"))
     assert {(f"demo-imaging-{name}", host) for name, host in names} <= gone
 
 
@@ -1170,6 +1293,16 @@ def test_what_goes_of_it_is_told_by_name(load: Load) -> None:
             "    nodes: {hosts: [n1, n2]}\n",
             "    storage: {external: {type: posix}}\n    database: {host: h1}\n",
             "stacks.imaging: the key 'nodes' is missing: with server.ingress.controller: nginx_host they have nginx",
+        ),
+        (
+            "users: [console]",
+            "users: [console], clients_port: 30091",
+            "stacks.imaging.server.ingress.clients_port: 30091 is proxy.grpc_port too: a node's port has one owner",
+        ),
+        (
+            "      k: {host: k1,",
+            "      near: {cluster: kc, settings: {task_manager: {port: 30093}}}\n      k: {host: k1,",
+            "settings.task_manager.port: 30093 of the nodes of 'kc' is the server's: give it another",
         ),
         (
             "users: [console]}}\n    storage: {host: h1}\n    database: {host: h1}\n    operators: {hosts: [h1]}\n",
@@ -1344,6 +1477,13 @@ def test_a_right_value_is_taken_and_a_wrong_one_told(path: str) -> None:
     right, other = KEYS[path]
     assert wrong(path, right) == []
     assert [line.startswith(path) for line in wrong(path, other)] == [True]
+
+
+def test_a_document_may_say_each_of_them(load: Load) -> None:
+    """A key that sounds like one of a secret, too."""
+    for path, (right, _other) in KEYS.items():
+        text = CLIENTS.partition("      far:")[0].replace("    storage:", "    namespaces: [ward]\n    storage:")
+        assert load(f"{text}    settings: {json.dumps(nested(path, right))}\n"), path
 
 
 @pytest.mark.parametrize("path", DERIVED)

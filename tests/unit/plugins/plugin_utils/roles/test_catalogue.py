@@ -1614,8 +1614,20 @@ WRONG: list[tuple[str, Any, str]] = [
     # neursafe_client
     (
         "neursafe_client_instances",
-        [{"name": "a"}, {"name": "b"}],
+        [{"name": "a"}, {"name": "b", "directory": "/srv/fl/b"}],
         "[1]: settings.task_manager.port: 30090 of the nodes is that of 'a' already",
+    ),
+    (
+        "neursafe_client_instances",
+        [{"name": "a"}, {"name": "b", "directory": "/mnt/b", "settings": {"task_manager": {"port": 30190}}}],
+        "[1]: user: 71001 is the user of 'a', too, and pods of both have the folder that both directories lie in: say "
+        "another number, or each would have the other's files",
+    ),
+    (
+        "neursafe_server_instances",
+        [{"namespaces": ["models"]}],
+        "[0]: namespaces[0]: 'models' is the folder of model_manager.models_dir, whose files its users would have: "
+        "another name",
     ),
     (
         "neursafe_client_instances",
