@@ -26,11 +26,15 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
 )
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._images.record import RecordError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import UNSEEN, Secrets
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import (
+    UNSEEN,
+    NoCertificatesError,
+    Secrets,
+)
 
 Wanted = Mapping[str, list[dict[str, Any]]]
 
-_TROUBLE = (kubeconfig.KubeconfigError, ApiError, RefusedError, RecordError, AnsibleError)
+_TROUBLE = (kubeconfig.KubeconfigError, ApiError, RefusedError, RecordError, NoCertificatesError, AnsibleError)
 
 
 class _Secrets:
@@ -88,9 +92,10 @@ class ActionModule(ActionBase):
         if not arguments["render"]:
             lookup = lookup_loader.get("fedlearn.infra.secret", loader=self._loader, templar=self._templar)
             secrets = _Secrets(dict(zip(names, lookup.run(names, variables=variables, turns=True), strict=True)))
-        # a CA's certificate may come to be in the very run: what only looks finds a difference then
-        only_looks = arguments["plan"] or self._task.check_mode
-        texts = {path: _text(path, missing=only_looks) for one in present for path in manifests.files(one)}
+        # a CA's certificate may come to be in the very run: what only looks finds a difference then, and what is only
+        # written is without it
+        only_looks = arguments["plan"] or self._task.check_mode or arguments["render"]
+        texts = {path: _text(path, missing=bool(only_looks)) for one in present for path in manifests.files(one)}
         return {one["name"]: manifests.objects(one, secrets, texts.__getitem__) for one in present}
 
     # -- files

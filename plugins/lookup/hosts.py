@@ -13,7 +13,8 @@ author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
   - Returns what a play's C(hosts) takes, those of the federation or of one of its stages. Where C(-e stack=) was given,
-    only that stack's hosts. It reads variables only and touches no host.
+    only that stack's hosts; where C(-e fedlearn_render=) was, only what stands for clusters, since nothing is deployed
+    then. It reads variables only and touches no host.
 options:
   stage:
     description: Only hosts that have a role of this stage; empty means all.
@@ -66,9 +67,14 @@ class LookupModule(LookupBase):
         given = variables or {}
         stage, stack = self.get_option("stage"), given.get("stack")
         everybody = "federation_hosts:federation_clusters" if self.get_option("clusters") else "federation_hosts"
+        renders = bool(self._templar.template(given.get("fedlearn_render")))
+        if renders and not stage and not self.get_option("clusters"):
+            return [[]]
         groups = [f"{'round' if self.get_option('round') else 'stage'}_{stage}" if stage else everybody]
         if stack:
             groups.append("stack_" + str(self._templar.template(stack)).replace("-", "_"))
+        if renders:
+            groups.append("federation_clusters")
         where, left = self.get_option("where"), self.get_option("left")
         if not where and not left:
             return [":&".join(groups)]

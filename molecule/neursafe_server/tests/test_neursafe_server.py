@@ -268,6 +268,37 @@ def test_jobs_have_no_other_files_of_a_node(path: str) -> None:
         ({"hostNetwork": True}, "no part of a node's network"),
         ({"hostPID": True}, "no part of a node's network"),
         ({"container": {"securityContext": {"privileged": True}}}, "no container is privileged"),
+        (
+            {"container": {"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}},
+            "no container has more capabilit",
+        ),
+        (
+            {"hostUsers": False, "container": {"securityContext": {"procMount": "Unmasked"}}},
+            "no container has more capabilit",
+        ),
+        ({"container": {"securityContext": {"seccompProfile": {"type": "Unconfined"}}}}, "no container is unconfined"),
+        ({"securityContext": {"seccompProfile": {"type": "Unconfined"}}}, "no container is unconfined"),
+        ({"securityContext": {"seLinuxOptions": {"type": "spc_t"}}}, "no container is unconfined"),
+        ({"securityContext": {"sysctls": [{"name": "net.core.somaxconn", "value": "1"}]}}, "more of the kernel"),
+        ({"container": {"ports": [{"containerPort": 22, "hostPort": 22}]}}, "no part of a node's network"),
+        ({"container": {"envFrom": [{"secretRef": {"name": "x"}}]}}, "no variables of Secrets"),
+        (
+            {"container": {"env": [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "x", "key": "y"}}}]}},
+            "no variables of Secrets",
+        ),
+        (
+            {"initContainers": [{"name": "a", "image": "b", "envFrom": [{"configMapRef": {"name": "x"}}]}]},
+            "no variables of Secrets",
+        ),
+        ({"volumes": [{"name": "scripts", "secret": {"secretName": "x"}}]}, "no volumes but files of the node"),
+        (
+            {"volumes": [{"name": "scripts", "persistentVolumeClaim": {"claimName": "x"}}]},
+            "no volumes but files of the node",
+        ),
+        (
+            {"volumes": [{"name": "scripts", "projected": {"sources": [{"secret": {"name": "x"}}]}}]},
+            "no volumes but files of the node",
+        ),
         ({"serviceAccountName": "deployer"}, "no other account than default"),
     ],
 )
@@ -278,6 +309,18 @@ def test_jobs_have_no_privileges(spec: dict[str, Any], message: str) -> None:
         assert message in refused(*MAKE, given=job("/mnt/neursafe_fl", **spec))
     finally:
         kubectl("-n", "default", "delete", "serviceaccount", "deployer", "--ignore-not-found")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"type": "NodePort"}, {"externalIPs": ["10.20.0.99"]}, {"type": "ExternalName", "externalName": "x.example"}],
+)
+def test_jobs_services_are_reached_in_the_cluster_only(spec: dict[str, Any]) -> None:
+    made: dict[str, Any] = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "default-job"}}
+    made["spec"] = {"selector": {"app": "default-job"}, "ports": [{"port": 50051, "targetPort": 50051}]}
+    kubectl(*MAKE, given=made)
+    made["spec"] |= spec
+    assert "services are reached in the cluster only" in refused(*MAKE, given=made)
 
 
 def test_others_pods_are_no_matter_of_ours() -> None:

@@ -91,7 +91,7 @@ BUILD = Option("fedlearn_build", Text(format="path"), "Where reports are written
 RENDER = Option(
     "fedlearn_render",
     Text(format="path"),
-    "Write what clusters would get into this folder, and leave them alone.",
+    "Write what clusters would get into this folder, and leave them and all hosts alone.",
     here=True,
 )
 DISRUPT = Option(

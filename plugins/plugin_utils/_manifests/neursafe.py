@@ -136,7 +136,7 @@ class Neursafe:
     def trusted(self) -> list[Object]:
         """CAs of the database and of S3, where they are not public ones."""
         told = {word: self.instance.get(word, {}).get("ca") for word in ("database", "storage")}
-        files = {f"{word}.pem": self.text(path) for word, path in told.items() if path}
+        files = {f"{word}.pem": parts.certificates(path, self.text(path)) for word, path in told.items() if path}
         return [parts.config_map(self.home, TRUST, files)] if files else []
 
     def trust_mounts(self) -> tuple[list[Object], list[Object]]:

@@ -296,7 +296,8 @@ class Server(Neursafe):
         port = settings["port"]
         files = {"client_selector_setup.json": json.dumps(self.selector_setup(), indent=2, sort_keys=True) + "\n"}
         if "root_cert" in self.instance:
-            files["root_cert.pem"] = self.text(self.instance["root_cert"])
+            path = self.instance["root_cert"]
+            files["root_cert.pem"] = parts.certificates(path, self.text(path))
         setup = parts.config_map(self.home, name, files)
         program = parts.container(
             name,

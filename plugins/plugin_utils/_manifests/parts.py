@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -84,6 +85,26 @@ def pull_secret(home: Home, name: str, registry: str, username: str, password: s
     data = {".dockerconfigjson": base64.b64encode(json.dumps(login, sort_keys=True).encode()).decode()}
     kind = "kubernetes.io/dockerconfigjson"
     return {"apiVersion": "v1", "kind": "Secret", "metadata": home.metadata(name), "type": kind, "data": data}
+
+
+_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\n.*?-----END \1-----\n?", re.DOTALL)
+
+
+class NoCertificatesError(Exception):
+    """A file isn't what a ConfigMap may tell everybody."""
+
+
+def certificates(path: str, text: str) -> str:
+    """Those of a file, and nothing that stands beside them; none of one that comes to be later in the run."""
+    blocks = [(found[1], found[0]) for found in _BLOCK.finditer(text)]
+    strange = sorted({kind for kind, _block in blocks} - {"CERTIFICATE"})
+    if strange:
+        raise NoCertificatesError(
+            f"{path} has a {strange[0]}, and all in the cluster could read it: leave certificates alone"
+        )
+    if text and not blocks:
+        raise NoCertificatesError(f"{path} has no certificate: it is to hold those of a CA, as PEM")
+    return "".join(f"{block.strip()}\n" for _kind, block in blocks)
 
 
 def config_map(home: Home, name: str, files: Mapping[str, str]) -> Object:
@@ -431,60 +452,121 @@ def _policy(home: Home, name: str, spec: Object) -> Object:
 ADMISSION = "admissionregistration.k8s.io"
 
 
-def admission(home: Home, account: str, folders: Iterable[str], namespace: str) -> list[Object]:
-    """What an account may have in pods that it makes: of the node's files these folders alone, and no privileges."""
+_IN_POD = "object.spec.?securityContext"
+_OPTIONS = "c.?securityContext"
+
+
+def _pods(folders: Iterable[str]) -> list[Object]:
+    """What pods may have: of the node's files these folders alone, and nothing that a pod hasn't by itself."""
     below = " || ".join(
         f"v.hostPath.path == {json.dumps(folder)} || v.hostPath.path.startsWith({json.dumps(folder + '/')})"
         for folder in folders
     )
-    spec = "object.spec"
+    # beside such files, which are the account's that every pod has
+    own = "has(s.serviceAccountToken) || has(s.downwardAPI) || s.?configMap.?name.orValue('') == 'kube-root-ca.crt'"
+    known = (
+        "has(v.hostPath) || has(v.emptyDir) || has(v.downwardAPI) || "
+        f"has(v.projected) && v.projected.?sources.orValue([]).all(s, {own})"
+    )
     told = ", ".join(folders)
-    privileged = "has(c.securityContext) && has(c.securityContext.privileged) && c.securityContext.privileged"
-    validations = [
+    return [
         {
-            "expression": f"!has({spec}.volumes) || {spec}.volumes.all(v, !has(v.hostPath) || {below})",
+            "expression": f"variables.volumes.all(v, !has(v.hostPath) || {below})",
             "message": f"of a node's files pods have those below {told} only",
         },
         {
+            "expression": f"variables.volumes.all(v, {known})",
+            "message": "pods have no volumes but files of the node: no Secret, no claim, nothing else of the namespace",
+        },
+        {
+            "expression": "variables.containers.all(c, c.?envFrom.orValue([]).size() == 0 && c.?env.orValue([]).all(e, "
+            "!has(e.valueFrom) || !has(e.valueFrom.secretKeyRef) && !has(e.valueFrom.configMapKeyRef)))",
+            "message": "pods have no variables of Secrets and ConfigMaps",
+        },
+        {
             "expression": " && ".join(
-                f"(!has({spec}.{key}) || {spec}.{key} == false)" for key in ("hostNetwork", "hostPID", "hostIPC")
-            ),
+                f"!object.spec.?{key}.orValue(false)" for key in ("hostNetwork", "hostPID", "hostIPC")
+            )
+            + " && variables.containers.all(c, c.?ports.orValue([]).all(p, p.?hostPort.orValue(0) == 0))",
             "message": "pods have no part of a node's network or processes",
         },
         {
-            "expression": f"!{spec}.containers.exists(c, {privileged}) && "
-            f"(!has({spec}.initContainers) || !{spec}.initContainers.exists(c, {privileged}))",
+            "expression": f"!{_IN_POD}.?windowsOptions.?hostProcess.orValue(false) && variables.containers.all(c, "
+            f"!{_OPTIONS}.?privileged.orValue(false) && !{_OPTIONS}.?windowsOptions.?hostProcess.orValue(false))",
             "message": "no container is privileged",
         },
         {
-            "expression": f"!has({spec}.serviceAccountName) || {spec}.serviceAccountName in ['', 'default']",
+            "expression": f"{_IN_POD}.?sysctls.orValue([]).size() == 0 && variables.containers.all(c, "
+            f"{_OPTIONS}.?capabilities.?add.orValue([]).size() == 0 && "
+            f"{_OPTIONS}.?procMount.orValue('Default') == 'Default')",
+            "message": "no container has more capabilities, or more of the kernel, than it has by itself",
+        },
+        {
+            "expression": f"{_confined(_IN_POD)} && variables.containers.all(c, {_confined(_OPTIONS)})",
+            "message": "no container is unconfined, or of another kind to SELinux",
+        },
+        {
+            "expression": "object.spec.?serviceAccountName.orValue('') in ['', 'default']",
             "message": "pods have no other account than default",
         },
     ]
+
+
+def _confined(context: str) -> str:
+    profiles = (f"{context}.?{key}.?type.orValue('') != 'Unconfined'" for key in ("seccompProfile", "appArmorProfile"))
+    kinds = (f"{context}.?seLinuxOptions.?{key}.orValue('') == ''" for key in ("type", "user", "role"))
+    return " && ".join((*profiles, *kinds))
+
+
+_SERVICES = [
+    {
+        "expression": "object.spec.?type.orValue('ClusterIP') == 'ClusterIP' && "
+        "object.spec.?externalIPs.orValue([]).size() == 0",
+        "message": "services are reached in the cluster only",
+    }
+]
+_VARIABLES = [
+    {"name": "containers", "expression": "object.spec.containers + object.spec.?initContainers.orValue([])"},
+    {"name": "volumes", "expression": "object.spec.?volumes.orValue([])"},
+]
+
+
+def admission(home: Home, account: str, folders: Iterable[str], namespace: str) -> list[Object]:
+    """What an account may have in pods and services that it makes."""
+    pods = {"variables": _VARIABLES, "validations": _pods(list(folders))}
+    name = f"{home.namespace}.{account}"
+    return [
+        *_policy_of(home, account, namespace, name, "pods", pods),
+        *_policy_of(home, account, namespace, f"{name}.services", "services", {"validations": _SERVICES}),
+    ]
+
+
+def _policy_of(
+    home: Home, account: str, namespace: str, name: str, resource: str, rules: Mapping[str, Any]
+) -> list[Object]:
     user = f"system:serviceaccount:{home.namespace}:{account}"
     rule = {
         "apiGroups": [""],
         "apiVersions": ["v1"],
         "operations": ["CREATE", "UPDATE"],
-        "resources": ["pods"],
+        "resources": [resource],
         "scope": "Namespaced",
     }
-    name = f"{home.namespace}.{account}"
     policy = {
         "failurePolicy": "Fail",
         "matchConstraints": {"resourceRules": [rule], "matchPolicy": "Equivalent"},
         "matchConditions": [{"name": "account", "expression": f"request.userInfo.username == '{user}'"}],
-        "validations": validations,
+        **rules,
     }
     selector = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
     binding = {"policyName": name, "validationActions": ["Deny"], "matchResources": selector}
-    version = f"{ADMISSION}/v1"
+    version, metadata = f"{ADMISSION}/v1", {"name": name}
     return [
-        {"apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": policy},
+        {"apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": metadata, "spec": policy},
         {
             "apiVersion": version,
             "kind": "ValidatingAdmissionPolicyBinding",
-            "metadata": {"name": name},
+            "metadata": dict(metadata),
             "spec": binding,
         },
     ]

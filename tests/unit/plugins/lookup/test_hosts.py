@@ -57,6 +57,21 @@ def test_a_play_is_about_the_stack_that_was_given(stack: str, options: dict[str,
     assert chosen({"stack": stack} if stack else {}, **options) == pattern
 
 
+@pytest.mark.parametrize(
+    ("options", "pattern"),
+    [
+        ({}, []),
+        ({"clusters": True}, "federation_hosts:federation_clusters:&federation_clusters"),
+        ({"stage": "service"}, "stage_service:&federation_clusters"),
+        ({"where": "fedlearn_stages"}, []),
+    ],
+)
+def test_where_manifests_are_only_written_no_host_is_touched(options: dict[str, Any], pattern: Any) -> None:
+    groups = {**GROUPS, "federation_hosts": ["h1", "h2"], "federation_clusters": ["h4"]}
+    assert chosen({"fedlearn_render": "manifests", "groups": groups, "hostvars": HOSTVARS}, **options) == pattern
+    assert chosen({"fedlearn_render": ""}) == "federation_hosts"
+
+
 def test_restarts_are_of_hosts_that_put_one_off() -> None:
     known = {"groups": GROUPS, "hostvars": HOSTVARS}
     assert chosen(known, stage="service", left="deferred") == ["h1", "h3"]

@@ -61,9 +61,14 @@ class Known:
         return self.newest
 
 
+def text_of(path: str) -> str:
+    """A file of certificates."""
+    return f"-----BEGIN CERTIFICATE-----\n{path}\n-----END CERTIFICATE-----\n"
+
+
 def objects(secrets: Known | None = None, **more: Any) -> list[dict[str, Any]]:
     (instance,) = check_servers([INSTANCE | more])
-    return MANIFESTS["neursafe_server"].objects(instance, secrets or Known(), lambda path: f"text of {path}")
+    return MANIFESTS["neursafe_server"].objects(instance, secrets or Known(), text_of)
 
 
 def named(found: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
@@ -242,6 +247,27 @@ def test_an_own_image_wins() -> None:
     assert variables(found, "nsfl-job-scheduler")["COORDINATOR_IMAGE"] == "own.example/c:7"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("client-key-data: LS0tLS1CRUdJTg==\n", "r.pem has no certificate: it is to hold those of a CA, as PEM"),
+        (
+            text_of("r.pem") + "-----BEGIN PRIVATE KEY-----\na\n-----END PRIVATE KEY-----\n",
+            "r.pem has a PRIVATE KEY, and all in the cluster could read it: leave certificates alone",
+        ),
+    ],
+)
+def test_what_is_no_certificate_is_told_to_nobody(text: str, message: str) -> None:
+    settings = {"client_selector": {"auth_client": True, "root_cert": "r.pem"}}
+    (instance,) = check_servers([INSTANCE | {"root_cert": "r.pem", "settings": settings}])
+    with pytest.raises(parts.NoCertificatesError, match=re.escape(message)):
+        MANIFESTS["neursafe_server"].objects(instance, Known(), lambda _path: text)
+
+
+def test_what_stands_beside_certificates_stays_where_it_is() -> None:
+    assert parts.certificates("r.pem", f"Issuer: us\n{text_of('a')}note\n{text_of('b')}") == text_of("a") + text_of("b")
+
+
 def test_with_s3_the_model_manager_asks_it_with_its_key() -> None:
     storage = {"type": "s3", "address": "https://s3.example", "username": "models", "secret": "s3", "ca": "s3.pem"}
     found = objects(storage=storage)
@@ -249,7 +275,7 @@ def test_with_s3_the_model_manager_asks_it_with_its_key() -> None:
     assert (asked["STORAGE_TYPE"], asked["STORAGE_ENDPOINT"]) == ("s3", "https://s3.example")
     assert asked["SECRET_KEY"] == {"secretKeyRef": {"name": "miniosecret", "key": "password"}}
     assert asked["AWS_CA_BUNDLE"] == "/trust/storage.pem"
-    assert named(found, "ConfigMap", "trust")["data"] == {"storage.pem": "text of s3.pem"}
+    assert named(found, "ConfigMap", "trust")["data"] == {"storage.pem": text_of("s3.pem")}
     data = named(found, "Secret", "miniosecret")["data"]
     assert {key: base64.b64decode(value) for key, value in data.items()} == {
         "username": b"models",
@@ -293,8 +319,8 @@ def test_a_name_that_no_dns_knows_is_told_to_pods() -> None:
 
 def test_another_owner_s_password_rolls_out_who_makes_tables() -> None:
     (instance,) = check_servers([INSTANCE | {"database": OWNED}])
-    before = MANIFESTS["neursafe_server"].objects(instance, Known(OLD), str)
-    after = MANIFESTS["neursafe_server"].objects(instance, Known(OLD | {"owner": "new"}), str)
+    before = MANIFESTS["neursafe_server"].objects(instance, Known(OLD), text_of)
+    after = MANIFESTS["neursafe_server"].objects(instance, Known(OLD | {"owner": "new"}), text_of)
     assert rolled_out(before, after) == {"nsfl-job-scheduler", "nsfl-model-manager"}
 
 
@@ -357,12 +383,12 @@ def test_a_change_rolls_out_whom_it_is_about(settings: dict[str, Any], who: set[
 
 def test_another_password_rolls_out_who_has_it() -> None:
     (instance,) = check_servers([INSTANCE])
-    before = MANIFESTS["neursafe_server"].objects(instance, Known(OLD), str)
+    before = MANIFESTS["neursafe_server"].objects(instance, Known(OLD), text_of)
     token = MANIFESTS["neursafe_server"].objects(instance, Known(OLD | {"token": "new"}), str)
     database = MANIFESTS["neursafe_server"].objects(instance, Known(OLD | {"database": "new"}), str)
     assert rolled_out(before, token) == {"nsfl-job-scheduler", "nsfl-proxy"}
     assert rolled_out(before, database) == {"nsfl-job-scheduler", "nsfl-model-manager"}
-    assert digests(before) == digests(MANIFESTS["neursafe_server"].objects(instance, Known(OLD), str))
+    assert digests(before) == digests(MANIFESTS["neursafe_server"].objects(instance, Known(OLD), text_of))
 
 
 def test_routes_are_taken_from_the_job_scheduler_alone() -> None:
@@ -434,7 +460,7 @@ def test_an_ingress_is_of_the_class_that_is_told() -> None:
 def test_the_selector_knows_its_clients_certificates() -> None:
     settings = {"client_selector": {"auth_client": True, "root_cert": "roots.pem", "strategy": {"data": 2}}}
     found = named(objects(settings=settings, root_cert="/srv/roots.pem"), "ConfigMap", "nsfl-client-selector")["data"]
-    assert found["root_cert.pem"] == "text of /srv/roots.pem"
+    assert found["root_cert.pem"] == text_of("/srv/roots.pem")
     assert json.loads(found["client_selector_setup.json"]) == {
         "auth_client": "true",
         "log_level": "info",
@@ -504,7 +530,7 @@ MANAGER = "nsfl-task-manager"
 
 def client_objects(**more: Any) -> list[dict[str, Any]]:
     (instance,) = check_clients([CLIENT | more])
-    return MANIFESTS["neursafe_client"].objects(instance, Known(), lambda path: f"text of {path}")
+    return MANIFESTS["neursafe_client"].objects(instance, Known(), text_of)
 
 
 def test_a_client_s_kinds_and_names_are_ones_that_are_applied() -> None:

@@ -104,6 +104,9 @@ class Gateway:
         """Kubernetes has the ports of its Services on these nodes, too."""
         if not self.serves_clients:
             return
+        if not self.topology.settings["proxy"]["external"]:
+            message = "clients on hosts come through nginx to the proxy's port of nodes: leave it, or their `host`"
+            self.topology.report.mistake((*self.topology.stack.path, "settings", "proxy", "external"), message)
         for owner, port in self.topology.node_ports():
             if port == self.clients_port:
                 message = f"{port} is {owner} too: a node's port has one owner"

@@ -329,14 +329,14 @@ def namespaces_apart(values: Mapping[str, Any]) -> Breaches:
         values["settings"]["model_manager"]["models_dir"]: "model_manager.models_dir",
         values["settings"]["job_scheduler"]["coordinator_configs_dir"]: "job_scheduler.coordinator_configs_dir",
     }
-    return [
-        (
-            ("namespaces", index),
-            f"'{name}' is the folder of {taken[name]}, whose files its users would have: another name",
-        )
-        for index, name in enumerate(values["namespaces"])
-        if name in taken
-    ]
+    breaches: Breaches = []
+    for index, name in enumerate(values["namespaces"]):
+        if name in taken:
+            message = f"'{name}' is the folder of {taken[name]}, whose files its users would have: another name"
+            breaches.append((("namespaces", index), message))
+        elif name in values["namespaces"][:index]:
+            breaches.append((("namespaces", index), f"'{name}' stands there twice"))
+    return breaches
 
 
 DATABASE_OPTIONS: Mapping[str, Key] = {

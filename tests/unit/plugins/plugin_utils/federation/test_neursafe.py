@@ -543,6 +543,11 @@ def test_a_client_s_table_is_none_of_the_server_s(mistakes: Mistakes) -> None:
         ),
         (
             "    storage:",
+            "    namespaces: [default, ward, default]\n    storage:",
+            "stacks.imaging.namespaces[2]: 'default' stands there twice",
+        ),
+        (
+            "    storage:",
             "    settings: {job_scheduler: {coordinator_configs_dir: default}}\n    storage:",
             "stacks.imaging.namespaces[0]: 'default' is the folder of job_scheduler.coordinator_configs_dir",
         ),
@@ -1293,6 +1298,12 @@ def test_what_goes_of_it_is_told_by_name(load: Load) -> None:
             "    nodes: {hosts: [n1, n2]}\n",
             "    storage: {external: {type: posix}}\n    database: {host: h1}\n",
             "stacks.imaging: the key 'nodes' is missing: with server.ingress.controller: nginx_host they have nginx",
+        ),
+        (
+            "    namespaces:",
+            "    settings: {proxy: {external: false}}\n    namespaces:",
+            "stacks.imaging.settings.proxy.external: clients on hosts come through nginx to the proxy's port of nodes: "
+            "leave it, or their `host`",
         ),
         (
             "users: [console]",
