@@ -20,6 +20,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     INSTANCE,
     Cluster,
     Found,
+    Key,
     RefusedError,
     Scope,
     words,
@@ -69,6 +70,7 @@ class ActionModule(ActionBase):
                 "plan": {"type": "bool", "default": False},
                 "wait": {"type": "bool", "default": True},
                 "prune": {"type": "bool", "default": False},
+                "remove_data": {"type": "bool", "default": False},
                 "render": {"type": "path"},
                 "timeout": {"type": "int", "default": 300},
             }
@@ -104,8 +106,11 @@ class ActionModule(ActionBase):
         scope = Scope(arguments["federation"], arguments["role"])
         owned = {name: [scope.owned(name, one) for one in objects] for name, objects in wanted.items()}
         owned |= {one["name"]: [] for one in arguments["instances"] if one["state"] == "absent"}
-        files = rendered.write(Path(arguments["render"]), owned, check=self._task.check_mode)
-        return {"changed": bool(files), "rendered": files, "differing": {}, "ill": {}, "orphans": []}
+        folder = Path(arguments["render"])
+        orphans = rendered.orphans(folder, scope.labels, owned)
+        owned |= {name: [] for name in orphans if arguments["prune"]}
+        files = rendered.write(folder, owned, check=self._task.check_mode)
+        return {"changed": bool(files), "rendered": files, "differing": {}, "ill": {}, "orphans": orphans}
 
     # -- the cluster
 
@@ -116,6 +121,8 @@ class ActionModule(ActionBase):
             cluster = Cluster(api, Scope(arguments["federation"], arguments["role"], alone))
             absent = [one["name"] for one in arguments["instances"] if one["state"] == "absent"]
             found = cluster.look(wanted, absent, prune=arguments["prune"])
+            if not arguments["remove_data"]:
+                cluster.check_losses(_going(arguments, found))
             changes = not (arguments["plan"] or self._task.check_mode)
             if changes:
                 cluster.change(wanted, found, prune=arguments["prune"])
@@ -124,7 +131,7 @@ class ActionModule(ActionBase):
             api.close()
 
     def _told(self, arguments: Mapping[str, Any], found: Found) -> dict[str, Any]:
-        going = [*found.removed, *(found.orphans if arguments["prune"] else [])]
+        going = _going(arguments, found)
         lists = {"created": found.created, "updated": found.changed, "removed": going, "orphans": found.orphans}
         told: dict[str, Any] = {name: [words(key) for key in keys] for name, keys in lists.items()}
         changed = bool(found.created or found.changed or going)
@@ -142,8 +149,7 @@ class ActionModule(ActionBase):
                 "ill": {} if found.created else _ill(cluster.unready(wanted)),
                 "simulated": cluster.simulated(wanted),
             }
-        going = [*found.removed, *(found.orphans if arguments["prune"] else [])]
-        left = cluster.wait_gone(going, arguments["timeout"])
+        left = cluster.wait_gone(_going(arguments, found), arguments["timeout"])
         unready = cluster.wait_ready(wanted, arguments["timeout"]) if arguments["wait"] else {}
         lines = [f"{words(key)} is still there" for key in left]
         lines += [f"{name}: {why}" for name, why in _ill(unready).items()]
@@ -151,6 +157,11 @@ class ActionModule(ActionBase):
             told = "\n".join(lines)
             return {"ill": _ill(unready), "failed": True, "msg": f"after {arguments['timeout']} s:\n{told}"}
         return {"ill": {}}
+
+
+def _going(arguments: Mapping[str, Any], found: Found) -> list[Key]:
+    """What is to go in this run."""
+    return [*found.removed, *(found.orphans if arguments["prune"] else [])]
 
 
 def _text(path: str, *, missing: bool) -> str:

@@ -68,9 +68,10 @@ class ActionModule(ActionBase):
 
     def _status(self, hosts: Hosts, arguments: Mapping[str, Any], replaced: Mapping[str, list[str]]) -> dict[str, Any]:
         stacks = status_entries(hosts, arguments["stack"], replaced)
-        verdict = judgement.worst(entry["verdict"] for entry in stacks.values())
-        report = {"verdict": verdict, "stacks": stacks}
-        found = status_summary(verdict, stacks, arguments["path"])
+        spare = {} if arguments["stack"] else spare_hosts(hosts, replaced)
+        verdict = judgement.worst(entry["verdict"] for entry in (*stacks.values(), *spare.values()))
+        report = {"verdict": verdict, "stacks": stacks, "hosts": spare}
+        found = status_summary(verdict, stacks, spare, arguments["path"])
         return {
             "changed": False,
             "report": report,
@@ -238,6 +239,15 @@ def status_entries(hosts: Hosts, stack: str, replaced: Mapping[str, list[str]]) 
     return entries
 
 
+def spare_hosts(hosts: Hosts, replaced: Mapping[str, list[str]]) -> dict[str, Any]:
+    """What is on hosts that no stack has: what a former document brought may still run there."""
+    return {
+        host: host_status(variables, replaced.get(host, []))
+        for host, variables in hosts.items()
+        if not variables.get("fedlearn_stacks")
+    }
+
+
 def host_status(variables: Mapping[str, Any], replaced: list[str]) -> dict[str, Any]:
     """One host's status: what isn't well and how, what is ours and in no document any more.
 
@@ -262,9 +272,9 @@ def host_status(variables: Mapping[str, Any], replaced: list[str]) -> dict[str, 
     }
 
 
-def status_summary(verdict: str, stacks: Mapping[str, Any], path: str) -> list[str]:
+def status_summary(verdict: str, stacks: Mapping[str, Any], spare: Mapping[str, Any], path: str) -> list[str]:
     """The verdict and where all of it stands, then one line for each that isn't as it is to be; a host is told once."""
-    hosts = {name: row for entry in stacks.values() for name, row in entry["hosts"].items()}
+    hosts = {name: row for entry in stacks.values() for name, row in entry["hosts"].items()} | spare
     lines = [f"{verdict}: see {path}"]
     for name, row in hosts.items():
         if row["verdict"] == "unreachable":

@@ -19,7 +19,8 @@ description:
     more is removed, found by its labels.
   - Nothing is changed where anything is refused. That is a version of Kubernetes before 1.30, credentials that the API
     doesn't know, rights that are missing (all of them are named), an object of somebody else's by a name of ours,
-    another instance of a role of which a cluster takes one, and a manifest that the API doesn't take.
+    another instance of a role of which a cluster takes one, a manifest that the API doesn't take, and, unless
+    O(remove_data), a namespace that is to go with something in it that isn't ours, or with a claim whose volume goes.
   - Deployments are waited for. One that isn't ready in time fails the task, with what its pods wait for.
   - It needs nothing but this collection; kubectl isn't called. A program that the kubeconfig names for credentials is.
 options:
@@ -53,11 +54,15 @@ options:
     description: Also remove objects of the role's instances that aren't in O(instances) at all.
     type: bool
     default: false
+  remove_data:
+    description: Have namespaces go whatever is in them.
+    type: bool
+    default: false
   render:
     description:
       - Write the manifests into this folder instead, a folder for each instance, numbered as they are to be applied.
-        Files of an absent instance go. The cluster isn't asked. No secret is read or written, Secrets name the keys
-        that are left out.
+        Files of an absent instance go, with O(prune) those of the role's instances that aren't in O(instances), too.
+        The cluster isn't asked. No secret is read or written, Secrets name the keys that are left out.
     type: path
   timeout:
     description: Seconds in which deployments are to be ready, and what is removed to be gone.

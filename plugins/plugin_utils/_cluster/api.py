@@ -81,6 +81,8 @@ KINDS: Mapping[str, Kind] = {
 }
 """Every kind that manifests here have, in the order they are made in; they go the other way."""
 
+PODS = Kind("v1", "pods")
+
 
 class Api:
     """One connection to a cluster's API."""
@@ -182,9 +184,14 @@ class Api:
         found = self.ask("GET", KINDS[kind].path(), query={"labelSelector": selector})
         return [{"kind": kind, "apiVersion": KINDS[kind].version, **one} for one in found.get("items") or []]
 
+    def listed(self, kind: str, namespace: str) -> list[Object]:
+        """All objects of a kind in a namespace."""
+        found = self.ask("GET", KINDS[kind].path(namespace))
+        return [{"kind": kind, "apiVersion": KINDS[kind].version, **one} for one in found.get("items") or []]
+
     def pods(self, namespace: str, selector: str) -> list[Object]:
         """A namespace's pods that have these labels."""
-        found = self.ask("GET", f"/api/v1/namespaces/{namespace}/pods", query={"labelSelector": selector})
+        found = self.ask("GET", PODS.path(namespace), query={"labelSelector": selector})
         return list(found.get("items") or [])
 
     def apply(self, wanted: Object, *, dry_run: bool) -> Object:

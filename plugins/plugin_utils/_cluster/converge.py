@@ -12,11 +12,11 @@ which is how the API itself says what would change; only that is then applied.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .api import KINDS, NOT_FOUND, Api, ApiError, Object
+from .api import KINDS, NOT_FOUND, PODS, Api, ApiError, Kind, Object
 
 OLDEST = (1, 30)
 """ValidatingAdmissionPolicy is in this version for good, and containers that come before others and stay."""
@@ -123,6 +123,29 @@ class Cluster:
                 (found.removed if mine else found.orphans).append(key)
         return found
 
+    def check_losses(self, going: Iterable[Key]) -> None:
+        """Refuse to have data go, or what isn't ours with its namespace. Raises RefusedError, ApiError."""
+        threatened = {
+            key_of(one): one
+            for kind, namespace, name in going
+            for one in (self._within(name) if kind == "Namespace" else self._claim(kind, namespace, name))
+        }
+        lost = [f"{words(key)} ({why})" for key, why in ((key, _lost(one)) for key, one in threatened.items()) if why]
+        if lost:
+            raise RefusedError(
+                f"this would go as well: {', '.join(lost)}. Move it, or say -e fedlearn_remove_data=true"
+            )
+
+    def _claim(self, kind: str, namespace: str, name: str) -> list[Object]:
+        found = self.api.get(kind, namespace, name) if kind == "PersistentVolumeClaim" else None
+        return [{"kind": kind, **found}] if found else []
+
+    def _within(self, namespace: str) -> Iterator[Object]:
+        """What manifests could have brought into a namespace."""
+        for name, kind in KINDS.items():
+            if kind.namespaced:
+                yield from self.api.listed(name, namespace)
+
     def _check_version(self) -> None:
         version = self.api.version()
         if version < OLDEST:
@@ -134,12 +157,14 @@ class Cluster:
         if self.api.may("*", "*", "*", None):
             return
         places = dict.fromkeys((one["kind"], one["metadata"].get("namespace")) for one in asked)
-        needed = [("list", kind, None) for kind in KINDS]
-        needed += [(verb, kind, namespace) for kind, namespace in places for verb in VERBS]
+        needed: list[tuple[str, Kind, str | None]] = [("list", kind, None) for kind in KINDS.values()]
+        needed += [(verb, KINDS[kind], namespace) for kind, namespace in places for verb in VERBS]
+        # what deployments wait for
+        needed += [("list", PODS, namespace) for kind, namespace in places if kind == "Deployment"]
         lacking = [
-            f"{verb} {KINDS[kind].resource}{f' in namespace {namespace}' if namespace else ''}"
+            f"{verb} {kind.resource}{f' in namespace {namespace}' if namespace else ''}"
             for verb, kind, namespace in needed
-            if not self.api.may(verb, KINDS[kind].group, KINDS[kind].plural, namespace)
+            if not self.api.may(verb, kind.group, kind.plural, namespace)
         ]
         if lacking:
             told = ", ".join(lacking)
@@ -265,6 +290,27 @@ class Cluster:
             if condition["type"] == "ReplicaFailure" and condition.get("message")
         ]
         return f"{name}: {'; '.join(dict.fromkeys(said)) or 'no pod of it is ready'}"
+
+
+def orphans(api: Api, federation: str, expected: Collection[str]) -> dict[str, list[Key]]:
+    """A federation's objects in a cluster by instances that are not `expected`, whatever role they are of."""
+    found: dict[str, list[Key]] = {}
+    for kind in KINDS:
+        for one in api.labelled(kind, f"{MANAGED}={PRODUCT},{FEDERATION}={federation}"):
+            instance = one["metadata"]["labels"].get(INSTANCE, "")
+            if instance not in expected and not one["metadata"].get("deletionTimestamp"):
+                found.setdefault(instance, []).append(key_of(one))
+    return found
+
+
+def _lost(found: Object) -> str:
+    """Why somebody would miss it with its namespace; empty where nobody would."""
+    metadata = found["metadata"]
+    if metadata.get("labels", {}).get(MANAGED) == PRODUCT:
+        dynamic = found["kind"] == "PersistentVolumeClaim" and found["spec"].get("storageClassName")
+        return "data" if dynamic else ""
+    its_own = (found["kind"], metadata["name"]) in (("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt"))
+    return "" if its_own or metadata.get("ownerReferences") else "not ours"
 
 
 def has_no_container(pod: Object) -> bool:

@@ -46,6 +46,19 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
 _Dumper.add_representer(str, _text)
 
 
+def orphans(folder: Path, labels: Mapping[str, str], wanted: Iterable[str]) -> list[str]:
+    """Instances with these labels that have files here and are not wanted."""
+    found = []
+    for room in sorted(folder.glob("*/")) if folder.is_dir() else ():
+        first = next(iter(sorted(room.glob("[0-9][0-9]-*.yaml"))), None)
+        if first is None or room.name in wanted:
+            continue
+        written = yaml.safe_load(first.read_text(encoding="utf-8")) or {}
+        if labels.items() <= (written.get("metadata", {}).get("labels") or {}).items():
+            found.append(room.name)
+    return found
+
+
 def write(folder: Path, wanted: Mapping[str, Iterable[Object]], *, check: bool = False) -> list[str]:
     """A folder an instance, a file an object, numbered as they are to be applied; gives the files that differed."""
     differing: list[str] = []

@@ -137,12 +137,25 @@ def test_every_role_with_data_is_backed_up_and_restored_by_the_same_names(backup
     """Those by which the playbooks hand it folder and file, and find out which file it brought."""
     role = backup.parents[1]
     assert (role / "tasks" / "restore.yml").exists()
-    assert f"register: {role.name}_backup\n" in backup.read_text()
-    assert (
-        f'dest: "{{{{ {role.name}_backup_directory }}}}/{{{{ inventory_hostname }}}}/{role.name}-' in backup.read_text()
-    )
+    text = backup.read_text()
+    assert f"register: {role.name}_backup\n" in text
+    brought = f"name: {role.name}\n" in text and f'directory: "{{{{ {role.name}_backup_directory }}}}"\n' in text
+    fetched = f'dest: "{{{{ {role.name}_backup_directory }}}}/{{{{ inventory_hostname }}}}/{role.name}-' in text
+    assert brought or fetched
     variables = yaml.safe_load((role / "defaults" / "main.yml").read_text())
     assert {f"{role.name}_backup_directory", f"{role.name}_restore_from"} <= variables.keys()
+
+
+@pytest.mark.slow
+def test_a_host_that_nothing_runs_on_is_chosen_nothing_of(folder: Path) -> None:
+    document = folder / "federation.yml"
+    document.write_text(document.read_text().replace("ms2: 10.20.0.12}", "ms2: 10.20.0.12, spare: 10.20.0.13}"))
+    chosen = {"fedlearn_instance_state": "absent"}
+    book = [{"name": "Choose", "import_playbook": str(PLAYBOOKS / "choose.yml"), "vars": chosen}]
+    (folder / "look.yml").write_text(json.dumps(book))
+    ended = run(folder, "ansible-playbook", "-i", "federation.yml", "look.yml", "-e", "fedlearn_remove_data=true")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "skipping: [spare]" in ended.stdout
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from ansible_collections.fedlearn.infra.plugins.action.report import (
     failure_message,
     host_status,
     replaced_variables,
+    spare_hosts,
     status_entries,
     status_summary,
     verify_entries,
@@ -95,12 +96,25 @@ def test_what_differs_is_drift_and_what_is_stopped_or_ill_is_unhealthy(
     assert status["verdict"] == verdict
     assert status["unwell"] == [{"role": "redis", **row} for row in rows]
     stacks = {"one": {"hosts": {"h1": status, "h2": {"verdict": "unreachable"}}}, "two": {"hosts": {"h1": status}}}
-    assert status_summary(verdict, stacks, "status.json") == [
+    assert status_summary(verdict, stacks, {}, "status.json") == [
         f"{verdict}: see status.json",
         *[f"h1: demo-redis: {state}: why" for state in states],
         *["h1: old: orphan: service" for _one in orphans],
         "h2: unreachable",
     ]
+
+
+def test_what_runs_on_a_host_that_no_stack_has_is_told() -> None:
+    left = {"orphans": [{"kind": "service", "name": "old"}]}
+    hosts = {
+        "h1": {"fedlearn_reached": True, "fedlearn_stacks": {"one": {"kind": "relay"}}, "fedlearn_host_status": {}},
+        "h2": {"fedlearn_reached": True, "fedlearn_stacks": {}, "fedlearn_host_status": left},
+        "h3": {"fedlearn_stacks": {}},
+    }
+    spare = spare_hosts(hosts, {})
+    assert {name: row["verdict"] for name, row in spare.items()} == {"h2": "drift", "h3": "unreachable"}
+    told = ["unreachable: see status.json", "h2: old: orphan: service", "h3: unreachable"]
+    assert status_summary("unreachable", status_entries(hosts, "", {}), spare, "status.json") == told
 
 
 def test_hosts_of_a_stack_are_compared_with_each_other() -> None:

@@ -169,6 +169,9 @@ def test_a_verb_that_could_keep_nothing_says_so_before_any_host_is_touched(verb:
 
 @pytest.mark.slow
 def test_backups_are_not_left_beside_a_working_copy(home: str, verb: Verb) -> None:
-    ended = verb("backup", "-e", f"fedlearn_state={home}")
+    kept = {"FEDLEARN_STATE_REPOSITORY": home}
+    digest = next(word for word in verb("accept", **kept).stdout.split("digest=")[1:])[:64]
+    assert verb("accept", "-e", f"digest={digest}", **kept).returncode == 0
+    ended = verb("backup", **kept)
     assert ended.returncode == 2
     assert f"backups aren't kept in {home}: -e fedlearn_backup_directory=FOLDER" in " ".join(ended.stdout.split())

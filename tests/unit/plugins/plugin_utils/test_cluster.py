@@ -28,6 +28,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     Cluster,
     RefusedError,
     Scope,
+    orphans,
 )
 
 
@@ -80,9 +81,11 @@ class _Handler(BaseHTTPRequestHandler):
             found = [
                 one
                 for path, one in self.server.objects.items()
-                if f"/{kind}/" in path and wanted.items() <= one["metadata"].get("labels", {}).items()
+                if path.rsplit("/", 2)[1] == kind and wanted.items() <= one["metadata"].get("labels", {}).items()
             ]
             return self._answer({"items": found})
+        if url.path.rsplit("/", 1)[1] in {kind.plural for kind in KINDS.values()}:
+            return self._answer({"items": [one for path, one in self.server.objects.items() if url.path + "/" in path]})
         found = self.server.objects.get(url.path)
         return self._answer(found) if found else self._missing()
 
@@ -219,6 +222,56 @@ def test_orphans_go_when_they_are_to(cluster: Cluster, double: Double) -> None:
     assert [path.rsplit("/", 1)[1] for path in double.objects] == ["a"]
 
 
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}
+
+
+def claim(name: str, **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name, "namespace": "ns"},
+        "spec": spec,
+    }
+
+
+def losses(cluster: Cluster) -> str:
+    """What is told where all of one instance is to go."""
+    try:
+        cluster.check_losses(cluster.look({}, ("one",)).removed)
+    except RefusedError as error:
+        return str(error)
+    return ""
+
+
+def test_what_is_not_ours_does_not_go_with_its_namespace_unasked(cluster: Cluster, double: Double) -> None:
+    converge(cluster, {"one": [NAMESPACE, config("a"), claim("shared", storageClassName="")]})
+    within = "/api/v1/namespaces/ns"
+    own = {"metadata": {"name": "kube-root-ca.crt", "namespace": "ns"}}
+    made = {"metadata": {"name": "made", "namespace": "ns", "ownerReferences": [{"kind": "ReplicaSet"}]}}
+    double.objects |= {f"{within}/configmaps/kube-root-ca.crt": own, f"{within}/configmaps/made": made}
+    assert losses(cluster) == ""
+    double.objects[f"{within}/secrets/theirs"] = {"metadata": {"name": "theirs", "namespace": "ns"}}
+    told = losses(cluster)
+    assert told.startswith(
+        "this would go as well: Secret ns/theirs (not ours). Move it, or say -e fedlearn_remove_data="
+    )
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["with its namespace", "alone"])
+def test_a_claim_whose_volume_goes_does_not_go_unasked(cluster: Cluster, whole: bool) -> None:
+    converge(cluster, {"one": [*([NAMESPACE] if whole else []), claim("lmdb", storageClassName="fast")]})
+    assert "PersistentVolumeClaim ns/lmdb (data)" in losses(cluster)
+
+
+def test_what_is_in_no_document_is_found_whatever_role_it_is_of(cluster: Cluster, double: Double) -> None:
+    converge(cluster, {"one": [config("a")], "two": [config("c"), config("d")]})
+    client = Cluster(cluster.api, Scope("demo", "client"))
+    converge(client, {"three": [config("e")]})
+    converge(Cluster(cluster.api, Scope("other", "client")), {"four": [config("f")]})
+    found = orphans(cluster.api, "demo", ["one"])
+    assert {name: len(keys) for name, keys in found.items()} == {"two": 2, "three": 1}
+
+
 def test_things_go_in_the_order_in_which_nothing_misses_them(cluster: Cluster) -> None:
     gone: list[str] = []
     cluster.api.delete = lambda kind, namespace, name: gone.append(kind)  # type: ignore[method-assign]
@@ -278,6 +331,12 @@ def test_rights_that_are_missing_are_all_named(cluster: Cluster, double: Double)
     assert refusal(cluster, double, config("a")).endswith(
         " lacks rights: list secrets, patch configmaps in namespace ns"
     )
+
+
+def test_the_right_to_wait_for_pods_is_needed_too(cluster: Cluster, double: Double) -> None:
+    double.denied = {("list", "pods")}
+    web = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "ns"}}
+    assert refusal(cluster, double, web).endswith(" lacks rights: list pods in namespace ns")
 
 
 def test_what_is_somebody_else_s(cluster: Cluster, double: Double) -> None:
@@ -382,6 +441,16 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 # -- files
+
+
+def test_files_of_an_instance_that_is_in_no_document_any_more_are_found(tmp_path: Path) -> None:
+    scope = Scope("demo", "client")
+    rendered.write(tmp_path, {name: [scope.owned(name, config("a"))] for name in ("one", "two")})
+    rendered.write(tmp_path, {"other": [Scope("demo", "server").owned("other", config("a"))]})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "01-configmap-a.yaml").write_text(yaml.safe_dump(config("a")))
+    assert rendered.orphans(tmp_path, scope.labels, ["one"]) == ["two"]
+    assert rendered.orphans(tmp_path / "none", scope.labels, []) == []
 
 
 def test_files_hold_no_secret_and_go_with_their_object(tmp_path: Path) -> None:
