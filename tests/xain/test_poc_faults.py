@@ -95,6 +95,19 @@ def test_an_aggregator_that_is_killed_in_a_round_is_back_and_a_new_training_is_e
     counts.complete()
 
 
+def test_participants_that_are_restarted_in_a_training_go_on_as_the_same(counts: Counts) -> None:
+    """As others they would leave two behind that are waited for, and the coordinator ends when these have sent."""
+    counts.anew()
+    becomes_well(counts)
+    former = counts.pid("x1", counts.coordinator)
+    assert counts.python("x3", OTHERS_HAVE_SENT) == "round"
+    for host in ("x2", "x3"):
+        counts.run(host, f"systemctl restart {counts.participant}")
+    counts.run("x1", "sleep 45")  # a heartbeat is waited for 30 s
+    assert counts.pid("x1", counts.coordinator) == former
+    counts.complete()
+
+
 def test_a_peer_that_is_away_for_a_minute_costs_nothing(counts: Counts) -> None:
     counts.anew()
     becomes_well(counts)

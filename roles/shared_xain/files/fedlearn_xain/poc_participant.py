@@ -6,7 +6,7 @@
 
 The application is ``make(settings)``, such as a class: it returns a ``ParticipantABC`` of xain_sdk 0.8. A participant
 whose training is over isn't started again; what its method ``result()`` returns then, a mapping, is ``result.json``.
-What is different from the SDK's own way is in ``Steady`` and ``Answers``.
+What is different from the SDK's own way is in ``Steady``, ``Answers`` and ``Membership``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import requests
 from xain_sdk import participant as sdk
-from xain_sdk.http import ApiError, HttpClient
+from xain_sdk.http import ApiError, CoordinatorClient, HttpClient
 
 from . import launching
 
@@ -28,7 +29,36 @@ REQUEST_SECONDS = 600
 SETTLE_SECONDS = 10
 """How long the coordinator may take to hear of an upload."""
 
+HEARTBEATS = 2
+"""So many may be missed by who is started again: after three the coordinator may have taken it for gone."""
+
 logger = logging.getLogger("fedlearn_xain")
+
+
+class Membership:
+    """The number by which the coordinator knows a participant, for the one that is started in its place.
+
+    A coordinator ends (exit 101) when a participant that has sent its weights is taken for gone while others train.
+    It ends, too, when it is told a number that it doesn't know after its training: so none is told late.
+    """
+
+    def __init__(self, folder: Path, heartbeat_seconds: float) -> None:
+        self._path, self._seconds = folder / "member", HEARTBEATS * heartbeat_seconds
+
+    def former(self) -> str:
+        """The number, as long as the coordinator is sure to know it; else empty."""
+        try:
+            age = time.time() - self._path.stat().st_mtime
+        except FileNotFoundError:
+            return ""
+        return self._path.read_text(encoding="utf-8") if 0 <= age < self._seconds else ""
+
+    def heard(self, number: str, state: str) -> None:
+        """What a heartbeat was answered."""
+        if state in ("finish", "reject"):
+            self._path.unlink(missing_ok=True)
+        else:
+            launching.write(self._path, number)
 
 
 class Answers:
@@ -37,7 +67,8 @@ class Answers:
     The SDK knows the world's CAs only and shows no certificate; and it takes any failure for the training's end.
     """
 
-    def __init__(self, tls: Mapping[str, str] | None) -> None:
+    def __init__(self, tls: Mapping[str, str] | None, membership: Membership) -> None:
+        self._membership = membership
         self._session = requests.Session()
         self._session.trust_env = False
         if tls:
@@ -51,8 +82,11 @@ class Answers:
         answer = self._session.send(self._session.prepare_request(request), timeout=REQUEST_SECONDS)
         if answer.status_code != status:
             raise ApiError(answer)
-        if "/heartbeat/" in request.url and answer.json().get("state") == "finish":
-            self.finished = True
+        _place, heartbeat, number = request.url.rpartition("/heartbeat/")
+        if heartbeat:
+            state = answer.json().get("state")
+            self.finished = self.finished or state == "finish"
+            self._membership.heard(number, state)
         return answer
 
 
@@ -60,8 +94,23 @@ class Steady(sdk.InternalParticipant):  # type: ignore[misc]
     """The SDK's participant, which trains once for each time that it is selected.
 
     The coordinator hears of an upload a little after it was answered. A heartbeat in between says that the round goes
-    on, and the SDK would train and send again: weights that count twice.
+    on, and the SDK would train and send again: weights that count twice. Who was known when it was ended goes on as
+    the same.
     """
+
+    def __init__(self, participant: Any, url: str, heartbeat_seconds: float, membership: Membership) -> None:
+        super().__init__(participant, url, heartbeat_seconds)
+        self._membership, self._url = membership, url
+
+    def rendez_vous(self) -> None:
+        """Comes anew, unless the coordinator knows it."""
+        former = self._membership.former()
+        client = CoordinatorClient(self._url, former) if former else None
+        if client is None or client.heartbeat()["state"] == "reject":
+            super().rendez_vous()
+            return
+        self.coordinator_client = client
+        self.start_heartbeat()
 
     def train(self) -> None:
         """Trains, and lets the coordinator hear of it before another heartbeat counts."""
@@ -89,12 +138,13 @@ def run(config: Mapping[str, Any]) -> None:
     """Takes part until it is over."""
     logging.basicConfig(level=config["log_level"].upper())
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    participant, answers = made(config["application"]), Answers(config["tls"])
+    membership = Membership(Path(config["state"]), config["heartbeat_seconds"])
+    participant, answers = made(config["application"]), Answers(config["tls"], membership)
     HttpClient.send = lambda client, request, status=200: answers.send(client, request, status)
     launching.notify("READY=1")
     place = config["configuration"]["coordinator"]
     url = f"{'https' if config['tls'] else 'http'}://{place['host']}:{place['port']}"
-    Steady(participant, url, config["heartbeat_seconds"]).run()
+    Steady(participant, url, config["heartbeat_seconds"], membership).run()
     if not answers.finished:
         raise launching.LaunchError(
             "the coordinator is away, its training is over, or it knows this participant no more"

@@ -41,10 +41,28 @@ class Internal:
     def __init__(self, participant: Any, url: str, period: float) -> None:
         self.participant, self.url, self.heartbeat_period = participant, url, period
         self.state_record = Record()
-        self.trained = 0
+        self.trained, self.did = 0, []
+
+    def rendez_vous(self) -> None:
+        self.did.append("rendez-vous")
+
+    def start_heartbeat(self) -> None:
+        self.did.append(f"heartbeats of {self.coordinator_client.id}")
 
     def train(self) -> None:
         self.trained += 1
+
+
+class Client:
+    """The SDK's client of a coordinator that gives one answer."""
+
+    answer = "stand_by"
+
+    def __init__(self, url: str, number: str) -> None:
+        self.url, self.id = url, number
+
+    def heartbeat(self) -> dict[str, str]:
+        return {"state": self.answer}
 
 
 class Session:
@@ -76,6 +94,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Any:
     modules["xain_sdk"].participant = sdk
     modules["xain_sdk.http"].ApiError = type("ApiError", (Exception,), {})
     modules["xain_sdk.http"].HttpClient = type("HttpClient", (), {})
+    modules["xain_sdk.http"].CoordinatorClient = Client
     modules["requests"] = ModuleType("requests")
     modules["requests"].Session = Session
     for name, module in modules.items():
@@ -87,8 +106,13 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Any:
     return found
 
 
-def steady(launcher: Any, heartbeats: list[dict[str, Any]]) -> Any:
-    found = launcher.Steady(None, "http://127.0.0.1:1", 1)
+@pytest.fixture
+def membership(launcher: Any, tmp_path: Path) -> Any:
+    return launcher.Membership(tmp_path, 5)
+
+
+def steady(launcher: Any, heartbeats: list[dict[str, Any]], membership: Any = None) -> Any:
+    found = launcher.Steady(None, "http://127.0.0.1:1", 1, membership)
     found.coordinator_client = SimpleNamespace(heartbeat=lambda: heartbeats.pop(0))
     return found
 
@@ -118,10 +142,10 @@ def request(path: str) -> Any:
 
 
 def test_requests_trust_our_ca_show_our_certificate_and_log_nothing(
-    launcher: Any, caplog: pytest.LogCaptureFixture
+    launcher: Any, membership: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    answers = launcher.Answers({"ca": "/ca", "certificate": "/c", "key": "/k"})
+    answers = launcher.Answers({"ca": "/ca", "certificate": "/c", "key": "/k"}, membership)
     assert (answers._session.verify, answers._session.cert, answers._session.trust_env) == ("/ca", ("/c", "/k"), False)
     Session.answers = [(200, '{"state": "stand_by"}'), (200, '{"state": "finish"}')]
     for expected in (False, True):
@@ -131,8 +155,48 @@ def test_requests_trust_our_ca_show_our_certificate_and_log_nothing(
     with pytest.raises(launcher.ApiError):
         answers.send(None, request("/5f0c2f0e/1a3c4a53"))
     assert caplog.text == ""
-    plain = launcher.Answers(None)._session
+    plain = launcher.Answers(None, membership)._session
     assert (plain.verify, plain.cert) == (True, None)
+
+
+def heard(launcher: Any, membership: Any, state: str) -> None:
+    """A heartbeat with an answer."""
+    Session.answers = [(200, json.dumps({"state": state}))]
+    launcher.Answers(None, membership).send(None, request("/heartbeat/5f0c2f0e"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "age", "did"),
+    [
+        ("stand_by", 8, ["heartbeats of 5f0c2f0e"]),
+        ("round", 8, ["heartbeats of 5f0c2f0e"]),
+        ("finish", 8, ["heartbeats of 5f0c2f0e"]),
+        ("reject", 8, ["rendez-vous"]),
+        # the coordinator may have forgotten it, and must not be told a number that it doesn't know
+        ("stand_by", 10, ["rendez-vous"]),
+        # the clock was put back
+        ("stand_by", -1, ["rendez-vous"]),
+    ],
+)
+def test_who_is_started_again_goes_on_as_the_same_while_the_coordinator_knows_it(
+    launcher: Any, membership: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, age: int, did: Any
+) -> None:
+    heard(launcher, membership, "round")
+    began = (tmp_path / "member").stat().st_mtime
+    monkeypatch.setattr(launcher.time, "time", lambda: began + age)
+    monkeypatch.setattr(Client, "answer", answer)
+    one = steady(launcher, [], membership)
+    one.rendez_vous()
+    assert one.did == did
+
+
+@pytest.mark.parametrize("last", ["finish", "reject"])
+def test_who_is_known_no_more_comes_anew(launcher: Any, membership: Any, last: str) -> None:
+    for state in ("stand_by", last):
+        heard(launcher, membership, state)
+    one = steady(launcher, [], membership)
+    one.rendez_vous()
+    assert one.did == ["rendez-vous"]
 
 
 @pytest.mark.parametrize("finished", [True, False])
