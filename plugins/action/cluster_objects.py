@@ -117,8 +117,9 @@ class ActionModule(ActionBase):
     def _converge(self, arguments: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
         api = Api(kubeconfig.read(arguments["kubeconfig"]))
         try:
-            alone = MANIFESTS[arguments["role"]].ALONE
-            cluster = Cluster(api, Scope(arguments["federation"], arguments["role"], alone))
+            manifests = MANIFESTS[arguments["role"]]
+            scope = Scope(arguments["federation"], arguments["role"], manifests.ALONE, manifests.PRIVILEGED)
+            cluster = Cluster(api, scope)
             absent = [one["name"] for one in arguments["instances"] if one["state"] == "absent"]
             found = cluster.look(wanted, absent, prune=arguments["prune"])
             if not arguments["remove_data"]:

@@ -448,6 +448,15 @@ def test_what_the_api_would_refuse_changes_nothing() -> None:
     )
 
 
+def test_a_namespace_of_jobs_that_would_refuse_their_pods_is_told() -> None:
+    kubectl("label", "namespace", "default", "pod-security.kubernetes.io/enforce=baseline")
+    try:
+        unchanged(play(**CHANGED), ours(), "the namespace default takes pods of the level 'baseline' only")
+        assert play("check").failed == 1
+    finally:
+        kubectl("label", "namespace", "default", "pod-security.kubernetes.io/enforce-")
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -627,6 +636,14 @@ def test_removal_leaves_nothing_of_ours_and_all_of_others(afterwards: None) -> N
 
 def test_a_clean_cluster_can_be_checked(afterwards: None) -> None:
     assert play("remove").failed == 0
+    kubectl("-n", "default", "create", "service", "nodeport", "theirs", "--tcp=80", "--node-port=30091")
+    try:
+        told = "30091 of Service trial-imaging-server/nsfl-proxy-nodes is that of Service default/theirs"
+        for entry in ("precheck", "main"):
+            unchanged(play(entry), ours(), told)
+        assert ours(OF_SERVER) == {}
+    finally:
+        kubectl("-n", "default", "delete", "service", "theirs")
     run = play("main", "--check")
     assert (run.changed, run.failed, ours(OF_SERVER)) == (1, 0, {})
 

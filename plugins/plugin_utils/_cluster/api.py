@@ -184,8 +184,8 @@ class Api:
         found = self.ask("GET", KINDS[kind].path(), query={"labelSelector": selector})
         return [{"kind": kind, "apiVersion": KINDS[kind].version, **one} for one in found.get("items") or []]
 
-    def listed(self, kind: str, namespace: str) -> list[Object]:
-        """All objects of a kind in a namespace."""
+    def listed(self, kind: str, namespace: str | None = None) -> list[Object]:
+        """All objects of a kind, in a namespace or in all."""
         found = self.ask("GET", KINDS[kind].path(namespace))
         return [{"kind": kind, "apiVersion": KINDS[kind].version, **one} for one in found.get("items") or []]
 

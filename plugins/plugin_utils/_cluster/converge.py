@@ -27,6 +27,7 @@ ROLE = "fedlearn.infra/role"
 INSTANCE = "fedlearn.infra/instance"
 PRODUCT = "fedlearn.infra"
 VERBS = ("get", "create", "patch", "delete")
+ENFORCED = "pod-security.kubernetes.io/enforce"
 PAUSE = 0.5
 
 Told = TypeVar("Told")
@@ -47,6 +48,8 @@ class Scope:
     role: str
     alone: bool = False
     """Whether a cluster takes one instance of the role only, whosever it is."""
+    privileged: str = ""
+    """The namespace, not ours, where its pods make others that have files of their node."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -112,6 +115,8 @@ class Cluster:
         self._check_rights(asked)
         if self.scope.alone and wanted:
             self._check_alone({*wanted, *absent}, prune)
+        if self.scope.privileged and wanted:
+            self._check_level(self.scope.privileged)
         ours = {key_of(one): one for kind in KINDS for one in self.api.labelled(kind, self.scope.selector)}
         found = Found()
         self._compare(asked, ours, found)
@@ -182,6 +187,28 @@ class Cluster:
                 "namespace, and be mixed up. Remove it, or take another cluster"
             )
 
+    def _check_level(self, namespace: str) -> None:
+        """Refuse where the pods that pods of ours make would be refused, each by itself and late."""
+        live = self.api.get("Namespace", None, namespace) or {"metadata": {}}
+        level = (live["metadata"].get("labels") or {}).get(ENFORCED, "privileged")
+        if level != "privileged":
+            raise RefusedError(
+                f"the namespace {namespace} takes pods of the level '{level}' only, and jobs' pods have files of their "
+                f"node: `kubectl label --overwrite namespace {namespace} {ENFORCED}=privileged`, or another cluster"
+            )
+
+    def _check_ports(self, coming: list[Object]) -> None:
+        """Refuse ports of nodes that others have: of Services in a namespace that is to come the API tells it late."""
+        asked = {port: key_of(one) for one in coming for port in _node_ports(one)}
+        taken = [
+            f"{port} of {words(asked[port])} is that of {words(key_of(one))}"
+            for one in (self.api.listed("Service") if asked else [])
+            for port in _node_ports(one)
+            if port in asked
+        ]
+        if taken:
+            raise RefusedError(f"ports of nodes that are taken: {', '.join(taken)}. Take others")
+
     def _compare(self, asked: list[Object], ours: Mapping[Key, Object], found: Found) -> None:
         there = {key_of(one): ours.get(key_of(one)) or self._there(one) for one in asked}
         foreign = [
@@ -193,6 +220,7 @@ class Cluster:
                 f"somebody else's, by our names: {told}. Remove them, or give the stack or the federation another name"
             )
         to_come = {name for (kind, _namespace, name), live in there.items() if kind == "Namespace" and live is None}
+        self._check_ports([one for one in asked if key_of(one)[1] in to_come])
         for one in asked:
             key, live = key_of(one), there[key_of(one)]
             # of what lies in a namespace that isn't there the API says so only, each time after a while
@@ -317,6 +345,11 @@ def has_no_container(pod: Object) -> bool:
     """Whether it is said to run, by something that runs no containers."""
     states = pod.get("status", {}).get("containerStatuses") or []
     return any("running" in each.get("state", {}) and not each.get("containerID") for each in states)
+
+
+def _node_ports(one: Object) -> list[int]:
+    ports = one["spec"].get("ports", ()) if one["kind"] == "Service" else ()
+    return [port["nodePort"] for port in ports if port.get("nodePort")]
 
 
 def _waiting(pod: Object) -> Iterator[str]:

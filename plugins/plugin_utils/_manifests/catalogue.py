@@ -6,8 +6,8 @@
 
 A module offers ``objects(instance, secret, text)``, the instance's objects in the order they are made in, ``secrets``
 and ``files``, the names of secrets and the files of the control node that it is made with, ``looks``, what is tried
-inside of its pods, and ``ALONE``; one with a round of its own also ``trial``, what runs that there. Of a secret whose
-login comes in turns ``secret`` gives the newest value, and by ``turn`` whose that is.
+inside of its pods, ``ALONE`` and ``PRIVILEGED``; one with a round of its own also ``trial``, what runs that there. Of a
+secret whose login comes in turns ``secret`` gives the newest value, and by ``turn`` whose that is.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ class Manifests(Protocol):
 
     ALONE: bool
     """Whether a cluster takes one instance of the role only."""
+
+    PRIVILEGED: str
+    """The namespace, not ours, where its pods make others that have files of their node."""
 
     def objects(self, instance: Mapping[str, Any], secret: Secrets, text: Callable[[str], str]) -> list[Object]:
         """The instance's objects, in the order they are made in."""

@@ -31,6 +31,7 @@ from .neursafe import (
 from .parts import UNSEEN, Looks, Object, Pod, Secrets
 
 ALONE = False  # tasks have names of their own
+PRIVILEGED = JOBS
 
 REGISTERED = "Register client success|Report client to server success"
 """What the program logs when the server's selector has taken it."""

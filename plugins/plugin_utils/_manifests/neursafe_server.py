@@ -40,6 +40,7 @@ ROUND = Path(neursafe_round.__file__).read_text(encoding="utf-8")
 MOUNT = "/shared"
 HEALTH = "/api/v1/health"
 ALONE = True  # jobs of two would run in the one namespace, by names that only one keeps apart
+PRIVILEGED = JOBS
 
 
 class Server(Neursafe):

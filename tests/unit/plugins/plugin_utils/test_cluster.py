@@ -84,8 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
                 if path.rsplit("/", 2)[1] == kind and wanted.items() <= one["metadata"].get("labels", {}).items()
             ]
             return self._answer({"items": found})
-        if url.path.rsplit("/", 1)[1] in {kind.plural for kind in KINDS.values()}:
-            return self._answer({"items": [one for path, one in self.server.objects.items() if url.path + "/" in path]})
+        folder, kind = url.path.rsplit("/", 1)
+        if kind in {one.plural for one in KINDS.values()}:
+            inside = f"{url.path}/" if "/namespaces/" in url.path else folder
+            there = {path: one for path, one in self.server.objects.items() if path.startswith(inside)}
+            return self._answer({"items": [one for path, one in there.items() if path.rsplit("/", 2)[1] == kind]})
         found = self.server.objects.get(url.path)
         return self._answer(found) if found else self._missing()
 
@@ -370,6 +373,35 @@ def test_a_second_instance_where_a_cluster_takes_one(cluster: Cluster, double: D
     assert alone("demo").look({"two": [space("two")]}, prune=True).orphans == [("Namespace", "", "one")]
     converge(alone("demo"), {}, absent=("one",))
     converge(alone("other"), {"one": [space("theirs")]})
+
+
+@pytest.mark.parametrize(("level", "refused"), [("baseline", True), ("restricted", True), ("privileged", False)])
+def test_a_namespace_that_would_refuse_jobs_pods(cluster: Cluster, double: Double, level: str, refused: bool) -> None:
+    labels = {"pod-security.kubernetes.io/enforce": level}
+    double.objects["/api/v1/namespaces/default"] = {"metadata": {"name": "default", "labels": labels}}
+    jobs = Cluster(cluster.api, Scope("demo", "server", privileged="default"))
+    if not refused:
+        converge(jobs, {"one": [config("a")]})
+        return
+    assert refusal(jobs, double, config("a")) == (
+        f"the namespace default takes pods of the level '{level}' only, and jobs' pods have files of their node: "
+        "`kubectl label --overwrite namespace default pod-security.kubernetes.io/enforce=privileged`, or another "
+        "cluster"
+    )
+    converge(jobs, {}, absent=("one",))  # what goes needs it no more
+
+
+def test_ports_of_nodes_that_others_have_before_a_namespace_is_made(cluster: Cluster, double: Double) -> None:
+    def service(name: str, namespace: str, port: int) -> dict[str, Any]:
+        spec = {"ports": [{"port": 80, "nodePort": port}, {"port": 81}]}
+        return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+
+    double.objects["/api/v1/namespaces/theirs/services/web"] = service("web", "theirs", 30091)
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}
+    assert refusal(cluster, double, made, service("own", "ns", 30091)) == (
+        "ports of nodes that are taken: 30091 of Service ns/own is that of Service theirs/web. Take others"
+    )
+    converge(cluster, {"one": [made, service("own", "ns", 30092)]})
 
 
 def test_what_the_api_does_not_take(cluster: Cluster, double: Double) -> None:
