@@ -183,7 +183,9 @@ def _differing(found: Found, role: str) -> dict[str, list[str]]:
     for word, keys in (("is missing", found.created), ("differs", found.changed), ("is to go", found.removed)):
         for key in keys:
             labels = found.live.get(key, {}).get("metadata", {}).get("labels") or {}
-            told.setdefault(labels.get(INSTANCE, key[1] or role), []).append(f"{words(key)} {word}")
+            theirs = ", ".join(each.words for each in found.strange.get(key, ()))
+            line = f"{words(key)} {word}{f': {theirs} is of somebody else' if theirs else ''}"
+            told.setdefault(labels.get(INSTANCE, key[1] or role), []).append(line)
     return told
 
 

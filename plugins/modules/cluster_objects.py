@@ -20,8 +20,9 @@ description:
   - Nothing is changed where anything is refused. That is a version of Kubernetes before 1.30, credentials that the API
     doesn't know, rights that are missing (all of them are named), an object of somebody else's by a name of ours,
     another instance of a role of which a cluster takes one, a port of nodes that another Service has, a namespace of
-    jobs that enforces a level of pod security other than C(privileged), a manifest that the API doesn't take, and, unless
-    O(remove_data), a namespace that is to go with something in it that isn't ours, or with a claim whose volume goes.
+    jobs that enforces a level of pod security other than C(privileged), a manifest that the API doesn't take, and,
+    unless O(remove_data), a namespace that is to go with something in it that isn't ours, or with a claim whose volume
+    goes.
   - Deployments are waited for. One that isn't ready in time fails the task, with what its pods wait for.
   - It needs nothing but this collection; kubectl isn't called. A program that the kubeconfig names for credentials is.
 options:

@@ -188,6 +188,23 @@ def test_what_others_changed_of_ours_is_told_and_put_right(afterwards: None) -> 
     assert image.startswith("registry.example:5000/nsfl-proxy:1.0@sha256:")
 
 
+def test_what_others_put_into_our_pods_is_told_and_goes(afterwards: None) -> None:
+    more = {
+        "containers": [
+            {"name": "evil", "image": "evil:1"},
+            {"name": "nsfl-job-scheduler", "env": [{"name": "LD_PRELOAD", "value": "/evil.so"}]},
+        ]
+    }
+    patch = json.dumps({"spec": {"template": {"spec": more}}})
+    kubectl("-n", NAME, "patch", "deployment", "nsfl-job-scheduler", "-p", patch)
+    told = play("check")
+    assert told.failed == 1
+    assert f"Deployment {NAME}/nsfl-job-scheduler differs: the variable LD_PRELOAD, the container evil" in told.words
+    assert (play("main", "--check").changed, play().changed, play().changed) == (1, 1, 0)
+    names = kubectl("-n", NAME, "get", "deployment", "nsfl-job-scheduler", "-o=jsonpath={..containers[*].name}")
+    assert names == "nsfl-job-scheduler"
+
+
 def test_what_others_add_stays() -> None:
     kubectl("-n", NAME, "annotate", "deployment/nsfl-proxy", "example.org/note=theirs")
     assert play().changed == 0

@@ -201,6 +201,14 @@ class Api:
         path = KINDS[wanted["kind"]].path(metadata.get("namespace"), metadata["name"])
         return self.ask("PATCH", path, wanted, query, "application/apply-patch+yaml")
 
+    def take_away(self, live: Object, paths: list[str]) -> None:
+        """Have these parts of an object go, as long as it is as it was seen."""
+        metadata = live["metadata"]
+        seen = {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
+        path = KINDS[live["kind"]].path(metadata.get("namespace"), metadata["name"])
+        body = [seen, *({"op": "remove", "path": each} for each in paths)]
+        self.ask("PATCH", path, body, {"fieldManager": MANAGER}, "application/json-patch+json")
+
     def delete(self, kind: str, namespace: str | None, name: str) -> None:
         """Have an object go, and what it owns; one that is gone already is fine."""
         try:

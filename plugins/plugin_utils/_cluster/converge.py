@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from .api import KINDS, NOT_FOUND, PODS, Api, ApiError, Kind, Object
+from .strange import Strange, strange
 
 OLDEST = (1, 30)
 """ValidatingAdmissionPolicy is in this version for good, and containers that come before others and stay."""
@@ -93,6 +94,8 @@ class Found:
     changed: list[Key] = field(default_factory=list)
     removed: list[Key] = field(default_factory=list)
     orphans: list[Key] = field(default_factory=list)
+    strange: dict[Key, list[Strange]] = field(default_factory=dict)
+    """Of what is changed, what others put into it."""
 
     @property
     def differs(self) -> bool:
@@ -229,7 +232,10 @@ class Cluster:
                 found.created.append(key)
             else:
                 found.live[key] = live
-                if applied is None or _content(live) != _content(applied):
+                theirs = strange(one, live)
+                if theirs:
+                    found.strange[key] = theirs
+                if theirs or applied is None or _content(live) != _content(applied):
                     found.changed.append(key)
 
     def _there(self, one: Object) -> Object | None:
@@ -253,7 +259,10 @@ class Cluster:
         for instance, objects in wanted.items():
             for one in objects:
                 if key_of(one) in differing:
+                    theirs = found.strange.get(key_of(one), [])
                     try:
+                        if theirs:
+                            self.api.take_away(found.live[key_of(one)], [each.path for each in theirs])
                         self.api.apply(self.scope.owned(instance, one), dry_run=False)
                     except ApiError as error:
                         raise ApiError(f"{words(key_of(one))}: {error}", error.status) from None

@@ -30,6 +30,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     Scope,
     orphans,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.strange import strange
 
 
 class Double(ThreadingHTTPServer):
@@ -305,6 +306,46 @@ def test_a_namespace_that_was_there_is_nobody_s(cluster: Cluster, double: Double
     assert double.objects["/api/v1/namespaces/default"]["metadata"]["labels"] == {"level": "x"}
     converge(cluster, {}, absent=("one",))
     assert "/api/v1/namespaces/default" in double.objects
+
+
+def test_what_others_put_into_pods_of_ours_goes(cluster: Cluster, double: Double) -> None:
+    def deployment(**spec: Any) -> dict[str, Any]:
+        own = {"name": "web", "image": "web:1", "env": [{"name": "A", "value": "1"}], "volumeMounts": []}
+        pod = {"containers": [own], "volumes": [{"name": "own"}], **spec}
+        metadata = {"name": "web", "namespace": "ns"}
+        return {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata,
+            "spec": {"template": {"spec": pod}},
+        }
+
+    wanted = deployment()
+    live = json.loads(json.dumps(wanted))
+    pod = live["spec"]["template"]["spec"]
+    pod["containers"] = [{"name": "evil"}, *pod["containers"], {"name": "worse"}]
+    pod["containers"][1]["env"] += [{"name": "LD_PRELOAD", "value": "x"}]
+    pod["containers"][1]["envFrom"] = [{"secretRef": {"name": "theirs"}}]
+    pod["containers"][1]["volumeMounts"] = [{"name": "host", "mountPath": "/host"}]
+    pod["volumes"] += [{"name": "host"}]
+    found = strange(wanted, live)
+    assert [(one.path.removeprefix("/spec/template/spec/"), one.words) for one in found] == [
+        ("containers/1/env/1", "the variable LD_PRELOAD"),
+        ("containers/1/envFrom/0", "variables of theirs"),
+        ("containers/1/volumeMounts/0", "what is at /host"),
+        ("containers/2", "the container worse"),
+        ("containers/0", "the container evil"),
+        ("volumes/1", "the volume host"),
+    ]
+    assert strange(wanted, wanted) == []
+    gone: list[list[str]] = []
+    cluster.api.take_away = lambda _live, paths: gone.append(paths)  # type: ignore[method-assign]
+    converge(cluster, {"one": [wanted]})
+    assert gone == []
+    double.objects["/apis/apps/v1/namespaces/ns/deployments/web"]["spec"] = live["spec"]
+    assert cluster.look({"one": [wanted]}).changed == [("Deployment", "ns", "web")]
+    converge(cluster, {"one": [wanted]})
+    assert gone == [[one.path for one in found]]
 
 
 # -- what is refused, and changes nothing
