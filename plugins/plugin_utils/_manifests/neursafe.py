@@ -26,7 +26,6 @@ DATABASE_SECRET = "pgsecret"  # noqa: S105 - the name of the Secret
 OWNER_SECRET = "pgowner"  # noqa: S105 - the name of the Secret
 TRUST = "trust"
 TUNNEL = "tunnel"
-API_PORTS = (443, 6443)
 KUBECTL_PATHS = tuple(f"^/api/v1/namespaces/{JOBS}/{kind}(/[^/]*)?$" for kind in ("pods", "services"))
 MAKES_JOBS = dict.fromkeys(("pods", "services"), ("create", "get", "delete"))
 

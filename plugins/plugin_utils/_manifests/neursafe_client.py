@@ -15,7 +15,6 @@ from typing import Any
 from .._federation import network
 from . import neursafe_named, parts
 from .neursafe import (
-    API_PORTS,
     DATABASE_SECRET,
     JOBS,
     KUBECTL_PATHS,
@@ -206,7 +205,7 @@ class Client(Neursafe):
         host, port = network.split(self.instance["server"])
         return [
             parts.way(parts.address_block(host), port, towards="to"),
-            parts.way(parts.ANYBODY, *API_PORTS, towards="to"),
+            parts.way(parts.ANYBODY, *self.instance["api_ports"], towards="to"),
             self.to_database(),
         ]
 

@@ -16,7 +16,6 @@ from .._federation import network
 from .._federation.kinds.neursafe.names import IN_CLUSTER
 from . import neursafe_round, parts
 from .neursafe import (
-    API_PORTS,
     DATABASE_SECRET,
     JOBS,
     KUBECTL_PATHS,
@@ -200,7 +199,7 @@ class Server(Neursafe):
             ),
             parts.way(parts.own_pods(self.service("proxy")), INTERNAL_PORT, towards="to"),
             parts.way(jobs, self.settings["coordinator"]["port"], towards="to"),
-            parts.way(parts.ANYBODY, *API_PORTS, towards="to"),
+            parts.way(parts.ANYBODY, *self.instance["api_ports"], towards="to"),
             self.to_database(),
         ]
         return [

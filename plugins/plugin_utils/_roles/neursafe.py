@@ -120,7 +120,7 @@ SERVER = Section(
         "state": Key(Choice(("present", "absent")), "V(absent) is removed; files stay.", default="present"),
         **{
             key: placements.SERVER_OPTIONS[key]
-            for key in ("shared_directory", "capacity", "user", "resources", "ingress")
+            for key in ("shared_directory", "capacity", "user", "resources", "ingress", "api_ports")
         },
         "images": replace(placements.SERVER_OPTIONS["images"], type=_images(placements.IMAGES)),
         "namespaces": placements.PLACEMENTS["namespaces"],
@@ -157,7 +157,7 @@ CLIENT = Section(
         **_IDENTITY,
         **{
             key: placements.CLUSTER_CLIENT[key]
-            for key in ("directory", "lmdb", "datasets", "capacity", "user", "resources")
+            for key in ("directory", "lmdb", "datasets", "capacity", "user", "resources", "api_ports")
         },
         "images": Key(_images(placements.CLIENT_IMAGES), "What it runs.", default={"tag": "latest"}),
         "database": Key(_DATABASE, "Where its tasks are written down.", required=True),

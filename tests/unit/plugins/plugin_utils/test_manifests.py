@@ -405,6 +405,17 @@ def test_routes_are_taken_from_the_job_scheduler_alone() -> None:
     assert "internal" not in public
 
 
+def test_the_api_is_reached_at_the_ports_that_are_told() -> None:
+    def ports(found: list[dict[str, Any]], name: str) -> set[int]:
+        policy = named(found, "NetworkPolicy", name)["spec"]["egress"]
+        return {port["port"] for way in policy if "to" not in way for port in way["ports"]}
+
+    assert {443, 6443} <= ports(objects(), "nsfl-job-scheduler")
+    assert {443, 16443} <= ports(objects(api_ports=[443, 16443]), "nsfl-job-scheduler")
+    assert 6443 not in ports(objects(api_ports=[443, 16443]), "nsfl-job-scheduler")
+    assert 16443 in ports(client_objects(api_ports=[16443]), MANAGER)
+
+
 def test_an_account_makes_pods_with_files_of_the_shared_directory_only() -> None:
     found = objects(shared_directory='/srv/a"b')
     policy = named(found, "ValidatingAdmissionPolicy", "demo-imaging-server.nsfl-job-scheduler")["spec"]

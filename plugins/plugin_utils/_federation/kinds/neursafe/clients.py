@@ -169,7 +169,7 @@ class Client:
         """What the role takes beside its identity."""
         options = self.options
         return {
-            **{key: options[key] for key in ("directory", "lmdb", "capacity", "user", "resources")},
+            **{key: options[key] for key in ("directory", "lmdb", "capacity", "user", "resources", "api_ports")},
             **{key: options[key] for key in ("datasets",) if key in options},
             "images": self._images,
             "database": self._database,

@@ -357,6 +357,13 @@ _HOSTED_DATABASE: Mapping[str, Key] = {
 }
 
 
+API_PORTS = Key(
+    Items(PORT, min_items=1),
+    "Ports of its cluster's API, as pods come to it behind the Service: policies let them come to these alone.",
+    default=[443, 6443],
+)
+
+
 SERVER_OPTIONS: Mapping[str, Key] = {
     "namespace": Key(
         Choice(("default",)),
@@ -393,6 +400,7 @@ SERVER_OPTIONS: Mapping[str, Key] = {
         default={},
     ),
     "ingress": Key(INGRESS, "How users reach the API.", default={}),
+    "api_ports": API_PORTS,
 }
 
 
@@ -484,6 +492,7 @@ CLUSTER_CLIENT: Mapping[str, Key] = {
         Integer(1000, 2_147_483_647), "Numeric user and group that it is: may write there.", default=CLIENT_USER
     ),
     "resources": Key(RESOURCES, "What is kept for it.", default={}),
+    "api_ports": API_PORTS,
     "networks": Key(
         _NETWORKS,
         "Networks that its pods come from, where its cluster isn't the server's: the stack's database lets them in.",

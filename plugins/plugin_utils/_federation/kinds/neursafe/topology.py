@@ -274,7 +274,10 @@ class Topology:
         """What the role takes beside its identity."""
         options = self.server.options
         values = {
-            **{key: options[key] for key in ("shared_directory", "capacity", "user", "resources", "ingress")},
+            **{
+                key: options[key]
+                for key in ("shared_directory", "capacity", "user", "resources", "ingress", "api_ports")
+            },
             "images": self.images,
             "namespaces": self.stack.options["namespaces"],
             "storage": self.storage.of_server(),

@@ -240,6 +240,22 @@ def test_no_value_becomes_yaml_of_its_own(role: str) -> None:
     description.check_interpolations(source, f"{role}/service.yml.j2")
 
 
+def test_its_command_says_whose_it_is(tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("#!/bin/sh\necho 1000\n")
+    (tmp_path / "id").chmod(0o755)
+    told = subprocess.run(
+        ["/bin/sh", "-c", ctl("nsfl-ctl.j2"), "nsfl-ctl", "health"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (told.returncode, told.stderr) == (
+        1,
+        "nsfl-ctl: its settings, with the store's password, are root's: sudo nsfl-ctl ...\n",
+    )
+
+
 def test_its_command_and_its_unit_run_the_program_that_was_brought() -> None:
     command = ctl("nsfl-ctl.j2").splitlines()
     assert command[0] == "#!/bin/sh"
