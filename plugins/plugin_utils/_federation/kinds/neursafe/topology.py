@@ -407,13 +407,9 @@ class Topology:
         """Connections that enter the cluster."""
         place = self.server.places[0]
         if self.settings["proxy"]["external"]:
-            yield Flow(
-                "clients",
-                place,
-                self.settings["proxy"]["grpc_port"],
-                "federated learning",
-                "none: see the system's page",
-            )
+            if not self.gateway.serves_clients:
+                port, words = self.settings["proxy"]["grpc_port"], "none: see the system's page"
+                yield Flow("clients", place, port, "federated learning", words)
             yield Flow("operators", place, self.settings["proxy"]["http_port"], "health", "none")
         if self.settings["api_server"]["external"] and not self.gateway.there:
             tls = "tls_secret" in self.server.options["ingress"]
