@@ -117,6 +117,8 @@ def run(config: Mapping[str, Any]) -> int:
     ) as child:
         assert child.stdout is not None
         follow(child.stdout, told)
+    if child.returncode == -signal.SIGKILL:
+        print("the program was killed: perhaps it took more memory than its unit may (MemoryMax)", flush=True)
     # it ends with 0 where its port is taken, or its class can't be made
     return child.returncode if stopped else child.returncode or 1
 

@@ -104,6 +104,9 @@ def test_what_ends_is_told_as_failed_and_its_log_goes_on_without_colours(
     assert capsys.readouterr().out == " INFO selecting 2 additional participants\npanicked\n"
     assert (tmp_path / "training").read_text() == "round 1 of 3\n"
     assert poc.run(config(tmp_path, script="exit 101")) == 101
+    assert capsys.readouterr().out == ""
+    assert poc.run(config(tmp_path, script="kill -KILL $$")) not in (0, None)
+    assert "killed: perhaps it took more memory than its unit may (MemoryMax)" in capsys.readouterr().out
     assert not (tmp_path / "training").exists()
 
 

@@ -151,12 +151,16 @@ SETTINGS = Section(
 
 LEAST_MEMORY_MB = 512
 MODELS_IN_MEMORY = 10
-"""How many times a model's size the aggregator may have: with two participants that send 50 MB at once 9 were seen."""
+"""How many times a model's size the aggregator may have of two participants that send at once: of 50 MB 9 were seen."""
+
+OF_EACH_OTHER = 2
+"""How many more of each other one: of 4 participants 14 were seen, and 36 of 15."""
 
 
-def memory_mb(settings: Mapping[str, Any], participants: int) -> int:
-    """What the aggregator is allowed, in MB: it keeps what each participant of a round sent until all have."""
-    models = MODELS_IN_MEMORY + max(0, participants - 2)
+def memory_mb(settings: Mapping[str, Any], expected: int, *, keeps: bool) -> int:
+    """What the aggregator is allowed, in MB, when all send at once, to a class that ``keeps`` what they sent or not."""
+    others = max(0, max(expected, settings["federated_learning"]["min_clients"]) - 2)
+    models = MODELS_IN_MEMORY + (OF_EACH_OTHER + keeps) * others
     return LEAST_MEMORY_MB + models * int(settings["max_model_size"])
 
 

@@ -125,7 +125,7 @@ class PocCopy(Copy):
             },
             "keep_models": options["keep_models"],
             # ours keeps a sum, another's may keep what everybody sent
-            "memory_max": f"{memory_mb(self.settings, 0 if ours else topology.expected)}M",
+            "memory_max": f"{memory_mb(self.settings, topology.expected, keeps=not ours)}M",
             "settings": program_configuration(self.settings),
         }
         if options.get("model_archive"):
