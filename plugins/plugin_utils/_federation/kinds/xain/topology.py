@@ -243,6 +243,8 @@ class Topology:
             self._check_parties,
             self._check_ports,
             self._check_bucket,
+            self._check_urls,
+            self._check_clients,
             self._check_numbers,
         ):
             attempt(look)
@@ -327,6 +329,32 @@ class Topology:
         if self.storage.hosts and len(self.bucket) > LONGEST_BUCKET:
             message = f"'{self.bucket}' is too long for a bucket: say which by `bucket`"
             self.report.mistake((*self.storage.path, "bucket"), message)
+
+    def _check_urls(self) -> None:
+        """All that participants and clients of the store reach speaks TLS."""
+        for placement in (self.coordinator, self.storage, self.aggregator):
+            for key, url in (("internal_url", placement.internal_url), ("public_url", placement.public_url)):
+                if placement.hosts and url and network.parse_url(url).scheme != "https":
+                    self.report.mistake(
+                        (*placement.path, key), f"'{url}' is in the clear, and TLS is spoken there: https"
+                    )
+
+    def _check_clients(self) -> None:
+        """Others are others, and each is named once."""
+        name, placed = self.certificate("participant"), self.participants.hosts
+        own = {certificates.common_name(name, host) for host in placed}
+        path = (*self.participants.path, "clients")
+        for client in dict.fromkeys(self.clients):
+            if client in own:
+                self.report.mistake(path, f"'{client}' is the name of a certificate of a host of the document")
+            elif self.clients.count(client) > 1:
+                self.report.mistake(path, f"'{client}' is there more than once")
+        expected = int(self.participants.options.get("expected") or len(placed))
+        if expected < len(placed):
+            message = (
+                f"{expected} is less than the {len(placed)} that are placed here: say how many there will be in all"
+            )
+            self.report.mistake((*self.participants.path, "expected"), message)
 
     @property
     def clients(self) -> tuple[str, ...]:

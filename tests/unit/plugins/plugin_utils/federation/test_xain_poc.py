@@ -336,6 +336,26 @@ def test_what_is_absent_is_removed_by_name(load: Load) -> None:
             "stacks.counts.settings.federated_learning.heartbeat_timeout: expected a whole number from 3 to",
         ),
         (
+            ("aggregator: {host: h2}", "aggregator: {host: h2, public_url: 'http://agg.example'}"),
+            "stacks.counts.aggregator.public_url: 'http://agg.example' is in the clear, and TLS is spoken there: https",
+        ),
+        (
+            ("coordinator: {host: h1}", "coordinator: {host: h1, internal_url: 'http://h1.example:80'}"),
+            "stacks.counts.coordinator.internal_url: 'http://h1.example:80' is in the clear",
+        ),
+        (
+            ("[h2, h3]", "[h2, h3], expected: 1, clients: [partner]"),
+            "stacks.counts.participants.expected: 1 is less than the 2 that are placed here",
+        ),
+        (
+            ("[h2, h3]", "[h2, h3], clients: [a, b, a]"),
+            "stacks.counts.participants.clients: 'a' is there more than once",
+        ),
+        (
+            ("[h2, h3]", "[h2, h3], clients: [demo-counts-participant.h2]"),
+            "stacks.counts.participants.clients: 'demo-counts-participant.h2' is the name of a certificate of a host",
+        ),
+        (
             ("min_clients: 2", "min_clients: 2, participants_ratio: 0.3"),
             "stacks.counts.settings.federated_learning.participants_ratio: 0.3 of min_clients, 2, is nobody",
         ),
