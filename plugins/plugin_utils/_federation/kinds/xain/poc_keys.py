@@ -159,7 +159,7 @@ OF_EACH_OTHER = 2
 
 def memory_mb(settings: Mapping[str, Any], expected: int, *, keeps: bool) -> int:
     """What the aggregator is allowed, in MB, when all send at once, to a class that ``keeps`` what they sent or not."""
-    others = max(0, max(expected, settings["federated_learning"]["min_clients"]) - 2)
+    others = max(0, expected - 2, int(settings["federated_learning"]["min_clients"]) - 2)
     models = MODELS_IN_MEMORY + (OF_EACH_OTHER + keeps) * others
     return LEAST_MEMORY_MB + models * int(settings["max_model_size"])
 
