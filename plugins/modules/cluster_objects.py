@@ -23,6 +23,8 @@ description:
     jobs that enforces a level of pod security other than C(privileged), a manifest that the API doesn't take, and,
     unless O(remove_data), a namespace that is to go with something in it that isn't ours, or with a claim whose volume
     goes.
+  - What lies in a namespace that isn't there yet the API can't be asked about before, but for ports of nodes. Where it
+    refuses such an object, the run ends there, and the next one goes on.
   - Deployments are waited for. One that isn't ready in time fails the task, with what its pods wait for.
   - It needs nothing but this collection; kubectl isn't called. A program that the kubeconfig names for credentials is.
 options:
