@@ -108,6 +108,27 @@ def test_participants_that_are_restarted_in_a_training_go_on_as_the_same(counts:
     counts.complete()
 
 
+def test_a_change_of_settings_leaves_nobody_behind_that_would_be_counted(counts: Counts) -> None:
+    """Two of three are there when site restarts the coordinator, and then both of them: no training begins."""
+    counts.anew()
+    becomes_well(counts)
+
+    def slower(document: dict[str, Any]) -> None:
+        document["stacks"]["first"]["settings"]["federated_learning"]["heartbeat_timeout"] = 33
+
+    counts.write(slower)
+    try:
+        counts.site()
+        becomes_well(counts)
+        counts.run("x1", "sleep 15")
+        assert counts.training("x1") == ""
+        assert "selecting" not in counts.said("x1")
+        counts.complete()
+    finally:
+        counts.write()
+        counts.site()
+
+
 def test_a_peer_that_is_away_for_a_minute_costs_nothing(counts: Counts) -> None:
     counts.anew()
     becomes_well(counts)
