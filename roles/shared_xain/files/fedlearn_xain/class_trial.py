@@ -58,8 +58,12 @@ def within(seconds: int, call: Callable[..., Any], *given: Any) -> Any:
 def made(named: str, seconds: int) -> Any:
     """The class, made as the program makes it."""
     module, _colon, name = named.partition(":")
+
+    def make() -> Any:
+        return getattr(importlib.import_module(module), name)()
+
     try:
-        found = within(seconds, lambda: getattr(importlib.import_module(module), name)())
+        found = within(seconds, make)
     except TooSlowError:
         raise SystemExit(f"it isn't made within {seconds} s") from None
     except EndedError as error:
