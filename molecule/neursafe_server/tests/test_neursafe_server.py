@@ -641,6 +641,13 @@ def test_a_cluster_takes_one_server(afterwards: None) -> None:
     assert [name for name in ours() if "trial-other-server" in name] == []
 
 
+def test_what_others_put_into_the_namespace_is_not_removed_unasked(afterwards: None) -> None:
+    kubectl("-n", NAME, "create", "secret", "generic", "theirs", "--from-literal=a=b")
+    unchanged(play("remove"), ours(), f"Secret {NAME}/theirs (not ours)", "fedlearn_remove_data=true")
+    assert play("remove", neursafe_server_remove_data=True).failed == 0
+    assert refused("get", "namespace", NAME).strip().endswith("not found")
+
+
 def test_removal_leaves_nothing_of_ours_and_all_of_others(afterwards: None) -> None:
     kubectl("-n", "default", "create", "configmap", "theirs")
     assert play("remove").failed == 0
@@ -758,5 +765,25 @@ def test_a_document_goes_all_the_way(tmp_path: Path, afterwards: None) -> None:
         # kwok's pods only seem to run
         assert (report["mode"], report["real"], report["passed"]) == (mode, False, None)
         assert [row for row in report["checks"] if not row["passed"]] == []
+    # the last client leaves the document: its role is none of the cluster's any more
+    (tmp_path / "federation.yml").write_text(re.sub(r"    clients:\n.*\n", "", DOCUMENT))
+    left = subprocess.run(
+        ["ansible-playbook", "-i", "federation.yml", "fedlearn.infra.status"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert left.returncode == 2, left.stdout + left.stderr
+    (status,) = json.loads((tmp_path / "build" / "whole" / "status.json").read_text())["stacks"]["imaging"][
+        "hosts"
+    ].values()
+    assert [(one["kind"], one["name"]) for one in status["orphans"]] == [("in the cluster", "whole-imaging-client-a")]
+    assert "`-e fedlearn_prune=true` removes them" in told(
+        "ansible-playbook", "-i", "federation.yml", "fedlearn.infra.site"
+    )
+    run("site", "-e", "fedlearn_prune=true")
+    assert [name for name in ours(of_federation) if "client-a" in name] == []
     run("remove")
     assert ours(of_federation) == {}
