@@ -38,7 +38,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _validation, options = self.validate_argument_spec(argument_spec=ARGUMENTS)
         if self._task.check_mode:
             return {"changed": True}
-        directory = options.pop("directory")
         given = {name: value for name, value in options.items() if value is not None}
         made: dict[str, Any] = self._execute_module(MODULE, given, task_vars=task_vars)
         made.pop("invocation", None)
@@ -46,7 +45,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return made
         kind = "tar.age" if options["recipient"] else "tar"
         moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        place = Path(directory, (task_vars or {})["inventory_hostname"], f"{options['name']}-{moment}.{kind}")
+        place = Path(
+            options["directory"], (task_vars or {})["inventory_hostname"], f"{options['name']}-{moment}.{kind}"
+        )
         try:
             self._bring(made["path"], place, made["digest"])
         finally:

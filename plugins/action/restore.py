@@ -43,8 +43,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         archive = str(shell.join_path(shell.tmpdir, "archive"))
         self._transfer_file(str(source), archive)
         self._fixup_perms2((shell.tmpdir, archive))
-        given = {name: options[name] for name in ("name", "source", "identity", "put_back")}
-        result: dict[str, Any] = self._execute_module(MODULE, {**given, "archive": archive}, task_vars=task_vars)
+        result: dict[str, Any] = self._execute_module(MODULE, {**options, "archive": archive}, task_vars=task_vars)
         result.pop("invocation", None)
         return result
 

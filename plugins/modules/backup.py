@@ -110,16 +110,22 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "collect": {"type": "str", "required": True},
             "pack": {"type": "str", "default": 'tar -C "$room" -cf - .'},
+            "directory": {"type": "path", "required": True},
             "recipient": {"type": "str", "default": ""},
-        }
+        },
+        supports_check_mode=True,
     )
     given = module.params
+    if module.check_mode:
+        module.exit_json(changed=True)
     if not NAME.fullmatch(given["name"]):
         module.fail_json(msg=f"name: {given['name']} is no role: small letters, digits and _")
     if not RECIPIENT.fullmatch(given["recipient"]):
         # not what it is instead: perhaps the private one
         module.fail_json(msg="recipient: it is no public key of age (age1...): `age-keygen` makes a pair")
-    code, said, wrong = module.run_command(["/bin/bash", "-c", script(**given)])
+    code, said, wrong = module.run_command(
+        ["/bin/bash", "-c", script(given["name"], given["collect"], given["pack"], given["recipient"])]
+    )
     if code != 0:
         module.fail_json(msg=wrong.strip() or f"the data could not be collected: exit code {code}")
     digest, path = said.split()[-2:]

@@ -28,6 +28,9 @@ options:
     description: Where backups are looked for, as is told where O(source) is empty.
     type: path
     required: true
+  archive:
+    description: The file on the host, where the action plugin lays it.
+    type: path
   identity:
     description: Private key of age, where the file is encrypted.
     type: str
@@ -100,11 +103,15 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "source": {"type": "str", "required": True},
-            "archive": {"type": "path", "required": True},
+            "directory": {"type": "path", "required": True},
+            "archive": {"type": "path"},
             "identity": {"type": "str", "default": "", "no_log": True},
             "put_back": {"type": "str", "required": True},
-        }
+        },
+        supports_check_mode=True,
     )
+    if module.check_mode:
+        module.exit_json(changed=True)
     # the same each time, so that what a killed run left goes
     room = os.path.join(ROOM, f"{module.params['name']}-restore")
     shutil.rmtree(room, ignore_errors=True)
