@@ -555,11 +555,17 @@ def test_a_round_is_brought_and_taken_away_where_it_has_a_part(folder: Path) -> 
 @pytest.mark.parametrize(
     ("playbook", "wanted"),
     [
-        ("site.yml", {"Look at values, and at what hosts are to get of this control node, and touch no host"}),
+        (
+            "site.yml",
+            {
+                "Look at values, and at what hosts are to get of this control node, and touch no host",
+                "Compare what is ours in each cluster with the document",
+            },
+        ),
         ("precheck.yml", {"Look for what would stop a deploy"}),
         ("verify.yml", {"Look at what is asked for", "Probe what runs", "Judge"}),
         ("status.yml", {"Compare clusters with the document", "Tell"}),
-        ("remove.yml", {"Choose the instances"}),
+        ("remove.yml", {"Choose the instances", "Remove orphans in clusters"}),
     ],
 )
 def test_of_clusters_values_and_health_are_looked_at_and_nothing_that_a_machine_has(
