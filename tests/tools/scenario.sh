@@ -6,7 +6,8 @@ cd "$(dirname "$0")/../.."
 name=${1:?scenario.sh NAME [SUITE]; NAME is a folder of molecule/}
 suite=${2:-bookworm}
 export FEDLEARN_ROLE_SUITE=$suite FEDLEARN_ROLE_SET=${FEDLEARN_ROLE_SET:-role-$name-$suite}
-export FEDLEARN_ROLE_SUBNET=${FEDLEARN_ROLE_SUBNET:-10.97.$(($(cksum <<<"$FEDLEARN_ROLE_SET" | cut -d' ' -f1) % 250)).0/24}
+FEDLEARN_ROLE_SUBNET=${FEDLEARN_ROLE_SUBNET:-$(tests/tools/network.sh "$name" "$suite" "$FEDLEARN_ROLE_SET")}
+export FEDLEARN_ROLE_SUBNET
 export ANSIBLE_HOME=$PWD/build/ansible-home ANSIBLE_CONFIG=$PWD/ansible.cfg ANSIBLE_INJECT_FACT_VARS=false
 export PYTHONPATH=$PWD/molecule/shared/role PATH=$PWD/.venv/bin:$PATH
 # CAs, secrets and the password that encrypts them: new ones for each run

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 import tomllib
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue import INFRASTRUCTURE
@@ -34,6 +35,16 @@ def test_each_scenario_is_in_a_part() -> None:
     parts = tomllib.loads((CHECKOUT / "tests/tools/parts.toml").read_text())
     run = set().union(*(named(part["command"]) for suite in parts.values() for part in suite["parts"]))
     assert run == SCENARIOS
+
+
+def test_scenarios_that_run_side_by_side_have_a_network_each() -> None:
+    """Of two whose networks were one the later couldn't make its host, as nginx and neursafe_ctl in two lanes."""
+    tool = CHECKOUT / "tests/tools/network.sh"
+    named_by = [(name, suite) for name in sorted(SCENARIOS) for suite in ("bullseye", "bookworm", "trixie")]
+    networks = [subprocess.run([tool, *each], check=True, capture_output=True, text=True).stdout for each in named_by]
+    assert len(set(networks)) == len(networks)
+    other = subprocess.run([tool, *named_by[0], "mine"], check=True, capture_output=True, text=True).stdout
+    assert other not in networks
 
 
 def test_each_infrastructure_role_has_a_scenario_of_its_own_beside_the_default_one() -> None:
