@@ -123,7 +123,7 @@ class ActionModule(ActionBase):
             absent = [one["name"] for one in arguments["instances"] if one["state"] == "absent"]
             found = cluster.look(wanted, absent, prune=arguments["prune"])
             if not arguments["remove_data"]:
-                cluster.check_losses(_going(arguments, found))
+                cluster.check_losses(_going(arguments, found), f"{arguments['role']}_remove_data")
             changes = not (arguments["plan"] or self._task.check_mode)
             if changes:
                 cluster.change(wanted, found, prune=arguments["prune"])

@@ -59,7 +59,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         going = [key for keys in found.values() for key in keys] if options["prune"] else []
         cluster = Cluster(api, Scope(options["federation"], ""))
         if not options["remove_data"]:
-            cluster.check_losses(going)
+            cluster.check_losses(going, "fedlearn_remove_data")
         if self._task.check_mode:
             return told
         cluster.remove(going)

@@ -643,7 +643,7 @@ def test_a_cluster_takes_one_server(afterwards: None) -> None:
 
 def test_what_others_put_into_the_namespace_is_not_removed_unasked(afterwards: None) -> None:
     kubectl("-n", NAME, "create", "secret", "generic", "theirs", "--from-literal=a=b")
-    unchanged(play("remove"), ours(), f"Secret {NAME}/theirs (not ours)", "fedlearn_remove_data=true")
+    unchanged(play("remove"), ours(), f"Secret {NAME}/theirs (not ours)", "neursafe_server_remove_data=true")
     assert play("remove", neursafe_server_remove_data=True).failed == 0
     assert refused("get", "namespace", NAME).strip().endswith("not found")
 

@@ -31,6 +31,14 @@ VERBS = ("get", "create", "patch", "delete")
 ENFORCED = "pod-security.kubernetes.io/enforce"
 PAUSE = 0.5
 
+IN_EVERY_NAMESPACE = {
+    ("ServiceAccount", "default"),
+    ("ConfigMap", "kube-root-ca.crt"),
+    ("ConfigMap", "istio-ca-root-cert"),
+    ("ConfigMap", "openshift-service-ca.crt"),
+}
+"""What clusters put there by themselves."""
+
 Told = TypeVar("Told")
 
 Key = tuple[str, str, str]
@@ -131,8 +139,11 @@ class Cluster:
                 (found.removed if mine else found.orphans).append(key)
         return found
 
-    def check_losses(self, going: Iterable[Key]) -> None:
-        """Refuse to have data go, or what isn't ours with its namespace. Raises RefusedError, ApiError."""
+    def check_losses(self, going: Iterable[Key], switch: str) -> None:
+        """Refuse to have data go, or what isn't ours with its namespace. Raises RefusedError, ApiError.
+
+        ``switch`` is the variable by which it goes all the same.
+        """
         threatened = {
             key_of(one): one
             for kind, namespace, name in going
@@ -140,9 +151,7 @@ class Cluster:
         }
         lost = [f"{words(key)} ({why})" for key, why in ((key, _lost(one)) for key, one in threatened.items()) if why]
         if lost:
-            raise RefusedError(
-                f"this would go as well: {', '.join(lost)}. Move it, or say -e fedlearn_remove_data=true"
-            )
+            raise RefusedError(f"this would go as well: {', '.join(lost)}. Move it, or say -e {switch}=true")
 
     def _claim(self, kind: str, namespace: str, name: str) -> list[Object]:
         found = self.api.get(kind, namespace, name) if kind == "PersistentVolumeClaim" else None
@@ -259,11 +268,12 @@ class Cluster:
         for instance, objects in wanted.items():
             for one in objects:
                 if key_of(one) in differing:
-                    theirs = found.strange.get(key_of(one), [])
                     try:
+                        applied = self.api.apply(self.scope.owned(instance, one), dry_run=False)
+                        # not before: a mount of ours may name a volume of theirs until then
+                        theirs = strange(one, applied)
                         if theirs:
-                            self.api.take_away(found.live[key_of(one)], [each.path for each in theirs])
-                        self.api.apply(self.scope.owned(instance, one), dry_run=False)
+                            self.api.take_away(applied, [each.path for each in theirs])
                     except ApiError as error:
                         raise ApiError(f"{words(key_of(one))}: {error}", error.status) from None
         self.remove([*found.removed, *(found.orphans if prune else [])])
@@ -346,7 +356,7 @@ def _lost(found: Object) -> str:
     if metadata.get("labels", {}).get(MANAGED) == PRODUCT:
         dynamic = found["kind"] == "PersistentVolumeClaim" and found["spec"].get("storageClassName")
         return "data" if dynamic else ""
-    its_own = (found["kind"], metadata["name"]) in (("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt"))
+    its_own = (found["kind"], metadata["name"]) in IN_EVERY_NAMESPACE
     return "" if its_own or metadata.get("ownerReferences") else "not ours"
 
 

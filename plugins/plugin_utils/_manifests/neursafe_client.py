@@ -44,13 +44,14 @@ SETUP_FOLDER = "/nsfl/config"
 NAMED = "named.py"
 DATASETS = "datasets.json"
 _PREPARE = f"""\
-umask 0002
+umask 0007
 mkdir -p -- "$@"
 told={SETUP_FOLDER}/{DATASETS} list="$2/{DATASETS}"
 if test -e "$told"; then cat "$told" > "$list"; else test -e "$list" || echo '{{}}' > "$list"; fi
 """
-"""Makes the folders of the shared directory, and the list of data sets: as it is told, else an empty one where there is
-none, since the program wants one. It lies there for tasks' pods, which mount it from their node."""
+"""Makes the folders of the shared directory, which are nobody else's, and the list of data sets: as it is told, else an
+empty one where there is none, since the program wants one. It lies there for tasks' pods, which mount it from their
+node."""
 
 
 class Client(Neursafe):
