@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import pickle
+import pickletools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +20,10 @@ import numpy
 MEGABYTE = 1_000_000
 NUMBERS = re.compile(r"[fiub][0-9]{1,2}")
 """Kinds of numbers, and their bytes; an array of objects is none."""
+
+
+MOST_STEPS = 200
+"""Of a pickle; those of numpy's arrays have some 50."""
 
 
 class NoArrayError(ValueError):
@@ -51,7 +57,7 @@ class _Array:
 
     def fill(self, content: bytes, kind: Any, shape: tuple[int, ...], order: str) -> None:
         """The array is what it brings, and never memory that nobody filled."""
-        if not isinstance(kind, _Kind) or not isinstance(content, (bytes, bytearray)):
+        if self.found is not None or not isinstance(kind, _Kind) or not isinstance(content, (bytes, bytearray)):
             raise NoArrayError("it is no array of numbers")
         has = kind.kind().itemsize * math.prod(shape)
         if has != len(content):
@@ -60,45 +66,80 @@ class _Array:
         self.found = numbers.reshape(shape, order=order).copy(order)
 
 
-def _described(name: str, *_copied: Any) -> _Kind:
-    return _Kind(name)
+class _Pickle:
+    """What stands for the names in one pickle."""
 
+    def __init__(self) -> None:
+        self._has_array = False
 
-def _to_be_filled(*_as_all_are: Any) -> _Array:
-    return _Array()
+    def described(self, name: str, *_copied: Any) -> _Kind:
+        return _Kind(name)
 
+    def to_be_filled(self, *_as_all_are: Any) -> _Array:
+        if self._has_array:  # each is a copy of what was brought once
+            raise NoArrayError("it has more than one array in it")
+        self._has_array = True
+        return _Array()
 
-def _filled(content: bytes, kind: Any, shape: tuple[int, ...], order: str, *_more: Any) -> _Array:
-    array = _Array()
-    array.fill(content, kind, shape, order)
-    return array
+    def filled(self, content: bytes, kind: Any, shape: tuple[int, ...], order: str, *_more: Any) -> _Array:
+        array = self.to_be_filled()
+        array.fill(content, kind, shape, order)
+        return array
 
-
-def _nothing() -> None:
-    """The class of arrays, which is told and not called."""
+    def nothing(self) -> None:
+        """The class of arrays, which is told and not called."""
 
 
 NAMED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): _nothing,
-    ("numpy", "dtype"): _described,
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _to_be_filled for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _filled for core in ("core", "_core")},
+    ("numpy", "ndarray"): _Pickle.nothing,
+    ("numpy", "dtype"): _Pickle.described,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _Pickle.to_be_filled for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _Pickle.filled for core in ("core", "_core")},
 }
 """All that numpy's own pickles of an array name, those of numpy 1 and 2, and what stands for it: nothing of numpy's is
 called by a pickle, since numpy hands out memory as it is, with what was in it before."""
 
 
-class _Unpickler(pickle.Unpickler):
+class _Stand:
+    """What a pickle gets for a name. It can call it, and change nothing of it."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *given: Any) -> Any:
+        return self._call(*given)
+
+    def __setstate__(self, state: Any) -> None:
+        raise NoArrayError("it is no array of numbers")
+
+
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+    """The one in Python: that in C makes room for as many objects as nine bytes say that there will be."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content))
+        self._pickle = _Pickle()
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in NAMED:
             raise NoArrayError(f"it names {module}.{name}, which no array needs")
-        return NAMED[module, name]
+        return _Stand(functools.partial(NAMED[module, name], self._pickle))
+
+
+def check_steps(content: bytes) -> None:
+    """A pickle is a program, and may be one that takes its reader long. Raises NoArrayError."""
+    for number, _step in enumerate(pickletools.genops(content)):
+        if number >= MOST_STEPS:
+            raise NoArrayError(f"it has more than the {MOST_STEPS} steps that no array needs")
 
 
 def loads(content: bytes) -> numpy.ndarray:
     """The array of a pickle. Raises NoArrayError."""
     try:
-        array = _Unpickler(io.BytesIO(content)).load()
+        check_steps(content)
+        array = _Unpickler(content).load()
     except NoArrayError:
         raise
     except Exception as error:  # whatever bytes of somebody else's make of it

@@ -10,6 +10,8 @@ import importlib
 import math
 import os
 import pickle
+import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,42 @@ def test_arrays_come_out_as_they_went_in(arrays: Any, one: tuple[numpy.ndarray, 
     assert found.flags.writeable
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02Nr" + struct.pack("<I", 2**28) + b".",
+        b"\x80\x04\x95" + struct.pack("<Q", 2**40) + b"N.",
+        b"N" + b"0N" * 1_000_000 + b".",
+    ],
+    ids=["places for many objects", "a long frame", "many steps"],
+)
+def test_few_bytes_take_little_memory_and_time(arrays: Any, content: bytes) -> None:
+    """The reader in C made room for 2**29 objects, because nine bytes said so."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(arrays.NoArrayError):
+            arrays.loads(content)
+        assert tracemalloc.get_traced_memory()[1] < 5 * len(content) + 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pickle_has_one_array_however_often_it_asks(arrays: Any) -> None:
+    """Each is a copy of what was brought once."""
+    one = b"cnumpy.core.multiarray\n_reconstruct\n)R"
+    with pytest.raises(arrays.NoArrayError, match="more than one array"):
+        arrays.loads(b"\x80\x02" + one + b"0" + one + b".")
+
+
+def test_a_pickle_changes_nothing_of_what_stands_for_names(arrays: Any) -> None:
+    """It was a function of the module, whose attributes stayed after the pickle."""
+    stand = arrays._Unpickler(b"").find_class("numpy", "dtype")
+    assert not hasattr(stand, "__dict__")
+    for state in (b"}X\x01\x00\x00\x00aX\x01\x00\x00\x00bsb", b"N}X\x05\x00\x00\x00_callK\x01s\x86b"):
+        with pytest.raises(arrays.NoArrayError):
+            arrays.loads(b"\x80\x02cnumpy\ndtype\n" + state + b"X\x02\x00\x00\x00f8\x85R.")
+
+
 class Calls:
     """What a pickle would call."""
 
@@ -79,7 +117,7 @@ RECONSTRUCT = numpy.zeros(1).__reduce__()[0]
         (pickle.dumps(numpy.dtype("f8")), "it is no array of numbers"),
         (pickle.dumps([1.0]), "it is no array of numbers"),
         (pickle.dumps(None), "it is no array of numbers"),
-        (b"", "it is no pickle of an array: EOFError"),
+        (b"", "it is no pickle of an array: ValueError"),
         (pickle.dumps(numpy.array([1.0, math.nan])), "it has numbers in it that are none, or infinite"),
         (pickle.dumps(numpy.array([-math.inf], "f4")), "it has numbers in it that are none, or infinite"),
     ],
