@@ -216,7 +216,7 @@ INGRESS = Section(
         ),
         "class_name": Key(_CLASS, "Which controller serves it.", default="nginx"),
         "annotations": Key(
-            Table(_LABEL, Text(min_length=0)),
+            Table(_LABEL, Text(min_length=0, shown=True)),  # controllers name Secrets by some
             "What the controller is told; paths are regular expressions.",
             default={"nginx.ingress.kubernetes.io/use-regex": "true"},
         ),
@@ -225,7 +225,7 @@ INGRESS = Section(
             NAMESPACE, "Where the controller's pods run: nobody else reaches the components.", default="ingress-nginx"
         ),
         "tls_secret": Key(
-            NAMESPACE,
+            replace(NAMESPACE, shown=True),  # a name
             "Name of a Secret with a certificate for `host`, as cert-manager makes it in the stack's namespace.",
         ),
     }

@@ -1497,6 +1497,14 @@ def test_a_document_may_say_each_of_them(load: Load) -> None:
         assert load(f"{text}    settings: {json.dumps(nested(path, right))}\n"), path
 
 
+def test_names_of_secrets_of_the_cluster_are_said(load: Load) -> None:
+    annotations = {"nginx.ingress.kubernetes.io/auth-tls-secret": "ward/ca"}
+    ingress = {"host": "api.example.com", "tls_secret": "api-tls", "annotations": annotations}
+    text = DOCUMENT.replace("    storage:", f"      ingress: {json.dumps(ingress)}\n    storage:")
+    ((_variable, (server,)),) = load(text).expansions["imaging"].variables["cluster-kc"].items()
+    assert {key: server["ingress"][key] for key in ingress} == ingress
+
+
 @pytest.mark.parametrize("path", DERIVED)
 def test_what_follows_from_other_keys_can_t_be_set(path: str) -> None:
     (line,) = wrong(path, "x")
