@@ -56,7 +56,12 @@ class Gateway:
 
     @property
     def serves_clients(self) -> bool:
-        return self.there and any(client.place.hosts for client in self.topology.standalone)
+        return any(client.place.hosts for client in self._comers)
+
+    @property
+    def _comers(self) -> list[Standalone]:
+        """Clients on hosts, but for those that say another way."""
+        return [client for client in self.topology.standalone if client.goes_by_gateway]
 
     def address(self, host: Host) -> str:
         """What nginx listens on there; empty once it is noted that there is none."""
@@ -131,14 +136,14 @@ class Gateway:
         """Those of clients on hosts."""
         return [
             certificates.common_name(self.topology.instance_of(client.component), host)
-            for client in self.topology.standalone
+            for client in self._comers
             for host in client.place.hosts
         ]
 
     @cached_property
     def authorities(self) -> list[Authority]:
         """Those that sign for who comes, the server's party's first."""
-        hosts = [*self.operators.hosts, *(host for client in self.topology.standalone for host in client.place.hosts)]
+        hosts = [*self.operators.hosts, *(host for client in self._comers for host in client.place.hosts)]
         parties = dict.fromkeys(self.topology.party_of(host) for host in hosts)
         federation, own = self.topology.federation, self.topology.owner.name
         others = [federation.parties[name] for name in parties if name != own]

@@ -1170,6 +1170,16 @@ def sites(federation: Federation, host: str) -> dict[str, dict[str, Any]]:
     return {one["name"].removeprefix("demo-imaging-"): one for one in of_host(federation, host, "nginx_sites")}
 
 
+def test_who_says_another_way_is_no_matter_of_nginx(load: Load) -> None:
+    """Nobody comes by its port for clients then, and nobody of that party's CA."""
+    elsewhere = 'k: {host: k1, settings: {task_manager: {server_address: "lb.example:4443"}}, datasets'
+    text = BY_NGINX.replace("k: {host: k1, datasets", elsewhere) + "    settings: {proxy: {external: false}}\n"
+    found = load(text)
+    assert standalone(found)["server"] == "lb.example:4443"
+    assert list(sites(found, "n1")) == ["gateway-api"]
+    assert "gateway-clients" not in str(found.expansions["imaging"].certificates)
+
+
 def test_users_and_clients_show_certificates_to_nginx_on_each_node(load: Load) -> None:
     found = load(BY_NGINX)
     for host, address in (("n1", "10.20.0.21"), ("n2", "10.20.0.22")):
