@@ -12,6 +12,7 @@ What is different from the SDK's own way is in ``Steady``, ``Answers`` and ``Mem
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,8 @@ class Membership:
 
     def __init__(self, folder: Path, heartbeat_seconds: float) -> None:
         self._path, self._seconds = folder / "member", HEARTBEATS * heartbeat_seconds
+        # heartbeats come from a thread of their own, beside those of requests
+        self._writing = threading.Lock()
 
     def former(self) -> str:
         """The number, as long as the coordinator is sure to know it; else empty."""
@@ -54,11 +57,15 @@ class Membership:
         return self._path.read_text(encoding="utf-8") if 0 <= age < self._seconds else ""
 
     def heard(self, number: str, state: str) -> None:
-        """What a heartbeat was answered."""
-        if state in ("finish", "reject"):
-            self._path.unlink(missing_ok=True)
-        else:
-            launching.write(self._path, number)
+        """What a heartbeat was answered. Without the file a restart comes as somebody new, which ends nothing here."""
+        try:
+            with self._writing:
+                if state in ("finish", "reject"):
+                    self._path.unlink(missing_ok=True)
+                else:
+                    launching.write(self._path, number)
+        except OSError as error:
+            logger.warning("%s can't be written: %s", self._path, error.strerror)
 
 
 class Answers:

@@ -191,7 +191,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 
 
 def ask(port: int, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     sent = body if isinstance(body, bytes) or body is None else json.dumps(body)
     connection.request(method, path, body=sent, headers=headers)
     answer = connection.getresponse()

@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from enum import Enum
 from pathlib import Path
@@ -230,3 +231,23 @@ def test_only_who_was_told_of_the_end_has_ended(
         with pytest.raises(launcher.launching.LaunchError, match="is over, or it knows this participant no more"):
             launcher.run(config)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_two_threads_may_hear_at_once(membership: Any, tmp_path: Path) -> None:
+    """The heartbeat's own, and that of a request's; each wrote the same file on its way."""
+    with ThreadPoolExecutor(4) as pool:
+        for heard in [pool.submit(membership.heard, "7", state) for state in ["round", "stand_by", "finish"] * 300]:
+            heard.result()
+    membership.heard("7", "round")
+    assert (tmp_path / "member").read_text() == "7"
+
+
+def test_a_full_disk_ends_no_participant(
+    membership: Any, launcher: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(launcher.launching, "write", full)
+    membership.heard("7", "round")
+    assert "member can't be written: No space left on device" in caplog.text
