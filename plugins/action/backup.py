@@ -25,7 +25,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Action plugin behind M(fedlearn.infra.backup)."""
 
     TRANSFERS_FILES = False

@@ -32,7 +32,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Action plugin behind M(fedlearn.infra.cluster_orphans)."""
 
     _supports_check_mode = True

@@ -23,7 +23,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """Action plugin behind M(fedlearn.infra.restore)."""
 
     TRANSFERS_FILES = False

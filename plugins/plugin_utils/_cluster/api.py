@@ -181,12 +181,11 @@ class Api:
 
     def labelled(self, kind: str, selector: str) -> list[Object]:
         """All objects of a kind that have these labels, in every namespace."""
-        found = self.ask("GET", KINDS[kind].path(), query={"labelSelector": selector})
-        return [{"kind": kind, "apiVersion": KINDS[kind].version, **one} for one in found.get("items") or []]
+        return self.listed(kind, query={"labelSelector": selector})
 
-    def listed(self, kind: str, namespace: str | None = None) -> list[Object]:
+    def listed(self, kind: str, namespace: str | None = None, query: Mapping[str, str] | None = None) -> list[Object]:
         """All objects of a kind, in a namespace or in all."""
-        found = self.ask("GET", KINDS[kind].path(namespace))
+        found = self.ask("GET", KINDS[kind].path(namespace), query=query)
         return [{"kind": kind, "apiVersion": KINDS[kind].version, **one} for one in found.get("items") or []]
 
     def pods(self, namespace: str, selector: str) -> list[Object]:

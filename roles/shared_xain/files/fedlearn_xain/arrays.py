@@ -115,7 +115,7 @@ class _Stand:
         raise NoArrayError("it is no array of numbers")
 
 
-class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined]
+class _Unpickler(pickle._Unpickler):
     """The one in Python: that in C makes room for as many objects as nine bytes say that there will be."""
 
     def __init__(self, content: bytes) -> None:

@@ -36,7 +36,7 @@ class Summing:
         self._forget()
 
     def _forget(self) -> None:
-        self._total: Optional[numpy.ndarray] = None  # noqa: UP045
+        self._total: Optional[numpy.ndarray] = None  # noqa: UP045 - as above
         self._kind = numpy.dtype(float)
         self._samples = 0
 

@@ -307,7 +307,9 @@ def test_a_namespace_that_was_there_is_nobody_s(cluster: Cluster, double: Double
     assert "/api/v1/namespaces/default" in double.objects
 
 
-def test_what_others_put_into_pods_of_ours_goes(cluster: Cluster, double: Double) -> None:
+def test_what_others_put_into_pods_of_ours_goes(
+    cluster: Cluster, double: Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def deployment(**spec: Any) -> dict[str, Any]:
         own = {"name": "web", "image": "web:1", "env": [{"name": "A", "value": "1"}], "volumeMounts": []}
         pod = {"containers": [own], "volumes": [{"name": "own"}], **spec}
@@ -338,7 +340,7 @@ def test_what_others_put_into_pods_of_ours_goes(cluster: Cluster, double: Double
     ]
     assert strange(wanted, wanted) == []
     gone: list[list[str]] = []
-    cluster.api.take_away = lambda _live, paths: gone.append(paths)  # type: ignore[method-assign]
+    monkeypatch.setattr(cluster.api, "take_away", lambda _live, paths: gone.append(paths))
     converge(cluster, {"one": [wanted]})
     assert gone == []
     double.objects["/apis/apps/v1/namespaces/ns/deployments/web"]["spec"] = live["spec"]
@@ -346,7 +348,7 @@ def test_what_others_put_into_pods_of_ours_goes(cluster: Cluster, double: Double
     assert differs.changed == [("Deployment", "ns", "web")]
     applied: list[str] = []
     # the API leaves in place what an apply doesn't speak of, which the double doesn't
-    cluster.api.apply = lambda one, dry_run: applied.append(str(len(gone))) or live  # type: ignore[method-assign]
+    monkeypatch.setattr(cluster.api, "apply", lambda _one, dry_run: applied.append(str(len(gone))) or live)
     cluster.change({"one": [wanted]}, differs, prune=False)
     # first applied: until then a mount of ours may name a volume of theirs, and nobody may take that away
     assert (applied, gone) == (["0"], [[one.path for one in found]])
