@@ -17,6 +17,10 @@ description:
     what changed is restarted or reloaded; then its health is awaited. If that fails, the former files and units are
     put back and the former service is started again, and the task fails with the reason and the last lines of the
     journal. Other services stand.
+  - Where of a unit nothing but limits changes, C(MemoryMax), C(MemoryHigh), C(MemoryLow), C(MemoryMin),
+    C(MemorySwapMax), C(CPUQuota), C(CPUWeight), C(IOWeight) and C(TasksMax), systemd gives them to what runs, with no
+    restart. A C(MemoryMax) that is less than what is in use now would end it, so that takes a restart, and a warning
+    says so.
   - What a service was last healthy with is kept on the host, so a run that was cut off anywhere is finished by the
     next one.
   - Needs systemd 247 or later, and root.
@@ -50,7 +54,7 @@ options:
         one of the file in place with the same group stays, marked by a comment. So a proxy leads to a port that
         changes for as long as something may answer there."
       - "C(validate): a command as a list, run once all files are in place and before anything is restarted or
-        reloaded."
+        reloaded; not where nothing but limits of units changes."
       - "C(watch): list of C(path) and C(change); files and directories that something else writes."
       - "C(health): C(timeout) in seconds, C(restarts) (how many are borne while waiting) and C(checks), a list of
         C(http) (C(url), C(status), C(ca), C(certificate), C(key)), C(tcp) (C(address), C(port)) or C(command) (a
@@ -341,6 +345,9 @@ def run(module: AnsibleModule, sent: dict, foresee: bool) -> dict:
         kind = Removal if wanted["state"] == "absent" else Transaction
         services.append(kind(wanted, owned[wanted["federation"]], options))
     compare(services)
+    for service in services:
+        if service.warning:
+            module.warn(f"{service.name}: {service.warning}")
     if not module.params["plan"]:  # which tells how things are, and that a service stands still says more
         refuse_held_ports(services)
     needed = sorted({digest for service in services if not service.failed for digest in service.missing_uploads})

@@ -459,6 +459,71 @@ def test_a_second_run_waits_or_says_who_holds_the_lock(host: ServiceHost) -> Non
     assert host.look().answers == {"thing": "second"}
 
 
+# -- limits of what runs ----------------------------------------------------------------------------------------------
+
+LIMITED = ["MemoryMax=300M", "TasksMax=50", "CPUQuota=150%"]
+RAISED = ["MemoryMax=400M", "TasksMax=60", "CPUWeight=50"]
+SEEN_LIMITS = """
+place=$(systemctl show --value -p ControlGroup fedlearn-thing)
+for file in memory/$place/memory.limit_in_bytes $place/memory.max pids/$place/pids.max $place/pids.max; do
+    cat /sys/fs/cgroup/$file 2>/dev/null || true
+done
+"""
+
+
+def test_limits_change_under_a_process_that_runs(host: ServiceHost) -> None:
+    wary = {"validate": ["/bin/sh", "-c", "test ! -e /run/no-restart || { echo a training is under way; exit 1; }"]}
+    host.converge(thing(limits=LIMITED, **wary))
+    before, former = host.look(), host.shell(SEEN_LIMITS).split()
+    assert former == [str(300 << 20), "50"]
+    host.shell("touch /run/no-restart")
+    try:
+        foreseen = host.converge(thing(limits=RAISED, **wary), arguments=("--check", "--diff"))
+        assert (foreseen.service("thing")["action"], foreseen.service("thing")["changed"]) == ("none", True)
+        assert "limits of what runs, without a restart" in foreseen.output
+        assert host.look() == before
+        ran = host.converge(thing(limits=RAISED, **wary))
+        assert (ran.service("thing")["action"], ran.service("thing")["files"]) == ("none", [unit("thing")])
+        # by the kernel's word, not by systemd's
+        assert host.shell(SEEN_LIMITS).split() == [str(400 << 20), "60"]
+        assert host.look().pid("thing") == before.pid("thing")
+        assert host.converge(thing(limits=RAISED, **wary)).result["changed"] is False
+        # with something else beside it a restart is needed, which is refused and puts the limits back
+        host.fail(thing(limits=LIMITED, description="another", **wary))
+        assert host.shell(SEEN_LIMITS).split() == [str(400 << 20), "60"]
+        assert host.look().pid("thing") == before.pid("thing")
+    finally:
+        host.shell("rm -f /run/no-restart")
+
+
+def test_a_limit_by_hand_is_put_back_under_a_process_that_runs(host: ServiceHost) -> None:
+    host.converge(thing(limits=LIMITED))
+    before = host.look()
+    host.shell(f"sed -i s/300M/200M/ {unit('thing')}; systemctl daemon-reload")
+    assert host.converge(thing(limits=LIMITED)).service("thing")["changed"] is True
+    after = host.look()
+    assert (after.end_state(), after.pid("thing")) == (before.end_state(), before.pid("thing"))
+
+
+def test_a_limit_below_what_is_in_use_takes_a_restart_and_says_so(host: ServiceHost) -> None:
+    host.converge(thing(limits=LIMITED, program={"holds_mb": 100}))
+    before = host.look()
+    low = thing(limits=["MemoryMax=64M", *LIMITED[1:]], program={"holds_mb": 100})
+    for how in ({"arguments": ("--check",)}, {"restart": "deferred"}):
+        ran = host.converge(low, **how)
+        told = r"thing: fedlearn-thing.service has 1\d\d MB in use, and with MemoryMax=64M the kernel would kill it: "
+        assert re.search(told + "that takes a restart", " ".join(ran.output.split()))
+        assert (ran.service("thing")["action"], ran.service("thing")["deferred"]) in (
+            ("restarted", False),
+            ("none", True),
+        )
+        assert host.look() == before
+    # it can't hold as much, and so it is put back
+    assert host.fail(low).service("thing")["rolled_back"] is True
+    after = host.look()
+    assert (after.answers, after.running("thing")) == ({"thing": "first"}, True)
+
+
 # -- killed runs ------------------------------------------------------------------------------------------------------
 
 KEEP = "tar -C / -cf /run/kept.tar etc/fedlearn etc/systemd/system var/lib/fedlearn"
@@ -531,3 +596,13 @@ def test_controller_killed(before_change: ServiceHost, undisturbed: Seen, step: 
     assert host.run(*CHANGED, kill=step).code == -9
     host.converge(*CHANGED)
     assert host.look().end_state() == undisturbed.end_state()
+
+
+@pytest.mark.parametrize("step", [step for step in STEPS if step != "checked"])
+def test_killed_while_limits_change(host: ServiceHost, step: str) -> None:
+    host.converge(thing(limits=LIMITED))
+    before = host.look()
+    killed(host, step, "thing", thing(limits=RAISED))
+    host.converge(thing(limits=RAISED))
+    assert host.look().pid("thing") == before.pid("thing")
+    assert host.shell(SEEN_LIMITS).split() == [str(400 << 20), "60"]

@@ -7,7 +7,7 @@
 It imports little, so that it is up at once.
 
 As a job (port 0) it writes its result and ends. With `crash` it ends by a failure so many seconds after its start, with
-`silent` it runs and answers nothing.
+`silent` it runs and answers nothing, with `holds_mb` it has so much memory in use.
 """
 
 import json
@@ -41,6 +41,7 @@ if config["port"] == 0:
     (state / "result").write_text("done")
     sys.exit(0)
 
+held = b"x" * (config.get("holds_mb", 0) << 20)
 print("up")
 server = socket.create_server(("127.0.0.1", config["port"]), backlog=50)
 while True:

@@ -47,6 +47,9 @@ def diffs(services: Sequence[Service]) -> list[dict[str, str]]:
                 entries.append(_entry(f"{file.path} (mode and owner)", _attributes(found), wanted))
         entries += [_entry(path, "(present)\n", "") for path in service.obsolete]
         doing = [] if service.action == "none" else [service.action]
+        doing += (
+            ["limits of what runs, without a restart"] if isinstance(service, Present) and service.only_limits else []
+        )
         doing += [f"enablement of {name}" for name in service.to_enable]
         entries.append(_entry(f"service {service.name}", "", "".join(f"{one}\n" for one in doing)))
     return [entry for entry in entries if entry["before"] != entry["after"]]

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, listeners, state, units
+from ansible_collections.fedlearn.infra.plugins.module_utils._service import files, limits, listeners, state, units
 from ansible_collections.fedlearn.infra.plugins.module_utils._service.files import File, Found, ServiceError
 
 PAST = {"none": "none", "start": "started", "restart": "restarted", "reload": "reloaded", "stop": "stopped"}
@@ -68,6 +68,7 @@ class Service:
         self.obsolete: list[str] = []
         self.to_enable: list[str] = []
         self.unwell: dict[str, str] = {}  # stopped, ill, differing or failed -> the reason
+        self.warning = ""
 
     @property
     def unit_names(self) -> list[str]:
@@ -163,6 +164,7 @@ class Present(Service):
         self.reload_manager = False
         self.obsolete_units: list[str] = []
         self.items: dict[str, list[str]] = {}  # path -> [change, digest]: what the process depends on
+        self.limited: set[str] = set()  # units and drop-ins of which nothing but limits differs
         directory = units.TRANSIENT if options.transient else units.PERMANENT
         for unit in wanted["units"]:
             self.files.append(_unit_file(f"{directory}/{unit['name']}", unit["content"].encode()))
@@ -293,8 +295,12 @@ class Present(Service):
             return "none" if self.finished else "start"
         record = self.record.content or {}
         before: dict[str, list[str]] = record.get("items", {})
-        classes = [file.change for file, there in self.changes if there.sha256 != file.sha256]
-        classes += [change for path, (change, digest) in self.items.items() if before.get(path, [""])[-1] != digest]
+        altered = {file.path: file.change for file, there in self.changes if there.sha256 != file.sha256}
+        altered |= {
+            path: change for path, (change, digest) in self.items.items() if before.get(path, [""])[-1] != digest
+        }
+        self.limited = self._limited(found, altered)
+        classes = [change for path, change in altered.items() if path not in self.limited]
         classes += [change for path, (change, _digest) in before.items() if path not in self.items]
         classes.append(record.get("pending") or "none")
         if self.outcome.inside:
@@ -308,6 +314,42 @@ class Present(Service):
             classes.append("restart")
         strongest = max(classes, key=lambda change: _RANK[change])
         return "restart" if strongest == "reload" and not unit.can_reload else strongest
+
+    @property
+    def only_limits(self) -> bool:
+        """Whether nothing but limits of what runs changes: nothing is asked of its configuration, nor of a process."""
+        alone = {file.path for file, _found in self.changes} <= self.limited
+        return bool(self.limited) and alone and self.action == "none" and not (self.obsolete or self.obsolete_units)
+
+    def _limited(self, found: dict[str, Found], altered: Collection[str]) -> set[str]:
+        """Of altered units and drop-ins those whose limits alone differ, and that its processes survive."""
+        those = [
+            file for file in self.files if file.path in altered and self._differs_in_limits(file, found[file.path])
+        ]
+        for file in those:
+            unit = self.shown.get(limits.unit_of(file.path))
+            low = limits.too_low(unit, file.content or b"") if unit else ""
+            if low:
+                self.warning = f"{low}: that takes a restart"
+                return set()
+        return {file.path for file in those}
+
+    def _differs_in_limits(self, file: File, found: Found) -> bool:
+        """Whether its process runs with this unit, as it lies there and as it is to be, but for limits."""
+        if file.content is None or found.kind != "file" or not units.is_unit_file(file.path):
+            return False
+        record, there = self.record.content or {}, limits.digest_without(files.read(file.path))
+        proven = record.get("units", {}).get(file.path)
+        if proven is None:  # a record of a former release
+            same = record.get("items", {}).get(file.path, [""])[-1] == replace(file, sha256=found.sha256).digest()
+            proven = there if same else ""
+        return limits.digest_without(file.content) == there == proven
+
+    @property
+    def unit_digests(self) -> dict[str, str]:
+        """Units and drop-ins, without limits."""
+        mine = [file for file in self.files if file.content is not None and units.is_unit_file(file.path)]
+        return {file.path: limits.digest_without(file.content or b"") for file in mine}
 
     @property
     def missing_uploads(self) -> list[str]:

@@ -65,7 +65,8 @@ class Transaction(Present):
             for path in self.obsolete:
                 self.remove_unless_shared(path)
             state.point("placed", self.name)
-            self.validate_whole()
+            if not self.only_limits:
+                self.validate_whole()
         elif self.action in ("start", "restart", "reload"):
             self.validate_whole()
 
@@ -198,7 +199,8 @@ class Transaction(Present):
         if self.entry_differs:
             self.save_entry(self.wanted_entry(), [])
         invocation = units.show([self.main])[self.main].invocation if self.outcome.healthy else None
-        self.record.save({"items": self.items, "invocation": invocation, "health": self.wanted["health"]})
+        proven = {"items": self.items, "units": self.unit_digests, "health": self.wanted["health"]}
+        self.record.save({**proven, "invocation": invocation})
         state.point("recorded", self.name)
         self.record.drop_former()
         self.outcome.changed = True

@@ -18,7 +18,8 @@ PERMANENT = "/etc/systemd/system"
 TRANSIENT = "/run/systemd/system"
 _PROPERTIES = (
     "Type,LoadState,ActiveState,SubState,UnitFileState,FragmentPath,DropInPaths,NeedDaemonReload,MainPID,InvocationID,"
-    "NRestarts,Result,ExecMainStatus,ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic,CanReload,Job"
+    "NRestarts,Result,ExecMainStatus,ExecMainStartTimestampMonotonic,InactiveExitTimestampMonotonic,CanReload,Job,"
+    "ControlGroup"
 )
 VALIDATE_SECONDS = 60
 _LINE_SHOWN = 300  # characters
@@ -53,6 +54,7 @@ class Unit:
     can_reload: bool = False
     notifies: bool = False  # says itself when it is ready, and is activating until then
     job: str = ""
+    cgroup: str = ""
 
     @property
     def running(self) -> bool:
@@ -140,6 +142,7 @@ def _parse(name: str, block: str) -> Unit:
         notifies=value.get("Type") in ("notify", "notify-reload"),
         can_reload=value.get("CanReload") == "yes",
         job=value.get("Job", ""),
+        cgroup=value.get("ControlGroup", ""),
         started=time.time() - up if started else 0.0,
         up=up,
     )

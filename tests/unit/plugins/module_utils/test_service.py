@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 from ansible_collections.fedlearn.infra.plugins.module_utils._service import (
     files,
     health,
+    limits,
     listeners,
     redact,
     report,
@@ -672,3 +673,95 @@ def test_which_mount_is_read_only_is_told_with_what_makes_it_writable(
     monkeypatch.setattr(files, "MOUNTS", str(table))
     said = str(files.explain(OSError(errno.EROFS, "no"), path))
     assert said.startswith(f"{path}: Read-only file system ({told}"), said
+
+
+# -- limits of what runs ----------------------------------------------------------------------------------------------
+
+UNIT = """[Service]
+ExecStart=/bin/sh -c "true \\
+MemoryMax=1"
+TasksMax=10
+MemoryMax=1G
+"""
+
+
+def test_what_of_a_unit_is_a_limit() -> None:
+    digest = limits.digest_without(UNIT.encode())
+    alike = ("MemoryMax=1G", "MemoryMax = 2G"), ("TasksMax=10\n", ""), ("TasksMax=10", "CPUQuota=10%\nMemoryHigh=1M")
+    other = ('MemoryMax=1"', 'MemoryMax=2"'), ("TasksMax=10", "LimitNOFILE=10"), ("TasksMax=10", "TasksMax=10 \\")
+    assert [limits.digest_without(UNIT.replace(*one).encode()) == digest for one in (*alike, *other)] == [
+        *[True] * 3,
+        *[False] * 3,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "killed"),
+    [
+        *[(said, True) for said in ("99M", "1K", "0.0001%")],
+        *[(said, False) for said in ("100M", "104857600", "1G", "100%", "infinity", "", "nonsense")],
+    ],
+)
+def test_which_limit_a_process_would_not_survive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, killed: bool
+) -> None:
+    for place, stat in (("two", "anon 100000000\nfile 9\nshmem 4857600\n"), ("one", "")):
+        (tmp_path / place / "a").mkdir(parents=True)
+        (tmp_path / place / "a" / "memory.stat").write_text(stat)
+    monkeypatch.setattr(limits, "_MEMORY", (str(tmp_path / "one"), str(tmp_path / "two")))
+    content = f"[Service]\nMemoryMax=1\nMemoryMax={said}\n".encode()
+    told = limits.too_low(units.Unit("a.service", cgroup="/a"), content)
+    assert told == (
+        f"a.service has 100 MB in use, and with MemoryMax={said} the kernel would kill it" if killed else ""
+    )
+    assert limits.too_low(units.Unit("a.service"), content) == ""
+
+
+class Limited(Host):
+    """A host on which a service has a unit of its own, with a record as a release before the last one wrote it."""
+
+    limit, rest = "1G", "true"
+
+    def wanted(self, **values: Any) -> dict[str, Any]:
+        content = f"[Service]\nExecStart=/bin/{self.rest}\nMemoryMax={self.limit}\n"
+        one = {"name": "a.service", "content": content, "install": False}
+        return super().wanted(**{"unit": None, "units": [one], **values})
+
+    def compared(self) -> Present:
+        service = self.service()
+        for file in service.files:
+            file.owner, file.group = str(os.getuid()), str(os.getgid())
+        shown = dataclasses.replace(UP, fragment=service.unit_paths[0])
+        service.compare({"a.service": shown})
+        return service
+
+    def remember(self) -> None:
+        (service,) = [self.service()]
+        Path(service.unit_paths[0]).write_bytes(service.files[0].content or b"")
+        Path(service.unit_paths[0]).chmod(0o644)
+        service = self.compared()
+        service.save_entry(service.wanted_entry(), [])
+        service.record.save({"items": service.items, "invocation": "", "health": service.wanted["health"]})
+
+
+@pytest.mark.parametrize(
+    ("limit", "rest", "action", "alone"),
+    [("1G", "true", "none", False), ("2G", "true", "none", True), ("2G", "false", "restart", False)],
+)
+@pytest.mark.parametrize("written", [False, True], ids=["record of a former release", "record with units"])
+def test_a_limit_restarts_nothing_and_what_stands_beside_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, rest: str, action: str, alone: bool, written: bool
+) -> None:
+    monkeypatch.setattr(state, "ROOT", str(tmp_path / "memory"))
+    monkeypatch.setattr(units, "PERMANENT", str(tmp_path))
+    host = Limited(tmp_path, 9)
+    if written:
+        service = host.compared()
+        service.record.save({**(service.record.content or {}), "units": service.unit_digests})
+    host.limit, host.rest = limit, rest
+    service = host.compared()
+    assert (service.action, service.only_limits, service.interrupts) == (action, alone, action == "restart")
+    # a run that was cut off after it had written the unit
+    Path(service.unit_paths[0]).write_bytes(service.files[0].content or b"")
+    again = host.compared().action
+    assert again == (action if written or limit == "1G" else "restart")
