@@ -65,6 +65,13 @@ def test_a_liar_moves_no_median() -> None:
 
     assert [send(1.0, 2.0), send(1.5, 2.5), send(1e9, -1e9)] == [True] * 3
     assert [send(float("nan"), 1.0), send(1.0), median.add_weights(b"junk")] == [False] * 3
+    # one that says that it is large, and one whose header would end the interpreter
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }\n"
+    for version, told in (
+        (b"\1\0", len(header).to_bytes(2, "little") + header),
+        (b"\2\0", (10**6).to_bytes(4, "little") + b"-" * 10**6),
+    ):
+        assert median.add_weights(b"\0\0\0\1\x93NUMPY" + version + told) is False
     assert numpy.load(io.BytesIO(median.aggregate())).tolist() == [1.5, 2.0]
     with pytest.raises(ValueError):
         median.aggregate()

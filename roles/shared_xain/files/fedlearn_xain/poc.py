@@ -75,6 +75,8 @@ def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
     python = f"{config['folder']}/python"
     paths = [os.environ[name] for name in ("PYTHONPATH", launching.PROGRAM_PATH) if os.environ.get(name)]
     told = {name: str(value) for name, value in config.get("environment", {}).items()}
+    if "model_megabytes" in config:
+        told["FEDLEARN_MODEL_MEGABYTES"] = str(config["model_megabytes"])
     libraries = {"PYTHONHOME": python, "PYTHONPATH": ":".join(paths), "LD_LIBRARY_PATH": f"{python}/lib"}
     return {**os.environ, **told, **libraries}
 

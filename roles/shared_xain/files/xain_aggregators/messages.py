@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from typing import Optional
 
 import numpy
 from numpy.lib import format as npy
@@ -18,6 +20,12 @@ from numpy.lib import format as npy
 COUNT_BYTES = 4
 NUMBERS = "fiu"
 """Kinds of numbers; arrays of objects would be code of somebody else's."""
+
+LARGEST_NUMBER = 8
+"""In bytes: larger ones are others on other machines."""
+
+BLOCK = 16_384
+"""So many numbers are reckoned at once."""
 
 HEADERS = {(1, 0): (2, npy.read_array_header_1_0), (2, 0): (4, npy.read_array_header_2_0)}
 """Of versions of .npy how many bytes say how long the header is, and what reads it; others have names in them."""
@@ -42,7 +50,8 @@ def read(data: bytes) -> tuple[int, numpy.ndarray]:
         raise NoWeightsError(f"it has no array in it: {type(error).__name__}") from error
     if not samples:
         raise NoWeightsError("it says that there were no samples")
-    if not numpy.isfinite(array).all():
+    # none of these is made as large as the array
+    if not numpy.isfinite(array.min()) or not numpy.isfinite(array.max()):
         raise NoWeightsError("its array has numbers in it that are none, or infinite")
     return samples, array
 
@@ -58,7 +67,7 @@ def _array(data: bytes) -> numpy.ndarray:
     if int.from_bytes(data[file.tell() : file.tell() + length], "little") > LONGEST_HEADER:
         raise NoWeightsError(f"its array has a header of more than {LONGEST_HEADER} bytes")
     shape, by_columns, kind = header(file)
-    if kind.kind not in NUMBERS:
+    if kind.kind not in NUMBERS or kind.itemsize > LARGEST_NUMBER:
         raise NoWeightsError("it has no array of numbers in it")
     if min(shape, default=1) < 1:
         raise NoWeightsError("its array is empty")
@@ -71,8 +80,22 @@ def written(samples: int, array: numpy.ndarray) -> bytes:
     return samples.to_bytes(COUNT_BYTES, "big") + alone(array)
 
 
-def alone(array: numpy.ndarray) -> bytes:
-    """An array as .npy."""
-    file = io.BytesIO()
-    numpy.save(file, array, allow_pickle=False)
+def alone(array: numpy.ndarray, kind: Optional[numpy.dtype] = None) -> bytes:  # noqa: UP045 - Python 3.9 runs this
+    """An array as .npy, its numbers of another type where that is said."""
+    kind, file = kind or array.dtype, io.BytesIO()
+    npy.write_array_header_1_0(file, {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": array.shape})
+    for (block,) in blocks((array,), kind):
+        file.write(block.tobytes())
     return file.getvalue()
+
+
+def blocks(arrays: tuple[numpy.ndarray, ...], kind: numpy.dtype) -> Iterator[tuple[numpy.ndarray, ...]]:
+    """Parts of arrays of one shape, as numbers of a type, in the order of rows; the first of them can be changed."""
+    flags = [["readwrite"], *[["readonly"]] * (len(arrays) - 1)]
+    loop = numpy.nditer(
+        arrays, ["external_loop", "buffered"], flags, [kind] * len(arrays),
+        order="C", casting="unsafe", buffersize=BLOCK,
+    )  # fmt: skip
+    with loop:
+        for found in loop:
+            yield found if len(arrays) > 1 else (found,)

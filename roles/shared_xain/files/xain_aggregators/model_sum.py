@@ -12,16 +12,20 @@ from .summing import LARGEST, Summing
 
 
 class Aggregator(Summing):
-    """The sum; of whole numbers it is one of int64."""
+    """The sum, of the type of what was sent; of whole numbers it is exact, and one of int64."""
 
     weighted = False
 
-    def model(self, total: numpy.ndarray, kind: numpy.dtype, samples: int) -> numpy.ndarray:
+    def model(self, total: numpy.ndarray, samples: int) -> numpy.ndarray:
         """The sum itself."""
-        return total.astype(kind) if kind.kind == "f" else total
+        return total
 
-    def most(self, kind: numpy.dtype) -> float:
+    def model_type(self, sent: numpy.dtype) -> numpy.dtype:
+        """The type of what was sent, or the largest of whole numbers."""
+        return sent if sent.kind == "f" else numpy.dtype(numpy.int64)
+
+    def most(self, sent: numpy.dtype) -> float:
         """The largest of the model's type."""
-        if kind.kind == "f":
-            return min(LARGEST, float(numpy.finfo(kind).max))
+        if sent.kind == "f":
+            return min(LARGEST, float(numpy.finfo(sent).max))
         return int(numpy.iinfo(numpy.int64).max)

@@ -162,6 +162,11 @@ RETURNS = "class Mine:\n    def add_weights(self, data): return True\n    def ag
         ("class Mine:\n    add_weights = print\n", "it has no method aggregate"),
         ("class Mine:\n    add_weights, aggregate = 1, 2\n", "it has no method add_weights and no method aggregate"),
         ("class Mine:\n    def __init__(self, x): pass\n", "TypeError"),
+        # how large a model may be is known to it
+        (
+            "import os\nclass Mine:\n    def __init__(self): 1 / {'1': 0}[os.environ['FEDLEARN_MODEL_MEGABYTES']]\n",
+            "ZeroDiv",
+        ),
         ("class Mine:\n    def add_weights(self, data): 1 / 0\n    aggregate = print\n", ""),
         ("class Mine:\n    def add_weights(self, data): return True\n    def aggregate(self): 1 / 0\n", ""),
         ("import sys\nsys.exit(0)\n", "it ends the program, by SystemExit(0)"),
