@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import importlib
 import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +116,32 @@ def finish(config: Mapping[str, Any], application: Any) -> None:
     write(state / f"finished-{config['digest']}", "")
 
 
-def start_participant(name: str, run: Callable[[Mapping[str, Any]], None]) -> None:
-    """``--config launcher.json`` takes part; with ``--check`` the application is only imported, as nobody."""
+@contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """Nobody else takes part with a folder meanwhile: both would go by one number, and end each other's training."""
+    with (state / "lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LaunchError(
+                f"{state.absolute()}: a participant runs that has this folder for its state, and two would be taken "
+                "for one: stop it, or give each a folder of its own"
+            ) from None
+        yield
+
+
+def check_application(config: Mapping[str, Any]) -> None:
+    """Imports the application in this scratch process, as nobody."""
+    drop_root()
+    application(config["application"]["callable"])
+
+
+def start_participant(
+    name: str,
+    run: Callable[[Mapping[str, Any]], None],
+    check: Callable[[Mapping[str, Any]], None] = check_application,
+) -> None:
+    """``--config launcher.json`` takes part; with ``--check`` it is only looked whether it could."""
     parser = argparse.ArgumentParser(prog=f"fedlearn_xain.{name}", allow_abbrev=False)
     parser.add_argument("--config", required=True)
     parser.add_argument("--check", action="store_true")
@@ -123,10 +149,10 @@ def start_participant(name: str, run: Callable[[Mapping[str, Any]], None]) -> No
     config = read(given.config)
     try:
         if given.check:
-            drop_root()
-            application(config["application"]["callable"])
+            check(config)
         else:
-            run(config)
+            with alone(Path(config["state"])):
+                run(config)
     except LaunchError as error:
         raise SystemExit(str(error)) from error
 

@@ -11,7 +11,6 @@ whose training is over has done its work and isn't started again.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -109,24 +108,10 @@ def run(config: Mapping[str, Any]) -> None:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Imports the application in this scratch process, as nobody, and has the SDK check its configuration."""
-    launching.drop_root()
+    """As of all, and has the SDK check its configuration."""
+    launching.check_application(config)
     load(launching.configuration(config, launching.no_password))
-    launching.application(config["application"]["callable"])
-
-
-def main() -> None:
-    """Starts the participant, or looks whether it could be."""
-    parser = argparse.ArgumentParser(prog="fedlearn_xain.participant", allow_abbrev=False)
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--check", action="store_true")
-    given = parser.parse_args()
-    config = launching.read(given.config)
-    try:
-        check(config) if given.check else run(config)
-    except launching.LaunchError as error:
-        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":
-    main()
+    launching.start_participant("participant", run, check)

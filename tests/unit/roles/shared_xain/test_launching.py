@@ -39,7 +39,7 @@ def test_a_training_that_is_over_leaves_its_result_and_a_mark_of_its_settings(tm
 def test_a_participant_is_started_or_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: list[str], named: str, ran: int, said: str
 ) -> None:
-    (tmp_path / "launcher.json").write_text(json.dumps({"application": {"callable": named}}))
+    (tmp_path / "launcher.json").write_text(json.dumps({"application": {"callable": named}, "state": str(tmp_path)}))
     monkeypatch.setattr(sys, "argv", ["it", "--config", str(tmp_path / "launcher.json"), *extra])
     monkeypatch.setattr(launching, "drop_root", lambda: None)
     runs: list[object] = []
@@ -49,6 +49,25 @@ def test_a_participant_is_started_or_looked_at(
     except SystemExit as ended:
         told = str(ended)
     assert (len(runs), told) == (ran, said)
+
+
+def test_two_participants_of_one_folder_are_one_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "launcher.json").write_text(json.dumps({"application": {}, "state": str(tmp_path)}))
+    monkeypatch.setattr(sys, "argv", ["it", "--config", str(tmp_path / "launcher.json")])
+    told: list[str] = []
+
+    def second(_config: object) -> None:
+        with pytest.raises(SystemExit) as ended:
+            launching.start_participant("it", lambda _config: told.append("ran"))
+        told.append(str(ended.value))
+
+    launching.start_participant("it", second)
+    launching.start_participant("it", lambda _config: told.append("ran"))
+    assert told == [
+        f"{tmp_path}: a participant runs that has this folder for its state, and two would be taken for one: stop it, "
+        "or give each a folder of its own",
+        "ran",
+    ]
 
 
 def test_an_application_takes_nothing_s_place_while_root_looks_at_it(tmp_path: Path) -> None:
