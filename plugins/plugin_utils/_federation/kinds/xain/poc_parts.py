@@ -92,7 +92,7 @@ class PocCopy(Copy):
     def training(self) -> Part:
         """Rounds, and how many take part; for how long somebody is waited for makes no other training."""
         learning = self.settings["federated_learning"]
-        return {key: value for key, value in learning.items() if key != "heartbeat_timeout"}
+        return {key: learning[key] for key in ("rounds", "participants_ratio", "min_clients")}
 
     def beside(self, roster: Roster) -> None:
         """The aggregator, nginx in front of it, and how it and the coordinator reach each other."""

@@ -53,7 +53,8 @@ class PythonCopy(Copy):
 
     def training(self) -> Part:
         """Rounds, epochs, and how many take part."""
-        return dict(self.settings["ai"])
+        ai = self.settings["ai"]
+        return {key: ai[key] for key in ("rounds", "epochs", "min_participants", "fraction_participants")}
 
     def beside(self, roster: Roster) -> None:
         """Nothing."""

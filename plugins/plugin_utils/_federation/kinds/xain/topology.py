@@ -23,6 +23,9 @@ from .settings import SECTIONS, TOO_FEW
 
 LOOPBACK = "127.0.0.1"
 
+CERTIFIED = ("participant", "proxy", "aggregator", "rpc", "storage", "coordinator")
+"""What has certificates: another's participant has none of these."""
+
 NEEDS: Mapping[str, Mapping[str, str]] = {
     "python": {"storage": "it keeps its weights", "participants": "they connect to it"},
     "pet": {"storage": "it keeps its weights", "participants": "they connect to it"},
@@ -340,21 +343,33 @@ class Topology:
                     )
 
     def _check_clients(self) -> None:
-        """Others are others, and each is named once."""
-        name, placed = self.certificate("participant"), self.participants.hosts
-        own = {certificates.common_name(name, host) for host in placed}
-        path = (*self.participants.path, "clients")
+        """Others are others, each is named once, and some are named where some are expected."""
+        placed, path = self.participants.hosts, self.participants.path
         for client in dict.fromkeys(self.clients):
-            if client in own:
-                self.report.mistake(path, f"'{client}' is the name of a certificate of a host of the document")
+            if client in self._own_names():
+                message = f"'{client}' is the name of a certificate of a host of the document"
+                self.report.mistake((*path, "clients"), message)
             elif self.clients.count(client) > 1:
-                self.report.mistake(path, f"'{client}' is there more than once")
-        expected = int(self.participants.options.get("expected") or len(placed))
+                self.report.mistake((*path, "clients"), f"'{client}' is there more than once")
+        expected = self.participants.options.get("expected")
+        if expected is None:
+            return
         if expected < len(placed):
             message = (
                 f"{expected} is less than the {len(placed)} that are placed here: say how many there will be in all"
             )
-            self.report.mistake((*self.participants.path, "expected"), message)
+            self.report.mistake((*path, "expected"), message)
+        if self.coordinator.hosts and not placed and not self.clients:
+            message = (
+                f"{expected} are expected, and nginx would let nobody in: say the common names of their certificates "
+                "by `clients`, one for each, or one that all have"
+            )
+            self.report.mistake((*path, "expected"), message)
+
+    def _own_names(self) -> set[str]:
+        """Common names that certificates of this stack have, or may come to have."""
+        hosts = [host for party in self.federation.parties.values() for host in party.hosts]
+        return {certificates.common_name(self.certificate(role), host) for role in CERTIFIED for host in hosts}
 
     @property
     def clients(self) -> tuple[str, ...]:

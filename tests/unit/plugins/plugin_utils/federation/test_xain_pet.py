@@ -268,7 +268,7 @@ def test_a_packed_program_is_beside_the_document(load: Load) -> None:
             "of 20 participants 1.6 are drawn for the phase 'update' on average, and pet.min_update_count is 3",
         ),
         (
-            ("{hosts: [h2, h3], expected: 20}", "{external: {}, expected: 3}"),
+            ("{hosts: [h2, h3], expected: 20}", "{external: {}, expected: 3, clients: [x]}"),
             "stacks.masked.participants.external: a round needs 4 participants",
         ),
         (

@@ -356,6 +356,14 @@ def test_what_is_absent_is_removed_by_name(load: Load) -> None:
             "stacks.counts.participants.clients: 'demo-counts-participant.h2' is the name of a certificate of a host",
         ),
         (
+            ("[h2, h3]", "[h2, h3], clients: [demo-counts-rpc.h1]"),
+            "stacks.counts.participants.clients: 'demo-counts-rpc.h1' is the name of a certificate of a host",
+        ),
+        (
+            ("{hosts: [h2, h3]}", "{external: {}, expected: 5}"),
+            "stacks.counts.participants.expected: 5 are expected, and nginx would let nobody in",
+        ),
+        (
             ("min_clients: 2", "min_clients: 2, participants_ratio: 0.3"),
             "stacks.counts.settings.federated_learning.participants_ratio: 0.3 of min_clients, 2, is nobody",
         ),
