@@ -6,7 +6,7 @@
 
 The application is ``make(settings)``, such as a class: it returns a ``ParticipantABC`` of xain_sdk 0.8. A participant
 whose training is over isn't started again; what its method ``result()`` returns then, a mapping, is ``result.json``.
-What is different from the SDK's own way is in ``Steady``, ``Answers`` and ``Membership``.
+What is different from the SDK's own way is in ``Steady``, ``Answers``, ``Membership`` and ``known_meanwhile``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ REQUEST_SECONDS = 600
 SETTLE_SECONDS = 10
 """How long the coordinator may take to hear of an upload."""
 
-HEARTBEATS = 2
+KNOWN_HEARTBEATS = 2
 """So many may be missed by who is started again: after three the coordinator may have taken it for gone."""
 
 logger = logging.getLogger("fedlearn_xain")
@@ -44,7 +45,7 @@ class Membership:
     """
 
     def __init__(self, folder: Path, heartbeat_seconds: float) -> None:
-        self._path, self._seconds = folder / "member", HEARTBEATS * heartbeat_seconds
+        self._path, self._seconds = folder / "member", KNOWN_HEARTBEATS * heartbeat_seconds
         # heartbeats come from a thread of their own, beside those of requests
         self._writing = threading.Lock()
 
@@ -132,6 +133,34 @@ class Steady(sdk.InternalParticipant):  # type: ignore[misc]
             self.state_record.set_state(sdk.State.WAITING)
 
 
+@contextmanager
+def known_meanwhile(url: str, heartbeat_seconds: float, membership: Membership) -> Iterator[None]:
+    """Goes on with the heartbeats of who was ended, for as long as what is done takes: the coordinator waits for them,
+    and not for an application that is slow to be made.
+    """
+    number, done = membership.former(), threading.Event()
+
+    def beat() -> None:
+        client = CoordinatorClient(url, number)
+        while not done.is_set():
+            try:
+                if client.heartbeat()["state"] in ("finish", "reject"):
+                    return
+            except (ApiError, requests.RequestException) as error:
+                logger.warning("a heartbeat has failed: %s", type(error).__name__)
+            done.wait(heartbeat_seconds)
+
+    thread = threading.Thread(target=beat, daemon=True)
+    if number:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        if number:
+            thread.join()
+
+
 def made(application: Mapping[str, Any]) -> Any:
     """The user's participant."""
     named = application["callable"]
@@ -146,12 +175,15 @@ def run(config: Mapping[str, Any]) -> None:
     logging.basicConfig(level=config["log_level"].upper())
     logging.getLogger("urllib3").setLevel(logging.ERROR)
     membership = Membership(Path(config["state"]), config["heartbeat_seconds"])
-    participant, answers = made(config["application"]), Answers(config["tls"], membership)
+    answers = Answers(config["tls"], membership)
     HttpClient.send = lambda client, request, status=200: answers.send(client, request, status)
-    launching.notify("READY=1")
     place = config["configuration"]["coordinator"]
     url = f"{'https' if config['tls'] else 'http'}://{place['host']}:{place['port']}"
-    Steady(participant, url, config["heartbeat_seconds"], membership).run()
+    with known_meanwhile(url, config["heartbeat_seconds"], membership):
+        participant = made(config["application"])
+    launching.notify("READY=1")
+    if not answers.finished:
+        Steady(participant, url, config["heartbeat_seconds"], membership).run()
     if not answers.finished:
         raise launching.LaunchError(
             "the coordinator is away, its training is over, or it knows this participant no more"

@@ -13,6 +13,7 @@ import importlib
 import json
 import logging
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from enum import Enum
@@ -98,6 +99,7 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Any:
     modules["xain_sdk.http"].CoordinatorClient = Client
     modules["requests"] = ModuleType("requests")
     modules["requests"].Session = Session
+    modules["requests"].RequestException = type("RequestException", (OSError,), {})
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.syspath_prepend(str(FILES))
@@ -198,6 +200,42 @@ def test_who_is_known_no_more_comes_anew(launcher: Any, membership: Any, last: s
     one = steady(launcher, [], membership)
     one.rendez_vous()
     assert one.did == ["rendez-vous"]
+
+
+@pytest.mark.parametrize(
+    ("known", "answers", "beats"),
+    [
+        (True, ["round", "stand_by", OSError, "round"], 4),
+        # a number that it knows no more is never told twice: after a training that ended it
+        (True, ["round", "reject", "round"], 2),
+        (True, ["finish", "round"], 1),
+        (False, ["round"], 0),
+    ],
+)
+def test_a_slow_application_is_no_reason_to_take_one_for_gone(
+    launcher: Any, membership: Any, monkeypatch: pytest.MonkeyPatch, known: bool, answers: list[Any], beats: int
+) -> None:
+    told: list[str] = []
+    enough = threading.Event()
+
+    def heartbeat(self: Any) -> dict[str, str]:
+        told.append(self.id)
+        answer = answers[len(told) - 1]
+        if len(told) == beats:
+            enough.set()
+        if answer is OSError:
+            raise launcher.requests.RequestException
+        return {"state": answer}
+
+    monkeypatch.setattr(Client, "heartbeat", heartbeat)
+    if known:
+        heard(launcher, membership, "round")
+    with launcher.known_meanwhile("https://coordinator.example", 0.01 if beats < len(answers) else 0.05, membership):
+        if beats:
+            assert enough.wait(10)
+        if beats < len(answers):
+            threading.Event().wait(0.1)
+    assert told == ["5f0c2f0e"] * beats
 
 
 @pytest.mark.parametrize("finished", [True, False])

@@ -20,7 +20,7 @@ APPLICATION = {"callable": "mine:Mine", "settings": {"step": [1.0], "samples": 1
 
 def digest(code: str = "", **values: Any) -> str:
     """Of an instance whose application has this code."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.ChainableUndefined)  # noqa: S701 - no page
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.ChainableUndefined)
     environment.filters.update(to_json=to_json, hash=get_hash)
     instance = {"name": "a", "application": APPLICATION, **values}
     artifacts = {"a/application": {"digest": code}} if code else {}

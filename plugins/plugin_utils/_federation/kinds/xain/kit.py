@@ -21,7 +21,8 @@ from ...nodes import Report
 from .parts import PARTICIPANTS, Copy, Part
 from .pet_parts import PetCopy
 from .placements import APPLICATIONS
-from .poc_parts import PocCopy, heartbeat_seconds
+from .poc_keys import heartbeat_seconds
+from .poc_parts import PocCopy
 from .python_keys import SDK_HEARTBEAT_SECONDS
 from .python_parts import PythonCopy
 from .topology import LOOPBACK, Topology

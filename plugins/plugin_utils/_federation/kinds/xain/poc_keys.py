@@ -10,6 +10,7 @@ which nobody is ever selected. That is refused here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,12 @@ MOST_ROUNDS = 4_294_967_295
 
 HEARTBEATS = 3
 """So many participants of ours send before they would be taken for gone, each second at most."""
+
+SURE_HEARTBEATS = HEARTBEATS - 1
+"""As long the coordinator is sure to know one that has gone (`KNOWN_HEARTBEATS` of its launcher)."""
+
+RESTART_SECONDS = 3
+"""In which one of ours is there again on a busy host, however long its application takes."""
 
 
 def _of_coordinator(type_: Any, doc: str, default: Any = None, unit: str = "", *, required: bool = False) -> Key:
@@ -167,6 +174,23 @@ def memory_mb(settings: Mapping[str, Any], expected: int, *, keeps: bool) -> int
 def program_configuration(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Of complete settings those that aren't derived."""
     return {name: settings[name] for name in ("federated_learning", "logging", "max_model_size")}
+
+
+def heartbeat_seconds(settings: Mapping[str, Any]) -> int:
+    """Some in the time after which a participant is taken for gone."""
+    return int(settings["federated_learning"]["heartbeat_timeout"]) // HEARTBEATS
+
+
+def too_short(settings: Mapping[str, Any]) -> str:
+    """Why a restart of a participant may lose a training; empty where it doesn't."""
+    sure = SURE_HEARTBEATS * heartbeat_seconds(settings)
+    if sure >= RESTART_SECONDS:
+        return ""
+    least = HEARTBEATS * math.ceil(RESTART_SECONDS / SURE_HEARTBEATS)
+    return (
+        f"a participant that is restarted, such as for a new certificate, is sure to be known for {sure} s only, and "
+        f"takes up to {RESTART_SECONDS} s: the training may be lost by it; {least} s are enough"
+    )
 
 
 def too_few(settings: Mapping[str, Any], there: int) -> str:

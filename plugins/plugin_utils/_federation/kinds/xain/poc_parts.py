@@ -10,16 +10,13 @@ certificate on both sides. So both programs' configuration is the same in either
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ... import certificates, network
 from ...expanding import Roster, site_limits
 from ...model import Endpoint, Placement
 from .known_adds import adds
 from .parts import SITES, Copy, Member, Part, others
 from .placements import OUR_CLASS
-from .poc_keys import HEARTBEATS, memory_mb, program_configuration
+from .poc_keys import heartbeat_seconds, memory_mb, program_configuration
 from .topology import LOOPBACK
 
 PATHS = ("/rendez_vous", "/heartbeat/*", "/start_training/*")
@@ -31,11 +28,6 @@ MODELS = "/*/*"
 UPLOAD_SECONDS = 600
 WEEK = 604_800
 """Calls are few, and a connection that is closed meanwhile would lose one."""
-
-
-def heartbeat_seconds(settings: Mapping[str, Any]) -> int:
-    """Some in the time after which a participant is taken for gone."""
-    return int(settings["federated_learning"]["heartbeat_timeout"]) // HEARTBEATS
 
 
 class PocCopy(Copy):

@@ -19,6 +19,7 @@ from ...nodes import Report
 from ...schema import complete
 from ...unknown import UNKNOWN, attempt
 from .placements import APPLICATIONS, LOCAL_PORT, LONGEST_BUCKET, REDIS_PORT, RPC_PORT
+from .poc_keys import too_short
 from .settings import SECTIONS, TOO_FEW
 
 LOOPBACK = "127.0.0.1"
@@ -390,3 +391,7 @@ class Topology:
         message = TOO_FEW[self.generation](settings, self.expected)
         if message:
             self.report.mistake((*placement.path, placement.where), message)
+        short = too_short(settings) if self.generation == "poc" and placement.hosts else ""
+        if short:
+            path = (*self.stack.path, "settings", "federated_learning", "heartbeat_timeout")
+            self.report.warn(path, short)

@@ -144,6 +144,16 @@ def test_who_has_finished_takes_part_in_another_training(load: Load, settings: s
     assert (training(changed) != training(DOCUMENT)) is other
 
 
+@pytest.mark.parametrize(("seconds", "sure"), [(3, 2), (5, 2), (6, None), (15, None)])
+def test_a_heartbeat_timeout_that_a_restart_does_not_meet_is_told_with_the_numbers(
+    load: Load, seconds: int, sure: int | None
+) -> None:
+    found = load(DOCUMENT.replace("min_clients: 2", f"min_clients: 2, heartbeat_timeout: {seconds}")).warnings
+    told = "stacks.counts.settings.federated_learning.heartbeat_timeout: a participant that is restarted"
+    assert [told in line and f"for {sure} s only, and takes up to 3 s" in line for line in found] == [True] * bool(sure)
+    assert all(line.endswith("; 6 s are enough") for line in found)
+
+
 def test_who_is_let_in_by_name_has_flows_and_is_counted(load: Load) -> None:
     """One for each name, unless the document says how many there are."""
     named_only = DOCUMENT.replace("[h2, h3]", "[h2, h3], clients: [partner]")
