@@ -339,7 +339,7 @@ class Present(Service):
         if file.content is None or found.kind != "file" or not units.is_unit_file(file.path):
             return False
         record, there = self.record.content or {}, limits.digest_without(files.read(file.path))
-        proven = record.get("units", {}).get(file.path)
+        proven: str | None = record.get("units", {}).get(file.path)
         if proven is None:  # a record of a former release
             same = record.get("items", {}).get(file.path, [""])[-1] == replace(file, sha256=found.sha256).digest()
             proven = there if same else ""
