@@ -274,6 +274,25 @@ def test_a_training_under_way_is_lost_only_when_that_is_meant(coordinator: RoleH
         assert role.play().failed == 0
 
 
+def test_more_memory_comes_to_a_training_under_way(aggregator: RoleHost) -> None:
+    """What it may have follows from how many take part, and one more is no reason to lose a model."""
+    runtime = f"/run/{AGGREGATOR.removesuffix('.service')}"
+    pid = f"systemctl show --value -p MainPID {AGGREGATOR}"
+    aggregator.sh(f"echo 'round 2 of 3' >{runtime}/training")
+    before = aggregator.sh(pid)
+    more = {"xain_aggregator_instances": changed("xain_aggregator", memory_max="1100M")}
+    run = aggregator.play(**more)
+    assert (run.failed, run.changed) == (0, 1), run.text
+    assert aggregator.play(**more).changed == 0
+    assert aggregator.sh(pid) == before
+    place = aggregator.sh(f"systemctl show --value -p ControlGroup {AGGREGATOR}").strip()
+    files = f"/sys/fs/cgroup{place}/memory.max /sys/fs/cgroup/memory{place}/memory.limit_in_bytes"
+    assert aggregator.sh(f"cat {files} 2>/dev/null || true").split() == [str(1100 << 20)]
+    assert aggregator.sh(f"cat {runtime}/training") == "round 2 of 3\n"
+    assert aggregator.play().failed == 0
+    assert aggregator.sh(f"rm {runtime}/training; {pid}") == before
+
+
 def test_removal_leaves_models_only(coordinator: RoleHost, aggregator: RoleHost, participants: RoleHost) -> None:
     for role in (participants, aggregator, coordinator):
         assert role.play(entry="remove").code == 0
