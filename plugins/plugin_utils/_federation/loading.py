@@ -427,7 +427,7 @@ class _Loader:
                 path: Path = ("stacks", component.stack)
                 message = f"host '{component.host}' has a '{component.name}' of stack '{other.stack}' too: rename one"
                 self.report.mistake(path, message, self.report.key_position(path))
-        for collision in network.collisions(_all_components(expansions), SHARED):
+        for collision in network.collisions((*_held(expansions), *_all_components(expansions)), SHARED):
             other_place = self.report.where(collision.first_endpoint.path)
             self.report.mistake(collision.second_endpoint.path, f"{collision}, placed at {other_place}")
 
@@ -468,6 +468,15 @@ def _all_components(expansions: Mapping[str, Expansion]) -> Iterator[Component]:
     for expansion in expansions.values():
         yield from expansion.components
         yield from expansion.transient
+
+
+def _held(expansions: Mapping[str, Expansion]) -> Iterable[Component]:
+    """Each once on a host, of whatever stack tells it."""
+    told = (component for expansion in expansions.values() for component in expansion.held)
+    found: dict[tuple[str, str], Component] = {}
+    for component in told:
+        found.setdefault((component.host, component.name), component)
+    return found.values()
 
 
 def _groups(federation: Federation, expansions: Mapping[str, Expansion]) -> Iterator[tuple[str, str, Path]]:

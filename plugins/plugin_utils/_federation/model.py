@@ -378,13 +378,13 @@ class Expansion:
     """What a kind makes of a stack.
 
     ``variables``: host name -> role variable -> list of instances. ``verify``: host name -> its part in the verify
-    round, whose components are ``transient``. ``known``: host name -> what its deployed participants are known to end
-    with. ``flows``: whom firewalls of its hosts let in; ``fetched``: what hosts and the control node get from outside.
-    ``open_files``: host name -> how many a process there must be allowed, 0 where nothing of the stack needs them
-    any more. ``proofs``: of hosts whose certificates an ACME server signs. ``max_skew_ms``: how far the clocks of its
-    hosts may be off, where the system minds. ``kit``: with what machines take part that nobody deploys to from here,
-    where any can. ``real`` is False where doubles stand in for the system's programs: a round of theirs never counts as
-    passed.
+    round, whose components are ``transient``. ``held``: what has ports of hosts and is nobody's to deploy there.
+    ``known``: host name -> what its deployed participants are known to end with. ``flows``: whom firewalls of its hosts
+    let in; ``fetched``: what hosts and the control node get from outside. ``open_files``: host name -> how many a
+    process there must be allowed, 0 where nothing of the stack needs them any more. ``proofs``: of hosts whose
+    certificates an ACME server signs. ``max_skew_ms``: how far the clocks of its hosts may be off, where the system
+    minds. ``kit``: with what machines take part that nobody deploys to from here, where any can. ``real`` is False
+    where doubles stand in for the system's programs: a round of theirs never counts as passed.
     """
 
     components: tuple[Component, ...] = ()
@@ -397,6 +397,7 @@ class Expansion:
     variables: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)
     verify: Mapping[str, RoundPart] = field(default_factory=dict)
     transient: tuple[Component, ...] = ()
+    held: tuple[Component, ...] = ()
     known: Mapping[str, RoundPart] = field(default_factory=dict)
     open_files: Mapping[str, int] = field(default_factory=dict)
     max_skew_ms: int | None = None

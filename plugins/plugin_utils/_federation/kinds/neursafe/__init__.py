@@ -20,6 +20,7 @@ from ...unknown import UNKNOWN
 from .placements import PLACEMENTS
 from .rounds import verify_round
 from .settings import SETTINGS
+from .tenants import held
 from .topology import Topology
 
 __all__ = ["EXAMPLE", "NAME", "OWN_KEYS", "PLACEMENTS", "ROLES", "SETTINGS", "TLS", "UPPER_BOUNDS", "expand"]
@@ -60,6 +61,7 @@ def expand(stack: Stack, federation: Federation, report: Report) -> Expansion:
     present = any(certificate.state == "present" for certificate in certificates)
     return Expansion(
         components=tuple(roster.components),
+        held=tuple(held(topology)),
         authorities=tuple(topology.gateway.authorities if topology.gateway.there else [topology.authority])
         if present
         else (),

@@ -297,6 +297,9 @@ STORAGE = Section(
 )
 
 
+TOP = ("/media", "/mnt", "/opt", "/srv")
+"""Folders in which many have theirs."""
+
 WHOLE = ("/", "/home", "/var", "/var/lib", "/var/log")
 """Folders of which pods are to have no more than a part."""
 
@@ -405,8 +408,12 @@ SERVER_OPTIONS: Mapping[str, Key] = {
 
 
 def lmdb_is_local(values: Mapping[str, Any]) -> Breaches:
-    """lmdb maps its file: what S3FS or NFS have mounted would damage it."""
+    """lmdb maps its file: what S3FS or NFS have mounted would damage it. And the client's group gets all of it."""
     lmdb, directory = values["lmdb"], values["directory"]
+    path = lmdb.get("path")
+    if path and (path in (*WHOLE, *TOP) or any(within(path, folder) for folder in SYSTEM)):
+        message = f"'{path}' is the node's own, and would be given to the client: a folder such as /srv/neursafe-lmdb"
+        return [(("lmdb", "path"), message)]
     inside = (lmdb.get("path", "") + "/").startswith(directory + "/")
     if inside:
         return [

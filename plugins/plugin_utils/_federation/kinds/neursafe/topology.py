@@ -17,7 +17,6 @@ from ...model import Authority, Certificate, Endpoint, Federation, Flow, Party, 
 from ...nodes import Report
 from ...schema import complete
 from ...unknown import UNKNOWN, attempt
-from .apart import ON_A_DISK, breaches, overlap, within
 from .clients import Client
 from .database import Database
 from .gateway import Gateway
@@ -28,6 +27,7 @@ from .registry import Registry
 from .settings import SERVER_SETTINGS, SETTINGS
 from .standalone import Standalone
 from .storage import NODES, Storage
+from .tenants import identity, meetings, tenants
 
 TRUST = "registry-trust"
 
@@ -117,7 +117,8 @@ class Topology:
         for name, other in self.federation.stacks.items():
             if name == self.stack.name:
                 return
-            if other.kind == self.stack.kind and other.placements["server"].cluster == self.server.cluster:
+            theirs = other.placements["server"].cluster if other.kind == self.stack.kind else None
+            if theirs and self.server.cluster and identity(self, theirs) == identity(self, self.server.cluster):
                 where = self.report.where((*other.path, "server"))
                 message = (
                     f"'{self.server.cluster}' has the stack '{name}' already ({where}): jobs of both would run in its "
@@ -132,51 +133,21 @@ class Topology:
             self.report.mistake((*self.stack.path, *path), message)
 
     def _check_clients(self) -> None:
-        """In a cluster a port of the nodes has one owner, and so has a folder of theirs."""
-        ports: dict[tuple[str | None, int], str] = {}
-        folders: list[tuple[str | None, str, str]] = []
-        if self.server.cluster is not None:
-            own = [port for _owner, port in self.node_ports()]
-            own += [self.gateway.clients_port] if self.gateway.serves_clients else []
-            ports |= {(self.server.cluster, port): "the server" for port in own}
-            folders.append((self.server.cluster, self.server.options["shared_directory"], "the server"))
-        placed = [client for client in self.clients if client.place.cluster is not None]
-        for client in placed:
-            port, folder, whose = (
-                client.settings["task_manager"]["port"],
-                client.options["directory"],
-                client.name,
-            )
-            first = ports.setdefault((client.place.cluster, port), f"client '{whose}'")
-            if client.settings["task_manager"]["external"] and first != f"client '{whose}'":
-                message = f"{port} of the nodes of '{client.place.cluster}' is {first}'s: give it another"
-                self.report.mistake((*client.place.path, "settings", "task_manager", "port"), message)
-            self._check_lmdb(client)
-            self._check_user(client)
-            self._check_table(client)
-            place = client.place.cluster
-            owners = [owner for cluster, taken, owner in folders if cluster == place and overlap(folder, taken)]
-            if owners:
-                message = f"'{folder}' is {owners[0]}'s too, in '{place}': tasks would have each other's files"
-                self.report.mistake((*client.place.path, "directory"), message)
-            folders.append((client.place.cluster, folder, f"client '{whose}'"))
-        for cluster in dict.fromkeys(client.place.cluster for client in placed):
-            beside = [client for client in placed if client.place.cluster == cluster]
-            for number, path, message in breaches([client.share for client in beside]):
-                self.report.mistake((*beside[number].place.path, *path), message)
+        """In a cluster a port of the nodes has one owner, and so has a folder of theirs, in whatever stack it is."""
+        own, before = list(tenants(self)), [one for other in self._earlier() for one in tenants(other)]
+        for path, message in meetings(before, own):
+            self.report.mistake(path, message)
+        for client in self.clients:
+            if client.place.cluster is not None:
+                self._check_table(client)
 
-    def _check_lmdb(self, client: Client) -> None:
-        """Nodes of the server's cluster have its shared directory mounted, too."""
-        path, shared = client.options["lmdb"].get("path", "/"), self.server.options["shared_directory"]
-        if client.beside_server and within(path, shared):
-            message = f"'{path}' is in the server's shared directory, {ON_A_DISK}"
-            self.report.mistake((*client.place.path, "lmdb", "path"), message)
-
-    def _check_user(self, client: Client) -> None:
-        """Pods of both see the folder that both directories lie in."""
-        if client.beside_server and client.options["user"] == self.server.options["user"]:
-            message = f"{client.options['user']} is the server's user, too, and this client would have its models"
-            self.report.mistake((*client.place.path, "user"), message)
+    def _earlier(self) -> Iterator[Topology]:
+        """The stacks of this kind that stand before it, whose own mistakes are told elsewhere."""
+        for name, other in self.federation.stacks.items():
+            if name == self.stack.name:
+                return
+            if other.kind == self.stack.kind and not any(one is UNKNOWN for one in other.placements.values()):
+                yield Topology(other, self.federation, Report())
 
     def _check_table(self, client: Client) -> None:
         """On a host each client has a database of its own; in an external one tables are beside the server's."""

@@ -383,6 +383,82 @@ def test_clients_of_one_cluster_have_nothing_of_each_other(
     assert told.partition(": ")[2].startswith(line)
 
 
+THERE = """\
+  second:
+    kind: neursafe
+    server: {cluster: other, images: {tag: "1.0"}, node_address: 10.9.9.9, shared_directory: /mnt/second}
+    storage: {external: {type: posix}}
+    database: {external: {address: "10.20.0.13:5432", username: neursafe, secret: second_database}}
+    settings: {task_manager: {port: 30190}}
+    clients: {beside: {cluster: kc, node_address: 10.20.0.12, directory: /srv/b/beside, user: 71003}}
+"""
+OF_BESIDE = "stacks.second.clients.beside."
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        ("port: 30190", "port: 30191", ""),
+        (
+            "port: 30190",
+            "port: 30090",
+            f"{OF_BESIDE}settings.task_manager.port: 30090 of the nodes of 'kc' is client 'near' of stack 'imaging''s",
+        ),
+        (
+            "port: 30190",
+            "port: 30091",
+            f"{OF_BESIDE}settings.task_manager.port: 30091 of the nodes of 'kc' is the server",
+        ),
+        (
+            "/srv/b/beside, user",
+            "/mnt/neursafe_client/x, user",
+            f"{OF_BESIDE}directory: '/mnt/neursafe_client/x' is client 'near' of stack 'imaging''s too, in 'kc'",
+        ),
+        (
+            "user: 71003",
+            "lmdb: {node: n1, path: /mnt/neursafe_fl/l}, user: 71003",
+            f"{OF_BESIDE}lmdb.path: '/mnt/neursafe_fl/l' is in the server of stack 'imaging''s shared directory",
+        ),
+        ("user: 71003", "user: 71000", f"{OF_BESIDE}user: 71000 is the server of stack 'imaging''s user, too"),
+        ("/srv/b/beside, user: 71003", "/mnt/beside", f"{OF_BESIDE}user: 71001 is the user of client 'near' of stack"),
+        (
+            "beside: {cluster: kc",
+            "beside: {cluster: same",
+            "",
+        ),
+        (
+            "beside: {cluster: kc, node_address: 10.20.0.12, directory: /srv/b/beside",
+            "beside: {cluster: same, node_address: 10.20.0.12, directory: /mnt/neursafe_client",
+            f"{OF_BESIDE}directory: '/mnt/neursafe_client' is client 'near' of stack 'imaging''s too, in 'same'",
+        ),
+        (
+            "server: {cluster: other",
+            "server: {cluster: same",
+            "stacks.second.server.cluster: 'same' has the stack 'imaging' already",
+        ),
+    ],
+)
+def test_clients_of_two_stacks_have_nothing_of_each_other_in_a_cluster_by_whatever_name(
+    mistakes: Mistakes, load: Load, before: str, after: str, line: str
+) -> None:
+    assert before in THERE
+    text = (CLIENTS + THERE.replace(before, after)).replace(
+        "clusters:\n", "clusters:\n  same: {party: lab, kubeconfig: ./files/kc}\n"
+    )
+    text = text.replace("far: {cluster: other, node_address: 10.30.0.12, directory: /srv/fl/far}", "")
+    if not line:
+        assert load(text)
+        return
+    (told,) = mistakes(text)
+    assert told.partition(": ")[2].startswith(line)
+
+
+@pytest.mark.parametrize("path", ["/", "/etc/lmdb", "/mnt", "/var/lib", "/var/lib/kubelet/x", "/usr"])
+def test_lmdb_lies_in_no_folder_of_the_node_s_own(mistakes: Mistakes, path: str) -> None:
+    lines = mistakes(CLIENTS.replace("near: {cluster: kc}", f"near: {{cluster: kc, lmdb: {{node: n1, path: {path}}}}}"))
+    assert f"{OF_NEAR}lmdb.path: '{path}' is the node's own, and would be given to the client" in lines[0]
+
+
 def test_a_client_s_table_is_none_of_the_server_s(mistakes: Mistakes) -> None:
     own = "near: {cluster: kc, settings: {task_manager: {db_collection_name: models}}}"
     (line,) = mistakes(CLIENTS.replace("near: {cluster: kc}", own))
@@ -614,6 +690,33 @@ NETWORKS = ["10.20.0.21/32", "10.20.0.22/32", "fd00::22/128", "10.42.0.0/16"]
 def of_host(federation: Federation, host: str, variable: str) -> list[dict[str, Any]]:
     found = variables.inventory(federation).hosts[host].get(variable, [])
     return list(found)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line"),
+    [
+        ("h1: 10.20.0.11", "h1: 10.20.0.11", ""),
+        (
+            "storage: {host: h1}",
+            "storage: {host: n1, port: 30091}",
+            "30091 on host 'n1' is taken by a Service of cluster",
+        ),
+        (
+            "storage: {host: h1}",
+            "storage: {host: n1, port: 30090}",
+            "30090 on host 'n1' is taken by a Service of cluster",
+        ),
+        ("storage: {host: h1}", "storage: {host: n1, port: 10250}", "10250 on host 'n1' is taken by the kubelet"),
+        ("storage: {host: h1}", "storage: {host: n1, port: 22}", "22 on host 'n1' is taken by sshd"),
+        ("storage: {host: h1}", "storage: {host: h1, port: 30091}", ""),
+    ],
+)
+def test_a_node_s_ports_are_the_cluster_s(mistakes: Mistakes, load: Load, before: str, after: str, line: str) -> None:
+    text = HOSTED.replace(before, after)
+    if not line:
+        assert load(text)
+        return
+    assert [each for each in mistakes(text) if line in each]
 
 
 def test_tables_are_made_by_one_login_and_written_by_another(load: Load) -> None:
@@ -1319,6 +1422,16 @@ def test_what_goes_of_it_is_told_by_name(load: Load) -> None:
             "users: [console]",
             "users: [console], clients_port: 30091",
             "stacks.imaging.server.ingress.clients_port: 30091 is proxy.grpc_port too: a node's port has one owner",
+        ),
+        (
+            "users: [console]",
+            "users: [console], clients_port: 22",
+            "stacks.imaging.server.ingress.clients_port: port 22 on host 'n1' is taken by sshd ([::]:22), placed at",
+        ),
+        (
+            "users: [console]",
+            "users: [console], clients_port: 10250",
+            "stacks.imaging.server.ingress.clients_port: port 10250 on host 'n1' is taken by the kubelet",
         ),
         (
             "      k: {host: k1,",
