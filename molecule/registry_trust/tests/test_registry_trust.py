@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,16 @@ from shared_tests import Role
 
 VARIABLES = yaml.safe_load((Path(__file__).parents[1] / "vars.yml").read_text())
 FIRST, SECOND = VARIABLES["registry_trust_instances"]
+KEYED = Path(os.environ["FEDLEARN_ROLE_STATE"]) / "keyed.pem"
 FOLDERS = ("/etc/containerd/certs.d", "/etc/containers/certs.d", "/etc/docker/certs.d")
+
+
+@pytest.fixture(autouse=True)
+def keyed() -> None:
+    """A CA with its key, as somebody may keep both in one file."""
+    KEYED.write_text(
+        "-----BEGIN EC PRIVATE KEY-----\nx\n-----END EC PRIVATE KEY-----\n" + Path(FIRST["ca"]).read_text()
+    )
 
 
 @pytest.fixture
@@ -58,6 +68,7 @@ class TestTrust(Role):
         ({"registry": "10.20.0.11"}, "registry: '10.20.0.11' is that of"),
         ({"ca": "/no/ca.pem"}, "there is no /no/ca.pem, which is to have a registry's CA"),
         ({"ca": "/etc/hostname"}, "ca.crt"),
+        ({"ca": str(KEYED)}, "keyed.pem has a private key: leave certificates alone"),
     )
 
     def with_(self, changed: Mapping[str, Any]) -> dict[str, Any]:
