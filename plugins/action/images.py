@@ -132,6 +132,19 @@ class ActionModule(ActionBase):
 
     # -- what differs
 
+    def _lacking(self, one: Mapping[str, Any], record: Record, variables: dict[str, Any]) -> list[str]:
+        """What the registry hasn't for who pulls, by the digests that manifests have."""
+        images = one["images"]
+        if "pull" not in images:
+            return []
+        login = Login(images["pull"]["username"], self._password(images["pull"]["secret"], variables))
+        registry = Registry(images["registry"], login, images.get("ca", ""))
+        return [
+            f"{building.PREFIX}{word}@{digest}"
+            for word, digest in record.digests.items()
+            if registry.digest(f"{building.PREFIX}{word}", digest) != digest
+        ]
+
     def _plan(self, asking: list[Any], variables: dict[str, Any]) -> dict[str, Any]:
         differing: dict[str, list[str]] = {}
         ill: dict[str, str] = {}
@@ -141,6 +154,8 @@ class ActionModule(ActionBase):
                 record = images.recorded()
                 told = images.moved(record) if record else [f"there is no {images.path}: run fedlearn.infra.images"]
                 differing |= {images.name: told} if told else {}
+                lacking = self._lacking(one, record, variables) if record else []
+                ill |= {images.name: f"nodes would get no {', '.join(lacking)}"} if lacking else {}
             except (RecordError, RegistryError) as error:
                 ill[one["name"]] = str(error)
         return {"changed": False, "differing": differing, "ill": ill}

@@ -33,7 +33,8 @@ options:
     type: path
     default: build
   plan:
-    description: Build nothing, and compare what was recorded with what the registry has for the tag.
+    description:
+      - Build nothing, and compare what was recorded with what the registry has for the tag, and for who pulls.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -70,7 +71,7 @@ differing:
   returned: when O(plan=true)
   type: dict
 ill:
-  description: By instance why its registry, or its record, tells nothing.
+  description: By instance what nodes wouldn't get, or why its registry or its record tells nothing.
   returned: when O(plan=true)
   type: dict
 """

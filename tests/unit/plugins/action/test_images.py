@@ -568,6 +568,21 @@ def test_a_plan_tells_what_the_registry_s_tags_became(site: Site) -> None:
     assert (again["changed"], again["warnings"]) == (False, [told])
 
 
+def test_a_plan_tells_what_nodes_would_not_get(site: Site) -> None:
+    site.run()
+    pull = {"username": "ci", "secret": "push"}
+    assert site.run(plan=True, pull=pull)["ill"] == {}
+    assert (
+        "refuses the login other (401)"
+        in site.run(plan=True, pull={**pull, "username": "other"})["ill"]["demo-imaging-server"]
+    )
+    digest = site.recorded()["digests"]["coordinator"]
+    site.double.stored.pop(("nsfl-coordinator", "1.0"))
+    assert (
+        site.run(plan=True, pull=pull)["ill"]["demo-imaging-server"] == f"nodes would get no nsfl-coordinator@{digest}"
+    )
+
+
 def test_a_plan_tells_who_doesn_t_answer(site: Site) -> None:
     site.run()
     site.record.write_text("{")
