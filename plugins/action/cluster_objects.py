@@ -17,7 +17,6 @@ from ansible.plugins.loader import lookup_loader
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kubeconfig, rendered
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import Api, ApiError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge import (
-    INSTANCE,
     Cluster,
     Found,
     Key,
@@ -118,16 +117,17 @@ class ActionModule(ActionBase):
         api = Api(kubeconfig.read(arguments["kubeconfig"]))
         try:
             manifests = MANIFESTS[arguments["role"]]
-            scope = Scope(arguments["federation"], arguments["role"], manifests.ALONE, manifests.PRIVILEGED)
-            cluster = Cluster(api, scope)
+            cluster = Cluster(api, Scope(arguments["federation"], arguments["role"], manifests.ALONE))
             absent = [one["name"] for one in arguments["instances"] if one["state"] == "absent"]
-            found = cluster.look(wanted, absent, prune=arguments["prune"])
+            made = [manifests.made(one) for one in arguments["instances"] if one["state"] == "present"]
+            found = cluster.look(wanted, absent, prune=arguments["prune"], made=made)
             if not arguments["remove_data"]:
                 cluster.check_losses(_going(arguments, found), f"{arguments['role']}_remove_data")
             changes = not (arguments["plan"] or self._task.check_mode)
-            if changes:
-                cluster.change(wanted, found, prune=arguments["prune"])
-            return self._told(arguments, found) | self._afterwards(arguments, cluster, wanted, found, changes)
+            put_in = cluster.change(wanted, found, prune=arguments["prune"]) if changes else {}
+            told = self._told(arguments, found) | self._afterwards(arguments, cluster, wanted, found, changes)
+            back = cluster.back(wanted, found) if changes else {}
+            return told | _warnings(put_in, back)
         finally:
             api.close()
 
@@ -180,13 +180,29 @@ def _text(path: str, *, missing: bool) -> str:
 def _differing(found: Found, role: str) -> dict[str, list[str]]:
     """What differs, by the instance where that is known."""
     told: dict[str, list[str]] = {}
-    for word, keys in (("is missing", found.created), ("differs", found.changed), ("is to go", found.removed)):
+    opens = "is of somebody else, and opens what ours close: remove it"
+    kinds = (("is missing", found.created), ("differs", found.changed), ("is to go", found.removed))
+    for word, keys in (*kinds, (opens, found.opening)):
         for key in keys:
-            labels = found.live.get(key, {}).get("metadata", {}).get("labels") or {}
-            theirs = ", ".join(each.words for each in found.strange.get(key, ()))
+            theirs = ", ".join(found.strange.get(key, ()))
             line = f"{words(key)} {word}{f': {theirs} is of somebody else' if theirs else ''}"
-            told.setdefault(labels.get(INSTANCE, key[1] or role), []).append(line)
+            told.setdefault(found.instances.get(key, key[1] or role), []).append(line)
     return told
+
+
+def _warnings(put_in: Mapping[Key, list[str]], back: Mapping[Key, list[str]]) -> dict[str, list[str]]:
+    """What isn't ours and will stay, or come again, until somebody has the cluster leave our namespaces alone."""
+    lines = [
+        f"{words(key)}: the cluster itself puts in {', '.join(each)}, and pods have it: a webhook does so. Where that "
+        f"isn't wanted, exempt the namespace {key[1]} from it"
+        for key, each in put_in.items()
+    ]
+    lines += [
+        f"{words(key)}: {', '.join(each)} was taken away and is back at once: something in the cluster puts it there. "
+        f"Exempt the namespace {key[1]} from it, or each run takes it away again"
+        for key, each in back.items()
+    ]
+    return {"warnings": lines} if lines else {}
 
 
 def _ill(unready: Mapping[str, Mapping[str, str]]) -> dict[str, str]:

@@ -19,12 +19,14 @@ description:
     more is removed, found by its labels.
   - Nothing is changed where anything is refused. That is a version of Kubernetes before 1.30, credentials that the API
     doesn't know, rights that are missing (all of them are named), an object of somebody else's by a name of ours,
-    another instance of a role of which a cluster takes one, a port of nodes that another Service has, a namespace of
-    jobs that enforces a level of pod security other than C(privileged), a manifest that the API doesn't take, and,
-    unless O(remove_data), a namespace that is to go with something in it that isn't ours, or with a claim whose volume
-    goes.
-  - What lies in a namespace that isn't there yet the API can't be asked about before, but for ports of nodes. Where it
-    refuses such an object, the run ends there, and the next one goes on.
+    another instance of a role of which a cluster takes one, a folder, a disk or a user of nodes that an instance of
+    another document has, a port of nodes that another Service has, a namespace of jobs that wouldn't take their pods
+    (the API is asked for one without effect), a manifest that the API doesn't take, and, unless O(remove_data), a
+    namespace that is to go with something in it that isn't ours, of whatever kind, or with a claim whose volume goes.
+  - What lies in a namespace that isn't there yet is tried in C(default), as far as its values go. Where the API refuses
+    such an object all the same, the run ends there, and the next one goes on.
+  - What others put into objects of ours is told, and goes, but for labels and annotations. What the cluster itself puts
+    in at each apply, as a webhook has it do, stays, and a warning tells it once.
   - Deployments are waited for. One that isn't ready in time fails the task, with what its pods wait for.
   - It needs nothing but this collection; kubectl isn't called. A program that the kubeconfig names for credentials is.
 options:

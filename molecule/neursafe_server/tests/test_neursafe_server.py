@@ -9,15 +9,19 @@ The API server, its admission, controllers and scheduler are the programs; that 
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -199,10 +203,205 @@ def test_what_others_put_into_our_pods_is_told_and_goes(afterwards: None) -> Non
     kubectl("-n", NAME, "patch", "deployment", "nsfl-job-scheduler", "-p", patch)
     told = play("check")
     assert told.failed == 1
-    assert f"Deployment {NAME}/nsfl-job-scheduler differs: the variable LD_PRELOAD, the container evil" in told.words
+    theirs = "containers[evil], containers[nsfl-job-scheduler].env[LD_PRELOAD]"
+    assert f"Deployment {NAME}/nsfl-job-scheduler differs: {theirs} is of somebody else" in told.words
     assert (play("main", "--check").changed, play().changed, play().changed) == (1, 1, 0)
     names = kubectl("-n", NAME, "get", "deployment", "nsfl-job-scheduler", "-o=jsonpath={..containers[*].name}")
     assert names == "nsfl-job-scheduler"
+
+
+def _in_program(**more: Any) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": {"containers": [{"name": "nsfl-proxy", **more}]}}}}
+
+
+def _in_pod(**more: Any) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": more}}}
+
+
+ONLY_NEVER = [{"name": "never", "expression": "false"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "patch", "where"),
+    [
+        ("deployment", "nsfl-proxy", _in_program(args=["--evil"]), "containers[nsfl-proxy].args"),
+        (
+            "deployment",
+            "nsfl-proxy",
+            _in_program(lifecycle={"postStart": {"exec": {"command": ["x"]}}}),
+            "containers[nsfl-proxy].lifecycle",
+        ),
+        (
+            "deployment",
+            "nsfl-client-selector",
+            _in_pod(hostAliases=[{"ip": "10.9.9.9", "hostnames": ["x"]}]),
+            "hostAliases",
+        ),
+        ("deployment", "nsfl-proxy", _in_pod(dnsConfig={"nameservers": ["10.9.9.9"]}), "dnsConfig"),
+        ("deployment", "nsfl-proxy", {"spec": {"paused": True}}, "spec.paused"),
+        ("service", "nsfl-proxy", {"spec": {"externalIPs": ["10.9.9.9"]}}, "spec.externalIPs"),
+        ("service", "nsfl-proxy-nodes", {"spec": {"externalTrafficPolicy": "Local"}}, "spec.externalTrafficPolicy"),
+        ("configmap", "nsfl-proxy", {"data": {"evil.lua": "x"}}, "data.evil.lua"),
+        (
+            "validatingadmissionpolicy",
+            f"{NAME}.nsfl-job-scheduler",
+            {"spec": {"matchConditions": ONLY_NEVER}},
+            "spec.matchConditions[never]",
+        ),
+    ],
+)
+def test_what_others_set_of_ours_is_told_and_goes(kind: str, name: str, patch: dict[str, Any], where: str) -> None:
+    merge = "merge" if kind in ("configmap", "service") else "strategic"
+    if kind == "validatingadmissionpolicy":  # a merge patch would replace the whole list
+        found = json.loads(kubectl("get", kind, name, "-o=json"))["spec"]["matchConditions"]
+        merge, patch = "merge", {"spec": {"matchConditions": [*found, *ONLY_NEVER]}}
+    try:
+        kubectl("-n", NAME, "patch", kind, name, f"--type={merge}", "-p", json.dumps(patch))
+        told = play("check")
+        assert told.failed == 1
+        assert re.search(rf"{name} differs: [^:]*{re.escape(where)}[^:]* is of somebody else", told.words), told.words
+    finally:
+        run = play()
+    assert (run.changed, run.failed, play().changed, play("check").failed) == (1, 0, 0, 0)
+
+
+def test_a_policy_of_somebody_else_s_that_opens_what_ours_close_is_told() -> None:
+    metadata = {"name": "theirs", "namespace": NAME}
+    spec = {"podSelector": {}, "ingress": [{}]}
+    kubectl(
+        "apply",
+        "-f",
+        "-",
+        given={"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec},
+    )
+    try:
+        told = play("check")
+        assert told.failed == 1
+        assert f"NetworkPolicy {NAME}/theirs is of somebody else, and opens what ours close" in told.words
+        assert play().changed == 0
+    finally:
+        kubectl("-n", NAME, "delete", "networkpolicy", "theirs")
+
+
+def test_what_was_ours_is_not_told_as_somebody_else_s(afterwards: None) -> None:
+    ca = {**INSTANCE["database"], "engine": "mongodb", "ca": str(CLUSTER.authority.certificate_file)}
+    assert play(neursafe_server_instances=instance(database=ca)).failed == 0
+    spec = f"deployment/nsfl-job-scheduler -n {NAME} -o=jsonpath={{..initContainers[*].name}}".split()
+    assert "tunnel" in kubectl("get", *spec)
+    told = play("check")
+    assert (told.failed, "is of somebody else" in told.words) == (1, False)
+    assert play().failed == 0
+    assert "tunnel" not in kubectl("get", *spec)
+
+
+class _Webhook(BaseHTTPRequestHandler):
+    """Puts a container into each deployment, as service meshes and vaults do."""
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["request"]
+        spec = asked["object"]["spec"]["template"]["spec"]
+        steps = [
+            {"op": "add", "path": "/spec/template/spec/containers/-", "value": {"name": "mesh", "image": "mesh:1"}}
+        ]
+        there = any(one["name"] == "mesh" for one in spec["containers"])
+        patch = base64.b64encode(json.dumps([] if there else steps).encode()).decode()
+        answer = {"uid": asked["uid"], "allowed": True, "patchType": "JSONPatch", "patch": patch}
+        text = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": answer}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+
+@pytest.fixture
+def webhook(tmp_path: Path) -> Iterator[None]:
+    """One that is asked about deployments of the scenario's namespace."""
+    certificate, key = CLUSTER.authority.issue("webhook")
+    (tmp_path / "webhook.pem").write_bytes(certificate + key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "webhook.pem")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Webhook)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    rule = {
+        "apiGroups": ["apps"],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": ["deployments"],
+    }
+    authority = base64.b64encode(CLUSTER.authority.certificate_file.read_bytes()).decode()
+    told = {
+        "name": "mesh.example.org",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "rules": [rule],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": NAME}},
+        "clientConfig": {"url": f"https://127.0.0.1:{server.server_address[1]}/", "caBundle": authority},
+    }
+    head = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration"}
+    kubectl("apply", "-f", "-", given={**head, "metadata": {"name": "mesh"}, "webhooks": [told]})
+    mesh = ("-n", NAME, "annotate", "--overwrite", "--dry-run=server", "-o=json", "deployment/nsfl-proxy", "x=y")
+    for _attempt in range(30):  # the API server looks for webhooks now and then
+        if '"mesh"' in kubectl(*mesh):
+            break
+        time.sleep(1)
+    try:
+        yield
+    finally:
+        CLUSTER.kubectl("delete", "mutatingwebhookconfiguration", "mesh")
+        time.sleep(3)
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.usefixtures("afterwards")
+def test_what_a_webhook_puts_into_ours_is_told_once_and_goes_with_the_webhook(webhook: None) -> None:
+    told = "the cluster itself puts in containers[mesh]"
+    run = play(**CHANGED)
+    assert (run.changed, run.failed, told in run.words) == (1, 0, True)
+    assert f"exempt the namespace {NAME}" in run.words
+    again = play(**CHANGED)
+    assert (again.changed, again.failed, told in again.words) == (0, 0, False)
+    assert play("check", **CHANGED).failed == 0
+    kubectl("delete", "mutatingwebhookconfiguration", "mesh")
+    time.sleep(3)
+    assert (play(**CHANGED).changed, play(**CHANGED).changed) == (1, 0)
+    names = kubectl("-n", NAME, "get", "deployment", "nsfl-proxy", "-o=jsonpath={..containers[*].name}")
+    assert names == "nsfl-proxy"
+
+
+# -- what jobs' pods are pulled with
+
+
+def _pulls() -> list[str]:
+    account = json.loads(kubectl("get", "serviceaccount", "default", "-n", "default", "-o=json"))
+    return [each["name"] for each in account.get("imagePullSecrets", ())]
+
+
+def test_jobs_pods_log_in_to_the_registry_and_others_secrets_stay(afterwards: None) -> None:
+    assert _pulls() == [NAME]
+    made = json.loads(kubectl(*MAKE, "-o=json", given=job("/mnt/neursafe_fl")))
+    assert made["spec"]["imagePullSecrets"] == [{"name": NAME}]
+    kind = kubectl("get", "secret", "-n", "default", NAME, "-o=jsonpath={.type}")
+    assert kind == "kubernetes.io/dockerconfigjson"
+    account = ("-n", "default", "patch", "serviceaccount", "default", "--type=merge", "-p")
+    kubectl(*account, json.dumps({"imagePullSecrets": [{"name": "theirs"}]}))
+    told = play("check")
+    assert (told.failed, "ServiceAccount default/default differs" in told.words) == (1, True)
+    assert (play().changed, play().changed) == (1, 0)
+    assert _pulls() == ["theirs", NAME]
+    images = {key: value for key, value in INSTANCE["images"].items() if key != "pull"}
+    assert play(neursafe_server_instances=instance(images=images)).failed == 0
+    assert _pulls() == ["theirs"]
+    assert "not found" in refused("get", "secret", "-n", "default", NAME)
+    assert play().failed == 0
+    assert play("remove").failed == 0
+    assert _pulls() == ["theirs"]
+    kubectl(*account, json.dumps({"imagePullSecrets": None}))
 
 
 def test_what_others_add_stays() -> None:
@@ -465,13 +664,41 @@ def test_what_the_api_would_refuse_changes_nothing() -> None:
     )
 
 
+TAKES_NONE = "the namespace default would take no pods of jobs"
+
+
 def test_a_namespace_of_jobs_that_would_refuse_their_pods_is_told() -> None:
     kubectl("label", "namespace", "default", "pod-security.kubernetes.io/enforce=baseline")
     try:
-        unchanged(play(**CHANGED), ours(), "the namespace default takes pods of the level 'baseline' only")
+        unchanged(play(**CHANGED), ours(), TAKES_NONE, 'violates PodSecurity "baseline:latest": hostPath volumes')
         assert play("check").failed == 1
     finally:
         kubectl("label", "namespace", "default", "pod-security.kubernetes.io/enforce-")
+
+
+def test_whoever_refuses_jobs_pods_is_told_whatever_the_namespace_s_label_says() -> None:
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    no_files = "!has(object.spec.volumes) || object.spec.volumes.all(v, !has(v.hostPath))"
+    spec = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "validations": [{"expression": no_files, "message": "no files of nodes here"}],
+    }
+    head = {"apiVersion": "admissionregistration.k8s.io/v1", "metadata": {"name": "theirs"}}
+    binding = {"policyName": "theirs", "validationActions": ["Deny"]}
+    kubectl("apply", "-f", "-", given={**head, "kind": "ValidatingAdmissionPolicy", "spec": spec})
+    kubectl("apply", "-f", "-", given={**head, "kind": "ValidatingAdmissionPolicyBinding", "spec": binding})
+    try:
+        for _attempt in range(30):  # the API server looks for policies now and then
+            if play("check").failed:
+                break
+            time.sleep(1)
+        unchanged(play(**CHANGED), ours(), TAKES_NONE, "no files of nodes here")
+    finally:
+        kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", "theirs")
+    for _attempt in range(30):
+        if not play("check").failed:
+            break
+        time.sleep(1)
 
 
 @pytest.mark.parametrize(
@@ -534,8 +761,10 @@ class Canaries:
 
 def wanted() -> dict[str, list[dict[str, Any]]]:
     """What the role makes of the scenario's instance."""
-    (checked,) = check_servers(instance())
-    return {NAME: MANIFESTS["neursafe_server"].objects(checked, Canaries(), lambda path: "")}
+    return {NAME: MANIFESTS["neursafe_server"].objects(CHECKED, Canaries(), lambda path: "")}
+
+
+(CHECKED,) = check_servers(instance())
 
 
 def once(work: Callable[[], object]) -> float:
@@ -562,7 +791,7 @@ def applied() -> bool:
     api, given = Api(kubeconfig.read(str(CLUSTER.admin))), wanted()
     try:
         cluster = Cluster(api, SCOPE)
-        found = cluster.look(given)
+        found = cluster.look(given, made=[MANIFESTS["neursafe_server"].made(CHECKED)])
         cluster.change(given, found, prune=False)
         return found.differs
     finally:
@@ -643,7 +872,19 @@ def test_a_cluster_takes_one_server(afterwards: None) -> None:
 
 def test_what_others_put_into_the_namespace_is_not_removed_unasked(afterwards: None) -> None:
     kubectl("-n", NAME, "create", "secret", "generic", "theirs", "--from-literal=a=b")
-    unchanged(play("remove"), ours(), f"Secret {NAME}/theirs (not ours)", "neursafe_server_remove_data=true")
+    template = {"metadata": {"labels": {"app": "x"}}, "spec": {"containers": [{"name": "x", "image": "x"}]}}
+    spec = {"replicas": 0, "serviceName": "x", "selector": {"matchLabels": {"app": "x"}}, "template": template}
+    metadata = {"name": "theirs", "namespace": NAME}
+    kubectl(
+        "apply", "-f", "-", given={"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec}
+    )
+    unchanged(
+        play("remove"),
+        ours(),
+        f"Secret {NAME}/theirs (not ours)",
+        f"StatefulSet {NAME}/theirs (not ours)",
+        "neursafe_server_remove_data=true",
+    )
     assert play("remove", neursafe_server_remove_data=True).failed == 0
     assert refused("get", "namespace", NAME).strip().endswith("not found")
 

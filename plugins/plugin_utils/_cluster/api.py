@@ -20,7 +20,7 @@ Object = dict[str, Any]
 
 MANAGER = "fedlearn.infra"
 SECONDS = 30
-OK, FORBIDDEN, NOT_FOUND = 200, 403, 404
+OK, WRONG, FORBIDDEN, NOT_FOUND, INVALID = 200, 400, 403, 404, 422
 
 
 class ApiError(Exception):
@@ -108,9 +108,10 @@ class Api:
         body: Any = None,
         query: Mapping[str, str] | None = None,
         content: str = "application/json",
+        accept: str = "application/json",
     ) -> Object:
         """What the API answers. Raises ApiError."""
-        headers = {"Accept": "application/json", "Content-Type": content}
+        headers = {"Accept": accept, "Content-Type": content}
         data = None if body is None else json.dumps(body).encode()
         return self._answer(*self._told(method, path, data, query, headers))
 
@@ -185,8 +186,14 @@ class Api:
 
     def listed(self, kind: str, namespace: str | None = None, query: Mapping[str, str] | None = None) -> list[Object]:
         """All objects of a kind, in a namespace or in all."""
-        found = self.ask("GET", KINDS[kind].path(namespace), query=query)
-        return [{"kind": kind, "apiVersion": KINDS[kind].version, **one} for one in found.get("items") or []]
+        return self.all_of(kind, KINDS[kind], namespace, query)
+
+    def all_of(
+        self, name: str, kind: Kind, namespace: str | None, query: Mapping[str, str] | None = None
+    ) -> list[Object]:
+        """The same, of a kind that manifests here may not have."""
+        found = self.ask("GET", kind.path(namespace), query=query)
+        return [{"kind": name, "apiVersion": kind.version, **one} for one in found.get("items") or []]
 
     def pods(self, namespace: str, selector: str) -> list[Object]:
         """A namespace's pods that have these labels."""
@@ -202,11 +209,20 @@ class Api:
 
     def take_away(self, live: Object, paths: list[str]) -> None:
         """Have these parts of an object go, as long as it is as it was seen."""
+        seen = {"op": "test", "path": "/metadata/resourceVersion", "value": live["metadata"]["resourceVersion"]}
+        self.patch(live, [seen, *({"op": "remove", "path": each} for each in paths)], dry_run=False)
+
+    def patch(self, live: Object, steps: list[Object], *, dry_run: bool) -> Object:
+        """What comes of an object by the steps of a JSON patch."""
         metadata = live["metadata"]
-        seen = {"op": "test", "path": "/metadata/resourceVersion", "value": metadata["resourceVersion"]}
         path = KINDS[live["kind"]].path(metadata.get("namespace"), metadata["name"])
-        body = [seen, *({"op": "remove", "path": each} for each in paths)]
-        self.ask("PATCH", path, body, {"fieldManager": MANAGER}, "application/json-patch+json")
+        query = {"fieldManager": MANAGER, **({"dryRun": "All"} if dry_run else {})}
+        return self.ask("PATCH", path, steps, query, "application/json-patch+json")
+
+    def try_creation(self, kind: Kind, found: Object) -> None:
+        """Ask whether the API would take a new object. Raises ApiError."""
+        path = kind.path(found["metadata"].get("namespace"))
+        self.ask("POST", path, found, {"fieldManager": MANAGER, "dryRun": "All"})
 
     def delete(self, kind: str, namespace: str | None, name: str) -> None:
         """Have an object go, and what it owns; one that is gone already is fine."""

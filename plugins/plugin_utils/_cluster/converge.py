@@ -14,10 +14,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
-from .api import KINDS, NOT_FOUND, PODS, Api, ApiError, Kind, Object
-from .strange import Strange, strange
+from . import discovery, nodes, strange
+from .accounts import beside_theirs, without
+from .api import FORBIDDEN, INVALID, KINDS, NOT_FOUND, PODS, WRONG, Api, ApiError, Kind, Object
 
 OLDEST = (1, 30)
 """ValidatingAdmissionPolicy is in this version for good, and containers that come before others and stay."""
@@ -57,8 +59,6 @@ class Scope:
     role: str
     alone: bool = False
     """Whether a cluster takes one instance of the role only, whosever it is."""
-    privileged: str = ""
-    """The namespace, not ours, where its pods make others that have files of their node."""
 
     @property
     def labels(self) -> dict[str, str]:
@@ -69,7 +69,7 @@ class Scope:
         return ",".join(f"{key}={value}" for key, value in self.labels.items())
 
     def owned(self, instance: str, wanted: Object) -> Object:
-        """The object with the labels of what is ours; a namespace that was there before us keeps its own."""
+        """The object with the labels of what is ours; what was there before us keeps its own."""
         if is_others(wanted):
             return wanted
         metadata = dict(wanted["metadata"])
@@ -79,12 +79,17 @@ class Scope:
 
 def is_others(wanted: Object) -> bool:
     """Whether it is the cluster's own, of which a part is ours."""
-    return (wanted["kind"], wanted["metadata"]["name"]) == ("Namespace", "default")
+    return (wanted["kind"], wanted["metadata"]["name"]) in (("Namespace", "default"), ("ServiceAccount", "default"))
 
 
 def key_of(found: Object) -> Key:
     metadata = found["metadata"]
     return found["kind"], metadata.get("namespace", ""), metadata["name"]
+
+
+def _namespace(found: Object) -> str:
+    namespace: str = found["metadata"].get("namespace", "")
+    return namespace
 
 
 def words(key: Key) -> str:
@@ -102,8 +107,12 @@ class Found:
     changed: list[Key] = field(default_factory=list)
     removed: list[Key] = field(default_factory=list)
     orphans: list[Key] = field(default_factory=list)
-    strange: dict[Key, list[Strange]] = field(default_factory=dict)
+    strange: dict[Key, list[str]] = field(default_factory=dict)
     """Of what is changed, what others put into it."""
+    opening: list[Key] = field(default_factory=list)
+    """Policies of others, by which more is let in or out of namespaces of ours."""
+    instances: dict[Key, str] = field(default_factory=dict)
+    """Whose it is, of what is wanted."""
 
     @property
     def differs(self) -> bool:
@@ -119,18 +128,30 @@ class Cluster:
 
     # -- looking
 
-    def look(self, wanted: Mapping[str, Iterable[Object]], absent: Iterable[str] = (), *, prune: bool = False) -> Found:
-        """Compare instances' objects with what is there. Raises RefusedError, ApiError."""
+    def look(
+        self,
+        wanted: Mapping[str, Iterable[Object]],
+        absent: Iterable[str] = (),
+        *,
+        prune: bool = False,
+        made: Collection[Object] = (),
+    ) -> Found:
+        """Compare instances' objects with what is there; ``made`` are pods as those of ours make them.
+
+        Raises RefusedError, ApiError.
+        """
         self._check_version()
-        asked = [self.scope.owned(instance, one) for instance, objects in wanted.items() for one in objects]
-        self._check_rights(asked)
+        objects = [(instance, one) for instance, told in wanted.items() for one in told]
+        self._check_rights([one for _instance, one in objects], made)
         if self.scope.alone and wanted:
             self._check_alone({*wanted, *absent}, prune)
-        if self.scope.privileged and wanted:
-            self._check_level(self.scope.privileged)
+        self._check_made(made)
+        found = Found(instances={key_of(one): instance for instance, one in objects})
+        asked = [self._asked(instance, one) for instance, one in objects]
+        self._check_nodes(asked, {*wanted, *absent}, prune)
         ours = {key_of(one): one for kind in KINDS for one in self.api.labelled(kind, self.scope.selector)}
-        found = Found()
         self._compare(asked, ours, found)
+        found.opening = self._opening(asked)
         known = {*wanted, *absent}
         keys = {key_of(one) for one in asked}
         for key, one in ours.items():
@@ -153,15 +174,29 @@ class Cluster:
         if lost:
             raise RefusedError(f"this would go as well: {', '.join(lost)}. Move it, or say -e {switch}=true")
 
+    def _asked(self, instance: str, one: Object) -> Object:
+        """As it is applied: ours with our labels, what is the cluster's own with what others have in it."""
+        return beside_theirs(one, self._there(one)) if is_others(one) else self.scope.owned(instance, one)
+
     def _claim(self, kind: str, namespace: str, name: str) -> list[Object]:
         found = self.api.get(kind, namespace, name) if kind == "PersistentVolumeClaim" else None
         return [{"kind": kind, **found}] if found else []
 
     def _within(self, namespace: str) -> Iterator[Object]:
-        """What manifests could have brought into a namespace."""
-        for name, kind in KINDS.items():
-            if kind.namespaced:
-                yield from self.api.listed(name, namespace)
+        """All that lies in a namespace, of whatever kind."""
+        for name, kind in self._kinds:
+            try:
+                yield from self.api.all_of(name, kind, namespace)
+            except ApiError as error:
+                if error.status == FORBIDDEN:
+                    # who can't see it can't say that nothing is lost
+                    yield {"kind": kind.resource, "metadata": {"name": "(can't be listed)", "namespace": namespace}}
+                elif error.status != NOT_FOUND:
+                    raise
+
+    @cached_property
+    def _kinds(self) -> list[tuple[str, Kind]]:
+        return list(discovery.namespaced(self.api))
 
     def _check_version(self) -> None:
         version = self.api.version()
@@ -169,7 +204,7 @@ class Cluster:
             told, oldest = (".".join(str(number) for number in each) for each in (version, OLDEST))
             raise RefusedError(f"{self.api.server} is Kubernetes {told}: {oldest} or newer is needed")
 
-    def _check_rights(self, asked: list[Object]) -> None:
+    def _check_rights(self, asked: list[Object], made: Iterable[Object]) -> None:
         """Refuse where the kubeconfig's user lacks a right; who may do everything is asked once."""
         if self.api.may("*", "*", "*", None):
             return
@@ -178,6 +213,7 @@ class Cluster:
         needed += [(verb, KINDS[kind], namespace) for kind, namespace in places for verb in VERBS]
         # what deployments wait for
         needed += [("list", PODS, namespace) for kind, namespace in places if kind == "Deployment"]
+        needed += [("create", PODS, namespace) for namespace in dict.fromkeys(_namespace(pod) for pod in made)]
         lacking = [
             f"{verb} {kind.resource}{f' in namespace {namespace}' if namespace else ''}"
             for verb, kind, namespace in needed
@@ -192,22 +228,55 @@ class Cluster:
         for found in self.api.labelled("Namespace", f"{MANAGED}={PRODUCT},{ROLE}={self.scope.role}"):
             labels = found["metadata"]["labels"]
             federation, instance = labels.get(FEDERATION), labels.get(INSTANCE)
-            if federation == self.scope.federation and (instance in known or prune):
+            if self._goes(labels, known, prune):
                 continue
             raise RefusedError(
                 f"federation '{federation}' has '{instance}' in this cluster already: jobs of both would run in one "
                 "namespace, and be mixed up. Remove it, or take another cluster"
             )
 
-    def _check_level(self, namespace: str) -> None:
+    def _check_nodes(self, asked: list[Object], known: set[str], prune: bool) -> None:
+        """Refuse folders, disks and users that another instance has, of whatever document or role."""
+        own = [one for one in asked if one["kind"] == "PersistentVolume"]
+        others = self.api.labelled("PersistentVolume", f"{MANAGED}={PRODUCT}") if own else []
+        staying = [one for one in others if not self._goes(one["metadata"]["labels"], known, prune)]
+        told = list(dict.fromkeys(nodes.meetings(own, staying, (FEDERATION, INSTANCE))))
+        if told:
+            raise RefusedError(f"in this cluster already: {'; '.join(told)}. Say others, or take another cluster")
+
+    def _goes(self, labels: Mapping[str, str], known: set[str], prune: bool) -> bool:
+        """Whether it is of this run: what is wanted of it, or that it goes."""
+        if labels.get(FEDERATION) != self.scope.federation:
+            return False
+        return labels.get(INSTANCE) in known or (prune and labels.get(ROLE) == self.scope.role)
+
+    def _check_made(self, made: Iterable[Object]) -> None:
         """Refuse where the pods that pods of ours make would be refused, each by itself and late."""
-        live = self.api.get("Namespace", None, namespace) or {"metadata": {}}
-        level = (live["metadata"].get("labels") or {}).get(ENFORCED, "privileged")
-        if level != "privileged":
-            raise RefusedError(
-                f"the namespace {namespace} takes pods of the level '{level}' only, and jobs' pods have files of their "
-                f"node: `kubectl label --overwrite namespace {namespace} {ENFORCED}=privileged`, or another cluster"
-            )
+        for pod in made:
+            try:
+                self.api.try_creation(PODS, pod)
+            except ApiError as error:
+                # a webhook that can't be asked without effect says nothing about pods
+                if "does not support dry run" in str(error):
+                    continue
+                namespace = _namespace(pod)
+                raise RefusedError(
+                    f"the namespace {namespace} would take no pods of jobs, which are root and have files of their "
+                    f"node: {error}. Where it is pod security `kubectl label --overwrite namespace {namespace} "
+                    f"{ENFORCED}=privileged` lets them in; otherwise exempt the namespace, or take another cluster"
+                ) from None
+
+    def _opening(self, asked: list[Object]) -> list[Key]:
+        """Policies of others that let in or out what ours don't; those that only close are no matter of ours."""
+        homes = {one["metadata"]["name"] for one in asked if one["kind"] == "Namespace" and not is_others(one)}
+        policies = self.api.listed("NetworkPolicy") if homes else []
+        return [
+            key_of(one)
+            for one in policies
+            if _namespace(one) in homes
+            and (one["metadata"].get("labels") or {}).get(MANAGED) != PRODUCT
+            and (one["spec"].get("ingress") or one["spec"].get("egress"))
+        ]
 
     def _check_ports(self, coming: list[Object]) -> None:
         """Refuse ports of nodes that others have: of Services in a namespace that is to come the API tells it late."""
@@ -236,16 +305,19 @@ class Cluster:
         for one in asked:
             key, live = key_of(one), there[key_of(one)]
             # of what lies in a namespace that isn't there the API says so only, each time after a while
+            if key[1] in to_come:
+                self._try_elsewhere(one)
             applied = None if key[1] in to_come else self._try(one)
             if live is None:
                 found.created.append(key)
-            else:
-                found.live[key] = live
-                theirs = strange(one, live)
-                if theirs:
-                    found.strange[key] = theirs
-                if theirs or applied is None or _content(live) != _content(applied):
-                    found.changed.append(key)
+                continue
+            found.live[key] = live
+            theirs = self._strange(one, applied) if applied else []
+            if theirs:
+                found.strange[key] = theirs
+            differs = bool(theirs) or applied is None or _content(live) != _content(applied)
+            if differs and key not in found.changed:
+                found.changed.append(key)
 
     def _there(self, one: Object) -> Object | None:
         kind, namespace, name = key_of(one)
@@ -260,30 +332,81 @@ class Cluster:
                 return None
             raise RefusedError(f"{words(key_of(one))}: {error}") from None
 
+    def _try_elsewhere(self, one: Object) -> None:
+        """Whether the API takes what is in it, asked in a namespace that is there; what that refuses is its own."""
+        metadata = {**one["metadata"], "namespace": "default"}
+        try:
+            self.api.try_creation(KINDS[one["kind"]], {**one, "metadata": metadata})
+        except ApiError as error:
+            if error.status in (WRONG, INVALID):
+                raise RefusedError(f"{words(key_of(one))}: {error}") from None
+
+    def _strange(self, one: Object, there: Object) -> list[str]:
+        """What others put into it that is left there by an apply."""
+        if not strange.may_have(there):
+            return []
+        try:
+            return strange.beyond(there, self.api.patch(there, strange.alone(one, there), dry_run=True))
+        except ApiError as error:
+            raise RefusedError(f"{words(key_of(one))}: {error}") from None
+
     # -- changing
 
-    def change(self, wanted: Mapping[str, Iterable[Object]], found: Found, *, prune: bool) -> None:
-        """Make it so: what is new or differs is applied, what isn't wanted goes."""
+    def change(self, wanted: Mapping[str, Iterable[Object]], found: Found, *, prune: bool) -> dict[Key, list[str]]:
+        """Make it so: what is new or differs is applied, what isn't wanted goes.
+
+        Gives what the cluster itself puts into ours, where it does so for the first time.
+        """
         differing = {*found.created, *found.changed}
+        put_in: dict[Key, list[str]] = {}
         for instance, objects in wanted.items():
             for one in objects:
-                if key_of(one) in differing:
+                key = key_of(one)
+                if key in differing:
                     try:
-                        applied = self.api.apply(self.scope.owned(instance, one), dry_run=False)
-                        # not before: a mount of ours may name a volume of theirs until then
-                        theirs = strange(one, applied)
-                        if theirs:
-                            self.api.take_away(applied, [each.path for each in theirs])
+                        made = self._made(self._asked(instance, one))
                     except ApiError as error:
-                        raise ApiError(f"{words(key_of(one))}: {error}", error.status) from None
+                        raise ApiError(f"{words(key)}: {error}", error.status) from None
+                    before = strange.put_in(one, found.live.get(key, one))
+                    told = [] if is_others(one) else [each for each in strange.put_in(one, made) if each not in before]
+                    put_in |= {key: told} if told else {}
         self.remove([*found.removed, *(found.orphans if prune else [])])
+        return put_in
+
+    def _made(self, one: Object) -> Object:
+        """What comes of it, without what others put in."""
+        applied = {"kind": one["kind"], **self.api.apply(one, dry_run=False)}
+        if self._strange(one, applied):
+            return self.api.patch(applied, strange.alone(one, applied), dry_run=False)
+        return applied
+
+    def back(self, wanted: Mapping[str, Iterable[Object]], found: Found) -> dict[Key, list[str]]:
+        """What others put into ours anew, right after it was taken away."""
+        asked = {key_of(one): self._asked(instance, one) for instance, told in wanted.items() for one in told}
+        looks = {key: self._there(asked[key]) for key in found.strange}
+        told = {key: self._strange(asked[key], {"kind": key[0], **live}) for key, live in looks.items() if live}
+        return {key: theirs for key, theirs in told.items() if theirs}
 
     def remove(self, keys: Iterable[Key]) -> None:
         """Have objects go, in the order in which nothing misses them; what lies in a namespace goes with it."""
         order = list(KINDS)
         going = sorted(keys, key=lambda key: order.index(key[0]), reverse=True)
+        self._withdraw(going)
         for kind, namespace, name in going:
             self.api.delete(kind, namespace or None, name)
+
+    def _withdraw(self, going: list[Key]) -> None:
+        """Accounts pull with no Secret that goes."""
+        whole = {name for kind, _namespace, name in going if kind == "Namespace"}
+        names: dict[str, set[str]] = {}
+        for kind, namespace, name in going:
+            if kind == "Secret" and namespace not in whole:
+                names.setdefault(namespace, set()).add(name)
+        for namespace, secrets in names.items():
+            for account in self.api.listed("ServiceAccount", namespace):
+                paths = without(account, secrets)
+                if paths:
+                    self.api.take_away(account, paths)
 
     def wait_gone(self, keys: Iterable[Key], seconds: float) -> list[Key]:
         """What is still there after that time."""

@@ -22,6 +22,12 @@ from urllib.parse import urlsplit
 import yaml
 
 LOGIN_SECONDS = 60
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+NOT_READ = {
+    "cluster": ("proxy-url", "tls-server-name"),
+    "user": ("as", "as-uid", "as-groups", "as-user-extra", "auth-provider"),
+}
+"""What would have the API reached another way, or asked as somebody else."""
 
 
 class KubeconfigError(Exception):
@@ -69,6 +75,8 @@ class _File:
         url = urlsplit(str(cluster.get("server", "")))
         if url.scheme not in ("http", "https") or not url.hostname:
             raise self.wrong("its cluster has no server such as https://10.20.0.11:6443")
+        if url.scheme == "http" and url.hostname not in LOOPBACK:
+            raise self.wrong(f"{url.hostname} by http: all on the way would read the secrets: say https")
         if "exec" in user:
             user = {**user, **self._login(user["exec"])}
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -79,6 +87,10 @@ class _File:
         for entry in self.values.get(kind) or []:
             if isinstance(entry, dict) and entry.get("name") == name and isinstance(entry.get(word), dict):
                 found: dict[str, Any] = entry[word]
+                strange = [key for key in NOT_READ.get(word, ()) if found.get(key)]
+                if strange:
+                    told = ", ".join(strange)
+                    raise self.wrong(f"{word} '{name}': {told} isn't followed here: take one that does without")
                 return found
         raise self.wrong(f"has no {word} '{name}'")
 

@@ -2,60 +2,111 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What others put into pods of ours, which an apply leaves there: fields that nobody of us asked for are theirs."""
+"""What others put into objects of ours, which an apply leaves there.
+
+The API itself says what it makes of ours alone, defaults and all: what is there beyond that is somebody else's. What it
+puts into ours each time by itself, as a webhook has it do, is nobody's to take away.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
-from .api import Object
+from .api import MANAGER, Object
 
-_POD = "/spec/template/spec"
-_LISTS = {
-    "containers": ("the container", "name"),
-    "initContainers": ("the container", "name"),
-    "volumes": ("the volume", "name"),
-}
-_IN_CONTAINERS = {
-    "env": ("the variable", "name"),
-    "envFrom": ("variables of", ""),
-    "volumeMounts": ("what is at", "mountPath"),
-}
+WRITTEN_BY_CONTROLLERS = ("Namespace", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim")
+"""Kinds that the cluster's own programs write in."""
+
+_HEAD = ("apiVersion", "kind", "metadata", "status")
+_NAMED_BY = ("mountPath", "name", "ip")
+_POD = "spec.template.spec."
 
 
-@dataclass(frozen=True, slots=True)
-class Strange:
-    """One of it: where it is, as a JSON patch has it, and in words."""
+def may_have(there: Object) -> bool:
+    """Whether anybody but our applies wrote in it, by its own record; somebody may have taken that away.
 
-    path: str
-    words: str
-
-
-def strange(wanted: Object, live: Object) -> list[Strange]:
-    """All of a deployment's, in an order in which they can be taken away one by one."""
-    if wanted["kind"] != "Deployment":
-        return []
-    asked, there = (one["spec"]["template"]["spec"] for one in (wanted, live))
-    found: list[Strange] = []
-    for kind in ("containers", "initContainers"):
-        known = {each["name"]: each for each in asked.get(kind, ())}
-        for index, each in enumerate(there.get(kind, ())):
-            if each["name"] in known:
-                path = f"{_POD}/{kind}/{index}"
-                for key, (words, by) in _IN_CONTAINERS.items():
-                    found += _beside(known[each["name"]].get(key, ()), each.get(key, ()), f"{path}/{key}", words, by)
-    for kind, (words, by) in _LISTS.items():
-        found += _beside(asked.get(kind, ()), there.get(kind, ()), f"{_POD}/{kind}", words, by)
-    return found
+    What a webhook once put in is in nobody's record: deployments, which have pods, are asked about in any case.
+    """
+    if there["kind"] in WRITTEN_BY_CONTROLLERS:
+        return False
+    if there["kind"] == "Deployment":
+        return True
+    record = there["metadata"].get("managedFields", ())
+    writers = [one for one in record if one.get("subresource") != "status" and _in_content(one)]
+    return [(one["manager"], one["operation"]) for one in writers] != [(MANAGER, "Apply")]
 
 
-def _beside(asked: list[Object], there: list[Object], path: str, words: str, by: str) -> Iterator[Strange]:
-    """The last first, so that taking one away moves none of the others."""
-    known = [each.get(by) for each in asked] if by else []
-    for index in reversed(range(len(there))):
-        name = (
-            there[index].get(by) if by else ", ".join(each["name"] for each in there[index].values() if "name" in each)
-        )
-        if name not in known:
-            yield Strange(f"{path}/{index}", f"{words} {name}")
+def _in_content(record: Object) -> bool:
+    return bool(record.get("fieldsV1", {}).keys() - {"f:metadata", "f:status"})
+
+
+def content(found: Object) -> Object:
+    """What it is about."""
+    return {key: value for key, value in found.items() if key not in _HEAD}
+
+
+def alone(wanted: Object, there: Object) -> list[Object]:
+    """The steps of a JSON patch by which it is ours and nothing else; labels and annotations of others stay."""
+    ours = content(wanted)
+    if wanted["kind"] == "Deployment":
+        template, theirs = ours["spec"]["template"], there["spec"]["template"].get("metadata") or {}
+        own = template["metadata"]
+        metadata = {word: {**(theirs.get(word) or {}), **own.get(word, {})} for word in ("labels", "annotations")}
+        ours = {**ours, "spec": {**ours["spec"], "template": {**template, "metadata": metadata}}}
+    steps = [{"op": "add", "path": f"/{key}", "value": value} for key, value in ours.items()]
+    return [*steps, *({"op": "remove", "path": f"/{key}"} for key in content(there) if key not in ours)]
+
+
+def beyond(there: Object, made: Object) -> list[str]:
+    """Where something is there that the API doesn't make of ours alone, as people name it."""
+    return [where.removeprefix(_POD) for where in _beyond(content(there), content(made), "")]
+
+
+def _beyond(there: Any, made: Any, where: str) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(made, dict):
+        for key, value in there.items():
+            inside = f"{where}.{key}" if where else key
+            if key in made:
+                yield from _beyond(value, made[key], inside)
+            else:
+                yield inside
+    elif isinstance(there, list) and isinstance(made, list):
+        known = {_name(each): each for each in made}
+        for index, each in enumerate(there):
+            name = _name(each)
+            inside = f"{where}[{index if name.startswith('{') else name}]"
+            if name in known:
+                yield from _beyond(each, known[name], inside)
+            else:
+                yield inside
+    elif there != made:
+        yield where
+
+
+def _name(each: Any) -> str:
+    """What tells it from others of its list: a name, or all of it."""
+    if not isinstance(each, dict):
+        return str(each)
+    return next((each[key] for key in _NAMED_BY if key in each), "") or json.dumps(each, sort_keys=True)
+
+
+def put_in(wanted: Object, there: Object) -> list[str]:
+    """Entries of lists that ours hasn't: no default of the API is one."""
+    return [where.removeprefix(_POD) for where in _put_in(content(wanted), content(there), "")]
+
+
+def _put_in(wanted: Any, there: Any, where: str) -> Iterator[str]:
+    if isinstance(there, dict) and isinstance(wanted, dict):
+        for key, value in there.items():
+            if key in wanted or isinstance(value, list):
+                yield from _put_in(wanted.get(key, []), value, f"{where}.{key}" if where else key)
+    elif isinstance(there, list) and isinstance(wanted, list):
+        known = {_name(each): each for each in wanted}
+        for each in there:
+            name = _name(each)
+            if name in known:
+                yield from _put_in(known[name], each, f"{where}[{name}]")
+            elif isinstance(each, dict) and not name.startswith("{"):
+                yield f"{where}[{name}]"

@@ -6,7 +6,7 @@
 
 A module offers ``objects(instance, secret, text)``, the instance's objects in the order they are made in, ``secrets``
 and ``files``, the names of secrets and the files of the control node that it is made with, ``looks``, what is tried
-inside of its pods, ``ALONE`` and ``PRIVILEGED``; one with a round of its own also ``trial``, what runs that there. Of a
+inside of its pods, ``made``, and ``ALONE``; one with a round of its own also ``trial``, what runs that there. Of a
 secret whose login comes in turns ``secret`` gives the newest value, and by ``turn`` whose that is.
 """
 
@@ -29,9 +29,6 @@ class Manifests(Protocol):
     ALONE: bool
     """Whether a cluster takes one instance of the role only."""
 
-    PRIVILEGED: str
-    """The namespace, not ours, where its pods make others that have files of their node."""
-
     def objects(self, instance: Mapping[str, Any], secret: Secrets, text: Callable[[str], str]) -> list[Object]:
         """The instance's objects, in the order they are made in."""
 
@@ -40,6 +37,9 @@ class Manifests(Protocol):
 
     def looks(self, instance: Mapping[str, Any]) -> list[Looks]:
         """What is tried inside of the instance's pods."""
+
+    def made(self, instance: Mapping[str, Any]) -> Object:
+        """A pod as those of the instance make them, in a namespace that isn't ours."""
 
     def files(self, instance: Mapping[str, Any]) -> list[str]:
         """The files of the control node that it is made with."""

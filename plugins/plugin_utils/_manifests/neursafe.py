@@ -20,6 +20,9 @@ from .parts import Home, Looks, Object, Secrets
 JOBS = "default"
 """Where the programs make jobs' pods and services: it is built in."""
 
+JOBS_ACCOUNT = "default"
+"""The account of these pods: they name none."""
+
 SHARED = "shared"
 PULL = "registry-secret"
 DATABASE_SECRET = "pgsecret"  # noqa: S105 - the name of the Secret
@@ -120,9 +123,33 @@ class Neursafe:
         if "owner" in database:
             found.append(self._login(OWNER_SECRET, database["owner"]))
         if "pull" in images:
-            password, registry = self.secret(images["pull"]["secret"]), images.get("registry", "").partition("/")[0]
-            found.append(parts.pull_secret(self.home, PULL, registry, images["pull"]["username"], password))
+            found.append(self._pull_secret(self.home, PULL))
         return found
+
+    def pulls(self) -> list[Object]:
+        """What jobs' pods are pulled with: they name no Secret, so their account does."""
+        if self.pull is None:
+            return []
+        home, name = Home(JOBS), self.home.namespace
+        return [self._pull_secret(home, name), parts.pulling_account(home, JOBS_ACCOUNT, name)]
+
+    def _pull_secret(self, home: Home, name: str) -> Object:
+        images = self.instance["images"]
+        password, registry = self.secret(images["pull"]["secret"]), images.get("registry", "").partition("/")[0]
+        return parts.pull_secret(home, name, registry, images["pull"]["username"], password)
+
+    def job(self, image: str, folder: str) -> Object:
+        """A pod as the programs make them (pod_template.json): whoever the image says, with files of its node."""
+        container = {
+            "name": "job",
+            "image": image,
+            "imagePullPolicy": "IfNotPresent",
+            "ports": [{"containerPort": 50051}],
+            "volumeMounts": [{"name": "files", "mountPath": "/fl"}],
+        }
+        volumes = [{"name": "files", "hostPath": {"path": folder}}]
+        spec = {"restartPolicy": "Never", "containers": [container], "volumes": volumes}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": Home(JOBS).metadata(self.home.namespace), "spec": spec}
 
     def login(self, login: Mapping[str, Any]) -> dict[str, str]:
         """Its name and its password, of one that comes in turns those of the newest."""

@@ -30,7 +30,6 @@ from .neursafe import (
 from .parts import UNSEEN, Looks, Object, Pod, Secrets
 
 ALONE = False  # tasks have names of their own
-PRIVILEGED = JOBS
 
 REGISTERED = "Register client success|Report client to server success"
 """What the program logs when the server's selector has taken it."""
@@ -74,9 +73,10 @@ class Client(Neursafe):
             parts.namespace(home.namespace, "restricted"),
             parts.account(home, self.name),
             *self.hidden,
+            *self.pulls(),
             *self.trust,
             *self.tunnel_files,
-            *parts.shared_volume(home, SHARED, posixpath.dirname(directory), self.instance["capacity"]),
+            *parts.shared_volume(home, SHARED, directory, self.instance["user"], self.instance["capacity"]),
             *self._lmdb(),
             *parts.role(home, home.namespace, JOBS, MAKES_JOBS, self.name),
             *parts.cluster_role(home, home.namespace, {"nodes": ("get", "list", "watch")}, self.name),
@@ -219,6 +219,12 @@ def objects(instance: Instance, secret: Secrets, text: Callable[[str], str]) -> 
 def looks(instance: Instance) -> list[Looks]:
     """What is tried inside of its pod."""
     return Client(instance, UNSEEN, lambda _path: "").looks()
+
+
+def made(instance: Instance) -> Object:
+    """A task's pod."""
+    client = Client(instance, UNSEEN, lambda _path: "")
+    return client.job(client.image("executor", "client-cpu"), instance["directory"])
 
 
 def secrets(instance: Instance) -> list[str]:

@@ -39,7 +39,6 @@ ROUND = Path(neursafe_round.__file__).read_text(encoding="utf-8")
 MOUNT = "/shared"
 HEALTH = "/api/v1/health"
 ALONE = True  # jobs of two would run in the one namespace, by names that only one keeps apart
-PRIVILEGED = JOBS
 
 
 class Server(Neursafe):
@@ -50,14 +49,20 @@ class Server(Neursafe):
         names = [
             self.service(component) for component in ("job_scheduler", "client_selector", "model_manager", "proxy")
         ]
-        shared = posixpath.dirname(self.instance["shared_directory"])
         return [
             parts.namespace(self.home.namespace, "restricted"),
             *(parts.account(self.home, name) for name in names),
             *self.hidden,
+            *self.pulls(),
             *self.trust,
             *self.tunnel_files,
-            *parts.shared_volume(self.home, SHARED, shared, self.instance["capacity"]),
+            *parts.shared_volume(
+                self.home,
+                SHARED,
+                self.instance["shared_directory"],
+                self.instance["user"],
+                self.instance["capacity"],
+            ),
             *parts.role(
                 self.home,
                 self.home.namespace,
@@ -559,6 +564,12 @@ def looks(instance: Instance) -> list[Looks]:
 def trial(instance: Instance, name: str, clients: int, seconds: int) -> Looks:
     """What runs verify's round in its pod: a job of that name."""
     return Server(instance, UNSEEN, lambda _path: "").trial(name, clients, seconds)
+
+
+def made(instance: Instance) -> Object:
+    """A coordinator's pod."""
+    server = Server(instance, UNSEEN, lambda _path: "")
+    return server.job(server.image("coordinator", "coordinator"), instance["shared_directory"])
 
 
 def secrets(instance: Instance) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -85,6 +86,12 @@ def pull_secret(home: Home, name: str, registry: str, username: str, password: s
     data = {".dockerconfigjson": base64.b64encode(json.dumps(login, sort_keys=True).encode()).decode()}
     kind = "kubernetes.io/dockerconfigjson"
     return {"apiVersion": "v1", "kind": "Secret", "metadata": home.metadata(name), "type": kind, "data": data}
+
+
+def pulling_account(home: Home, name: str, secret: str) -> Object:
+    """What of an account that is there already is ours: that pods of it are pulled with a Secret of its namespace."""
+    metadata = home.metadata(name)
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "imagePullSecrets": [{"name": secret}]}
 
 
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----\n.*?-----END \1-----\n?", re.DOTALL)
@@ -203,19 +210,23 @@ def class_volume(home: Home, name: str, storage_class: str | None, capacity: str
     return {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": home.metadata(name), "spec": spec}
 
 
-def shared_volume(home: Home, name: str, path: str, capacity: str) -> list[Object]:
-    """A folder that every node has, as a PersistentVolume that nobody but its own claim gets."""
+FOLDER, USER = "fedlearn.infra/folder", "fedlearn.infra/user"
+"""What a PersistentVolume says: which part of it is the instance's, and by which user."""
+
+
+def shared_volume(home: Home, name: str, folder: str, user: int, capacity: str) -> list[Object]:
+    """What a folder that every node has lies in, as a PersistentVolume that nobody but its own claim gets."""
     spec = {"accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeMode": "Filesystem"}
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": name, "namespace": home.namespace}
     volume = {
         **spec,
         "capacity": {"storage": capacity},
         "persistentVolumeReclaimPolicy": "Retain",
-        "hostPath": {"path": path, "type": "Directory"},
+        "hostPath": {"path": posixpath.dirname(folder), "type": "Directory"},
         "claimRef": claim,
     }
     asked = {**spec, "volumeName": home.namespace, "resources": {"requests": {"storage": capacity}}}
-    own = {"name": home.namespace}
+    own = {"name": home.namespace, "annotations": {FOLDER: folder, USER: str(user)}}
     return [
         {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": own, "spec": volume},
         {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": home.metadata(name), "spec": asked},

@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kubeconfig, rendered
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kubeconfig, rendered, strange
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import KINDS, Api, ApiError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge import (
     INSTANCE,
@@ -30,7 +30,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     Scope,
     orphans,
 )
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.strange import strange
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import Home, local_volume, shared_volume
 from tests.unit.conftest import CHECKOUT, run
 
 
@@ -48,6 +48,9 @@ class Double(ThreadingHTTPServer):
         self.applied: list[str] = []
         self.number = 0
         self.changes_left = 1_000
+        self.no_pods = ""
+        self.others = ["statefulsets"]
+        """Kinds that no manifest of ours has, of the group apps."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -65,8 +68,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def _body(self) -> dict[str, Any]:
-        return dict(json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}"))
+    def _body(self) -> Any:
+        return json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
 
     def _missing(self) -> None:
         self._answer({"message": "not found"}, 404)
@@ -77,6 +80,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer({"message": "no"}, self.server.status)
         if url.path == "/version":
             return self._answer(self.server.version)
+        if url.path in ("/api", "/apis"):
+            return self._answer({"items": self._kinds(url.path)})
         if "labelSelector" in parse_qs(url.query):
             wanted = dict(each.split("=") for each in parse_qs(url.query)["labelSelector"][0].split(","))
             kind = url.path.rsplit("/", 1)[1]
@@ -87,35 +92,89 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             return self._answer({"items": found})
         folder, kind = url.path.rsplit("/", 1)
-        if kind in {one.plural for one in KINDS.values()}:
+        if ("list", kind) in self.server.denied:
+            return self._answer({"message": "forbidden"}, 403)
+        if kind in {*(one.plural for one in KINDS.values()), *self.server.others}:
             inside = f"{url.path}/" if "/namespaces/" in url.path else folder
             there = {path: one for path, one in self.server.objects.items() if path.startswith(inside)}
             return self._answer({"items": [one for path, one in there.items() if path.rsplit("/", 2)[1] == kind]})
         found = self.server.objects.get(url.path)
         return self._answer(found) if found else self._missing()
 
+    def _kinds(self, root: str) -> list[dict[str, Any]]:
+        """Groups as the API tells them: one version each."""
+        groups: dict[str, list[dict[str, Any]]] = {}
+        told = [(name, one.version, one.plural, one.namespaced) for name, one in KINDS.items()]
+        told += [(name, "apps/v1", name, True) for name in self.server.others]
+        for name, version, plural, namespaced in told:
+            if version.count("/") == (root == "/apis"):
+                scope = "Namespaced" if namespaced else "Cluster"
+                kind = {"resource": plural, "responseKind": {"kind": name}, "scope": scope, "verbs": ["list"]}
+                groups.setdefault(version, []).append(kind)
+        return [
+            {
+                "metadata": {"name": version.rpartition("/")[0]},
+                "versions": [{"version": version.rpartition("/")[2], "resources": kinds}],
+            }
+            for version, kinds in groups.items()
+        ]
+
     def do_POST(self) -> None:
+        if not urlsplit(self.path).path.endswith("selfsubjectaccessreviews"):
+            return self._tried()
         asked = self._body()["spec"]["resourceAttributes"]
         verb, kind = asked["verb"], asked["resource"]
         allowed = not self.server.denied if kind == "*" else (verb, kind) not in self.server.denied
-        self._answer({"status": {"allowed": allowed}})
+        return self._answer({"status": {"allowed": allowed}})
+
+    def _tried(self) -> None:
+        """Only whether it would be taken."""
+        assert parse_qs(urlsplit(self.path).query)["dryRun"] == ["All"]
+        asked = self._body()
+        if asked["kind"] == "Pod" and self.server.no_pods:
+            return self._answer({"message": self.server.no_pods}, 403)
+        if asked["metadata"]["name"].startswith("bad"):
+            return self._answer({"message": "spec.x: is wrong"}, 422)
+        return self._answer(asked)
+
+    def _stepped(self, live: dict[str, Any], steps: list[dict[str, Any]]) -> dict[str, Any]:
+        """What a JSON patch of these tests makes of it."""
+        made = json.loads(json.dumps(live))
+        for step in steps:
+            *way, last = step["path"].strip("/").split("/")
+            place = made
+            for key in way:
+                place = place[key]
+            if step["op"] == "add":
+                place[last] = step["value"]
+            elif step["op"] == "remove":
+                place.pop(int(last) if isinstance(place, list) else last)
+            else:
+                assert place[last] == step["value"]
+        return dict(made)
 
     def do_PATCH(self) -> None:
         url, body = urlsplit(self.path), self._body()
+        if isinstance(body, list):
+            made = self._stepped(self.server.objects[url.path], body)
+            if "dryRun" not in parse_qs(url.query):
+                self.server.objects[url.path] = made
+            return self._answer(made)
         if body["metadata"]["name"].startswith("bad"):
-            self._answer({"message": "spec.x: is wrong"}, 422)
-            return
+            return self._answer({"message": "spec.x: is wrong"}, 422)
         live = self.server.objects.get(url.path, {})
         metadata = {**live.get("metadata", {}), **body["metadata"]}
         made = {**live, **body, "metadata": metadata}
+        wrote = {"manager": "fedlearn.infra", "operation": "Apply", "fieldsV1": {"f:spec": {}}}
+        metadata["managedFields"] = [*metadata.get("managedFields", [wrote])]
         if "dryRun" not in parse_qs(url.query):
             if self._ended():
-                return
+                return None
             self.server.number += 1
             metadata["resourceVersion"] = str(self.server.number)
             self.server.objects[url.path] = made
             self.server.applied.append(body["metadata"]["name"])
-        self._answer(made)
+        return self._answer(made)
 
     def _ended(self) -> bool:
         """Whether the run is to end here, before this change."""
@@ -256,8 +315,16 @@ def test_what_is_not_ours_does_not_go_with_its_namespace_unasked(cluster: Cluste
     double.objects |= {f"{within}/configmaps/kube-root-ca.crt": own, f"{within}/configmaps/made": made}
     assert losses(cluster) == ""
     double.objects[f"{within}/secrets/theirs"] = {"metadata": {"name": "theirs", "namespace": "ns"}}
+    stateful = f"/apis/apps/v1/namespaces/ns/{double.others[0]}/theirs"
+    double.objects[stateful] = {"metadata": {"name": "theirs", "namespace": "ns"}}
     told = losses(cluster)
-    assert told.startswith("this would go as well: Secret ns/theirs (not ours). Move it, or say -e server_remove_data=")
+    assert told == (
+        "this would go as well: Secret ns/theirs (not ours), statefulsets ns/theirs (not ours). Move it, or say -e "
+        "server_remove_data=true"
+    )
+    del double.objects[stateful], double.objects[f"{within}/secrets/theirs"]
+    double.denied = {("list", "statefulsets")}
+    assert "statefulsets.apps ns/(can't be listed) (not ours)" in losses(cluster)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["with its namespace", "alone"])
@@ -307,51 +374,175 @@ def test_a_namespace_that_was_there_is_nobody_s(cluster: Cluster, double: Double
     assert "/api/v1/namespaces/default" in double.objects
 
 
-def test_what_others_put_into_pods_of_ours_goes(
-    cluster: Cluster, double: Double, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def deployment(**spec: Any) -> dict[str, Any]:
-        own = {"name": "web", "image": "web:1", "env": [{"name": "A", "value": "1"}], "volumeMounts": []}
-        pod = {"containers": [own], "volumes": [{"name": "own"}], **spec}
-        metadata = {"name": "web", "namespace": "ns"}
-        return {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": metadata,
-            "spec": {"template": {"spec": pod}},
-        }
+def web(**spec: Any) -> dict[str, Any]:
+    own = {"name": "web", "image": "web:1", "env": [{"name": "A", "value": "1"}]}
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [own], **spec}}
+    metadata = {"name": "web", "namespace": "ns"}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"template": template}}
 
-    wanted = deployment()
-    live = json.loads(json.dumps(wanted))
+
+WEB = "/apis/apps/v1/namespaces/ns/deployments/web"
+
+
+def test_what_others_put_into_ours_is_where_they_put_it() -> None:
+    wanted, live = web(volumes=[{"name": "own"}]), web(volumes=[{"name": "own"}, {"name": "host"}])
+    live["spec"]["externalIPs"] = ["10.0.0.1"]
     pod = live["spec"]["template"]["spec"]
-    pod["containers"] = [{"name": "evil"}, *pod["containers"], {"name": "worse"}]
-    pod["containers"][1]["env"] += [{"name": "LD_PRELOAD", "value": "x"}]
-    pod["containers"][1]["envFrom"] = [{"secretRef": {"name": "theirs"}}]
-    pod["containers"][1]["volumeMounts"] = [{"name": "host", "mountPath": "/host"}]
-    pod["volumes"] += [{"name": "host"}]
-    found = strange(wanted, live)
-    assert [(one.path.removeprefix("/spec/template/spec/"), one.words) for one in found] == [
-        ("containers/1/env/1", "the variable LD_PRELOAD"),
-        ("containers/1/envFrom/0", "variables of theirs"),
-        ("containers/1/volumeMounts/0", "what is at /host"),
-        ("containers/2", "the container worse"),
-        ("containers/0", "the container evil"),
-        ("volumes/1", "the volume host"),
+    pod["containers"] = [{"name": "evil"}, *pod["containers"]]
+    pod["containers"][1] |= {
+        "args": ["--evil"],
+        "env": [{"name": "A", "value": "1"}, {"name": "LD_PRELOAD", "value": "x"}],
+        "envFrom": [{"secretRef": {"name": "theirs"}}],
+        "volumeMounts": [{"name": "host", "mountPath": "/host"}],
+    }
+    pod["hostAliases"] = [{"ip": "10.0.0.1", "hostnames": ["database"]}]
+    assert sorted(strange.beyond(live, wanted)) == [
+        "containers[evil]",
+        "containers[web].args",
+        "containers[web].envFrom",
+        "containers[web].env[LD_PRELOAD]",
+        "containers[web].volumeMounts",
+        "hostAliases",
+        "spec.externalIPs",
+        "volumes[host]",
     ]
-    assert strange(wanted, wanted) == []
-    gone: list[list[str]] = []
-    monkeypatch.setattr(cluster.api, "take_away", lambda _live, paths: gone.append(paths))
-    converge(cluster, {"one": [wanted]})
-    assert gone == []
-    double.objects["/apis/apps/v1/namespaces/ns/deployments/web"]["spec"] = live["spec"]
-    differs = cluster.look({"one": [wanted]})
-    assert differs.changed == [("Deployment", "ns", "web")]
-    applied: list[str] = []
+    assert strange.beyond(wanted, wanted) == []
+    assert strange.put_in(wanted, live) == [
+        "containers[evil]",
+        "containers[web].env[LD_PRELOAD]",
+        "containers[web].volumeMounts[/host]",
+        "volumes[host]",
+        "hostAliases[10.0.0.1]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("manager", "operation", "subresource", "fields", "may"),
+    [
+        ("kubectl-edit", "Update", "", {"f:spec": {}}, True),
+        ("kubectl-label", "Update", "", {"f:metadata": {}}, False),
+        ("kube-controller-manager", "Update", "status", {"f:metadata": {}, "f:status": {}}, False),
+        ("fedlearn.infra", "Update", "", {"f:spec": {}}, True),
+    ],
+)
+def test_the_api_says_who_wrote_in_ours(
+    manager: str, operation: str, subresource: str, fields: dict[str, Any], may: bool
+) -> None:
+    own = {"manager": "fedlearn.infra", "operation": "Apply", "fieldsV1": {"f:metadata": {}, "f:spec": {}}}
+    other = {"manager": manager, "operation": operation, "subresource": subresource, "fieldsV1": fields}
+    found = config("a")
+    found["metadata"]["managedFields"] = [own]
+    assert not strange.may_have(found)
+    found["metadata"]["managedFields"] = [own, other]
+    assert strange.may_have(found) is may
+    found["metadata"]["managedFields"] = []
+    assert strange.may_have(found)  # somebody took the record away
+    assert strange.may_have(web() | {"metadata": {"managedFields": [own]}})  # a webhook is in no record
+
+
+def test_what_others_put_into_ours_goes_and_labels_of_theirs_stay(cluster: Cluster, double: Double) -> None:
+    converge(cluster, {"one": [web()]})
+    live = double.objects[WEB]
+    live["spec"]["paused"] = True
+    live["spec"]["template"]["metadata"]["annotations"] = {"restartedAt": "now"}
+    live["metadata"]["managedFields"].append({"manager": "x", "operation": "Update", "fieldsV1": {"f:spec": {}}})
     # the API leaves in place what an apply doesn't speak of, which the double doesn't
-    monkeypatch.setattr(cluster.api, "apply", lambda _one, dry_run: applied.append(str(len(gone))) or live)
-    cluster.change({"one": [wanted]}, differs, prune=False)
-    # first applied: until then a mount of ours may name a volume of theirs, and nobody may take that away
-    assert (applied, gone) == (["0"], [[one.path for one in found]])
+    cluster.api.apply = lambda _one, dry_run: double.objects[WEB]  # type: ignore[method-assign]
+    found = cluster.look({"one": [web()]})
+    assert (found.changed, found.strange) == (
+        [("Deployment", "ns", "web")],
+        {("Deployment", "ns", "web"): ["spec.paused"]},
+    )
+    cluster.change({"one": [web()]}, found, prune=False)
+    assert "paused" not in double.objects[WEB]["spec"]
+    assert double.objects[WEB]["spec"]["template"]["metadata"]["annotations"] == {"restartedAt": "now"}
+    assert cluster.back({"one": [web()]}, found) == {}
+    assert not cluster.look({"one": [web()]}).differs
+    double.objects[WEB]["spec"]["paused"] = True  # something in the cluster does so each time
+    assert cluster.back({"one": [web()]}, found) == {("Deployment", "ns", "web"): ["spec.paused"]}
+
+
+def test_what_the_cluster_itself_puts_in_is_told_once(cluster: Cluster, double: Double) -> None:
+    """A webhook's: the API answers each apply with it."""
+
+    def injected(one: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+        made = json.loads(json.dumps(one))
+        made["spec"]["template"]["spec"]["containers"].append({"name": "mesh"})
+        record = {"manager": "fedlearn.infra", "operation": "Apply", "fieldsV1": {"f:spec": {}}}
+        made["metadata"] |= {"managedFields": [record], "resourceVersion": "1"}
+        if not dry_run:
+            double.objects[WEB] = made
+        return dict(made)
+
+    def stepped(live: dict[str, Any], steps: list[dict[str, Any]], *, dry_run: bool) -> dict[str, Any]:
+        assert dry_run
+        return injected({**live, "spec": steps[0]["value"]}, dry_run=True)
+
+    cluster.api.apply = injected  # type: ignore[method-assign]
+    cluster.api.patch = stepped  # type: ignore[method-assign]
+    found = cluster.look({"one": [web()]})
+    assert cluster.change({"one": [web()]}, found, prune=False) == {("Deployment", "ns", "web"): ["containers[mesh]"]}
+    assert not cluster.look({"one": [web()]}).differs
+    other = web(hostname="other")
+    found = cluster.look({"one": [other]})
+    assert found.changed == [("Deployment", "ns", "web")]
+    assert cluster.change({"one": [other]}, found, prune=False) == {}
+
+
+@pytest.mark.parametrize(
+    ("spec", "labels", "told"),
+    [
+        ({"podSelector": {}, "ingress": [{}]}, {}, True),
+        ({"podSelector": {}, "egress": [{}]}, {}, True),
+        ({"podSelector": {}, "policyTypes": ["Ingress"]}, {}, False),
+        ({"podSelector": {}, "ingress": [{}]}, {"app.kubernetes.io/managed-by": "fedlearn.infra"}, False),
+    ],
+)
+def test_policies_of_others_that_open_what_ours_close(
+    cluster: Cluster, double: Double, spec: dict[str, Any], labels: dict[str, str], told: bool
+) -> None:
+    converge(cluster, {"one": [NAMESPACE]})
+    for namespace in ("ns", "elsewhere"):
+        policy = {"metadata": {"name": "open", "namespace": namespace, "labels": labels}, "spec": spec}
+        double.objects[f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies/open"] = policy
+    found = cluster.look({"one": [NAMESPACE]})
+    assert found.opening == ([("NetworkPolicy", "ns", "open")] if told else [])
+    assert not found.differs
+
+
+# -- what jobs' pods are pulled with
+
+ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default"
+
+
+def pulling(name: str) -> list[dict[str, Any]]:
+    metadata = {"name": name, "namespace": "default"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {}}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}}
+    return [secret, {**account, "imagePullSecrets": [{"name": name}]}]
+
+
+def test_an_account_of_others_pulls_with_ours_beside_theirs(cluster: Cluster, double: Double) -> None:
+    own = {"kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default", "resourceVersion": "1"}}
+    double.objects[ACCOUNT] = {**own, "imagePullSecrets": [{"name": "theirs"}]}
+
+    def named() -> list[str]:
+        return [one["name"] for one in double.objects[ACCOUNT]["imagePullSecrets"]]
+
+    wanted = {"one": pulling("one"), "two": pulling("two")}
+    converge(cluster, wanted)
+    assert named() == ["theirs", "one", "two"]
+    assert "labels" not in double.objects[ACCOUNT]["metadata"]
+    assert not cluster.look(wanted).differs
+    double.objects[ACCOUNT]["imagePullSecrets"] = [{"name": "theirs"}, {"name": "one"}]
+    found = cluster.look(wanted)
+    assert found.changed == [("ServiceAccount", "default", "default")]
+    cluster.change(wanted, found, prune=False)
+    converge(cluster, {"one": [], "two": pulling("two")})  # a login that is wanted no more
+    assert named() == ["theirs", "two"]
+    converge(cluster, {}, absent=("two",))
+    assert named() == ["theirs"]
+    assert list(double.objects) == [ACCOUNT]
 
 
 # -- what is refused, and changes nothing
@@ -422,20 +613,69 @@ def test_a_second_instance_where_a_cluster_takes_one(cluster: Cluster, double: D
     converge(alone("other"), {"one": [space("theirs")]})
 
 
-@pytest.mark.parametrize(("level", "refused"), [("baseline", True), ("restricted", True), ("privileged", False)])
-def test_a_namespace_that_would_refuse_jobs_pods(cluster: Cluster, double: Double, level: str, refused: bool) -> None:
-    labels = {"pod-security.kubernetes.io/enforce": level}
-    double.objects["/api/v1/namespaces/default"] = {"metadata": {"name": "default", "labels": labels}}
-    jobs = Cluster(cluster.api, Scope("demo", "server", privileged="default"))
-    if not refused:
-        converge(jobs, {"one": [config("a")]})
-        return
-    assert refusal(jobs, double, config("a")) == (
-        f"the namespace default takes pods of the level '{level}' only, and jobs' pods have files of their node: "
-        "`kubectl label --overwrite namespace default pod-security.kubernetes.io/enforce=privileged`, or another "
-        "cluster"
+def volumes(name: str, folder: str, user: int, disk: str) -> list[dict[str, Any]]:
+    """A client's: what its directory lies in, and its disk of a node."""
+    home = Home(name)
+    return [
+        *shared_volume(home, "shared", folder, user, "1Gi"),
+        *(local_volume(home, "lmdb", "n1", disk, "1Gi") if disk else ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("folder", "user", "disk", "told"),
+    [
+        ("/mnt/b", 2001, "/srv/b", ""),
+        (
+            "/mnt/a/b",
+            2001,
+            "/srv/b",
+            "'/mnt/a/b' of 'b' of federation 'demo' is 'a' of federation 'other''s '/mnt/a', too",
+        ),
+        ("/mnt/b", 2000, "/srv/b", "2000 is the user of 'a' of federation 'other', too"),
+        ("/mnt/b", 2001, "/srv/a", "'/srv/a' of node 'n1' is of 'a' of federation 'other', too"),
+        ("/mnt/b", 2001, "/mnt/a/lmdb", "'/mnt/a/lmdb' is in the directory of 'a' of federation 'other'"),
+        ("/srv/a", 2001, "", "'/srv/a/lmdb' is in the directory of"),
+    ],
+)
+def test_what_another_document_s_client_has_of_the_nodes(
+    cluster: Cluster, double: Double, folder: str, user: int, disk: str, told: str
+) -> None:
+    theirs = volumes("a", "/mnt/a", 2000, "/srv/a/lmdb" if "srv/a/lmdb" in told else "/srv/a")
+    converge(Cluster(cluster.api, Scope("other", "client")), {"a": theirs})
+    if not told:
+        return converge(cluster, {"b": volumes("b", folder, user, disk)})
+    before = dict(double.objects)
+    with pytest.raises(RefusedError) as caught:
+        converge(cluster, {"b": volumes("b", folder, user, disk)})
+    assert str(caught.value).startswith(f"in this cluster already: {told}"), caught.value
+    assert double.objects == before
+    converge(Cluster(cluster.api, Scope("other", "client")), {}, absent=("a",))
+    return converge(cluster, {"b": volumes("b", folder, user, disk)})
+
+
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "job", "namespace": "default"}, "spec": {}}
+
+
+def test_a_namespace_that_would_refuse_jobs_pods(cluster: Cluster, double: Double) -> None:
+    double.no_pods = 'pods "job" is forbidden: violates PodSecurity "baseline:latest": hostPath volumes'
+    with pytest.raises(RefusedError) as caught:
+        cluster.look({"one": [config("a")]}, made=[POD])
+    assert str(caught.value) == (
+        'the namespace default would take no pods of jobs, which are root and have files of their node: pods "job" is '
+        'forbidden: violates PodSecurity "baseline:latest": hostPath volumes. Where it is pod security `kubectl label '
+        "--overwrite namespace default pod-security.kubernetes.io/enforce=privileged` lets them in; otherwise exempt "
+        "the namespace, or take another cluster"
     )
-    converge(jobs, {}, absent=("one",))  # what goes needs it no more
+    converge(cluster, {}, absent=("one",))  # what goes needs it no more
+    double.no_pods = 'admission webhook "x" does not support dry run'
+    assert cluster.look({"one": [config("a")]}, made=[POD]).created
+
+
+def test_who_asks_whether_jobs_pods_are_taken_needs_the_right(cluster: Cluster, double: Double) -> None:
+    double.denied = {("create", "pods")}
+    with pytest.raises(RefusedError, match="lacks rights: create pods in namespace default"):
+        cluster.look({"one": [config("a")]}, made=[POD])
 
 
 def test_ports_of_nodes_that_others_have_before_a_namespace_is_made(cluster: Cluster, double: Double) -> None:
@@ -453,6 +693,10 @@ def test_ports_of_nodes_that_others_have_before_a_namespace_is_made(cluster: Clu
 
 def test_what_the_api_does_not_take(cluster: Cluster, double: Double) -> None:
     assert refusal(cluster, double, config("a"), config("bad")) == "ConfigMap ns/bad: spec.x: is wrong"
+
+
+def test_what_the_api_does_not_take_in_a_namespace_that_is_to_come(cluster: Cluster, double: Double) -> None:
+    assert refusal(cluster, double, NAMESPACE, config("a"), config("bad")) == "ConfigMap ns/bad: spec.x: is wrong"
 
 
 def test_credentials_that_nobody_knows(cluster: Cluster, double: Double) -> None:
@@ -503,6 +747,9 @@ def test_what_is_no_kubeconfig_is_told(tmp_path: Path, text: str, message: str) 
         ({}, {"certificate-authority-data": "?"}, "certificate-authority-data is not what base64 makes"),
         ({}, {"certificate-authority": "none.pem"}, "none.pem: No such file"),
         ({}, {"certificate-authority-data": base64.b64encode(b"x").decode()}, "its certificates can't be read"),
+        ({"as": "admin"}, {}, "user 'u': as isn't followed here"),
+        ({"token": "t", "as-groups": ["system:masters"]}, {}, "user 'u': as-groups isn't followed here"),
+        ({}, {"proxy-url": "http://10.0.0.1:3128"}, "cluster 'k': proxy-url isn't followed here"),
         ({"exec": {"command": "/nowhere/login"}}, {}, "`/nowhere/login` gave no credentials"),
         ({"exec": {"command": "false"}}, {}, "`false` gave no credentials"),
     ],
@@ -512,6 +759,13 @@ def test_what_leads_nowhere_is_told(
 ) -> None:
     with pytest.raises(kubeconfig.KubeconfigError, match=message):
         kubeconfig.read(written(tmp_path, "https://127.0.0.1:6443", user, **cluster))
+
+
+def test_nobody_on_the_way_reads_secrets(tmp_path: Path) -> None:
+    with pytest.raises(
+        kubeconfig.KubeconfigError, match=r"10\.20\.0\.11 by http: all on the way would read the secrets"
+    ):
+        kubeconfig.read(written(tmp_path, "http://10.20.0.11:8080"))
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:

@@ -360,6 +360,27 @@ def test_another_way_to_mongodb_rolls_out_who_goes_it() -> None:
     assert rolled_out(objects(database=MONGODB), other) == {"nsfl-job-scheduler", "nsfl-model-manager"}
 
 
+def test_jobs_pods_are_pulled_as_ours_are_by_their_own_account() -> None:
+    """The programs name no Secret in them, and no account but the namespace's own."""
+    images = INSTANCE["images"] | {"pull": {"username": "puller", "secret": "pull"}}
+    for found in (objects(images=images), client_objects(images={**images, "tag": "1.0"})):
+        there = {
+            (one["kind"], one["metadata"]["name"]): one
+            for one in found
+            if one["metadata"].get("namespace") == "default"
+        }
+        account = there["ServiceAccount", "default"]
+        (named,) = account["imagePullSecrets"]
+        secret, own = there["Secret", named["name"]], named_secret(found)
+        assert (secret["type"], secret["data"]) == (own["type"], own["data"])
+        assert named["name"] == found[0]["metadata"]["name"]
+    assert not [one for one in objects() if one["kind"] == "ServiceAccount" and one["metadata"]["name"] == "default"]
+
+
+def named_secret(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return named(found, "Secret", "registry-secret")
+
+
 def test_nodes_log_in_to_a_registry_that_wants_it() -> None:
     found = objects(images=INSTANCE["images"] | {"pull": {"username": "puller", "secret": "pull"}})
     login = json.loads(base64.b64decode(named(found, "Secret", "registry-secret")["data"][".dockerconfigjson"]))
