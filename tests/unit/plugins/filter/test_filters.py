@@ -16,9 +16,11 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.fedlearn.infra.plugins.filter.certificate import certificate
 from ansible_collections.fedlearn.infra.plugins.filter.checked import checked
 from ansible_collections.fedlearn.infra.plugins.filter.database_url import database_url
+from ansible_collections.fedlearn.infra.plugins.filter.disrupted import disrupted
 from ansible_collections.fedlearn.infra.plugins.filter.endpoint import endpoint
 from ansible_collections.fedlearn.infra.plugins.filter.listening import listening
 from ansible_collections.fedlearn.infra.plugins.filter.nofile_limit import nofile_limit
+from ansible_collections.fedlearn.infra.plugins.filter.program_path import program_path
 from ansible_collections.fedlearn.infra.plugins.filter.rooms import rooms
 from ansible_collections.fedlearn.infra.plugins.filter.settings import settings
 from ansible_collections.fedlearn.infra.plugins.filter.state_directory import state_directory
@@ -121,6 +123,17 @@ def test_settings() -> None:
         settings({"fl_name": "lenet", "fl_iteration_num": "3", "roundd": {}}, "mindspore")
     with refused("fedlearn.infra.settings: there is no kind 'mindspor' (did you mean 'mindspore'?)"):
         settings({}, "mindspor")
+
+
+def test_who_is_disrupted_is_named_by_its_stack_or_itself() -> None:
+    instances = [{"name": "a", "stack": "s"}, {"name": "s"}, {"name": "b", "stack": "a"}, {"name": "c", "stack": None}]
+    assert [disrupted(instances, whom) for whom in ("s", "a", "c", "")] == [["a", "s"], ["b"], ["c"], []]
+
+
+def test_a_program_path_has_the_folders_that_there_are_in_their_order() -> None:
+    found = {"a/library": {"path": "/opt/l"}, "a/application": {"path": "/opt/a"}, "b/x": {"path": "/opt/x"}}
+    assert program_path("a", found, ["library/src", "library", "x", "application"]) == "/opt/l/src:/opt/l:/opt/a"
+    assert program_path("b", found, ["application"]) == ""
 
 
 def test_nofile_limit() -> None:
