@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from places import X1, X2
-from standing_demo import CHECKOUT, recap, until
+from proofs import check_left_alone
+from standing_demo import CHECKOUT, until
 from training import Masks
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain import known_marks
@@ -138,12 +139,7 @@ def test_a_round_leaves_nothing(masks: Masks) -> None:
 
 
 def test_a_second_run_changes_nothing_in_few_executions(masks: Masks) -> None:
-    before = masks.files(), masks.processes()
-    again = masks.site()
-    assert (masks.files(), masks.processes()) == before
-    found = recap(again.output)
-    assert {host: found[host]["changed"] for host in masks.hosts} == dict.fromkeys(masks.hosts, 0)
-    assert max(again.per_host().values()) <= MOST_EXECUTIONS, again.per_host()
+    check_left_alone(masks, most=MOST_EXECUTIONS)
 
 
 def test_a_deployed_round_is_the_mean_of_those_drawn_and_outlives_a_kill(masks: Masks) -> None:

@@ -14,23 +14,18 @@ import json
 import pytest
 from by_hand import ASK, OWN, WRONG_TOKEN
 from places import X1, X2, X3
-from standing_demo import CHECKOUT, recap
+from proofs import check_exact, check_fails_by_its_number, check_left_alone
+from standing_demo import CHECKOUT
 from training import Counts
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_adds import adds, answer
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.poc_keys import OF_EACH_OTHER
 
 EXPECTED = [3.5, -1.625, 1.25]
-MOST_EXECUTIONS = 8
-"""The host that has aggregator, participant and nginx, all of them right."""
 
 
 def test_a_round_ends_with_the_known_numbers(counts: Counts) -> None:
-    code, found = counts.verify()
-    assert [row for row in found["checks"] if not row["passed"]] == []
-    assert (code, found["passed"], found["real"]) == (0, True, True)
-    assert found["expected"] == EXPECTED
-    assert found["max_error"] <= 1e-9
-    assert [worker["samples"] for worker in found["workers"]] == [10, 30]
+    check_exact(counts, EXPECTED)
 
 
 @pytest.mark.parametrize("wrong", ["a participant left out", "a wrong number of samples", "a round too few"])
@@ -45,11 +40,7 @@ def test_a_round_that_is_not_whole_fails_by_its_number(counts: Counts, wrong: st
         participant["application"]["settings"]["samples"] = 50
     else:
         coordinator["settings"]["federated_learning"]["rounds"] = 2
-    code, found = counts.verify_with(parts)
-    assert (code, found["passed"]) == (2, False)
-    told = [row["detail"] for row in found["checks"] if not row["passed"]]
-    assert told
-    assert {"off by" in detail for detail in told if "expected" in detail} == {True}, told
+    check_fails_by_its_number(counts, parts)
 
 
 def test_a_round_leaves_nothing(counts: Counts) -> None:
@@ -60,12 +51,7 @@ def test_a_round_leaves_nothing(counts: Counts) -> None:
 
 
 def test_a_second_run_changes_nothing_in_few_executions(counts: Counts) -> None:
-    before = counts.files(), counts.processes()
-    again = counts.site()
-    assert (counts.files(), counts.processes()) == before
-    found = recap(again.output)
-    assert {host: found[host]["changed"] for host in counts.hosts} == dict.fromkeys(counts.hosts, 0)
-    assert max(again.per_host().values()) <= MOST_EXECUTIONS, again.per_host()
+    check_left_alone(counts)
 
 
 def test_who_shows_no_certificate_is_refused_and_so_is_what_is_too_large(counts: Counts) -> None:
@@ -177,6 +163,27 @@ def test_a_training_under_way_is_lost_to_no_run_that_was_not_told_so(counts: Cou
     finally:
         counts.write()
     assert counts.site().returncode == 0
+
+
+def test_two_participants_more_come_to_a_training_under_way(counts: Counts) -> None:
+    """The aggregator may then have more memory, which is no reason to restart it."""
+    limit, flag = f"systemctl show --value -p MemoryMax {counts.aggregator}", f"/run/{counts.aggregator}/training"
+    before, former = counts.processes(), int(counts.run("x2", limit))
+    counts.run("x2", f"echo 'round 2 of 3' >{flag}")
+
+    def more(document: dict[str, object]) -> None:
+        document["stacks"]["first"]["participants"] |= {"expected": 5, "clients": ["others", "more"]}  # type: ignore[index]
+
+    counts.write(more)
+    try:
+        assert counts.site().returncode == 0
+        assert counts.processes() == before
+        assert int(counts.run("x2", limit)) == former + 2 * OF_EACH_OTHER * (50 << 20)
+    finally:
+        counts.write()
+    assert counts.site().returncode == 0
+    assert (counts.processes(), int(counts.run("x2", limit))) == (before, former)
+    counts.run("x2", f"rm {flag}")
 
 
 def test_a_class_that_can_not_be_made_never_replaces_one_that_can(counts: Counts) -> None:

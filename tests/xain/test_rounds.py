@@ -7,21 +7,14 @@
 from __future__ import annotations
 
 import pytest
-from standing_demo import recap
+from proofs import check_exact, check_fails_by_its_number, check_left_alone
 from training import Rounds
 
 EXPECTED = [7.5, -1.75, 3.5]
-MOST_EXECUTIONS = 8
-"""The host that has store and participant, both right."""
 
 
 def test_a_round_ends_with_the_known_numbers(rounds: Rounds) -> None:
-    code, found = rounds.verify()
-    assert [row for row in found["checks"] if not row["passed"]] == []
-    assert (code, found["passed"], found["real"]) == (0, True, True)
-    assert found["expected"] == EXPECTED
-    assert found["max_error"] <= 1e-9
-    assert [worker["samples"] for worker in found["workers"]] == [10, 30]
+    check_exact(rounds, EXPECTED)
 
 
 @pytest.mark.parametrize("wrong", ["a participant left out", "a wrong number of samples", "a round too few"])
@@ -36,17 +29,8 @@ def test_a_round_that_is_not_whole_fails_by_its_number(rounds: Rounds, wrong: st
         participant["application"]["settings"]["samples"] = 50
     else:
         coordinator["settings"]["ai"]["rounds"] = 2
-    code, found = rounds.verify_with(parts)
-    assert (code, found["passed"]) == (2, False)
-    told = [row["detail"] for row in found["checks"] if not row["passed"]]
-    assert told
-    assert {"off by" in detail for detail in told if "expected" in detail} == {True}, told
+    check_fails_by_its_number(rounds, parts)
 
 
 def test_a_second_run_changes_nothing_in_few_executions(rounds: Rounds) -> None:
-    before = rounds.files(), rounds.processes()
-    again = rounds.site()
-    assert (rounds.files(), rounds.processes()) == before
-    found = recap(again.output)
-    assert {host: found[host]["changed"] for host in rounds.hosts} == dict.fromkeys(rounds.hosts, 0)
-    assert max(again.per_host().values()) <= MOST_EXECUTIONS, again.per_host()
+    check_left_alone(rounds)
