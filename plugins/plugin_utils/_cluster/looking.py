@@ -9,8 +9,11 @@ Of pods that aren't ready the deployment's own state tells, and in those that ar
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
+import ssl
+import urllib.request
 from typing import Any
 
 from .._manifests.parts import Looks
@@ -18,6 +21,9 @@ from ..judgement import Check, Row, check
 from . import inside
 from .api import FORBIDDEN, Api, ApiError, Object
 from .converge import has_no_container
+
+OUTSIDE = 10
+"""Seconds in which the cluster's controller is to answer."""
 
 LEFT = 120
 """Seconds in which a round that is over takes all away that it brought."""
@@ -31,7 +37,8 @@ def looked_at(api: Api, looks: Looks, seconds: float) -> list[Check]:
     name = pod["metadata"]["name"]
     try:
         rows = _inside(api, looks, name, seconds)
-        return [*rows, *([_logged(api, looks, name)] if looks.said else [])]
+        logged = [_logged(api, looks, name)] if looks.said else []
+        return [*rows, *logged, *([_from_outside(looks)] if looks.url else [])]
     except ApiError as error:
         right = f", and it takes the right to create pods/exec and get pods/log in {looks.namespace}"
         return [check(looks.deployment, False, f"{error}{right if error.status == FORBIDDEN else ''}")]
@@ -70,6 +77,24 @@ def _inside(api: Api, looks: Looks, pod: str, seconds: float) -> list[Check]:
         said = " ".join((ended.errors or ended.output).split())[-500:]
         return [check(looks.deployment, False, f"what tries it ended with {ended.code}: {said}")]
     return [check(f"{looks.deployment}: {words}", not wrong, str(wrong or "it does")) for words, wrong in rows]
+
+
+def _from_outside(looks: Looks) -> Check:
+    """Whether the cluster's controller leads there: no secret is sent, so whose certificate it has is no matter."""
+    words = f"{looks.deployment}: it answers at {looks.url}"
+    asked = urllib.request.Request(looks.url, headers={"Host": looks.host} if looks.host else {})  # noqa: S310
+    way = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_unasked()))
+    try:
+        with way.open(asked, timeout=OUTSIDE) as answer:
+            return check(words, True, f"it does: {answer.status}")
+    except (OSError, http.client.HTTPException) as error:
+        return check(words, False, f"not from the control node: {error}")
+
+
+def _unasked() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _logged(api: Api, looks: Looks, pod: str) -> Check:

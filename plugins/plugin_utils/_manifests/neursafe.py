@@ -249,10 +249,10 @@ class Neursafe:
 
     # -- what is tried inside of its pods
 
-    def looks_of(self, deployment: str, *looks: Look, said: str = "", seconds: int = 0) -> Looks:
+    def looks_of(self, deployment: str, *looks: Look, **more: Any) -> Looks:
         """These, by the program's own Python."""
         command = ("python3.7", "-c", LOOKS, json.dumps(looks))
-        return Looks(self.home.namespace, deployment, command, said, seconds)
+        return Looks(self.home.namespace, deployment, command, **more)
 
     def look_at_rows(self) -> Look:
         """Only who doesn't own tables is to make none."""

@@ -396,6 +396,7 @@ class Server(Neursafe):
                 ("the proxy refuses others", "refuses_another_token", [internal]),
                 self.look_at_rows(),
                 ("the shared directory takes files", "writes_files", [posixpath.join(self.workspace, folder)]),
+                **self._from_outside(),
             ),
             self.looks_of(
                 self.service("model_manager"),
@@ -404,6 +405,12 @@ class Server(Neursafe):
                 *(in_s3 if self.instance["storage"]["type"] == "s3" else []),
             ),
         ]
+
+    def _from_outside(self) -> dict[str, str]:
+        """Where the cluster's own controller answers users, where that is known."""
+        if "api_url" not in self.instance:
+            return {}
+        return {"url": f"{self.instance['api_url']}{HEALTH}", "host": self.instance["ingress"].get("host", "")}
 
     def trial(self, name: str, clients: int, seconds: int) -> Looks:
         """Verify's round: a job in the first of its namespaces."""

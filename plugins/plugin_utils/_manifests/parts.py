@@ -357,6 +357,9 @@ class Looks:
     said: str = ""
     """Beside that its log is to have something that this finds, of the last so many ``seconds``."""
     seconds: int = 0
+    url: str = ""
+    """Where users come to it from outside, by the cluster's controller, and the ``host`` that they ask for."""
+    host: str = ""
 
 
 def deployment(home: Home, name: str, pod: Pod, reads: Iterable[Object]) -> Object:

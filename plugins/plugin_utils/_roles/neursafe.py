@@ -134,6 +134,11 @@ SERVER = Section(
             Text(format="secret"), "Name of the secret that the job scheduler shows the proxy.", required=True
         ),
         "root_cert": Key(_FILE, "The certificates that clients' are signed by."),
+        "api_url": Key(
+            Text(format="origin"),
+            "Where users come to the API, by the cluster's own controller: C(check) asks there, too, unless pods are "
+            "simulated.",
+        ),
         "settings": Key(SERVER_SETTINGS, "The system's own configuration: docs/federation.md lists it.", default={}),
     },
     rules=(

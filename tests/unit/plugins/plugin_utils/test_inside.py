@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import socket
@@ -182,6 +183,35 @@ def test_nothing_is_tried_where_no_pod_is_ready_or_pods_are_simulated(double: Do
     double.state = {"conditions": [{"type": "Ready", "status": "False"}]}
     assert rows(double, wanted) == {}
     assert double.containers == []
+
+
+class _Controller(BaseHTTPRequestHandler):
+    """Leads whoever asks for the right name to its health."""
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        known = self.headers["Host"] == "fl.example" and self.path == "/api/v1/health"
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.mark.parametrize(("host", "passed"), [("fl.example", True), ("", False)])
+def test_it_is_asked_from_outside_where_users_come(double: Double, host: str, passed: bool) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Controller)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/api/v1/health"
+    wanted = dataclasses.replace(looks(), url=url, host=host)
+    (detail,) = rows(double, wanted).items()
+    assert detail[0] == f"web: it answers at {url}"
+    assert detail[1] == (
+        (True, "it does: 200") if passed else (False, "not from the control node: HTTP Error 404: Not Found")
+    )
+    server.shutdown()
+    server.server_close()
+    assert "refused" in rows(double, wanted)[detail[0]][1]
 
 
 def test_an_image_that_cannot_try_it_is_told(double: Double) -> None:

@@ -256,7 +256,20 @@ class Topology:
             "token": self._secret_name("token"),
             "settings": self.settings,
         }
+        values |= {"api_url": self.api_url} if self.api_url else {}
         return values | self.beside({"root_cert": self.root_cert} if self.root_cert else {}, "root_cert")
+
+    @property
+    def api_url(self) -> str | None:
+        """Where users come to the API by the cluster's own controller, where that is known."""
+        if self.gateway.there or not self.settings["api_server"]["external"] or not self.node_address:
+            return None
+        return self._outside(*self._api_port()).public
+
+    def _api_port(self) -> tuple[str, str, str, str]:
+        tls = "tls_secret" in self.server.options["ingress"]
+        key, scheme = ("https_port", "https") if tls else ("http_port", "http")
+        return "api_server", key, "api", scheme
 
     @cached_property
     def told_images(self) -> dict[str, Any]:
@@ -320,10 +333,8 @@ class Topology:
             [self._inside("model_manager", "http", "http")],
         )
         if users:
-            tls = "tls_secret" in self.server.options["ingress"]
             # nginx on nodes has the port for TLS, and a component of its own
-            key, scheme = ("https_port", "https") if tls else ("http_port", "http")
-            scheduler.append(self._outside("api_server", key, "api", scheme))
+            scheduler.append(self._outside(*self._api_port()))
         yield "server", scheduler
         yield "model-manager", manager
         yield "selector", [self._inside("client_selector", "grpc")]

@@ -127,6 +127,15 @@ BUILT = CLIENTS.replace(
 )
 
 
+def test_where_users_come_by_the_cluster_s_controller_is_told(load: Load) -> None:
+    assert instance(load(DOCUMENT))["api_url"] == "http://10.20.0.12:30083"
+    by_tls = DOCUMENT.replace('tag: "1.0"}', 'tag: "1.0"}\n      ingress: {tls_secret: fl, host: fl.example}')
+    assert instance(load(by_tls))["api_url"] == "https://10.20.0.12:30084"
+    assert "api_url" not in instance(load(DOCUMENT.replace("      node_address: 10.20.0.12\n", "")))
+    assert "api_url" not in instance(load(with_settings("{api_server: {external: false}}")))
+    assert "api_url" not in instance(load(BY_NGINX))
+
+
 def test_what_is_built_is_recorded_beside_the_document_for_server_and_clients(load: Load) -> None:
     federation = load(BUILT)
     record = f"{federation.directory}/public/lab/images/imaging.json"
