@@ -964,8 +964,8 @@ stacks:
     storage: {external: {type: posix}}
     database: {external: {address: "10.20.0.13:5432", username: neursafe, secret: imaging_database}}
     clients:
-      a: {cluster: kc, lmdb: {node: fake-1, path: /var/lib/lmdb}, settings: {task_manager: {port: 30190}}}
-    settings: {proxy: {grpc_port: 30191, http_port: 30192}}
+      a: {cluster: kc, directory: /srv/whole/client, lmdb: {node: fake-1, path: /var/lib/lmdb}}
+    settings: {proxy: {grpc_port: 30191, http_port: 30192}, task_manager: {port: 30190}}
 """
 
 
@@ -992,8 +992,18 @@ def test_a_document_goes_all_the_way(tmp_path: Path, afterwards: None) -> None:
         (changed,) = re.findall(r"^cluster-kc\s+: ok=\d+\s+changed=(\d+)", said, re.MULTILINE)
         return str(changed)
 
+    # the scenario's own client, of another federation, has that folder
+    (tmp_path / "federation.yml").write_text(DOCUMENT.replace("/srv/whole", "/mnt/neursafe_client"))
+    told("ansible-playbook", "-i", "federation.yml", "fedlearn.infra.secrets")
+    command = ["ansible-playbook", "-i", "federation.yml", "fedlearn.infra.precheck"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (
+        "in this cluster already: '/mnt/neursafe_client/client' of 'whole-imaging-client-a'"
+        in done.stdout + done.stderr
+    )
+    (tmp_path / "federation.yml").write_text(DOCUMENT)
     of_federation = f"{OURS},fedlearn.infra/federation=whole"
-    assert [run(name) for name in ("secrets", "precheck", "site")] == ["1", "0", "2"]
+    assert [run(name) for name in ("secrets", "precheck", "site")] == ["0", "0", "2"]
     before = ours(of_federation)
     assert (run("site"), ours(of_federation)) == ("0", before)
     assert executions(told("ansible", "-i", "federation.yml", "cluster-kc", "-m", "ansible.builtin.ping", "-vvv")) > 0
