@@ -34,10 +34,10 @@ demo: runtime ## three systemd hosts train a model whose numbers are known; buil
 demo-down: runtime ## remove the demo's hosts
 	@$(PYTHON) $(TOOLS)/demo.py down
 
-check: venv ## ruff, mypy, yamllint, unit tests; under a minute
+check: venv ## ruff, mypy, yamllint, unit tests; three minutes
 	@$(TOOLS)/check.sh
 
-test: venv ## what continuous integration runs, at most 45 minutes
+test: venv ## what continuous integration runs; an hour or more on two cores
 	@$(TOOLS)/test.sh
 
 test-all: venv ## everything else, in parts (PART=name for one); done parts of this tree are not run again
