@@ -11,6 +11,7 @@ import dataclasses
 import os.path
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from .._roles.catalogue import SHARED
@@ -246,8 +247,9 @@ class _Loader:
         clusters = {
             name: Cluster(name, cluster["party"], cluster["kubeconfig"])
             for name, cluster in values.get("clusters", {}).items()
-            if ("clusters", name) not in self.checker.faulty
+            if ("clusters", name) not in self.checker.faulty and cluster["party"] in parties
         }
+        there = {*hosts.by_name, *(cluster.host for cluster in clusters.values())}
         return Federation(
             name=values.get("federation", ""),
             directory=self.directory,
@@ -255,7 +257,7 @@ class _Loader:
             state_directory=self.state_directory,
             parties=parties,
             clusters=clusters,
-            stacks=self._stacks(values.get("stacks", {}), hosts.by_name),
+            stacks=self._stacks(values.get("stacks", {}), there),
             viewpoint=self._seen_from(parties),
             sources=tuple(self.sources),
             signers=self._signers(parties),
@@ -315,16 +317,17 @@ class _Loader:
         pinned = self.viewpoint.value.get("signers")
         return pinned.keys.get(name) if pinned is not None else None
 
-    def _stacks(self, values: Mapping[str, Any], hosts: Mapping[str, Host]) -> dict[str, Stack]:
-        """The stacks without a mistake that are placed on hosts without one; those with one are `doubtful`."""
+    def _stacks(self, values: Mapping[str, Any], there: AbstractSet[str]) -> dict[str, Stack]:
+        """The stacks without a mistake that are placed on hosts and in clusters without one; those with one are
+        `doubtful`."""
         stacks = {}
         for name, entry in values.items():
             with contextlib.suppress(UnknownValueError):
                 stack = _stack(name, entry)
-                where = {role: place if _is_on(place, hosts) else UNKNOWN for role, place in stack.placements.items()}
+                where = {role: place if _is_in(place, there) else UNKNOWN for role, place in stack.placements.items()}
                 if ("stacks", name) in self.checker.faulty or any(place is UNKNOWN for place in where.values()):
                     self.doubtful[name] = dataclasses.replace(stack, placements=where)
-                elif all(_is_on(place, hosts) for place in placements(stack)):
+                elif all(_is_in(place, there) for place in placements(stack)):
                     stacks[name] = stack
         return stacks
 
@@ -509,9 +512,9 @@ def _stack(name: str, values: dict[str, Any]) -> Stack:
     )
 
 
-def _is_on(place: Placement, hosts: Mapping[str, Host]) -> bool:
-    """Whether a placement is known, and all of its hosts are."""
-    return place is not UNKNOWN and {*place.hosts, *place.absent} <= hosts.keys()
+def _is_in(place: Placement, there: AbstractSet[str]) -> bool:
+    """Whether a placement is known, and so are all of its hosts and clusters, each by its host."""
+    return place is not UNKNOWN and {*place.places, *place.absent_places} <= there
 
 
 def placements(stack: Stack) -> Iterator[Placement]:
