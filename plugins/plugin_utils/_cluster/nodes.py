@@ -26,7 +26,8 @@ def meetings(own: Iterable[Object], others: Iterable[Object], whose: tuple[str, 
         for other in theirs:
             if overlap(mine.directory, other.directory):
                 yield f"'{mine.directory}' of {mine.whose} is {other.whose}'s '{other.directory}', too"
-            yield from (message for _number, _path, message in breaches([other, mine]))
+            for number, path, message in breaches([other, mine]):
+                yield message if number else f"{'.'.join(map(str, path))} of {other.whose}: {message}"
 
 
 def _shares(volumes: Iterable[Object], whose: tuple[str, str]) -> Iterator[Share]:

@@ -635,7 +635,9 @@ def volumes(name: str, folder: str, user: int, disk: str) -> list[dict[str, Any]
         ("/mnt/b", 2000, "/srv/b", "2000 is the user of 'a' of federation 'other', too"),
         ("/mnt/b", 2001, "/srv/a", "'/srv/a' of node 'n1' is of 'a' of federation 'other', too"),
         ("/mnt/b", 2001, "/mnt/a/lmdb", "'/mnt/a/lmdb' is in the directory of 'a' of federation 'other'"),
-        ("/srv/a", 2001, "", "'/srv/a/lmdb' is in the directory of"),
+        ("/srv/a", 2001, "", "lmdb.path of 'a' of federation 'other': '/srv/a/lmdb' is in the directory of"),
+        ("/srv/deep/b", 2001, "/mnt", "'/mnt' has the directory of 'a' of federation 'other' in it"),
+        ("/srv/a/b", 2001, "", "lmdb.path of 'a' of federation 'other': '/srv/a' has the directory of 'b' of"),
     ],
 )
 def test_what_another_document_s_client_has_of_the_nodes(

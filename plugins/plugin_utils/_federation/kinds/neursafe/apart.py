@@ -15,6 +15,7 @@ from typing import Any
 from ...model import Path
 
 ON_A_DISK = "and lmdb maps its file: a node's own disk"
+GIVEN_WHOLE = "and all of lmdb's folder is given to its client: a folder with nothing else in it"
 
 
 def within(path: str, folder: str) -> bool:
@@ -50,6 +51,10 @@ def breaches(shares: Sequence[Share]) -> Iterator[Breach]:
     of_user: dict[int, list[Share]] = {}
     directories = {share.directory: share for share in reversed(shares)}
     disks = {(share.lmdb["node"], share.lmdb["path"]): share for share in reversed(shares) if "path" in share.lmdb}
+    inside: dict[str, list[Share]] = {}
+    for share in shares:
+        for folder in PurePosixPath(share.directory).parents:
+            inside.setdefault(str(folder), []).append(share)
     for number, share in enumerate(shares):
         beside = of_user.setdefault(share.user, [])
         strangers = [other for other in beside if share.sees(other) or other.sees(share)]
@@ -60,14 +65,24 @@ def breaches(shares: Sequence[Share]) -> Iterator[Breach]:
             )
             yield number, ("user",), message
         beside.append(share)
-        for message in _lmdb(share, directories, disks):
+        for message in _lmdb(share, directories, disks, inside):
             yield number, ("lmdb", "path"), message
 
 
-def _lmdb(share: Share, directories: Mapping[str, Share], disks: Mapping[tuple[str, str], Share]) -> Iterator[str]:
-    """Where one notes its tasks nobody else writes."""
+def _lmdb(
+    share: Share,
+    directories: Mapping[str, Share],
+    disks: Mapping[tuple[str, str], Share],
+    inside: Mapping[str, Sequence[Share]],
+) -> Iterator[str]:
+    """Where one notes its tasks nobody else has anything; ``inside`` are those whose directory lies in a folder."""
     path = share.lmdb.get("path")
-    for folder in (path, *map(str, PurePosixPath(path).parents)) if path else ():
+    if path is None:
+        return
+    held = next((other for other in inside.get(path, ()) if other is not share), None)
+    if held is not None:
+        yield f"'{path}' has the directory of {held.whose} in it, {GIVEN_WHOLE}"
+    for folder in (path, *map(str, PurePosixPath(path).parents)):
         owner, other = directories.get(folder, share), disks.get((share.lmdb["node"], folder), share)
         if owner is not share:
             yield f"'{path}' is in the directory of {owner.whose}, {ON_A_DISK}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...given_programs import SOURCE
 from ...schema import PORT, Boolean, Choice, Integer, Items, Key, Place, Rule, Section, Table, Text, check_values
-from .apart import within
+from .apart import GIVEN_WHOLE, ON_A_DISK, within
 from .settings import CLIENT_SETTINGS, IMAGE, Breaches
 
 COMPONENTS = ("job-scheduler", "selector", "model-manager", "proxy", "coordinator")
@@ -414,14 +414,10 @@ def lmdb_is_local(values: Mapping[str, Any]) -> Breaches:
     if path and (path in (*WHOLE, *TOP) or any(within(path, folder) for folder in SYSTEM)):
         message = f"'{path}' is the node's own, and would be given to the client: a folder such as /srv/neursafe-lmdb"
         return [(("lmdb", "path"), message)]
-    inside = (lmdb.get("path", "") + "/").startswith(directory + "/")
-    if inside:
-        return [
-            (
-                ("lmdb", "path"),
-                f"'{lmdb['path']}' is in the shared directory, and lmdb maps its file: a node's own disk",
-            )
-        ]
+    if path and within(path, directory):
+        return [(("lmdb", "path"), f"'{path}' is in the shared directory, {ON_A_DISK}")]
+    if path and within(directory, path):
+        return [(("lmdb", "path"), f"'{path}' has the shared directory in it, {GIVEN_WHOLE}")]
     if ("path" in lmdb) != ("node" in lmdb):
         return [(("lmdb",), "'node' and 'path' go together: a folder of that node, where the client stays")]
     if "path" in lmdb and "storage_class" in lmdb:

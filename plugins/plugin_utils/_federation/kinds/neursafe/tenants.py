@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import network
 from ...model import Component, Endpoint, Path
-from .apart import ON_A_DISK, Share, breaches, overlap, within
+from .apart import GIVEN_WHOLE, ON_A_DISK, Share, breaches, overlap, within
 
 if TYPE_CHECKING:
     from .clients import Client
@@ -144,12 +144,14 @@ def _of_server(tenant: Tenant, other: Tenant) -> Iterator[tuple[Path, str]]:
     """Of a client and a server, of which one is told to be wrong."""
     server, client = (tenant, other) if tenant.is_server else (other, tenant)
     disk, whose = client.lmdb.get("path"), other.to(tenant)
-    if disk is not None and within(disk, server.folder):
+    if disk is not None and overlap(disk, server.folder):
+        inside = within(disk, server.folder)
         if tenant is client:
-            yield (*client.path, "lmdb", "path"), f"'{disk}' is in {whose}'s shared directory, {ON_A_DISK}"
+            what = f"is in {whose}'s shared directory" if inside else f"has {whose}'s shared directory in it"
+            yield (*client.path, "lmdb", "path"), f"'{disk}' {what}, {ON_A_DISK if inside else GIVEN_WHOLE}"
         else:
-            message = f"'{disk}', where {whose} has its lmdb, is in '{server.folder}', {ON_A_DISK}"
-            yield (*server.path, "shared_directory"), message
+            what = f"is in '{server.folder}', {ON_A_DISK}" if inside else f"has '{server.folder}' in it, {GIVEN_WHOLE}"
+            yield (*server.path, "shared_directory"), f"'{disk}', where {whose} has its lmdb, {what}"
     if tenant.user == other.user:
         who = "this client" if tenant is client else whose
         yield (*tenant.path, "user"), f"{tenant.user} is {whose}'s user, too, and {who} would have its models"

@@ -1636,6 +1636,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "neursafe_client_instances",
+        [{"directory": "/srv/fl/a", "lmdb": {"node": "n", "path": "/srv/fl"}}],
+        "[0]: lmdb.path: '/srv/fl' has the shared directory in it, and all of lmdb's folder is given to its client: a "
+        "folder with nothing else in it",
+    ),
+    (
+        "neursafe_client_instances",
         [{"server": "10.67.134.15.9001"}],
         "[0]: server: '10.67.134.15.9001' is no address and port, such as 10.20.0.11:6666 or [fd00::11]:6666",
     ),
