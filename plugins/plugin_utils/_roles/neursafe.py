@@ -113,6 +113,9 @@ def _images(section: Section) -> Section:
     return Section({**_anywhere(section), "record": _RECORD}, rules=(*section.rules, recorded))
 
 
+_OF_SERVER = replace(placements.IMAGES, rules=(*placements.IMAGES.rules, placements.OF_A_REGISTRY))
+"""In a document a registry may be a host of ours; a role is told its name."""
+
 SERVER = Section(
     {
         **{key: IDENTITY[key] for key in ("federation", "stack")},
@@ -122,7 +125,7 @@ SERVER = Section(
             key: placements.SERVER_OPTIONS[key]
             for key in ("shared_directory", "capacity", "user", "resources", "ingress", "api_ports")
         },
-        "images": replace(placements.SERVER_OPTIONS["images"], type=_images(placements.IMAGES)),
+        "images": replace(placements.SERVER_OPTIONS["images"], type=_images(_OF_SERVER)),
         "namespaces": placements.PLACEMENTS["namespaces"],
         "storage": Key(
             _STORAGE,

@@ -51,10 +51,13 @@ _FILE = Text(format="path")
 USER = Text(max_length=63, pattern=r"[A-Za-z0-9_.-]+", pattern_name="a user's name: A-Z, a-z, 0-9, '_', '.' and '-'")
 _TAG = Text(max_length=128, pattern=r"[A-Za-z0-9_][A-Za-z0-9_.-]*", pattern_name="a tag such as 1.0")
 _DIGEST = Text(pattern=r"sha256:[0-9a-f]{64}", pattern_name="a digest: sha256: and 64 of 0-9 and a-f")
-_REGISTRY = Text(
+_WORD = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+_PORT = r":([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+REGISTRY = Text(
     max_length=255,
-    pattern=r"[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*",
-    pattern_name="a registry, and perhaps a path in it, such as registry.example:5000",
+    # a first word without dot or port is a folder of Docker Hub to whoever pulls
+    pattern=rf"({_WORD}(\.{_WORD})+({_PORT})?|{_WORD}{_PORT}|localhost)(/[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*)*",
+    pattern_name="a registry with a dot or a port in its name, and perhaps a path in it, such as registry.example:5000",
 )
 NAMESPACE = Text(
     max_length=63,
@@ -151,8 +154,17 @@ def _built(values: Mapping[str, Any]) -> Breaches:
     return [(("digests",), told)] if values["digests"] else []
 
 
+def registry_missing(values: Mapping[str, Any]) -> Breaches:
+    """Who logs in to a registry, or knows its CA, says which one it is."""
+    told = {"build": "images are pushed there", "pull": "the login is of none", "ca": "it is of none"}
+    lacking = [key for key in told if key in values and "registry" not in values]
+    return [((key,), f"needs 'registry': {told[key]}") for key in lacking]
+
+
+OF_A_REGISTRY = Rule("Logins and a CA are of a registry.", registry_missing)
+
 _IMAGES: Mapping[str, Key] = {
-    "registry": Key(_REGISTRY, "Where they are pulled from.", example="registry.example:5000"),
+    "registry": Key(REGISTRY, "Where they are pulled from.", example="registry.example:5000"),
     "tag": Key(_TAG, "The tag of all of them; latest is another image tomorrow."),
     "digests": Key(
         Table(_COMPONENT, _DIGEST),
@@ -181,7 +193,7 @@ IMAGES = Section(
     _SERVER_IMAGES,
     rules=(_identified(COMPONENTS), Rule("What is built has a place.", _built)),
 )
-CLIENT_IMAGES = Section(_IMAGES, rules=(_identified((CLIENT,)),))
+CLIENT_IMAGES = Section(_IMAGES, rules=(_identified((CLIENT,)), OF_A_REGISTRY))
 
 RESOURCES = Section(
     {

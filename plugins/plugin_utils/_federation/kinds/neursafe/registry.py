@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from ... import certificates, network
 from ...expanding import Roster, endpoint
 from ...model import Certificate, Endpoint, Flow, Path, Placement, Secret
 from .hosted import Hosted
+from .placements import REGISTRY, registry_missing
 
 if TYPE_CHECKING:
     from .topology import Topology
@@ -47,9 +49,8 @@ class Registry(Hosted):
     def check(self) -> None:
         images = self.topology.server.options.get("images", {})
         if not self.hosted:
-            if "build" in images and "registry" not in images:
-                message = "needs 'registry': images are pushed there"
-                self.topology.report.mistake((*self.topology.server.path, "images", "build"), message)
+            for key, message in registry_missing(images):
+                self.topology.report.mistake((*self.topology.server.path, "images", *key), message)
             return
         self.topology.check_owner(self.place)
         told: list[Path] = [(key,) for key in ("registry", "ca", "pull") if key in images]
@@ -72,6 +73,8 @@ class Registry(Hosted):
             problem = (
                 f"images would be called {self.name}, and no name of an image has such an address: say internal_url"
             )
+        elif not re.fullmatch(str(REGISTRY.pattern), self.name):
+            problem = f"'{self.name}' is not {REGISTRY.pattern_name}: say another internal_url"
         if problem:
             self.topology.report.mistake((*self.place.path, "bind" if self.place.bind else self.place.where), problem)
 

@@ -540,6 +540,22 @@ def test_a_client_s_table_is_none_of_the_server_s(mistakes: Mistakes) -> None:
             "stacks.imaging.server.images.build: needs 'registry': images are pushed there",
         ),
         (
+            'registry: "registry.example:5000", tag: "1.0"',
+            'tag: "1.0", pull: {username: puller, secret: login}',
+            "stacks.imaging.server.images.pull: needs 'registry': the login is of none",
+        ),
+        (
+            'registry: "registry.example:5000", tag: "1.0"',
+            'tag: "1.0", ca: registry.pem',
+            "stacks.imaging.server.images.ca: needs 'registry': it is of none",
+        ),
+        (
+            "{external: {type: posix}}",
+            "{external: {type: posix}}\n"
+            '    clients: {a: {cluster: kc, images: {tag: "1", pull: {username: a, secret: b}}}}',
+            "stacks.imaging.clients.a.images.pull: needs 'registry': the login is of none",
+        ),
+        (
             'tag: "1.0"',
             'tag: "1.0", build: {checkout: /srv/neursafe}, digests: {proxy: sha256:' + "0" * 64 + "}",
             "stacks.imaging.server.images.digests: can't be said beside 'build': fedlearn.infra.images records what it "
@@ -681,6 +697,49 @@ def test_what_can_t_be_is_told(mistakes: Mistakes, before: str, after: str, mess
     assert text != DOCUMENT
     lines = mistakes(text)
     assert any(message in line for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "harbor",
+        "harbor/fl",
+        "a.",
+        "r..example",
+        "-a.example",
+        "r.example:0",
+        "r.example:99999",
+        "r.example:65536",
+        "r.example:",
+        "r.example/a.",
+        "r.example//a",
+        "R.example",
+        "user@r.example",
+        "https://r.example",
+    ],
+)
+def test_what_is_no_registry_is_told(mistakes: Mistakes, registry: str) -> None:
+    (told,) = mistakes(DOCUMENT.replace("registry.example:5000", registry))
+    assert "stacks.imaging.server.images.registry: " in told
+
+
+@pytest.mark.parametrize(
+    "registry",
+    [
+        "r.example",
+        "harbor:5000",
+        "localhost",
+        "localhost:5000",
+        "10.20.0.11",
+        "r.example:65535/fl",
+        "localhost/a/b__c",
+        "r.example:1",
+        "a-b.example/x.y/z--z",
+    ],
+)
+def test_what_is_a_registry_is_taken(load: Load, registry: str) -> None:
+    found = instance(load(DOCUMENT.replace("registry.example:5000", registry)))
+    assert found["images"]["registry"] == registry
 
 
 def test_a_namespace_s_name_has_63_characters_at_most(mistakes: Mistakes) -> None:
@@ -1203,6 +1262,11 @@ def test_a_registry_that_goes_is_told_by_name(load: Load) -> None:
             "h1: 10.20.0.11",
             'h1: "fd00::11"',
             "images would be called [fd00::11]:5000, and no name of an image has such",
+        ),
+        (
+            "registry: {host: h1}",
+            'registry: {host: h1, internal_url: "https://harbor"}',
+            "registry.host: 'harbor' is not a registry with a dot or a port in its name",
         ),
         (
             "  other: {party: lab, kubeconfig: files/other}",

@@ -1658,6 +1658,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "neursafe_server_instances",
+        [{"images": {"tag": "1", "pull": {"username": "a", "secret": "b"}}}],
+        "[0]: images.pull: needs 'registry': the login is of none",
+    ),
+    (
+        "neursafe_server_instances",
         [{"database": {"address": "[fd00::1]:5432", "username": "a", "secret": "b"}}],
         "[0]: database.address: the programs know no IPv6 address: write a name",
     ),
