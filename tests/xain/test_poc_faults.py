@@ -14,6 +14,8 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,16 @@ PORTS = {"x1": 50050, "x2": 50052}
 """Where both programs answer, which they do only once they have each other."""
 
 ADDRESSES = {"x1": X1, "x2": X2}
+SLOW = """
+import time
+from xain_aggregators.weighted_average import Aggregator
+class Mean(Aggregator):
+    def add_weights(self, data):
+        time.sleep(4)
+        return super().add_weights(data)
+"""
+"""A mean that takes its time with each one's weights, while the others' wait."""
+
 HOUSES = {"x1": 120, "x2": 200, "x3": 280}
 
 
@@ -129,21 +141,64 @@ def test_a_change_of_settings_leaves_nobody_behind_that_would_be_counted(counts:
         counts.site()
 
 
-def test_a_peer_that_is_away_for_a_minute_costs_nothing(counts: Counts) -> None:
-    counts.anew()
-    becomes_well(counts)
-    programs = {host: counts.pid(host, counts.program(host)) for host in PORTS}
+@contextmanager
+def apart(counts: Counts) -> Iterator[None]:
+    """Nothing goes between the hosts of both programs."""
     ways = (("x1", ADDRESSES["x2"]), ("x2", ADDRESSES["x1"]))
     try:
         for host, address in ways:
             counts.run(host, f"ip route add blackhole {address}/32")
-        counts.run("x1", "sleep 60")
+        yield
     finally:
         for host, address in ways:
             counts.run(host, f"ip route del blackhole {address}/32")
+
+
+def test_a_peer_that_is_away_for_a_minute_costs_nothing(counts: Counts) -> None:
+    counts.anew()
+    becomes_well(counts)
+    programs = {host: counts.pid(host, counts.program(host)) for host in PORTS}
+    with apart(counts):
+        counts.run("x1", "sleep 60")
     becomes_well(counts)
     counts.complete()
     assert {host: counts.pid(host, counts.program(host)) for host in PORTS} == programs
+
+
+@pytest.fixture(scope="module")
+def slow(counts: Counts) -> Iterator[None]:
+    """The aggregator's class takes its time."""
+    (counts.inventory / "slow.py").write_text(SLOW)
+
+    def slower(document: dict[str, Any]) -> None:
+        added = {"python_class": "slow:Mean", "class_artifact": {"source": "slow.py"}}
+        document["stacks"]["first"]["aggregator"].update(added)
+
+    counts.write(slower)
+    counts.site("-e", "fedlearn_disrupt=first")
+    yield
+    counts.write()
+    counts.site("-e", "fedlearn_disrupt=first")
+
+
+@pytest.mark.parametrize("outage", [0, 15], ids=["restarted", "a peer away"])
+def test_who_has_sent_counts_once_whatever_happens_before_the_coordinator_hears_of_it(
+    counts: Counts, slow: None, outage: int
+) -> None:
+    """Participants are started again while their weights wait to be added, and of an outage that is longer than what
+    the aggregator tells the coordinator is good for (10 s).
+    """
+    counts.anew()
+    becomes_well(counts)
+    sent = f"journalctl -o cat --no-pager --since '-60s' -u {counts.participant} | grep -c 'sent what it has' || true"
+    with ThreadPoolExecutor(1) as pool:
+        third = pool.submit(counts.complete)
+        assert until(60, lambda: counts.run("x3", sent).strip(), lambda number: number != "0") != "0"
+        with apart(counts) if outage else nullcontext():
+            for host in ("x2", "x3"):
+                counts.run(host, f"systemctl restart {counts.participant}")
+            counts.run("x1", f"sleep {outage}")
+        third.result()
 
 
 @pytest.mark.parametrize("hard", [(), ("--hard",)], ids=["rebooted", "power lost"])

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .kept import BYTES, WAITED_SECONDS
+from .kept import BYTES, WAITED, WAITED_SECONDS
 
 METHODS = {"add_weights": ("the weights",), "aggregate": ()}
 """And what each is called with."""
@@ -107,8 +107,8 @@ def tried(aggregator: Any, megabytes: int) -> None:
             returned = within(WAITED_SECONDS, getattr(aggregator, method), *given)
         except TooSlowError:
             raise SystemExit(
-                f"{method}() takes longer than the {WAITED_SECONDS} s that the coordinator waits for it, on "
-                f"weights of {megabytes} MB: each round would be run again; smaller models are said by max_model_size"
+                f"{method}() takes longer than {WAITED_SECONDS} s on weights of {megabytes} MB: {WAITED[method]}; "
+                "smaller models are said by max_model_size"
             ) from None
         except EndedError as error:
             raise SystemExit(f"{method}(): {error}") from error

@@ -6,7 +6,8 @@
 
 The program keeps its model in memory alone, and once a training is over nobody is given it any more. So each model is
 also a file, ``models/<time>-<round>`` in the unit's state directory, of which some are kept; one each so many seconds
-is in ``archive`` as well. In its runtime directory the file ``made`` says that the class could be made, and
+is in ``archive`` as well. Of each participant that says who it is (``once``) weights count once in a round. In its
+runtime directory the file ``made`` says that the class could be made, and
 ``training`` says, while that is so, that a restart would lose something. What is told by the environment:
 ``FEDLEARN_CLASS``, ``FEDLEARN_ROUNDS``, ``FEDLEARN_KEEP``, ``FEDLEARN_ARCHIVE_SECONDS`` (0: no archive) and
 ``FEDLEARN_ARCHIVE_KEEP``.
@@ -21,10 +22,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import once
+
 WAITED_SECONDS = 10
-"""The coordinator takes a call that isn't answered by then for failed, and has the round run again; the half of it is
-told, and a class that takes all of it is refused before (``class_trial``).
+"""The coordinator takes an aggregation that isn't answered by then for failed, and has the round run again; all others
+wait while weights are added. The half of it is told, and a class that takes all of it is refused before
+(``class_trial``).
 """
+
+WAITED = {
+    "add_weights": "all others wait meanwhile",
+    "aggregate": f"after {WAITED_SECONDS} s the coordinator has the round run again",
+}
+"""What is told of a call that takes long."""
 
 BYTES = (bytes, bytearray, memoryview)
 """What a model may be: ``bytes(10**9)`` would make one of anything."""
@@ -63,6 +73,7 @@ class Aggregator:
         runtime = Path(os.environ["RUNTIME_DIRECTORY"])
         self._training = runtime / "training"
         self._done = 0
+        self._counted: set[bytes] = set()
         self._note("")
         # the program answers before, also where it ends next
         (runtime / "made").touch()
@@ -74,14 +85,23 @@ class Aggregator:
             self._training.unlink()
 
     def add_weights(self, data: bytes) -> bool:
-        """Whether the class takes these weights."""
-        taken = bool(self._timed("add_weights", data))
+        """Whether the class takes these weights, or has taken those of the same participant in this round."""
+        weights, name = once.parted(data)
+        if name in self._counted:
+            say("a participant has sent once more, since the coordinator didn't hear of it: it counts once")
+            return True
+        if name and not weights:
+            return False
+        taken = bool(self._timed("add_weights", weights))
         if taken:
+            self._counted.update([name] if name else [])
             self._note(f"round {self._done + 1} of {self._rounds}")
         return taken
 
     def aggregate(self) -> bytes:
         """The class's model, which is also a file now."""
+        # also where it fails: the class forgets then, too, and the round is run again
+        self._counted.clear()
         returned = self._timed("aggregate")
         if not isinstance(returned, BYTES):
             raise TypeError(f"aggregate() returned {type(returned).__name__}, and a model is bytes")
@@ -106,7 +126,7 @@ class Aggregator:
         finally:
             took = time.monotonic() - began
             if took > WAITED_SECONDS / 2:
-                say(f"{method}() took {took:.1f} s; after {WAITED_SECONDS} s its caller has what was called done again")
+                say(f"{method}() took {took:.1f} s; {WAITED[method]}")
 
     def _store(self, model: bytes) -> None:
         if not (self._keep or self._archive_seconds):

@@ -12,6 +12,7 @@ What is different from the SDK's own way is in ``Steady``, ``Answers``, ``Member
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,24 +22,38 @@ from typing import Any
 
 import requests
 from xain_sdk import participant as sdk
-from xain_sdk.http import ApiError, CoordinatorClient, HttpClient
+from xain_sdk.http import ApiError, CoordinatorClient, HttpClient, StartTrainingRejected
 
-from . import launching
+from . import launching, once
 
 REQUEST_SECONDS = 600
 """A large model takes long, both ways."""
 
-SETTLE_SECONDS = 10
-"""How long the coordinator may take to hear of an upload."""
+ANSWER_SECONDS = 5
+"""A heartbeat that isn't answered by then is sent again: its connection may lead nowhere."""
 
-KNOWN_HEARTBEATS = 2
-"""So many may be missed by who is started again: after three the coordinator may have taken it for gone."""
+AGAIN_SECONDS = 0.5
+"""Between a heartbeat that has failed and the next one."""
+
+UNHEARD_SECONDS = 30
+"""The coordinator hears of an upload when it was added, after those before it, or never: the aggregator tells it once,
+and gives up after 10 s.
+"""
+
+KNOWN_HEARTBEATS = 2.5
+"""As long after the last one the coordinator is sure to know who sends them: after three it may take it for gone."""
+
+PAUSE_SECONDS = 4
+"""Whom the coordinator doesn't know has time: its unit starts again after a second what has ended, as others need it.
+"""
 
 logger = logging.getLogger("fedlearn_xain")
 
 
 class Membership:
-    """The number by which the coordinator knows a participant, for the one that is started in its place.
+    """What a participant that is started again has to know of the one before: ``state/member``, the number by which
+    the coordinator knows it; ``state/sent``, for which round it has sent last by which number; and ``state/name``, by
+    which its weights count once (``once``).
 
     A coordinator ends (exit 101) when a participant that has sent its weights is taken for gone while others train.
     It ends, too, when it is told a number that it doesn't know after its training: so none is told late.
@@ -46,27 +61,54 @@ class Membership:
 
     def __init__(self, folder: Path, heartbeat_seconds: float) -> None:
         self._path, self._seconds = folder / "member", KNOWN_HEARTBEATS * heartbeat_seconds
+        self._sent, self._name = folder / "sent", folder / "name"
         # heartbeats come from a thread of their own, beside those of requests
         self._writing = threading.Lock()
 
     def former(self) -> str:
         """The number, as long as the coordinator is sure to know it; else empty."""
-        try:
-            age = time.time() - self._path.stat().st_mtime
-        except FileNotFoundError:
-            return ""
-        return self._path.read_text(encoding="utf-8") if 0 <= age < self._seconds else ""
+        return lately(self._path, self._seconds)
 
     def heard(self, number: str, state: str) -> None:
         """What a heartbeat was answered. Without the file a restart comes as somebody new, which ends nothing here."""
-        try:
-            with self._writing:
-                if state in ("finish", "reject"):
-                    self._path.unlink(missing_ok=True)
-                else:
-                    launching.write(self._path, number)
-        except OSError as error:
-            logger.warning("%s can't be written: %s", self._path, error.strerror)
+        with self._writing, kept_going(self._path):
+            if state in ("finish", "reject"):
+                self._path.unlink(missing_ok=True)
+            else:
+                launching.write(self._path, number)
+
+    def sent(self, number: str, round_: int) -> None:
+        """An upload was answered. Without the file a restart sends again, which counts once."""
+        with kept_going(self._sent):
+            launching.write(self._sent, f"{number} {round_}")
+
+    def has_sent(self, number: str, round_: int) -> bool:
+        """Whether it has for this round, and the coordinator may yet hear of it."""
+        return lately(self._sent, UNHEARD_SECONDS) == f"{number} {round_}"
+
+    def name(self) -> bytes:
+        """Its name for the aggregator."""
+        if not self._name.exists():
+            launching.write(self._name, secrets.token_hex(once.NAME_BYTES))
+        return bytes.fromhex(self._name.read_text(encoding="utf-8"))
+
+
+def lately(path: Path, seconds: float) -> str:
+    """What a file says that was written in so many seconds before; else empty."""
+    try:
+        age = time.time() - path.stat().st_mtime
+        return path.read_text(encoding="utf-8") if 0 <= age < seconds else ""
+    except FileNotFoundError:
+        return ""
+
+
+@contextmanager
+def kept_going(path: Path) -> Iterator[None]:
+    """A full disk ends no participant."""
+    try:
+        yield
+    except OSError as error:
+        logger.warning("%s can't be written: %s", path, error.strerror)
 
 
 class Answers:
@@ -87,28 +129,46 @@ class Answers:
 
     def send(self, _client: HttpClient, request: requests.Request, status: int = 200) -> requests.Response:
         """In place of the SDK's: with nothing in the log, since tokens stand in paths and answers."""
-        answer = self._session.send(self._session.prepare_request(request), timeout=REQUEST_SECONDS)
+        _place, heartbeat, number = request.url.rpartition("/heartbeat/")
+        if not heartbeat:
+            return self._answered(request, status, REQUEST_SECONDS)
+        answer = self._heartbeat(request, number)
+        state = answer.json().get("state")
+        self.finished = self.finished or state == "finish"
+        self._membership.heard(number, state)
+        return answer
+
+    def _heartbeat(self, request: requests.Request, number: str) -> requests.Response:
+        """One that fails is sent again as long as the coordinator is sure to know the number."""
+        while True:
+            try:
+                return self._answered(request, 200, ANSWER_SECONDS)
+            except (ApiError, requests.RequestException) as error:
+                if self._membership.former() != number:
+                    raise
+                logger.warning("a heartbeat has failed and is sent again: %s", type(error).__name__)
+            time.sleep(AGAIN_SECONDS)
+
+    def _answered(self, request: requests.Request, status: int, seconds: float) -> requests.Response:
+        answer = self._session.send(self._session.prepare_request(request), timeout=seconds)
         if answer.status_code != status:
             raise ApiError(answer)
-        _place, heartbeat, number = request.url.rpartition("/heartbeat/")
-        if heartbeat:
-            state = answer.json().get("state")
-            self.finished = self.finished or state == "finish"
-            self._membership.heard(number, state)
         return answer
 
 
 class Steady(sdk.InternalParticipant):  # type: ignore[misc]
-    """The SDK's participant, which trains once for each time that it is selected.
+    """The SDK's participant, which trains once in a round, and counts once.
 
-    The coordinator hears of an upload a little after it was answered. A heartbeat in between says that the round goes
-    on, and the SDK would train and send again: weights that count twice. Who was known when it was ended goes on as
-    the same.
+    The coordinator hears of an upload some time after it was answered, or never. Heartbeats in between say that the
+    round goes on, and the SDK would train and send again: weights that count twice. Who was known when it was ended
+    goes on as the same.
     """
 
     def __init__(self, participant: Any, url: str, heartbeat_seconds: float, membership: Membership) -> None:
         super().__init__(participant, url, heartbeat_seconds)
         self._membership, self._url = membership, url
+        self._trained: tuple[str, int] | None = None
+        self._weights = b""
 
     def rendez_vous(self) -> None:
         """Comes anew, unless the coordinator knows it."""
@@ -121,16 +181,52 @@ class Steady(sdk.InternalParticipant):  # type: ignore[misc]
         self.start_heartbeat()
 
     def train(self) -> None:
-        """Trains, and lets the coordinator hear of it before another heartbeat counts."""
-        trained = self.state_record.round
-        super().train()
+        """Takes part in the round, unless what it has sent for it is on its way."""
+        # what woke it may be an answer that came late
         last = self.coordinator_client.heartbeat()
-        end = time.monotonic() + SETTLE_SECONDS
-        while last["state"] == "round" and last["round"] == trained and time.monotonic() < end:
-            time.sleep(min(0.05, self.heartbeat_period))
-            last = self.coordinator_client.heartbeat()
+        if last["state"] == "round":
+            asked = self.coordinator_client.id, last["round"]
+            if not self._membership.has_sent(*asked):
+                self._take_part(asked)
         with self.state_record:
-            self.state_record.set_state(sdk.State.WAITING)
+            # an end that was heard of meanwhile stays
+            if self.state_record.state == sdk.State.TRAINING:
+                self.state_record.set_state(sdk.State.WAITING)
+
+    def _take_part(self, asked: tuple[str, int]) -> None:
+        """Sends weights; once more the same ones, or none where the aggregator has them yet."""
+        if self._trained != asked or not self._repeated():
+            try:
+                self.aggregator_client = self.coordinator_client.start_training()
+            except StartTrainingRejected:
+                return
+            if self._trained != asked:
+                self._weights = self._result()
+                self._trained = asked
+            self.aggregator_client.upload(once.signed(self._weights, self._membership.name()))
+            logger.info("sent what it has trained in round %d", asked[1])
+        self._membership.sent(*asked)
+
+    def _result(self) -> bytes:
+        """What it makes of the global model."""
+        one = self.participant
+        logger.info("training")
+        weights: bytes = one.serialize_training_result(
+            one.train_round(one.deserialize_training_input(self.aggregator_client.download()))
+        )
+        logger.info("trained")
+        return weights
+
+    def _repeated(self) -> bool:
+        """Whether the aggregator has what it was sent, as long as it takes the token; it tells the coordinator again,
+        after all that waits to be added.
+        """
+        try:
+            self.aggregator_client.download()
+        except ApiError:
+            return False
+        self.aggregator_client.upload(once.signed(b"", self._membership.name()))
+        return True
 
 
 @contextmanager
@@ -142,7 +238,7 @@ def known_meanwhile(url: str, heartbeat_seconds: float, membership: Membership) 
 
     def beat() -> None:
         client = CoordinatorClient(url, number)
-        while not done.is_set():
+        while not done.is_set() and membership.former() == number:
             try:
                 if client.heartbeat()["state"] in ("finish", "reject"):
                     return
@@ -159,6 +255,17 @@ def known_meanwhile(url: str, heartbeat_seconds: float, membership: Membership) 
         done.set()
         if number:
             thread.join()
+
+
+@contextmanager
+def unhurried(membership: Membership) -> Iterator[None]:
+    """What fails ends a little later, unless the coordinator waits for who is started again."""
+    try:
+        yield
+    except Exception:
+        if not membership.former():
+            time.sleep(PAUSE_SECONDS)
+        raise
 
 
 def made(application: Mapping[str, Any]) -> Any:
@@ -179,15 +286,16 @@ def run(config: Mapping[str, Any]) -> None:
     HttpClient.send = lambda client, request, status=200: answers.send(client, request, status)
     place = config["configuration"]["coordinator"]
     url = f"{'https' if config['tls'] else 'http'}://{place['host']}:{place['port']}"
-    with known_meanwhile(url, config["heartbeat_seconds"], membership):
-        participant = made(config["application"])
-    launching.notify("READY=1")
-    if not answers.finished:
-        Steady(participant, url, config["heartbeat_seconds"], membership).run()
-    if not answers.finished:
-        raise launching.LaunchError(
-            "the coordinator is away, its training is over, or it knows this participant no more"
-        )
+    with unhurried(membership):
+        with known_meanwhile(url, config["heartbeat_seconds"], membership):
+            participant = made(config["application"])
+        launching.notify("READY=1")
+        if not answers.finished:
+            Steady(participant, url, config["heartbeat_seconds"], membership).run()
+        if not answers.finished:
+            raise launching.LaunchError(
+                "the coordinator is away, its training is over, or it knows this participant no more"
+            )
     launching.finish(config, participant)
 
 

@@ -205,9 +205,15 @@ def test_the_class_is_made_by_the_embedded_interpreter_before_anything_changes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["add_weights", "aggregate"])
+@pytest.mark.parametrize(
+    ("method", "harm"),
+    [
+        ("add_weights", "all others wait meanwhile"),
+        ("aggregate", "after 10 s the coordinator has the round run again"),
+    ],
+)
 def test_a_class_that_takes_longer_than_it_is_waited_for_is_refused(
-    poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, harm: str
 ) -> None:
     lines = {"add_weights": "len(data) > 900_000", "aggregate": "b''"}
     text = "import time\nclass Mine:\n" + "".join(
@@ -218,8 +224,8 @@ def test_a_class_that_takes_longer_than_it_is_waited_for_is_refused(
     with pytest.raises(poc.launching.LaunchError) as caught:
         poc.check(of_class(tmp_path, monkeypatch, text))
     assert str(caught.value) == (
-        f"python_class mine:Mine: {method}() takes longer than the 10 s that the coordinator waits for it, on "
-        "weights of 1 MB: each round would be run again; smaller models are said by max_model_size (in Python 3.9)"
+        f"python_class mine:Mine: {method}() takes longer than 10 s on weights of 1 MB: {harm}; smaller models are "
+        "said by max_model_size (in Python 3.9)"
     )
 
 
@@ -279,7 +285,43 @@ def test_a_call_that_takes_long_is_told(
     module = sys.modules[type(kept).__module__]
     monkeypatch.setattr(module, "WAITED_SECONDS", 0)
     assert kept.add_weights(b"good") is True
-    assert "add_weights() took 0.0 s; after 0 s its caller has what was called done again" in capsys.readouterr().err
+    assert "add_weights() took 0.0 s; all others wait meanwhile" in capsys.readouterr().err
+
+
+def test_a_participant_counts_once_in_a_round(kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it sends; who doesn't say who it is counts each time, with the same weights, too."""
+    once = importlib.import_module("fedlearn_xain.once")
+    added: list[bytes] = []
+    monkeypatch.setattr(kept._inner, "add_weights", lambda data: data != b"bad" and not added.append(data))
+    one, other = (bytes([number]) * once.NAME_BYTES for number in (1, 2))
+    for weights, name in ((b"good", one), (b"good", other), (b"better", one), (b"", one)):
+        assert kept.add_weights(once.signed(weights, name)) is True
+    assert added == [b"good", b"good"]
+    assert [kept.add_weights(b"good"), kept.add_weights(b"good")] == [True, True]
+    assert added == [b"good"] * 4
+
+
+def test_a_participant_counts_in_each_round_and_in_one_that_is_run_again(
+    kept: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once = importlib.import_module("fedlearn_xain.once")
+    name, added = bytes(once.NAME_BYTES), []
+    monkeypatch.setattr(kept._inner, "add_weights", lambda data: not added.append(data))
+    kept.add_weights(once.signed(b"1", name))
+    kept.aggregate()
+    kept.add_weights(once.signed(b"2", name))
+    monkeypatch.setattr(kept._inner, "aggregate", lambda: None)
+    with pytest.raises(TypeError):
+        kept.aggregate()
+    kept.add_weights(once.signed(b"3", name))
+    assert added == [b"1", b"2", b"3"]
+
+
+def test_what_was_refused_is_refused_again_and_mended_weights_count(kept: Any) -> None:
+    once = importlib.import_module("fedlearn_xain.once")
+    name = bytes(once.NAME_BYTES)
+    answers = [kept.add_weights(once.signed(weights, name)) for weights in (b"", b"bad", b"", b"good", b"")]
+    assert answers == [False, False, False, True, True]
 
 
 def test_what_a_restart_would_lose_is_told(kept: Any, tmp_path: Path) -> None:

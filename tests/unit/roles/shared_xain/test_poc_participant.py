@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A participant of ``poc`` trains once for each time that it is selected, and ends only when it was told of the end.
+"""A participant of ``poc`` trains once in a round and counts once, and ends only when it was told of the end.
 
 The SDK is a double: of it the names that the launcher uses, and no more of what they do than it builds upon.
 """
@@ -12,29 +12,43 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import os
+import re
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-FILES = Path(__file__).resolve().parents[4] / "roles" / "shared_xain" / "files"
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain import poc_keys
+
+ROLES = Path(__file__).resolve().parents[4] / "roles"
+FILES = ROLES / "shared_xain" / "files"
+UNIT = ROLES / "xain_participant" / "templates" / "etc" / "systemd" / "system" / "fedlearn-instance.service.j2"
+
+
+class State(Enum):
+    """The SDK's own."""
+
+    WAITING, TRAINING, DONE = 1, 2, 3
 
 
 class Record(nullcontext[Any]):
-    """The SDK's record of a participant's state."""
+    """The SDK's record of a participant's state, which is selected."""
 
     def __init__(self) -> None:
         super().__init__(self)
-        self.round, self.states = 4, [1]
+        self.state = State.TRAINING
 
-    def set_state(self, state: Any) -> None:
-        self.states.append(state.value)
+    def set_state(self, state: State) -> None:
+        self.state = state
 
 
 class Internal:
@@ -43,16 +57,13 @@ class Internal:
     def __init__(self, participant: Any, url: str, period: float) -> None:
         self.participant, self.url, self.heartbeat_period = participant, url, period
         self.state_record = Record()
-        self.trained, self.did = 0, []
+        self.did: list[str] = []
 
     def rendez_vous(self) -> None:
         self.did.append("rendez-vous")
 
     def start_heartbeat(self) -> None:
         self.did.append(f"heartbeats of {self.coordinator_client.id}")
-
-    def train(self) -> None:
-        self.trained += 1
 
 
 class Client:
@@ -65,6 +76,54 @@ class Client:
 
     def heartbeat(self) -> dict[str, str]:
         return {"state": self.answer}
+
+
+class RejectedError(Exception):
+    """The SDK's, of a request to train."""
+
+
+class Coordinator:
+    """The SDK's client of one that gives these answers, and of the aggregator whose tokens it gives away."""
+
+    def __init__(self, *heartbeats: Any, rejects: bool = False) -> None:
+        self.id, self.heartbeats, self.rejects = "7", list(heartbeats), rejects
+        self.uploads: list[tuple[int, bytes]] = []
+        self.token, self.oldest = 0, 1
+
+    def heartbeat(self) -> dict[str, Any]:
+        state = self.heartbeats.pop(0)
+        return {"state": "round", "round": state} if isinstance(state, int) else {"state": state, "round": None}
+
+    def start_training(self) -> Any:
+        if self.rejects:
+            raise RejectedError
+        self.token += 1
+        return SimpleNamespace(
+            download=partial(self._download, self.token),
+            upload=lambda sent, token=self.token: self.uploads.append((token, sent)),
+        )
+
+    def _download(self, token: int) -> bytes:
+        if token < self.oldest:
+            raise sys.modules["xain_sdk.http"].ApiError
+        return b"model"
+
+
+class Application:
+    """A user's participant."""
+
+    def __init__(self) -> None:
+        self.trained = 0
+
+    def deserialize_training_input(self, data: bytes) -> bytes:
+        return data
+
+    def train_round(self, model: bytes) -> bytes:
+        self.trained += 1
+        return model + b" %d" % self.trained
+
+    def serialize_training_result(self, result: bytes) -> bytes:
+        return result
 
 
 class Session:
@@ -83,7 +142,10 @@ class Session:
 
     def send(self, request: Any, timeout: int) -> Any:
         self.sent.append((request.url, timeout))
-        status, body = self.answers.pop(0)
+        answer = self.answers.pop(0)
+        if answer is OSError:
+            raise sys.modules["requests"].RequestException
+        status, body = answer
         return SimpleNamespace(status_code=status, text=body, json=lambda: json.loads(body))
 
 
@@ -92,11 +154,12 @@ def launcher(monkeypatch: pytest.MonkeyPatch) -> Any:
     modules: dict[str, Any] = {name: ModuleType(name) for name in ("xain_sdk", "xain_sdk.participant", "xain_sdk.http")}
     sdk = modules["xain_sdk.participant"]
     sdk.InternalParticipant, sdk.ParticipantABC = Internal, type("ParticipantABC", (), {})
-    sdk.State = Enum("State", ["WAITING", "TRAINING", "DONE"])
+    sdk.State = State
     modules["xain_sdk"].participant = sdk
     modules["xain_sdk.http"].ApiError = type("ApiError", (Exception,), {})
     modules["xain_sdk.http"].HttpClient = type("HttpClient", (), {})
     modules["xain_sdk.http"].CoordinatorClient = Client
+    modules["xain_sdk.http"].StartTrainingRejected = RejectedError
     modules["requests"] = ModuleType("requests")
     modules["requests"].Session = Session
     modules["requests"].RequestException = type("RequestException", (OSError,), {})
@@ -114,30 +177,90 @@ def membership(launcher: Any, tmp_path: Path) -> Any:
     return launcher.Membership(tmp_path, 5)
 
 
-def steady(launcher: Any, heartbeats: list[dict[str, Any]], membership: Any = None) -> Any:
-    found = launcher.Steady(None, "http://127.0.0.1:1", 1, membership)
-    found.coordinator_client = SimpleNamespace(heartbeat=lambda: heartbeats.pop(0))
+def steady(launcher: Any, membership: Any, coordinator: Any = None) -> Any:
+    found = launcher.Steady(Application(), "http://127.0.0.1:1", 1, membership)
+    found.coordinator_client = coordinator
     return found
 
 
-@pytest.mark.parametrize(
-    "after", [{"state": "stand_by", "round": None}, {"state": "round", "round": 5}, {"state": "finish", "round": None}]
-)
-def test_heartbeats_count_again_once_the_coordinator_knows_of_the_upload(launcher: Any, after: Any) -> None:
-    heartbeats = [{"state": "round", "round": 4}, {"state": "round", "round": 4}, after]
-    one = steady(launcher, heartbeats)
-    one.train()
-    assert (one.trained, heartbeats) == (1, [])
-    # whatever a heartbeat said meanwhile, it isn't to train again
-    assert one.state_record.states[-1] == launcher.sdk.State.WAITING.value
+def trains(one: Any, times: int = 1) -> list[tuple[int, bytes]]:
+    """It is woken as often; with what it has sent, by which token and without its name."""
+    for _time in range(times):
+        one.state_record.state = State.TRAINING
+        one.train()
+        assert one.state_record.state == State.WAITING
+    parted = importlib.import_module("fedlearn_xain.once").parted
+    assert {parted(sent)[1] for _token, sent in one.coordinator_client.uploads} <= {one._membership.name()}
+    return [(token, parted(sent)[0]) for token, sent in one.coordinator_client.uploads]
 
 
-def test_a_round_that_is_run_again_is_trained_in_again(launcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(1000))
-    monkeypatch.setattr(launcher.time, "monotonic", lambda: next(clock))
-    one = steady(launcher, [{"state": "round", "round": 4}] * 100)
+def unheard(launcher: Any, membership: Any) -> None:
+    """Half a minute passes."""
+    former = time.time() - launcher.UNHEARD_SECONDS
+    os.utime(membership._sent, (former, former))
+
+
+def test_who_is_asked_again_while_its_weights_are_on_their_way_waits(launcher: Any, membership: Any) -> None:
+    one = steady(launcher, membership, Coordinator(4, 4, 4, "stand_by", 5))
+    assert trains(one, 5) == [(1, b"model 1"), (2, b"model 2")]
+
+
+def test_who_is_started_again_does_not_train_again_in_the_round(launcher: Any, membership: Any, tmp_path: Path) -> None:
+    """And where it has to, it is by the same name, so that it counts once."""
+    trains(steady(launcher, membership, Coordinator(4)))
+    again = launcher.Membership(tmp_path, 5)
+    assert again.name() == membership.name()
+    one = steady(launcher, again, Coordinator(4, 4))
+    assert trains(one) == []
+    unheard(launcher, again)
+    assert trains(one) == [(1, b"model 1")]
+
+
+def test_by_another_number_or_in_another_round_one_trains(launcher: Any, membership: Any) -> None:
+    membership.sent("7", 3)
+    one = steady(launcher, membership, Coordinator(4))
+    assert len(trains(one)) == 1
+    membership.sent("6", 4)
+    other = steady(launcher, membership, Coordinator(4))
+    assert len(trains(other)) == 1
+
+
+def test_an_aggregator_that_has_the_weights_is_asked_to_tell_once_more(launcher: Any, membership: Any) -> None:
+    """Its call to the coordinator was lost: nothing else would have the round end."""
+    one = steady(launcher, membership, Coordinator(4, 4, 4))
+    trains(one)
+    unheard(launcher, membership)
+    assert trains(one, 2) == [(1, b"model 1"), (1, b"")]
+
+
+def test_an_aggregator_that_has_them_no_more_is_sent_the_same_again(launcher: Any, membership: Any) -> None:
+    """It was killed, or its aggregation failed and the round is run again."""
+    one = steady(launcher, membership, Coordinator(4, 4))
+    trains(one)
+    unheard(launcher, membership)
+    one.coordinator_client.oldest = 2
+    assert trains(one) == [(1, b"model 1"), (2, b"model 1")]
+    assert one.participant.trained == 1
+
+
+@pytest.mark.parametrize("last", ["stand_by", "finish", "reject"])
+def test_an_answer_that_comes_late_has_nobody_train(launcher: Any, membership: Any, last: str) -> None:
+    assert trains(steady(launcher, membership, Coordinator(last))) == []
+
+
+def test_who_is_rejected_does_not_train_with_a_former_token(launcher: Any, membership: Any) -> None:
+    one = steady(launcher, membership, Coordinator(4, 5))
+    trains(one)
+    one.coordinator_client.rejects = True
+    assert trains(one) == [(1, b"model 1")]
+
+
+def test_an_end_that_is_heard_of_in_a_training_stays(launcher: Any, membership: Any) -> None:
+    """The thread of heartbeats may have ended with it, and nobody would wake the participant again."""
+    one = steady(launcher, membership, Coordinator(4))
+    one.participant.train_round = lambda model: one.state_record.set_state(State.DONE) or model
     one.train()
-    assert one.state_record.states[-1] == launcher.sdk.State.WAITING.value
+    assert one.state_record.state == State.DONE
 
 
 def request(path: str) -> Any:
@@ -171,12 +294,12 @@ def heard(launcher: Any, membership: Any, state: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "age", "did"),
     [
-        ("stand_by", 8, ["heartbeats of 5f0c2f0e"]),
-        ("round", 8, ["heartbeats of 5f0c2f0e"]),
-        ("finish", 8, ["heartbeats of 5f0c2f0e"]),
-        ("reject", 8, ["rendez-vous"]),
+        ("stand_by", 12, ["heartbeats of 5f0c2f0e"]),
+        ("round", 12, ["heartbeats of 5f0c2f0e"]),
+        ("finish", 12, ["heartbeats of 5f0c2f0e"]),
+        ("reject", 12, ["rendez-vous"]),
         # the coordinator may have forgotten it, and must not be told a number that it doesn't know
-        ("stand_by", 10, ["rendez-vous"]),
+        ("stand_by", 13, ["rendez-vous"]),
         # the clock was put back
         ("stand_by", -1, ["rendez-vous"]),
     ],
@@ -188,7 +311,7 @@ def test_who_is_started_again_goes_on_as_the_same_while_the_coordinator_knows_it
     began = (tmp_path / "member").stat().st_mtime
     monkeypatch.setattr(launcher.time, "time", lambda: began + age)
     monkeypatch.setattr(Client, "answer", answer)
-    one = steady(launcher, [], membership)
+    one = steady(launcher, membership)
     one.rendez_vous()
     assert one.did == did
 
@@ -197,7 +320,7 @@ def test_who_is_started_again_goes_on_as_the_same_while_the_coordinator_knows_it
 def test_who_is_known_no_more_comes_anew(launcher: Any, membership: Any, last: str) -> None:
     for state in ("stand_by", last):
         heard(launcher, membership, state)
-    one = steady(launcher, [], membership)
+    one = steady(launcher, membership)
     one.rendez_vous()
     assert one.did == ["rendez-vous"]
 
@@ -271,6 +394,48 @@ def test_only_who_was_told_of_the_end_has_ended(
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("failure", [(502, "bad gateway"), (429, "too many"), OSError])
+def test_a_heartbeat_that_fails_is_sent_again_while_the_number_is_known(
+    launcher: Any, membership: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failure: Any
+) -> None:
+    """The SDK ends with the first one: who has sent its weights would be back too late for the coordinator."""
+    answers = launcher.Answers(None, membership)
+    Session.answers = [(200, '{"state": "stand_by"}'), failure, failure, (200, '{"state": "stand_by"}')]
+    for _time in range(2):
+        answers.send(None, request("/heartbeat/5f0c2f0e"))
+    assert Session.answers == []
+    assert {seconds for _url, seconds in answers._session.sent} == {5}
+    Session.answers = [failure] * 2
+    os.utime(tmp_path / "member", (0, 0))
+    with pytest.raises((launcher.ApiError, launcher.requests.RequestException)):
+        answers.send(None, request("/heartbeat/5f0c2f0e"))
+    assert len(Session.answers) == 1
+    # another's number is nobody's here
+    membership.heard("1a3c4a53", "round")
+    with pytest.raises((launcher.ApiError, launcher.requests.RequestException)):
+        answers.send(None, request("/heartbeat/5f0c2f0e"))
+
+
+def test_the_document_is_warned_by_what_the_launcher_reckons(launcher: Any) -> None:
+    """Who is ended has sent its last heartbeat up to one ago."""
+    assert poc_keys.SURE_HEARTBEATS == launcher.KNOWN_HEARTBEATS - 1
+    (pause,) = re.findall(r"^RestartSec=(\d)$", UNIT.read_text().partition("'poc' %}")[2].partition("else")[0], re.M)
+    assert int(pause) < poc_keys.RESTART_SECONDS
+
+
+@pytest.mark.parametrize(("known", "pauses"), [(True, []), (False, [4])])
+def test_who_is_waited_for_ends_at_once(
+    launcher: Any, membership: Any, monkeypatch: pytest.MonkeyPatch, known: bool, pauses: list[int]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(launcher.time, "sleep", slept.append)
+    if known:
+        membership.heard("7", "round")
+    with pytest.raises(ValueError, match="anything"), launcher.unhurried(membership):
+        raise ValueError("anything")
+    assert slept == pauses
+
+
 def test_two_threads_may_hear_at_once(membership: Any, tmp_path: Path) -> None:
     """The heartbeat's own, and that of a request's; each wrote the same file on its way."""
     with ThreadPoolExecutor(4) as pool:
@@ -288,4 +453,6 @@ def test_a_full_disk_ends_no_participant(
 
     monkeypatch.setattr(launcher.launching, "write", full)
     membership.heard("7", "round")
-    assert "member can't be written: No space left on device" in caplog.text
+    membership.sent("7", 4)
+    for name in ("member", "sent"):
+        assert f"{name} can't be written: No space left on device" in caplog.text

@@ -150,7 +150,7 @@ GENERATIONS: Mapping[str, Generation] = {
         variables=STORAGE_PASSWORD,
     ),
     "poc": Generation(
-        PocCopy, "poc_participant", "requirements-poc.txt", ("adds",), _poc, "`ParticipantABC` of xain_sdk 0.8"
+        PocCopy, "poc_participant", "requirements-poc.txt", ("adds", "once"), _poc, "`ParticipantABC` of xain_sdk 0.8"
     ),
     "pet": Generation(
         PetCopy,

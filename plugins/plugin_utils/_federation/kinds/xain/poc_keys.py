@@ -28,11 +28,15 @@ MOST_ROUNDS = 4_294_967_295
 HEARTBEATS = 3
 """So many participants of ours send before they would be taken for gone, each second at most."""
 
-SURE_HEARTBEATS = HEARTBEATS - 1
-"""As long the coordinator is sure to know one that has gone (`KNOWN_HEARTBEATS` of its launcher)."""
+SURE_HEARTBEATS = HEARTBEATS - 1.5
+"""As long the coordinator is sure to know one that has gone (`KNOWN_HEARTBEATS` of its launcher), when that was just
+before its next one.
+"""
 
-RESTART_SECONDS = 3
-"""In which one of ours is there again on a busy host, however long its application takes."""
+RESTART_SECONDS = 4
+"""In which one of ours is there again on a busy host, however long its application takes: a second (`RestartSec` of its
+unit), and three to start.
+"""
 
 
 def _of_coordinator(type_: Any, doc: str, default: Any = None, unit: str = "", *, required: bool = False) -> Key:
@@ -157,9 +161,10 @@ SETTINGS = Section(
 )
 
 LEAST_MEMORY_MB = 512
-MODELS_IN_MEMORY = 12
+MODELS_IN_MEMORY = 13
 """How many times a model's size the aggregator may have of two participants that send at once. Of 50 MB 7 were seen in
-numbers of eight bytes, and of those of two bytes, whose sums have eight, 10, or 12 where one sent another kind."""
+numbers of eight bytes, and of those of two bytes, whose sums have eight, 10, or 12 where one sent another kind; one
+more is there while weights are parted from whose they are."""
 
 OF_EACH_OTHER = 2
 """How many more of each other one: of 4 participants 14 were seen in all, and 35 of 15."""
@@ -184,12 +189,12 @@ def heartbeat_seconds(settings: Mapping[str, Any]) -> int:
 
 def too_short(settings: Mapping[str, Any]) -> str:
     """Why a restart of a participant may lose a training; empty where it doesn't."""
-    sure = SURE_HEARTBEATS * heartbeat_seconds(settings)
+    sure = math.floor(SURE_HEARTBEATS * heartbeat_seconds(settings))
     if sure >= RESTART_SECONDS:
         return ""
     least = HEARTBEATS * math.ceil(RESTART_SECONDS / SURE_HEARTBEATS)
     return (
-        f"a participant that is restarted, such as for a new certificate, is sure to be known for {sure} s only, and "
+        f"a participant that is restarted, such as for a new certificate, may be known for {sure} s only, and "
         f"takes up to {RESTART_SECONDS} s: the training may be lost by it; {least} s are enough"
     )
 
