@@ -167,12 +167,13 @@ def test_a_peer_that_is_away_for_a_minute_costs_nothing(counts: Counts) -> None:
 
 @pytest.fixture(scope="module")
 def slow(counts: Counts) -> Iterator[None]:
-    """The aggregator's class takes its time."""
+    """The aggregator's class takes its time; nobody is taken for gone in an outage of 20 s after a heartbeat."""
     (counts.inventory / "slow.py").write_text(SLOW)
 
     def slower(document: dict[str, Any]) -> None:
         added = {"python_class": "slow:Mean", "class_artifact": {"source": "slow.py"}}
         document["stacks"]["first"]["aggregator"].update(added)
+        document["stacks"]["first"]["settings"]["federated_learning"]["heartbeat_timeout"] = 60
 
     counts.write(slower)
     counts.site("-e", "fedlearn_disrupt=first")
