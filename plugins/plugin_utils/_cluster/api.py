@@ -135,6 +135,9 @@ class Api:
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise ApiError(f"{self.server} of {self.access.file} doesn't answer: {error}") from None
+        except ValueError:
+            # the error says what it couldn't send, credentials among it
+            raise ApiError(f"{self.server} of {self.access.file} can't be asked with what that file says") from None
 
     def _exchange(self, method: str, target: str, data: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """On the connection that there is; on another where the API has closed that one."""
@@ -164,7 +167,9 @@ class Api:
             raise ApiError(f"{self.server} answers {status} and no JSON: is it the API of a cluster?", status) from None
         if 200 <= status < 300 and isinstance(found, dict):
             return found
-        said = str(found.get("message", status)) if isinstance(found, dict) else str(status)
+        if not isinstance(found, dict):
+            raise ApiError(f"{self.server} answers {status} and no object: is it the API of a cluster?", status)
+        said = str(found.get("message") or status)
         if status == 401:
             said = f"the API doesn't know who asks: the credentials in {self.access.file} are wrong or have expired"
         raise ApiError(said, status)
@@ -240,13 +245,15 @@ class Api:
             "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
         }
-        found = self.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
-        return bool(found["status"]["allowed"])
+        status = self.ask("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body).get("status")
+        if not isinstance(status, dict) or "allowed" not in status:
+            raise ApiError(f"{self.server} doesn't say what the user of {self.access.file} may do")
+        return bool(status["allowed"])
 
     def version(self) -> tuple[int, int]:
         """The version of the cluster."""
         found = self.ask("GET", "/version")
         try:
             return int(found["major"]), int(str(found["minor"]).rstrip("+"))
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             raise ApiError(f"{self.server} doesn't say which version of Kubernetes it is") from None

@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 import os
+import re
 import ssl
 import subprocess
 import tempfile
@@ -22,12 +23,17 @@ from urllib.parse import urlsplit
 import yaml
 
 LOGIN_SECONDS = 60
+SAID = 500
+"""Of what a program says that gives no credentials."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 NOT_READ = {
     "cluster": ("proxy-url", "tls-server-name"),
     "user": ("as", "as-uid", "as-groups", "as-user-extra", "auth-provider"),
 }
 """What would have the API reached another way, or asked as somebody else."""
+
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class KubeconfigError(Exception):
@@ -43,7 +49,7 @@ class Access:
     port: int
     prefix: str = ""
     tls: ssl.SSLContext | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def read(file: str) -> Access:
@@ -72,19 +78,28 @@ class _File:
         context = self._named("contexts", "context", self.values["current-context"])
         cluster = self._named("clusters", "cluster", context.get("cluster"))
         user = self._named("users", "user", context["user"]) if context.get("user") else {}
-        url = urlsplit(str(cluster.get("server", "")))
-        if url.scheme not in ("http", "https") or not url.hostname:
-            raise self.wrong("its cluster has no server such as https://10.20.0.11:6443")
-        if url.scheme == "http" and url.hostname not in LOOPBACK:
-            raise self.wrong(f"{url.hostname} by http: all on the way would read the secrets: say https")
-        if "exec" in user:
+        scheme, host, port, prefix = self._server(cluster.get("server"))
+        if user.get("exec") is not None:
             user = {**user, **self._login(user["exec"])}
-        port = url.port or (443 if url.scheme == "https" else 80)
-        context_of = self._tls(cluster, user) if url.scheme == "https" else None
-        return Access(self.file, url.hostname, port, url.path.rstrip("/"), context_of, self._headers(user))
+        context_of = self._tls(cluster, user) if scheme == "https" else None
+        return Access(self.file, host, port, prefix, context_of, self._headers(user))
+
+    def _server(self, server: Any) -> tuple[str, str, int, str]:
+        """Scheme, host, port and path of a cluster's address."""
+        try:
+            url = urlsplit(str(server))
+            host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+        except ValueError:
+            host, port = "", 0
+        if not host or url.scheme not in ("http", "https") or "@" in url.netloc or not _TOKEN.fullmatch(str(server)):
+            raise self.wrong("its cluster has no server such as https://10.20.0.11:6443")
+        if url.scheme == "http" and host not in LOOPBACK:
+            raise self.wrong(f"{host} by http: all on the way would read the secrets: say https")
+        return url.scheme, host, port, url.path.rstrip("/")
 
     def _named(self, kind: str, word: str, name: Any) -> dict[str, Any]:
-        for entry in self.values.get(kind) or []:
+        entries = self.values.get(kind)
+        for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, dict) and entry.get("name") == name and isinstance(entry.get(word), dict):
                 found: dict[str, Any] = entry[word]
                 strange = [key for key in NOT_READ.get(word, ()) if found.get(key)]
@@ -96,12 +111,14 @@ class _File:
 
     def _bytes(self, values: Mapping[str, Any], key: str) -> bytes | None:
         """A file's content, or what stands in the kubeconfig itself."""
+        inside, path = values.get(f"{key}-data"), values.get(key)
         try:
-            if values.get(f"{key}-data"):
-                return base64.b64decode(values[f"{key}-data"], validate=True)
-            return (self.folder / values[key]).read_bytes() if values.get(key) else None
-        except binascii.Error:
-            raise self.wrong(f"{key}-data is not what base64 makes") from None
+            if inside:
+                return base64.b64decode(inside, validate=True)
+            return (self.folder / path).read_bytes() if path else None
+        except (binascii.Error, TypeError, ValueError):
+            told = f"{key}-data is not what base64 makes" if inside else f"{key} is no path of a file"
+            raise self.wrong(told) from None
         except OSError as error:
             raise self.wrong(f"{key}: {error.filename}: {error.strerror}") from None
 
@@ -130,9 +147,12 @@ class _File:
     def _headers(self, user: Mapping[str, Any]) -> dict[str, str]:
         token = user.get("token")
         if not token and user.get("tokenFile"):
-            found = self._bytes({"tokenFile": user["tokenFile"]}, "tokenFile")
-            token = found.decode().strip() if found else None
+            token = (self._bytes({"tokenFile": user["tokenFile"]}, "tokenFile") or b"").decode(errors="replace")
         if token:
+            # a line break at its end is the file's; anything else that no header takes would be told with the token
+            token = str(token).strip()
+            if not _TOKEN.fullmatch(token):
+                raise self.wrong("the token of its user has characters that no token has: it is one line of ASCII")
             return {"Authorization": f"Bearer {token}"}
         if user.get("username"):
             login = base64.b64encode(f"{user['username']}:{user.get('password', '')}".encode()).decode()
@@ -140,11 +160,28 @@ class _File:
         return {}
 
     def _login(self, told: Any) -> dict[str, Any]:
-        """What the program says that the kubeconfig has for it."""
-        command = [told["command"], *(told.get("args") or [])]
-        more = {entry["name"]: entry["value"] for entry in told.get("env") or []}
-        info = {"apiVersion": told.get("apiVersion"), "kind": "ExecCredential", "spec": {"interactive": False}}
-        environment = {**os.environ, **more, "KUBERNETES_EXEC_INFO": json.dumps(info)}
+        """What the program says that the kubeconfig has for it; its arguments may hold secrets, and are never told."""
+        try:
+            command = [told["command"], *(told.get("args") or ())]
+            more = {entry["name"]: entry["value"] for entry in told.get("env") or ()}
+            version = told.get("apiVersion")
+        except (AttributeError, KeyError, TypeError):
+            raise self.wrong("exec of its user names no command, args and env as kubectl has them") from None
+        if not all(isinstance(text, str) and "\0" not in text for text in (*command, *more, *more.values())):
+            raise self.wrong("exec of its user has something for an argument or a variable that is no text")
+        info = {"apiVersion": version, "kind": "ExecCredential", "spec": {"interactive": False}}
+        status = self._said(command, {**os.environ, **more, "KUBERNETES_EXEC_INFO": json.dumps(info)})
+        words = {
+            "token": "token",
+            "client-certificate-data": "clientCertificateData",
+            "client-key-data": "clientKeyData",
+        }
+        found = {key: str(status[word]) for key, word in words.items() if status.get(word)}
+        plain = {key: base64.b64encode(value.encode()).decode() for key, value in found.items() if key != "token"}
+        return {**found, **plain}
+
+    def _said(self, command: list[str], environment: Mapping[str, str]) -> Mapping[str, Any]:
+        """The credentials that a program tells."""
         try:
             done = subprocess.run(
                 command,
@@ -152,17 +189,21 @@ class _File:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=LOGIN_SECONDS,
-                check=True,
+                check=False,
             )
+        except OSError as error:
+            raise self.wrong(f"`{command[0]}` gave no credentials: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            raise self.wrong(f"`{command[0]}` gave no credentials in {LOGIN_SECONDS} s") from None
+        if done.returncode:
+            said = done.stderr.strip()[-SAID:] or "it says nothing"
+            raise self.wrong(f"`{command[0]}` gave no credentials and ended with {done.returncode}: {said}")
+        try:
             status = json.loads(done.stdout)["status"]
-        except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-            raise self.wrong(f"`{command[0]}` gave no credentials: {error}") from None
-        words = {
-            "token": "token",
-            "client-certificate-data": "clientCertificateData",
-            "client-key-data": "clientKeyData",
-        }
-        found = {key: status[word] for key, word in words.items() if status.get(word)}
-        plain = {key: base64.b64encode(value.encode()).decode() for key, value in found.items() if key != "token"}
-        return {**found, **plain}
+        except (ValueError, KeyError, TypeError):
+            status = None
+        if not isinstance(status, dict):
+            raise self.wrong(f"`{command[0]}` gave no credentials: what it says is no ExecCredential with a status")
+        return status
