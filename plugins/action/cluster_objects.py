@@ -65,6 +65,7 @@ class ActionModule(ActionBase):
                 "role": {"type": "str", "required": True, "choices": sorted(MANIFESTS)},
                 "instances": {"type": "list", "elements": "dict", "required": True},
                 "federation": {"type": "str", "required": True},
+                "party": {"type": "str", "required": True},
                 "kubeconfig": {"type": "path", "required": True},
                 "plan": {"type": "bool", "default": False},
                 "wait": {"type": "bool", "default": True},
@@ -102,7 +103,7 @@ class ActionModule(ActionBase):
     # -- files
 
     def _render(self, arguments: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
-        scope = Scope(arguments["federation"], arguments["role"])
+        scope = Scope(arguments["federation"], arguments["party"], arguments["role"])
         owned = {name: [scope.owned(name, one) for one in objects] for name, objects in wanted.items()}
         owned |= {one["name"]: [] for one in arguments["instances"] if one["state"] == "absent"}
         folder = Path(arguments["render"])
@@ -117,7 +118,8 @@ class ActionModule(ActionBase):
         api = Api(kubeconfig.read(arguments["kubeconfig"]))
         try:
             manifests = MANIFESTS[arguments["role"]]
-            cluster = Cluster(api, Scope(arguments["federation"], arguments["role"], manifests.ALONE))
+            scope = Scope(arguments["federation"], arguments["party"], arguments["role"], manifests.ALONE)
+            cluster = Cluster(api, scope)
             absent = [one["name"] for one in arguments["instances"] if one["state"] == "absent"]
             made = [manifests.made(one) for one in arguments["instances"] if one["state"] == "present"]
             found = cluster.look(wanted, absent, prune=arguments["prune"], made=made)

@@ -15,7 +15,9 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kubeconfig
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import Api, ApiError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge import (
+    PARTY,
     Cluster,
+    Key,
     RefusedError,
     Scope,
     orphans,
@@ -24,6 +26,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "federation": {"type": "str", "required": True},
+    "party": {"type": "str", "required": True},
     "kubeconfig": {"type": "path", "required": True},
     "expected": {"type": "list", "elements": "str", "required": True},
     "prune": {"type": "bool", "default": False},
@@ -49,22 +52,42 @@ class ActionModule(ActionBase):
             return {"failed": True, "changed": False, "msg": str(error)}
 
     def _found(self, api: Api, options: Mapping[str, Any]) -> dict[str, Any]:
-        found = orphans(api, options["federation"], options["expected"])
-        rows = [{"kind": "in the cluster", "name": name, "objects": len(keys)} for name, keys in sorted(found.items())]
+        left = orphans(api, options["federation"], options["party"], options["expected"])
+        own, unclaimed = _counted(left.own), _counted(left.unclaimed)
         told = {
-            "changed": bool(rows) and options["prune"],
-            "orphans": rows,
-            "summary": ", ".join(f"{row['name']} ({row['objects']} objects)" for row in rows),
+            "changed": bool(own) and options["prune"],
+            "orphans": [{"kind": "in the cluster", "name": name, "objects": count} for name, count in own.items()],
+            "summary": _summary(own),
+            "warnings": _warnings(unclaimed),
         }
-        going = [key for keys in found.values() for key in keys] if options["prune"] else []
-        cluster = Cluster(api, Scope(options["federation"], ""))
+        going = [key for keys in left.own.values() for key in keys] if options["prune"] else []
+        cluster = Cluster(api, Scope(options["federation"], options["party"], ""))
+        cluster.check_removal(going)
         if not options["remove_data"]:
             cluster.check_losses(going, "fedlearn_remove_data")
         if self._task.check_mode:
             return told
         cluster.remove(going)
-        left = cluster.wait_gone(going, options["timeout"])
-        if left:
-            lines = "\n".join(f"{words(key)} is still there" for key in left)
+        staying = cluster.wait_gone(going, options["timeout"])
+        if staying:
+            lines = "\n".join(f"{words(key)} is still there" for key in staying)
             return {**told, "failed": True, "msg": f"after {options['timeout']} s:\n{lines}"}
         return told
+
+
+def _counted(found: Mapping[str, list[Key]]) -> dict[str, int]:
+    return {name: len(keys) for name, keys in sorted(found.items())}
+
+
+def _summary(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count} objects)" for name, count in counted.items())
+
+
+def _warnings(unclaimed: Mapping[str, int]) -> list[str]:
+    if not unclaimed:
+        return []
+    return [
+        f"{_summary(unclaimed)}: in the cluster, not of this document, and without the label {PARTY}, as a former "
+        "release made them. They stay: `site` of the party that has them labels them; what is nobody's any more has to "
+        "be removed by hand"
+    ]

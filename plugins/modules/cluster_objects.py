@@ -44,6 +44,10 @@ options:
     description: Stands in the labels of all objects. Those of other federations are never touched.
     type: str
     required: true
+  party:
+    description: Stands there, too. Parties of one federation may have one cluster, each its own objects.
+    type: str
+    required: true
   kubeconfig:
     description: File of the control node that says how the cluster is reached. Its current context counts.
     type: path
@@ -96,6 +100,7 @@ EXAMPLES = r"""
     role: neursafe_server
     instances: "{{ neursafe_server_checked }}"
     federation: demo
+    party: lab
     kubeconfig: /etc/fedlearn/kc.kubeconfig
 
 - name: Write their manifests for a review
@@ -103,6 +108,7 @@ EXAMPLES = r"""
     role: neursafe_server
     instances: "{{ neursafe_server_checked }}"
     federation: demo
+    party: lab
     kubeconfig: /etc/fedlearn/kc.kubeconfig
     render: manifests
 """

@@ -15,11 +15,16 @@ version_added: 0.1.0
 author: fedlearn.infra contributors (@fedlearn)
 description:
   - Compares the instances that objects in the cluster bear by their labels with those that the document has, whatever
-    role they are of. Other federations' objects are never touched.
+    role they are of. Other federations' and other parties' objects are never touched.
+  - What bears no party, since a former release made it, is told by a warning and stays.
   - What would go with data, or with what isn't ours, is refused; see M(fedlearn.infra.cluster_objects).
 options:
   federation:
     description: Whose objects they are.
+    type: str
+    required: true
+  party:
+    description: Of which party of the federation. Parties may have one cluster.
     type: str
     required: true
   kubeconfig:
@@ -62,6 +67,7 @@ EXAMPLES = r"""
 - name: See what is ours in the cluster and in no document any more
   fedlearn.infra.cluster_orphans:
     federation: demo
+    party: lab
     kubeconfig: /etc/fedlearn/kc.kubeconfig
     expected: [demo-imaging-server]
 """

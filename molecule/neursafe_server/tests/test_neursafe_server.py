@@ -654,14 +654,87 @@ def test_what_is_somebody_else_s_is_left_alone() -> None:
         kubectl("delete", "namespace", "theirs-server")
 
 
-def test_what_the_api_would_refuse_changes_nothing() -> None:
-    taken = {**INSTANCE["settings"], "proxy": {"service_name": "nsfl-other", "grpc_port": 30091, "http_port": 30093}}
+def test_a_volume_that_is_to_be_another_changes_nothing_and_the_way_out_is_told() -> None:
+    for changed in ({"capacity": "3Gi"}, {"shared_directory": "/srv/neursafe/fl"}):
+        unchanged(
+            play(neursafe_server_instances=instance(**changed)),
+            ours(),
+            "can't become that while it is there",
+            f"take '{NAME}' `state: absent`, run site, and take it back",
+        )
+
+
+def _proxy(**changed: Any) -> list[dict[str, Any]]:
+    return instance(settings={**INSTANCE["settings"], "proxy": changed})
+
+
+def test_a_service_by_another_name_gets_the_ports_of_the_former_one() -> None:
+    names = {"nsfl-other-nodes": {"proxy": {"service_name": "nsfl-other"}}, "nsfl-proxy-nodes": {}}
+    for name, settings in names.items():
+        for entry in ("precheck", "main"):
+            run = play(entry, neursafe_server_instances=instance(settings={**INSTANCE["settings"], **settings}))
+            assert (run.changed, run.failed) == (int(entry == "main"), 0), run.text
+        found = json.loads(kubectl("get", "services", "-n", NAME, "-o=json"))["items"]
+        ports = {one["metadata"]["name"]: [port.get("nodePort") for port in one["spec"]["ports"]] for one in found}
+        assert ports[name] == [30091, 30092]
+        assert len([one for one in ports.values() if 30091 in one]) == 1
+    assert (play().changed, play("check").failed) == (0, 0)
+
+
+def test_ports_that_another_role_of_ours_has_are_told_with_the_way_out() -> None:
     unchanged(
-        play(neursafe_server_instances=instance(settings=taken)),
+        play(neursafe_server_instances=_proxy(grpc_port=30090, http_port=30093)),
         ours(),
-        "nsfl-other-nodes",
-        "port is already allocated",
+        f"30090 of Service {NAME}/nsfl-proxy-nodes is that of Service {CLIENT['name']}/nsfl-task-manager",
+        "run first for what has them",
     )
+
+
+def test_clients_ports_change_places_in_one_run() -> None:
+    def clients(first: int, second: int) -> list[dict[str, Any]]:
+        other = {
+            "name": "trial-imaging-client-b",
+            "directory": "/srv/neursafe_other",
+            "user": 71002,
+            "lmdb": {"node": "fake-1", "path": "/var/lib/neursafe-lmdb-b"},
+        }
+        return [
+            CLIENT | {"settings": {"task_manager": {"port": first}}},
+            CLIENT | other | {"settings": {"task_manager": {"port": second}}},
+        ]
+
+    def converge(instances: list[dict[str, Any]]) -> tuple[int, int]:
+        run = play(role="neursafe_client", neursafe_client_instances=instances, neursafe_client_timeout_seconds=60)
+        return run.changed, run.failed
+
+    try:
+        assert converge(clients(30090, 30094)) == (1, 0)
+        assert converge(clients(30094, 30090)) == (1, 0)
+        assert converge(clients(30094, 30090)) == (0, 0)
+        assert kubectl("get", "service", "-n", CLIENT["name"], "-o=jsonpath={..nodePort}") == "30094"
+    finally:
+        assert converge([CLIENT, {"name": "trial-imaging-client-b", "state": "absent"}]) == (1, 0)
+
+
+def test_who_lacks_rights_to_remove_is_told_before_anything_goes() -> None:
+    looks = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list", "create", "patch"]}
+    removes = {"apiGroups": ["apps", "networking.k8s.io"], "resources": ["*"], "verbs": ["delete"]}
+    head = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": "ops"}}
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "ops"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "ops"}
+    kubectl("apply", "-f", "-", given={**head, "kind": "ClusterRole", "rules": [looks, removes]})
+    kubectl(
+        "apply", "-f", "-", given={**head, "kind": "ClusterRoleBinding", "roleRef": reference, "subjects": [subject]}
+    )
+    config = str(CLUSTER.kubeconfig("ops", "ops"))
+    gone = [{"name": NAME, "state": "absent"}]
+    try:
+        for entry, instances in (("remove", instance()), ("precheck", gone), ("main", gone)):
+            run = play(entry, fedlearn_kubeconfig=config, neursafe_server_instances=instances)
+            unchanged(run, ours(), "lacks rights:", "delete namespaces", f"delete secrets in namespace {NAME}")
+            assert "delete deployments.apps" not in run.words
+    finally:
+        kubectl("delete", "clusterrole,clusterrolebinding", "ops")
 
 
 TAKES_NONE = "the namespace default would take no pods of jobs"
@@ -746,7 +819,7 @@ def test_manifests_are_written_without_a_cluster_and_without_secrets(tmp_path: P
 # -- figures
 
 
-SCOPE = Scope("trial", "neursafe_server", alone=True)
+SCOPE = Scope("trial", "lab", "neursafe_server", alone=True)
 
 
 class Canaries:
@@ -780,7 +853,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge import Cluster, Scope
 file, given, name = sys.argv[1:]
 wanted = {name: json.load(open(given))}
-cluster = Cluster(Api(kubeconfig.read(file)), Scope("trial", "neursafe_server", alone=True))
+cluster = Cluster(Api(kubeconfig.read(file)), Scope("trial", "lab", "neursafe_server", alone=True))
 cluster.change(wanted, cluster.look(wanted), prune=False)
 """
 """What the role's one execution does, in a process of its own, but that it waits for nothing."""
@@ -1038,3 +1111,69 @@ def test_a_document_goes_all_the_way(tmp_path: Path, afterwards: None) -> None:
     assert [name for name in ours(of_federation) if "client-a" in name] == []
     run("remove")
     assert ours(of_federation) == {}
+
+
+TWO_PARTIES = """\
+plugin: fedlearn.infra.federation
+version: 1
+federation: shared
+parties:
+  lab: {hosts: {db1: 10.20.0.13}}
+  clinic: {hosts: {db2: 10.30.0.13}}
+clusters:
+  kc: {party: lab, kubeconfig: files/kc}
+  kclinic: {party: clinic, kubeconfig: files/kc}
+stacks:
+  imaging:
+    kind: neursafe
+    server: {cluster: kc, node_address: 10.20.0.12, images: {registry: "registry.example:5000", tag: "1.0"}}
+    storage: {external: {type: posix}}
+    database: {external: {address: "10.20.0.13:5432", username: neursafe, secret: imaging_database}}
+    clients:
+      a:
+        cluster: kclinic
+        node_address: 10.20.0.12
+        directory: /srv/shared/client
+        lmdb: {node: fake-1, path: /var/lib/lmdb}
+        images: {registry: "registry.example:5000", tag: "1.0"}
+        database: {external: {address: "10.30.0.13:5432", username: neursafe, secret: clinic_database}}
+    settings: {proxy: {grpc_port: 30191, http_port: 30192}, task_manager: {port: 30190}}
+"""
+
+
+def test_parties_of_one_cluster_each_by_its_viewpoint_leave_each_other_s_alone(
+    tmp_path: Path, afterwards: None
+) -> None:
+    assert play("remove").failed == 0  # a cluster takes one server
+    (tmp_path / "federation.yml").write_text(TWO_PARTIES)
+    (tmp_path / "vault-pass").write_text("only for the test")
+    for party in ("lab", "clinic"):
+        (tmp_path / party / "files").mkdir(parents=True)
+        (tmp_path / party / "files" / "kc").write_text(CLUSTER.admin.read_text())
+        view = {"plugin": "fedlearn.infra.federation", "document": "../federation.yml", "party": party}
+        (tmp_path / party / "view.yml").write_text(yaml.safe_dump(view))
+    environment = {**PLAIN, "ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "vault-pass")}
+
+    def run(party: str, name: str, cluster: str, *options: str) -> str:
+        command = ["ansible-playbook", "-i", "view.yml", f"fedlearn.infra.{name}", "--limit", cluster, *options]
+        folder = tmp_path / party
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def of(party: str) -> dict[str, str]:
+        return ours(f"{OURS},fedlearn.infra/federation=shared,fedlearn.infra/party={party}")
+
+    for party, cluster in (("lab", "cluster-kc"), ("clinic", "cluster-kclinic")):
+        run(party, "secrets", cluster)
+        assert "fedlearn_prune" not in run(party, "site", cluster)
+    lab, clinic = of("lab"), of("clinic")
+    assert (len(lab) > 20, len(clinic) > 10) == (True, True)
+    for party, cluster in (("lab", "cluster-kc"), ("clinic", "cluster-kclinic")):
+        run(party, "status", cluster)
+        run(party, "site", cluster, "-e", "fedlearn_prune=true")
+    assert (of("lab"), of("clinic")) == (lab, clinic)
+    run("clinic", "remove", "cluster-kclinic")
+    assert (of("lab"), of("clinic")) == (lab, {})
+    run("lab", "remove", "cluster-kc")
+    assert of("lab") == {}

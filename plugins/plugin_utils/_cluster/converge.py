@@ -4,7 +4,8 @@
 
 """A cluster is looked at and, where it differs, changed: what is there as asked isn't touched.
 
-Ours is what has our labels. What has the name of something of ours and not its labels is somebody else's, and refused
+Ours is what has our labels, of federation and party: parties of one federation may have one cluster, and each sees its
+own inventory only. What has the name of something of ours and not its labels is somebody else's, and refused
 before anything changes; so is what who asks may not do. Every object is first applied without effect (``dryRun``),
 which is how the API itself says what would change; only that is then applied.
 """
@@ -26,11 +27,13 @@ OLDEST = (1, 30)
 
 MANAGED = "app.kubernetes.io/managed-by"
 FEDERATION = "fedlearn.infra/federation"
+PARTY = "fedlearn.infra/party"
 ROLE = "fedlearn.infra/role"
 INSTANCE = "fedlearn.infra/instance"
 PRODUCT = "fedlearn.infra"
 VERBS = ("get", "create", "patch", "delete")
 ENFORCED = "pod-security.kubernetes.io/enforce"
+VOLUMES = ("PersistentVolume", "PersistentVolumeClaim")
 PAUSE = 0.5
 
 IN_EVERY_NAMESPACE = {
@@ -46,6 +49,9 @@ Told = TypeVar("Told")
 Key = tuple[str, str, str]
 """Kind, namespace and name."""
 
+Right = tuple[str, Kind, str | None]
+"""Verb, kind and namespace, or all of them."""
+
 
 class RefusedError(Exception):
     """Why nothing was changed; a line for each reason."""
@@ -53,20 +59,26 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Whose objects: those of one role in one federation."""
+    """Whose objects: those of one role of one party in one federation."""
 
     federation: str
+    party: str
     role: str
     alone: bool = False
     """Whether a cluster takes one instance of the role only, whosever it is."""
 
     @property
     def labels(self) -> dict[str, str]:
-        return {MANAGED: PRODUCT, FEDERATION: self.federation, ROLE: self.role}
+        return {MANAGED: PRODUCT, FEDERATION: self.federation, PARTY: self.party, ROLE: self.role}
 
     @property
     def selector(self) -> str:
-        return ",".join(f"{key}={value}" for key, value in self.labels.items())
+        """Of the role in the federation, whichever party's: what a former release made bears none."""
+        return f"{MANAGED}={PRODUCT},{FEDERATION}={self.federation},{ROLE}={self.role}"
+
+    def may_have(self, labels: Mapping[str, str]) -> bool:
+        """Whether nothing says that it is another federation's or another party's."""
+        return labels.get(FEDERATION) == self.federation and labels.get(PARTY, self.party) == self.party
 
     def owned(self, instance: str, wanted: Object) -> Object:
         """The object with the labels of what is ours; what was there before us keeps its own."""
@@ -113,6 +125,8 @@ class Found:
     """Policies of others, by which more is let in or out of namespaces of ours."""
     instances: dict[Key, str] = field(default_factory=dict)
     """Whose it is, of what is wanted."""
+    freed: dict[Key, Object] = field(default_factory=dict)
+    """Services that give up ports of nodes which others of ours get."""
 
     @property
     def differs(self) -> bool:
@@ -142,23 +156,39 @@ class Cluster:
         """
         self._check_version()
         objects = [(instance, one) for instance, told in wanted.items() for one in told]
-        self._check_rights([one for _instance, one in objects], made)
+        self._check_rights(_to_make([one for _instance, one in objects], made))
         if self.scope.alone and wanted:
             self._check_alone({*wanted, *absent}, prune)
         self._check_made(made)
         found = Found(instances={key_of(one): instance for instance, one in objects})
         asked = [self._asked(instance, one) for instance, one in objects]
         self._check_nodes(asked, {*wanted, *absent}, prune)
-        ours = {key_of(one): one for kind in KINDS for one in self.api.labelled(kind, self.scope.selector)}
-        self._compare(asked, ours, found)
+        labelled = [one for kind in KINDS for one in self.api.labelled(kind, self.scope.selector)]
+        ours = {key_of(one): one for one in labelled if self.scope.may_have(one["metadata"]["labels"])}
+        self._part({key: one for key, one in ours.items() if key not in found.instances}, {*wanted, *absent}, found)
+        going = [*found.removed, *(found.orphans if prune else [])]
+        self.check_removal(going)
+        taking = self._ports(asked, ours, going, found)
+        self._compare(asked, ours, taking, found)
         found.opening = self._opening(asked)
-        known = {*wanted, *absent}
-        keys = {key_of(one) for one in asked}
-        for key, one in ours.items():
-            if key not in keys and not one["metadata"].get("deletionTimestamp"):
-                mine = one["metadata"]["labels"].get(INSTANCE) in known
-                (found.removed if mine else found.orphans).append(key)
         return found
+
+    def _part(self, unwanted: Mapping[Key, Object], known: Collection[str], found: Found) -> None:
+        """What goes with its instance, and what no instance has; what may be another party's is neither."""
+        for key, one in unwanted.items():
+            labels = one["metadata"]["labels"]
+            if one["metadata"].get("deletionTimestamp"):
+                continue
+            if labels.get(INSTANCE) in known:
+                found.removed.append(key)
+            elif PARTY in labels:
+                found.orphans.append(key)
+
+    def check_removal(self, going: Collection[Key]) -> None:
+        """Refuse where who asks may not remove these. Raises RefusedError, ApiError."""
+        if going:
+            accounts = [account for account, _paths in self._pulling(going)]
+            self._check_rights(_to_remove(going, accounts))
 
     def check_losses(self, going: Iterable[Key], switch: str) -> None:
         """Refuse to have data go, or what isn't ours with its namespace. Raises RefusedError, ApiError.
@@ -204,24 +234,22 @@ class Cluster:
             told, oldest = (".".join(str(number) for number in each) for each in (version, OLDEST))
             raise RefusedError(f"{self.api.server} is Kubernetes {told}: {oldest} or newer is needed")
 
-    def _check_rights(self, asked: list[Object], made: Iterable[Object]) -> None:
+    def _check_rights(self, needed: Iterable[Right]) -> None:
         """Refuse where the kubeconfig's user lacks a right; who may do everything is asked once."""
-        if self.api.may("*", "*", "*", None):
+        if self._may_all:
             return
-        places = dict.fromkeys((one["kind"], one["metadata"].get("namespace")) for one in asked)
-        needed: list[tuple[str, Kind, str | None]] = [("list", kind, None) for kind in KINDS.values()]
-        needed += [(verb, KINDS[kind], namespace) for kind, namespace in places for verb in VERBS]
-        # what deployments wait for
-        needed += [("list", PODS, namespace) for kind, namespace in places if kind == "Deployment"]
-        needed += [("create", PODS, namespace) for namespace in dict.fromkeys(_namespace(pod) for pod in made)]
         lacking = [
             f"{verb} {kind.resource}{f' in namespace {namespace}' if namespace else ''}"
-            for verb, kind, namespace in needed
+            for verb, kind, namespace in dict.fromkeys(needed)
             if not self.api.may(verb, kind.group, kind.plural, namespace)
         ]
         if lacking:
             told = ", ".join(lacking)
             raise RefusedError(f"the user of {self.api.access.file} lacks rights: {told}")
+
+    @cached_property
+    def _may_all(self) -> bool:
+        return self.api.may("*", "*", "*", None)
 
     def _check_alone(self, known: set[str], prune: bool) -> None:
         """Refuse beside another instance of the role, unless it is ours and goes with this run."""
@@ -246,9 +274,9 @@ class Cluster:
 
     def _goes(self, labels: Mapping[str, str], known: set[str], prune: bool) -> bool:
         """Whether it is of this run: what is wanted of it, or that it goes."""
-        if labels.get(FEDERATION) != self.scope.federation:
+        if not self.scope.may_have(labels):
             return False
-        return labels.get(INSTANCE) in known or (prune and labels.get(ROLE) == self.scope.role)
+        return labels.get(INSTANCE) in known or (prune and PARTY in labels and labels.get(ROLE) == self.scope.role)
 
     def _check_made(self, made: Iterable[Object]) -> None:
         """Refuse where the pods that pods of ours make would be refused, each by itself and late."""
@@ -278,44 +306,56 @@ class Cluster:
             and (one["spec"].get("ingress") or one["spec"].get("egress"))
         ]
 
-    def _check_ports(self, coming: list[Object]) -> None:
-        """Refuse ports of nodes that others have: of Services in a namespace that is to come the API tells it late."""
-        asked = {port: key_of(one) for one in coming for port in _node_ports(one)}
-        taken = [
-            f"{port} of {words(asked[port])} is that of {words(key_of(one))}"
-            for one in (self.api.listed("Service") if asked else [])
-            for port in _node_ports(one)
-            if port in asked
-        ]
-        if taken:
-            raise RefusedError(f"ports of nodes that are taken: {', '.join(taken)}. Take others")
+    def _ports(
+        self, asked: Iterable[Object], ours: Mapping[Key, Object], going: Collection[Key], found: Found
+    ) -> set[int]:
+        """Ports of nodes that ours take over from ours, which free them before; those of others are refused.
 
-    def _compare(self, asked: list[Object], ours: Mapping[Key, Object], found: Found) -> None:
+        Of Services in a namespace that is to come the API tells it late, and of ours that go it never gives any.
+        """
+        wanted = {key_of(one): _node_ports(one) for one in asked}
+        taken = {port: key for key, ports in wanted.items() for port in ports if port not in _node_ports(ours.get(key))}
+        others: list[str] = []
+        way_out = "Take others"
+        for one in self.api.listed("Service") if taken else ():
+            key = key_of(one)
+            meets = [port for port in _node_ports(one) if taken.get(port, key) != key]
+            if meets and (key in going or (key in ours and not {*meets} & {*wanted.get(key, ())})):
+                found.freed[key] = one
+                continue
+            if meets and _whose(one):
+                way_out = "Take others, or run first for what has them, which goes or gets others"
+            others += [f"{port} of {words(taken[port])} is that of {words(key)}{_whose(one)}" for port in meets]
+        if others:
+            raise RefusedError(f"ports of nodes that are taken: {', '.join(others)}. {way_out}")
+        return {port for one in found.freed.values() for port in _node_ports(one) if port in taken}
+
+    def _compare(self, asked: list[Object], ours: Mapping[Key, Object], taking: Collection[int], found: Found) -> None:
         there = {key_of(one): ours.get(key_of(one)) or self._there(one) for one in asked}
-        foreign = [
-            key_of(one) for one in asked if there[key_of(one)] and key_of(one) not in ours and not is_others(one)
-        ]
-        if foreign:
-            told = ", ".join(words(key) for key in foreign)
+        foreign = {key_of(one): there[key_of(one)] for one in asked if key_of(one) not in ours and not is_others(one)}
+        told = ", ".join(f"{words(key)}{_whose(live)}" for key, live in foreign.items() if live)
+        if told:
             raise RefusedError(
                 f"somebody else's, by our names: {told}. Remove them, or give the stack or the federation another name"
             )
         to_come = {name for (kind, _namespace, name), live in there.items() if kind == "Namespace" and live is None}
-        self._check_ports([one for one in asked if key_of(one)[1] in to_come])
         for one in asked:
             key, live = key_of(one), there[key_of(one)]
             # of what lies in a namespace that isn't there the API says so only, each time after a while
             if key[1] in to_come:
-                self._try_elsewhere(one)
-            applied = None if key[1] in to_come else self._try(one)
+                self._try_elsewhere(_without_ports(one, taking))
+                found.created.append(key)
+                continue
+            tried = _without_ports(one, taking)
+            applied = self._try(tried, live)
             if live is None:
                 found.created.append(key)
                 continue
             found.live[key] = live
-            theirs = self._strange(one, applied) if applied else []
+            theirs = self._strange(tried, applied) if applied else []
             if theirs:
                 found.strange[key] = theirs
-            differs = bool(theirs) or applied is None or _content(live) != _content(applied)
+            differs = bool(theirs) or applied is None or tried != one or _content(live) != _content(applied)
             if differs and key not in found.changed:
                 found.changed.append(key)
 
@@ -323,13 +363,19 @@ class Cluster:
         kind, namespace, name = key_of(one)
         return self.api.get(kind, namespace or None, name)
 
-    def _try(self, one: Object) -> Object | None:
+    def _try(self, one: Object, live: Object | None) -> Object | None:
         """What the API would make of it; in a namespace that isn't there yet nobody can say."""
         try:
             return self.api.apply(one, dry_run=True)
         except ApiError as error:
             if error.status == NOT_FOUND:
                 return None
+            if live and one["kind"] in VOLUMES and error.status in (FORBIDDEN, INVALID):
+                raise RefusedError(
+                    f"{words(key_of(one))} can't become that while it is there ({str(error).splitlines()[0]}): take "
+                    f"'{one['metadata']['labels'][INSTANCE]}' `state: absent`, run site, and take it back. Files of "
+                    "nodes stay, those of a class's volume don't"
+                ) from None
             raise RefusedError(f"{words(key_of(one))}: {error}") from None
 
     def _try_elsewhere(self, one: Object) -> None:
@@ -358,6 +404,9 @@ class Cluster:
         Gives what the cluster itself puts into ours, where it does so for the first time.
         """
         differing = {*found.created, *found.changed}
+        for one in found.freed.values():
+            # with its type its ports of nodes go at once, while one that is deleted has them until it is gone
+            self.api.patch(one, [{"op": "add", "path": "/spec/type", "value": "ClusterIP"}], dry_run=False)
         put_in: dict[Key, list[str]] = {}
         for instance, objects in wanted.items():
             for one in objects:
@@ -395,8 +444,13 @@ class Cluster:
         for kind, namespace, name in going:
             self.api.delete(kind, namespace or None, name)
 
-    def _withdraw(self, going: list[Key]) -> None:
+    def _withdraw(self, going: Collection[Key]) -> None:
         """Accounts pull with no Secret that goes."""
+        for account, paths in self._pulling(going):
+            self.api.take_away(account, paths)
+
+    def _pulling(self, going: Collection[Key]) -> Iterator[tuple[Object, list[str]]]:
+        """Accounts that stay and pull with Secrets that go, and where they name these."""
         whole = {name for kind, _namespace, name in going if kind == "Namespace"}
         names: dict[str, set[str]] = {}
         for kind, namespace, name in going:
@@ -406,7 +460,7 @@ class Cluster:
             for account in self.api.listed("ServiceAccount", namespace):
                 paths = without(account, secrets)
                 if paths:
-                    self.api.take_away(account, paths)
+                    yield account, paths
 
     def wait_gone(self, keys: Iterable[Key], seconds: float) -> list[Key]:
         """What is still there after that time."""
@@ -462,15 +516,54 @@ class Cluster:
         return f"{name}: {'; '.join(dict.fromkeys(said)) or 'no pod of it is ready'}"
 
 
-def orphans(api: Api, federation: str, expected: Collection[str]) -> dict[str, list[Key]]:
-    """A federation's objects in a cluster by instances that are not `expected`, whatever role they are of."""
-    found: dict[str, list[Key]] = {}
+@dataclass(slots=True)
+class Left:
+    """What no instance has that is expected, by the instance that had it."""
+
+    own: dict[str, list[Key]] = field(default_factory=dict)
+    unclaimed: dict[str, list[Key]] = field(default_factory=dict)
+    """What bears no party, of a former release: another party may have it."""
+
+
+def orphans(api: Api, federation: str, party: str, expected: Collection[str]) -> Left:
+    """A party's objects in a cluster by instances that are not `expected`, whatever role they are of."""
+    left = Left()
     for kind in KINDS:
         for one in api.labelled(kind, f"{MANAGED}={PRODUCT},{FEDERATION}={federation}"):
-            instance = one["metadata"]["labels"].get(INSTANCE, "")
-            if instance not in expected and not one["metadata"].get("deletionTimestamp"):
-                found.setdefault(instance, []).append(key_of(one))
-    return found
+            labels = one["metadata"]["labels"]
+            instance = labels.get(INSTANCE, "")
+            if instance in expected or labels.get(PARTY, party) != party or one["metadata"].get("deletionTimestamp"):
+                continue
+            (left.own if PARTY in labels else left.unclaimed).setdefault(instance, []).append(key_of(one))
+    return left
+
+
+def _to_make(asked: Iterable[Object], made: Iterable[Object]) -> Iterator[Right]:
+    """What has to be allowed for looking, and for making these."""
+    places = dict.fromkeys((one["kind"], one["metadata"].get("namespace")) for one in asked)
+    yield from (("list", kind, None) for kind in KINDS.values())
+    yield from ((verb, KINDS[kind], namespace) for kind, namespace in places for verb in VERBS)
+    # what deployments wait for
+    yield from (("list", PODS, namespace) for kind, namespace in places if kind == "Deployment")
+    yield from (("create", PODS, _namespace(pod)) for pod in made)
+
+
+def _to_remove(going: Iterable[Key], accounts: Iterable[Object]) -> Iterator[Right]:
+    """What has to be allowed for removing these, of which those accounts know."""
+    places = dict.fromkeys((kind, namespace or None) for kind, namespace, _name in going)
+    yield from ((verb, KINDS[kind], namespace) for kind, namespace in places for verb in ("get", "delete"))
+    # ports of nodes go before their Service does
+    yield from (("patch", KINDS[kind], namespace) for kind, namespace in places if kind == "Service")
+    yield from (("patch", KINDS["ServiceAccount"], _namespace(account)) for account in accounts)
+
+
+def _whose(live: Object) -> str:
+    """Whose it is, where that is known."""
+    labels = live["metadata"].get("labels") or {}
+    if labels.get(MANAGED) != PRODUCT:
+        return ""
+    party = f", party '{labels[PARTY]}'" if PARTY in labels else ""
+    return f" (of '{labels.get(INSTANCE)}', federation '{labels.get(FEDERATION)}'{party})"
 
 
 def _lost(found: Object) -> str:
@@ -489,9 +582,20 @@ def has_no_container(pod: Object) -> bool:
     return any("running" in each.get("state", {}) and not each.get("containerID") for each in states)
 
 
-def _node_ports(one: Object) -> list[int]:
-    ports = one["spec"].get("ports", ()) if one["kind"] == "Service" else ()
+def _node_ports(one: Object | None) -> list[int]:
+    ports = one["spec"].get("ports", ()) if one and one["kind"] == "Service" else ()
     return [port["nodePort"] for port in ports if port.get("nodePort")]
+
+
+def _without_ports(one: Object, taking: Collection[int]) -> Object:
+    """A Service without these ports of nodes, which the API gives it once they are free."""
+    if not {*_node_ports(one)} & {*taking}:
+        return one
+    ports = [
+        {key: value for key, value in port.items() if key != "nodePort" or value not in taking}
+        for port in one["spec"]["ports"]
+    ]
+    return {**one, "spec": {**one["spec"], "ports": ports}}
 
 
 def _waiting(pod: Object) -> Iterator[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +26,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster import kub
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.api import KINDS, Api, ApiError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge import (
     INSTANCE,
+    PARTY,
     Cluster,
     RefusedError,
     Scope,
@@ -42,7 +44,7 @@ class Double(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects: dict[str, dict[str, Any]] = {}
-        self.version = {"major": "1", "minor": "34"}
+        self.version: Any = {"major": "1", "minor": "34"}
         self.denied: set[tuple[str, str]] = set()
         self.status = 0
         self.applied: list[str] = []
@@ -61,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_arguments: object) -> None:
         pass
 
-    def _answer(self, value: dict[str, Any], status: int = 200) -> None:
+    def _answer(self, value: Any, status: int = 200) -> None:
         text = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
@@ -203,7 +205,7 @@ def double() -> Iterator[Double]:
     thread.join()
 
 
-def written(folder: Path, server: str, user: dict[str, Any] | None = None, **cluster: Any) -> str:
+def written(folder: Path, server: Any, user: dict[str, Any] | None = None, **cluster: Any) -> str:
     """A kubeconfig."""
     values = {
         "current-context": "c",
@@ -218,7 +220,7 @@ def written(folder: Path, server: str, user: dict[str, Any] | None = None, **clu
 @pytest.fixture
 def cluster(double: Double, tmp_path: Path) -> Cluster:
     file = written(tmp_path, f"http://127.0.0.1:{double.server_address[1]}")
-    return Cluster(Api(kubeconfig.read(file)), Scope("demo", "server"))
+    return Cluster(Api(kubeconfig.read(file)), Scope("demo", "lab", "server"))
 
 
 def config(name: str, text: str = "a", namespace: str = "ns") -> dict[str, Any]:
@@ -248,7 +250,7 @@ def test_what_lies_in_a_namespace_that_is_to_come_is_not_tried_before(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[str] = []
-    monkeypatch.setattr(Cluster, "_try", lambda self, one: tried.append(one["metadata"]["name"]) or one)
+    monkeypatch.setattr(Cluster, "_try", lambda self, one, _live: tried.append(one["metadata"]["name"]) or one)
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}
     found = cluster.look({"one": [made, config("a"), config("b", namespace="elsewhere")]})
     assert (tried, len(found.created)) == (["ns", "b"], 3)
@@ -335,11 +337,50 @@ def test_a_claim_whose_volume_goes_does_not_go_unasked(cluster: Cluster, whole: 
 
 def test_what_is_in_no_document_is_found_whatever_role_it_is_of(cluster: Cluster, double: Double) -> None:
     converge(cluster, {"one": [config("a")], "two": [config("c"), config("d")]})
-    client = Cluster(cluster.api, Scope("demo", "client"))
+    client = Cluster(cluster.api, Scope("demo", "lab", "client"))
     converge(client, {"three": [config("e")]})
-    converge(Cluster(cluster.api, Scope("other", "client")), {"four": [config("f")]})
-    found = orphans(cluster.api, "demo", ["one"])
-    assert {name: len(keys) for name, keys in found.items()} == {"two": 2, "three": 1}
+    converge(Cluster(cluster.api, Scope("other", "lab", "client")), {"four": [config("f")]})
+    found = orphans(cluster.api, "demo", "lab", ["one"])
+    assert {name: len(keys) for name, keys in found.own.items()} == {"two": 2, "three": 1}
+
+
+def test_parties_of_one_cluster_leave_each_other_s_alone(cluster: Cluster, double: Double) -> None:
+    """Of one federation, one role and one cluster, each by its own viewpoint; also two documents of one name."""
+    clinic = Cluster(cluster.api, Scope("demo", "clinic", "server"))
+    converge(cluster, {"one": [config("a")]})
+    converge(clinic, {"two": [config("b")]}, prune=True)
+    converge(cluster, {"one": [config("a")]}, prune=True)
+    assert [path.rsplit("/", 1)[1] for path in double.objects] == ["a", "b"]
+    assert cluster.look({"one": [config("a")]}, prune=True).orphans == []
+    assert orphans(cluster.api, "demo", "lab", []).own == {"one": [("ConfigMap", "ns", "a")]}
+    assert orphans(cluster.api, "demo", "clinic", []).own == {"two": [("ConfigMap", "ns", "b")]}
+    told = "somebody else's, by our names: ConfigMap ns/a (of 'one', federation 'demo', party 'lab')."
+    with pytest.raises(RefusedError, match=re.escape(told)):
+        clinic.look({"one": [config("a")]})
+    converge(clinic, {}, absent=("one", "two"))
+    assert [path.rsplit("/", 1)[1] for path in double.objects] == ["a"]
+
+
+def test_what_a_former_release_made_is_ours_by_its_instance_and_else_stays(cluster: Cluster, double: Double) -> None:
+    wanted = {"one": [config("a"), config("b")], "two": [config("c")]}
+    converge(cluster, wanted)
+    for one in double.objects.values():
+        del one["metadata"]["labels"][PARTY]
+    found = cluster.look({"one": [config("a")]}, prune=True)
+    assert (found.changed, found.removed, found.orphans) == (
+        [("ConfigMap", "ns", "a")],
+        [("ConfigMap", "ns", "b")],
+        [],
+    )
+    converge(cluster, {"one": [config("a")]}, prune=True)
+    assert {path.rsplit("/", 1)[1]: one["metadata"]["labels"].get(PARTY) for path, one in double.objects.items()} == {
+        "a": "lab",
+        "c": None,
+    }
+    left = orphans(cluster.api, "demo", "lab", ["one"])
+    assert (left.own, left.unclaimed) == ({}, {"two": [("ConfigMap", "ns", "c")]})
+    converge(cluster, {}, absent=("two",))
+    assert [path.rsplit("/", 1)[1] for path in double.objects] == ["a"]
 
 
 def test_things_go_in_the_order_in_which_nothing_misses_them(cluster: Cluster) -> None:
@@ -580,6 +621,34 @@ def test_the_right_to_wait_for_pods_is_needed_too(cluster: Cluster, double: Doub
     assert refusal(cluster, double, web).endswith(" lacks rights: list pods in namespace ns")
 
 
+@pytest.mark.parametrize(
+    ("denied", "told"),
+    [
+        (("delete", "configmaps"), "delete configmaps in namespace ns"),
+        (("get", "secrets"), "get secrets in namespace default"),
+        (("patch", "serviceaccounts"), "patch serviceaccounts in namespace default"),
+    ],
+)
+@pytest.mark.parametrize("pruned", [False, True])
+def test_rights_that_are_missing_for_what_goes_are_named_before_anything_does(
+    cluster: Cluster, double: Double, denied: tuple[str, str], told: str, pruned: bool
+) -> None:
+    own = {"kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default", "resourceVersion": "1"}}
+    double.objects[ACCOUNT] = own
+    converge(cluster, {"one": [config("a"), *pulling("one")]})
+    double.denied = {denied}
+    before = dict(double.objects)
+    other = Cluster(cluster.api, cluster.scope)
+    with pytest.raises(RefusedError) as caught:
+        other.look({}, () if pruned else ("one",), prune=pruned)
+    assert str(caught.value).endswith(f" lacks rights: {told}")
+    left = orphans(cluster.api, "demo", "lab", []).own["one"]
+    with pytest.raises(RefusedError, match="lacks rights"):
+        Cluster(cluster.api, cluster.scope).check_removal(left)
+    assert double.objects == before
+    assert other.look({}).orphans  # who only looks needs no more
+
+
 def test_what_is_somebody_else_s(cluster: Cluster, double: Double) -> None:
     double.objects["/api/v1/namespaces/ns/configmaps/b"] = config("b")
     assert refusal(cluster, double, config("a"), config("b")).startswith(
@@ -588,7 +657,7 @@ def test_what_is_somebody_else_s(cluster: Cluster, double: Double) -> None:
 
 
 def test_what_another_federation_has(cluster: Cluster, double: Double) -> None:
-    other = Cluster(cluster.api, Scope("other", "server"))
+    other = Cluster(cluster.api, Scope("other", "lab", "server"))
     converge(other, {"one": [config("a")]})
     assert "somebody else's" in refusal(cluster, double, config("a"))
     assert double.objects["/api/v1/namespaces/ns/configmaps/a"]["metadata"]["labels"][INSTANCE] == "one"
@@ -599,7 +668,7 @@ def test_a_second_instance_where_a_cluster_takes_one(cluster: Cluster, double: D
         return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
     def alone(federation: str) -> Cluster:
-        return Cluster(cluster.api, Scope(federation, "server", alone=True))
+        return Cluster(cluster.api, Scope(federation, "lab", "server", alone=True))
 
     converge(alone("demo"), {"one": [space("one")]})
     converge(alone("demo"), {"one": [space("one")]})
@@ -644,7 +713,7 @@ def test_what_another_document_s_client_has_of_the_nodes(
     cluster: Cluster, double: Double, folder: str, user: int, disk: str, told: str
 ) -> None:
     theirs = volumes("a", "/mnt/a", 2000, "/srv/a/lmdb" if "srv/a/lmdb" in told else "/srv/a")
-    converge(Cluster(cluster.api, Scope("other", "client")), {"a": theirs})
+    converge(Cluster(cluster.api, Scope("other", "lab", "client")), {"a": theirs})
     if not told:
         return converge(cluster, {"b": volumes("b", folder, user, disk)})
     before = dict(double.objects)
@@ -652,7 +721,7 @@ def test_what_another_document_s_client_has_of_the_nodes(
         converge(cluster, {"b": volumes("b", folder, user, disk)})
     assert str(caught.value).startswith(f"in this cluster already: {told}"), caught.value
     assert double.objects == before
-    converge(Cluster(cluster.api, Scope("other", "client")), {}, absent=("a",))
+    converge(Cluster(cluster.api, Scope("other", "lab", "client")), {}, absent=("a",))
     return converge(cluster, {"b": volumes("b", folder, user, disk)})
 
 
@@ -680,17 +749,88 @@ def test_who_asks_whether_jobs_pods_are_taken_needs_the_right(cluster: Cluster, 
         cluster.look({"one": [config("a")]}, made=[POD])
 
 
-def test_ports_of_nodes_that_others_have_before_a_namespace_is_made(cluster: Cluster, double: Double) -> None:
-    def service(name: str, namespace: str, port: int) -> dict[str, Any]:
-        spec = {"ports": [{"port": 80, "nodePort": port}, {"port": 81}]}
-        return {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+def nodes_service(name: str, *ports: int, namespace: str = "ns") -> dict[str, Any]:
+    told = [{"port": port - 30000, "nodePort": port} for port in ports]
+    metadata = {"name": name, "namespace": namespace}
+    spec = {"type": "NodePort", "ports": [*told, {"port": 81}]}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}
 
-    double.objects["/api/v1/namespaces/theirs/services/web"] = service("web", "theirs", 30091)
+
+def test_ports_of_nodes_that_others_have(cluster: Cluster, double: Double) -> None:
+    double.objects["/api/v1/namespaces/theirs/services/web"] = nodes_service("web", 30091, namespace="theirs")
     made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns"}}
-    assert refusal(cluster, double, made, service("own", "ns", 30091)) == (
-        "ports of nodes that are taken: 30091 of Service ns/own is that of Service theirs/web. Take others"
+    for there in ((made,), ()):
+        assert refusal(cluster, double, *there, nodes_service("own", 30091)) == (
+            "ports of nodes that are taken: 30091 of Service ns/own is that of Service theirs/web. Take others"
+        )
+    converge(cluster, {"one": [made, nodes_service("own", 30092)]})
+    client = Cluster(cluster.api, Scope("demo", "lab", "client"))
+    with pytest.raises(RefusedError) as caught:
+        client.look({"two": [nodes_service("task", 30092)]})
+    assert str(caught.value) == (
+        "ports of nodes that are taken: 30092 of Service ns/task is that of Service ns/own (of 'one', federation "
+        "'demo', party 'lab'). Take others, or run first for what has them, which goes or gets others"
     )
-    converge(cluster, {"one": [made, service("own", "ns", 30092)]})
+
+
+PASSED_ON = {
+    "renamed": ({"one": [nodes_service("new", 30091, 30092)]}, ()),
+    "with its instance": ({"two": [nodes_service("new", 30091)]}, ("one",)),
+    "from one to another": ({"one": [nodes_service("old", 30093), nodes_service("new", 30091, 30092)]}, ()),
+}
+
+
+@pytest.mark.parametrize(("wanted", "absent"), PASSED_ON.values(), ids=PASSED_ON.keys())
+def test_ports_that_ours_give_up_are_free_for_ours(
+    cluster: Cluster, double: Double, wanted: dict[str, list[dict[str, Any]]], absent: tuple[str, ...]
+) -> None:
+    """As the API does, the double has each port once, in a try, too, until the Service goes or is of another type."""
+    converge(cluster, {"one": [nodes_service("old", 30091, 30092)]})
+    apply, tried = cluster.api.apply, cluster.api.patch
+
+    def taken(one: dict[str, Any]) -> None:
+        for live in double.objects.values():
+            if live["kind"] != "Service" or live["metadata"]["name"] == one["metadata"]["name"]:
+                continue
+            own = [port.get("nodePort") for port in one["spec"]["ports"]]
+            if live["spec"]["type"] == "NodePort" and {*own} & {
+                port.get("nodePort", 0) for port in live["spec"]["ports"]
+            }:
+                raise ApiError("provided port is already allocated", 422)
+
+    def applied(one: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+        taken(one)
+        return apply(one, dry_run=dry_run)
+
+    def patched(live: dict[str, Any], steps: list[dict[str, Any]], *, dry_run: bool) -> dict[str, Any]:
+        if any(step["path"] == "/spec" for step in steps):
+            taken({**live, "spec": steps[0]["value"]})
+        return tried(live, steps, dry_run=dry_run)
+
+    cluster.api.apply = applied  # type: ignore[method-assign]
+    cluster.api.patch = patched  # type: ignore[method-assign]
+    before = json.dumps(double.objects)
+    found = cluster.look(wanted, absent)
+    assert (json.dumps(double.objects), [key[2] for key in found.freed]) == (before, ["old"])
+    cluster.change(wanted, found, prune=False)
+    there = {one["metadata"]["name"]: one["spec"] for one in double.objects.values()}
+    assert there == {one["metadata"]["name"]: one["spec"] for told in wanted.values() for one in told}
+    assert not cluster.look(wanted, absent).differs
+
+
+def test_a_volume_that_cannot_become_another_is_told_with_the_way_out(cluster: Cluster, double: Double) -> None:
+    converge(cluster, {"one": [claim("shared", resources={"requests": {"storage": "1Gi"}})]})
+
+    def immutable(one: dict[str, Any], *, dry_run: bool) -> dict[str, Any]:
+        raise ApiError("spec: Forbidden: spec is immutable after creation\n core.PersistentVolumeClaimSpec{", 422)
+
+    cluster.api.apply = immutable  # type: ignore[method-assign]
+    told = refusal(cluster, double, claim("shared", resources={"requests": {"storage": "2Gi"}}))
+    assert told == (
+        "PersistentVolumeClaim ns/shared can't become that while it is there (spec: Forbidden: spec is immutable after "
+        "creation): take 'one' `state: absent`, run site, and take it back. Files of nodes stay, those of a class's "
+        "volume don't"
+    )
 
 
 def test_what_the_api_does_not_take(cluster: Cluster, double: Double) -> None:
@@ -715,10 +855,9 @@ def test_credentials_that_nobody_knows(cluster: Cluster, double: Double) -> None
         ({"token": "t0"}, "Bearer t0"),
         ({"tokenFile": "token.txt"}, "Bearer t1"),
         ({"username": "a", "password": "b"}, f"Basic {base64.b64encode(b'a:b').decode()}"),
-        (
-            {"exec": {"command": "printf", "args": ['{"status": {"token": "t2"}}']}},
-            "Bearer t2",
-        ),
+        ({"exec": {"command": "printf", "args": ['{"status": {"token": "t2"}}']}}, "Bearer t2"),
+        ({"token": "t3\n"}, "Bearer t3"),
+        ({"exec": {"command": "printf", "args": ['{"status": {"token": "t4\\\\n"}}']}}, "Bearer t4"),
     ],
 )
 def test_who_asks_is_shown(tmp_path: Path, user: dict[str, Any], header: str) -> None:
@@ -747,6 +886,8 @@ def test_what_is_no_kubeconfig_is_told(tmp_path: Path, text: str, message: str) 
     [
         ({}, {"insecure-skip-tls-verify": True}, "whoever answers would get the secrets"),
         ({}, {"certificate-authority-data": "?"}, "certificate-authority-data is not what base64 makes"),
+        ({}, {"certificate-authority-data": 5}, "certificate-authority-data is not what base64 makes"),
+        ({}, {"certificate-authority": 5}, "certificate-authority is no path of a file"),
         ({}, {"certificate-authority": "none.pem"}, "none.pem: No such file"),
         ({}, {"certificate-authority-data": base64.b64encode(b"x").decode()}, "its certificates can't be read"),
         ({"as": "admin"}, {}, "user 'u': as isn't followed here"),
@@ -761,6 +902,94 @@ def test_what_leads_nowhere_is_told(
 ) -> None:
     with pytest.raises(kubeconfig.KubeconfigError, match=message):
         kubeconfig.read(written(tmp_path, "https://127.0.0.1:6443", user, **cluster))
+
+
+SECRET = "CANARY"
+
+
+@pytest.mark.parametrize(
+    ("user", "message"),
+    [
+        ({"token": f"{SECRET}\nX: y"}, "the token of its user has characters that no token has"),
+        ({"token": f"{SECRET}\u2013"}, "the token of its user has characters that no token has"),
+        ({"tokenFile": "token.txt"}, "the token of its user has characters that no token has"),
+        ({"tokenFile": "a\0b"}, "tokenFile is no path of a file"),
+        ({"tokenFile": 5}, "tokenFile is no path of a file"),
+        ({"exec": SECRET}, "exec of its user names no command, args and env"),
+        ({"exec": {}}, "exec of its user names no command, args and env"),
+        ({"exec": {"command": "echo", "env": [f"A={SECRET}"]}}, "exec of its user names no command, args and env"),
+        ({"exec": {"command": "echo", "args": [SECRET, 5]}}, "exec of its user has something for an argument"),
+        ({"exec": {"command": "echo", "args": ["[]", SECRET]}}, "`echo` gave no credentials: what it says is no"),
+        ({"exec": {"command": "printf", "args": ['{"status": null}', SECRET]}}, "`printf` gave no credentials: what"),
+        ({"exec": {"command": "printf", "args": ['{"status": "x"}', SECRET]}}, "`printf` gave no credentials: what"),
+        (
+            {"exec": {"command": "sh", "args": ["-c", "echo run foo login >&2; exit 3", SECRET]}},
+            "`sh` gave no credentials and ended with 3: run foo login$",
+        ),
+        ({"exec": {"command": "/nowhere/login", "args": [SECRET]}}, "gave no credentials: No such file"),
+        (
+            {"exec": {"command": "printf", "args": [f'{{"status": {{"token": "{SECRET} b"}}}}']}},
+            "the token of its user has characters that no token has",
+        ),
+    ],
+)
+def test_credentials_that_are_none_are_told_without_them(tmp_path: Path, user: dict[str, Any], message: str) -> None:
+    (tmp_path / "token.txt").write_bytes(SECRET.encode() + b"\xff")
+    file = written(tmp_path, "https://127.0.0.1:6443", user)
+    with pytest.raises(kubeconfig.KubeconfigError, match=message) as caught:
+        kubeconfig.read(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert SECRET not in str(caught.value)
+
+
+def test_a_login_that_takes_too_long_is_told_without_its_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kubeconfig, "LOGIN_SECONDS", 0.1)
+    file = written(tmp_path, "https://127.0.0.1:6443", {"exec": {"command": "sleep", "args": ["9"]}})
+    with pytest.raises(kubeconfig.KubeconfigError, match=r"`sleep` gave no credentials in 0\.1 s$"):
+        kubeconfig.read(file)
+
+
+def test_what_no_request_can_say_is_told_without_it() -> None:
+    """Whatever way it came into the access."""
+    access = kubeconfig.Access("kc", "127.0.0.1", 9, headers={"Authorization": f"Bearer {SECRET}\n"})
+    assert SECRET not in repr(access)
+    with pytest.raises(ApiError, match="can't be asked with what that file says") as caught:
+        Api(access).version()
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "server",
+    ["https://h:99999", "https://h:abc", "https://[::1", "https://u:p@h", "https://h/a b", "h:6443", 5, None],
+)
+def test_an_address_that_is_none_is_told(tmp_path: Path, server: Any) -> None:
+    with pytest.raises(kubeconfig.KubeconfigError, match="its cluster has no server such as"):
+        kubeconfig.read(written(tmp_path, server))
+
+
+@pytest.mark.parametrize("part", ["contexts", "clusters", "users"])
+@pytest.mark.parametrize("value", [5, {"a": 1}, [None], [5]])
+def test_lists_that_are_none_are_told(tmp_path: Path, part: str, value: Any) -> None:
+    file = Path(written(tmp_path, "https://127.0.0.1:6443"))
+    file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {part: value}))
+    with pytest.raises(kubeconfig.KubeconfigError, match=f"has no {part.removesuffix('s')} '"):
+        kubeconfig.read(str(file))
+
+
+@pytest.mark.parametrize("version", [None, [], "x", {"major": None, "minor": None}, {"major": "1", "minor": "30-x"}])
+def test_a_version_that_is_none_is_told(cluster: Cluster, double: Double, version: Any) -> None:
+    double.version = version
+    assert refusal(cluster, double, config("a")).startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("answer", [{}, {"status": None}, {"status": {}}, {"status": []}])
+def test_a_review_that_says_nothing_is_told(
+    cluster: Cluster, double: Double, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(_Handler, "do_POST", lambda self: self._body() is None or self._answer(answer))
+    assert "doesn't say what the user of" in refusal(cluster, double, config("a"))
 
 
 def test_nobody_on_the_way_reads_secrets(tmp_path: Path) -> None:
@@ -779,9 +1008,9 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 def test_files_of_an_instance_that_is_in_no_document_any_more_are_found(tmp_path: Path) -> None:
-    scope = Scope("demo", "client")
+    scope = Scope("demo", "lab", "client")
     rendered.write(tmp_path, {name: [scope.owned(name, config("a"))] for name in ("one", "two")})
-    rendered.write(tmp_path, {"other": [Scope("demo", "server").owned("other", config("a"))]})
+    rendered.write(tmp_path, {"other": [Scope("demo", "lab", "server").owned("other", config("a"))]})
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "01-configmap-a.yaml").write_text(yaml.safe_dump(config("a")))
     assert rendered.orphans(tmp_path, scope.labels, ["one"]) == ["two"]
@@ -830,9 +1059,14 @@ stacks:
 @pytest.mark.slow
 def test_what_a_cluster_has_by_another_name_of_it_is_no_orphan(double: Double, tmp_path: Path) -> None:
     written(tmp_path, f"http://127.0.0.1:{double.server_address[1]}")
-    scope = Scope("demo", "neursafe_server")
+    scope = Scope("demo", "lab", "neursafe_server")
     for name in ("demo-imaging-server", "demo-old-server"):
         made = scope.owned(name, config(name))
+        double.objects[f"/api/v1/namespaces/ns/configmaps/{name}"] = made
+    for name, party in (("theirs", "clinic"), ("former", None)):
+        made = Scope("demo", party or "", "neursafe_server").owned(name, config(name))
+        if party is None:
+            del made["metadata"]["labels"][PARTY]
         double.objects[f"/api/v1/namespaces/ns/configmaps/{name}"] = made
     (tmp_path / "federation.yml").write_text(TWO_NAMES)
     tasks = [
@@ -842,4 +1076,7 @@ def test_what_a_cluster_has_by_another_name_of_it_is_no_orphan(double: Double, t
     book = [{"hosts": "federation_clusters", "gather_facts": False, "tasks": tasks}]
     (tmp_path / "look.yml").write_text(json.dumps(book))
     ended = run(tmp_path, "ansible-playbook", "-i", "federation.yml", "look.yml")
-    assert ended.stdout.count("found: demo-old-server (1 objects)") == 2, ended.stdout + ended.stderr
+    assert ended.stdout.count("found: demo-old-server (1 objects)'") == 2, ended.stdout + ended.stderr
+    warned = re.sub(r"\s+", " ", ended.stdout + ended.stderr)
+    assert "former (1 objects): in the cluster, not of this document, and without the label" in warned
+    assert "theirs" not in warned
