@@ -466,11 +466,24 @@ def job(path: str, **spec: Any) -> dict[str, Any]:
 
 
 MAKE = ("create", "--dry-run=server", f"--as={SCHEDULER}", "-f", "-")
+ASKS = {"httpGet": {"host": "169.254.169.254", "path": "/", "port": 80}}
 
 
 @pytest.mark.parametrize("path", ["/mnt/neursafe_fl", "/mnt/neursafe_fl/default/scripts"])
 def test_jobs_have_files_of_the_shared_directory(path: str) -> None:
     kubectl(*MAKE, given=job(path))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"nodeSelector": {"kubernetes.io/hostname": "fake-1"}},  # the programs choose nodes by it
+        {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}]},  # the cluster may put it in by itself
+        {"container": {"livenessProbe": {"httpGet": {"path": "/", "port": 80}}}},
+    ],
+)
+def test_jobs_have_what_harms_nobody(spec: dict[str, Any]) -> None:
+    kubectl(*MAKE, given=job("/mnt/neursafe_fl", **spec))
 
 
 @pytest.mark.parametrize("path", ["/", "/etc", "/mnt", "/mnt/neursafe_fl2", "/var/lib/kubelet"])
@@ -516,6 +529,22 @@ def test_jobs_have_no_other_files_of_a_node(path: str) -> None:
             "no volumes but files of the node",
         ),
         ({"serviceAccountName": "deployer"}, "no other account than default"),
+        ({"imagePullSecrets": [{"name": "theirs"}]}, "no Secrets but those of the account default"),
+        ({"resourceClaims": [{"name": "gpu", "resourceClaimName": "theirs"}]}, "no claims to devices"),
+        ({"nodeName": "fake-1"}, "where the scheduler puts pods of everybody"),
+        ({"priorityClassName": "system-node-critical"}, "where the scheduler puts pods of everybody"),
+        ({"tolerations": [{"operator": "Exists"}]}, "where the scheduler puts pods of everybody"),
+        (
+            {"tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]},
+            "where the scheduler puts pods of everybody",
+        ),
+        ({"container": {"livenessProbe": ASKS}}, "no probe or hook has the node ask"),
+        ({"container": {"readinessProbe": {"tcpSocket": {"host": "10.20.0.1", "port": 22}}}}, "no probe or hook has"),
+        ({"container": {"lifecycle": {"preStop": ASKS}}}, "no probe or hook has the node ask"),
+        (
+            {"initContainers": [{"name": "a", "image": "b", "restartPolicy": "Always", "startupProbe": ASKS}]},
+            "no probe or hook has the node ask",
+        ),
     ],
 )
 def test_jobs_have_no_privileges(spec: dict[str, Any], message: str) -> None:
@@ -537,6 +566,39 @@ def test_jobs_services_are_reached_in_the_cluster_only(spec: dict[str, Any]) -> 
     kubectl(*MAKE, given=made)
     made["spec"] |= spec
     assert "services are reached in the cluster only" in refused(*MAKE, given=made)
+
+
+def deletable(kind: str, app: str, **metadata: Any) -> dict[str, Any]:
+    """A pod or a service called ``made`` whose templates' word is this."""
+    if kind == "pod":
+        found = job("/mnt/neursafe_fl")
+        labels = {"labels": {"app": app}}
+    else:
+        ports = [{"port": 50051, "targetPort": 50051}]
+        found = {"apiVersion": "v1", "kind": "Service", "spec": {"selector": {"app": app}, "ports": ports}}
+        labels = {}
+    return found | {"metadata": {"name": "made", "namespace": "default", **labels, **metadata}}
+
+
+@pytest.mark.parametrize("kind", ["pod", "service"])
+def test_jobs_delete_what_they_have_made_and_nothing_of_others(kind: str) -> None:
+    account = json.loads(kubectl("get", "serviceaccount", "default", "-n", "default", "-o=json"))
+    owner = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "default", "uid": account["metadata"]["uid"]}
+    delete = ("delete", "--dry-run=server", f"--as={SCHEDULER}", "-n", "default", kind)
+    for given, told in (
+        (deletable(kind, "made"), ""),
+        (deletable(kind, "other"), "only what the programs have made is deleted"),
+        (deletable(kind, "made", ownerReferences=[owner]), "only what the programs have made is deleted"),
+    ):
+        kubectl("create", "-f", "-", given=given)
+        try:
+            if told:
+                assert told in refused(*delete, "made")
+            else:
+                kubectl(*delete, "made")
+        finally:
+            kubectl("delete", "-n", "default", kind, "made", "--now")
+    assert "only what the programs have made" in refused(*delete[:-1], "service", "kubernetes")
 
 
 def test_others_pods_are_no_matter_of_ours() -> None:

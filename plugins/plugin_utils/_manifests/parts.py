@@ -523,7 +523,35 @@ def _pods(folders: Iterable[str]) -> list[Object]:
             "expression": "object.spec.?serviceAccountName.orValue('') in ['', 'default']",
             "message": "pods have no other account than default",
         },
+        {
+            # those of the account come by themselves, and are what the policy is given
+            "expression": "object.spec.?imagePullSecrets.orValue([]).all(s, "
+            "params.?imagePullSecrets.orValue([]).exists(known, known.?name == s.?name))",
+            "message": "pods are pulled with no Secrets but those of the account default",
+        },
+        {
+            "expression": "object.spec.?nodeName.orValue('') == '' && "
+            "!object.spec.?priorityClassName.orValue('').startsWith('system-') && "
+            "object.spec.?tolerations.orValue([]).all(t, t.?key.orValue('') != '' && "
+            "!t.key.startsWith('node-role.kubernetes.io/'))",
+            "message": "pods go where the scheduler puts pods of everybody, and push no pods of the cluster's own away",
+        },
+        {
+            "expression": "object.spec.?resourceClaims.orValue([]).size() == 0",
+            "message": "pods have no claims to devices",
+        },
+        {
+            "expression": f"variables.containers.all(c, {_asks_nobody()})",
+            "message": "no probe or hook has the node ask somebody else",
+        },
     ]
+
+
+def _asks_nobody() -> str:
+    """Of a container: the kubelet, which asks by the node's own network, asks the pod."""
+    asked = [f"{word}Probe" for word in ("liveness", "readiness", "startup")]
+    asked += [f"lifecycle.?{word}" for word in ("postStart", "preStop")]
+    return " && ".join(f"c.?{one}.?{way}.?host.orValue('') == ''" for one in asked for way in ("httpGet", "tcpSocket"))
 
 
 def _confined(context: str) -> str:
@@ -539,6 +567,19 @@ _SERVICES = [
         "message": "services are reached in the cluster only",
     }
 ]
+_OWN_NAMES = {"pods": "metadata.?labels", "services": "spec.?selector"}
+"""Where the programs' templates have an object's own name, by the word ``app``."""
+
+
+def _deleted(resource: str) -> Object:
+    """That of others, and what something else than the programs looks after, stays."""
+    expression = (
+        "oldObject.metadata.?ownerReferences.orValue([]).size() == 0 && "
+        f"oldObject.{_OWN_NAMES[resource]}.?app.orValue('') == oldObject.metadata.name"
+    )
+    return {"validations": [{"expression": expression, "message": "only what the programs have made is deleted"}]}
+
+
 _VARIABLES = [
     {"name": "containers", "expression": "object.spec.containers + object.spec.?initContainers.orValue([])"},
     {"name": "volumes", "expression": "object.spec.?volumes.orValue([])"},
@@ -546,26 +587,39 @@ _VARIABLES = [
 
 
 def admission(home: Home, account: str, folders: Iterable[str], namespace: str) -> list[Object]:
-    """What an account may have in pods and services that it makes."""
-    pods = {"variables": _VARIABLES, "validations": _pods(list(folders))}
-    name = f"{home.namespace}.{account}"
+    """What an account may have in pods and services that it makes, and which ones it may delete."""
+    name, user = f"{home.namespace}.{account}", f"system:serviceaccount:{home.namespace}:{account}"
+    made, accounts = ["CREATE", "UPDATE"], {"apiVersion": "v1", "kind": "ServiceAccount"}
+    pods = {"paramKind": accounts, "variables": _VARIABLES, "validations": _pods(list(folders))}
+    theirs = {"paramRef": {"name": "default", "namespace": namespace, "parameterNotFoundAction": "Deny"}}
     return [
-        *_policy_of(home, account, namespace, name, "pods", pods),
-        *_policy_of(home, account, namespace, f"{name}.services", "services", {"validations": _SERVICES}),
+        *_policy_of(user, namespace, name, {"resources": ["pods"], "operations": made}, pods, theirs),
+        *_policy_of(
+            user,
+            namespace,
+            f"{name}.services",
+            {"resources": ["services"], "operations": made},
+            {"validations": _SERVICES},
+        ),
+        *(
+            each
+            for kind in _OWN_NAMES
+            for each in _policy_of(
+                user,
+                namespace,
+                f"{name}.{kind}.deleted",
+                {"resources": [kind], "operations": ["DELETE"]},
+                _deleted(kind),
+            )
+        ),
     ]
 
 
 def _policy_of(
-    home: Home, account: str, namespace: str, name: str, resource: str, rules: Mapping[str, Any]
+    user: str, namespace: str, name: str, what: Object, rules: Object, given: Object | None = None
 ) -> list[Object]:
-    user = f"system:serviceaccount:{home.namespace}:{account}"
-    rule = {
-        "apiGroups": [""],
-        "apiVersions": ["v1"],
-        "operations": ["CREATE", "UPDATE"],
-        "resources": [resource],
-        "scope": "Namespaced",
-    }
+    """A policy and its binding; ``given`` is what the binding gives it."""
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "scope": "Namespaced", **what}
     policy = {
         "failurePolicy": "Fail",
         "matchConstraints": {"resourceRules": [rule], "matchPolicy": "Equivalent"},
@@ -573,7 +627,7 @@ def _policy_of(
         **rules,
     }
     selector = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
-    binding = {"policyName": name, "validationActions": ["Deny"], "matchResources": selector}
+    binding = {"policyName": name, "validationActions": ["Deny"], "matchResources": selector, **(given or {})}
     version, metadata = f"{ADMISSION}/v1", {"name": name}
     return [
         {"apiVersion": version, "kind": "ValidatingAdmissionPolicy", "metadata": metadata, "spec": policy},

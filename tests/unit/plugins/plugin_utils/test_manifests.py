@@ -447,6 +447,24 @@ def test_an_account_makes_pods_with_files_of_the_shared_directory_only() -> None
     assert condition["expression"] == f"request.userInfo.username == '{account}'"
 
 
+def test_what_pods_are_pulled_with_is_what_the_account_default_has() -> None:
+    """Also where others' documents put theirs into it."""
+    name = "demo-imaging-server.nsfl-job-scheduler"
+    policy = named(objects(), "ValidatingAdmissionPolicy", name)["spec"]
+    given = named(objects(), "ValidatingAdmissionPolicyBinding", name)["spec"]["paramRef"]
+    assert policy["paramKind"] == {"apiVersion": "v1", "kind": "ServiceAccount"}
+    assert given == {"name": "default", "namespace": "default", "parameterNotFoundAction": "Deny"}
+
+
+@pytest.mark.parametrize("kind", ["pods", "services"])
+def test_an_account_that_deletes_is_looked_at(kind: str) -> None:
+    name = f"demo-imaging-server.nsfl-job-scheduler.{kind}.deleted"
+    policy = named(objects(), "ValidatingAdmissionPolicy", name)["spec"]
+    (rule,) = policy["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["operations"]) == ([kind], ["DELETE"])
+    assert "nsfl-job-scheduler'" in policy["matchConditions"][0]["expression"]
+
+
 def test_what_is_not_external_has_neither_ports_of_nodes_nor_an_ingress() -> None:
     found = objects(settings={"proxy": {"external": False}, "api_server": {"external": False}})
     assert [one for one in found if one["kind"] == "Ingress"] == []
