@@ -148,14 +148,14 @@ SERVER = Section(
         Rule("Pods see the shared directory's parent.", placements.deep_enough),
         Rule("The selector's certificates are a file here.", _root_cert),
         Rule("A namespace's folder is its users' alone.", placements.namespaces_apart),
+        Rule("Containers of a pod have ports of their own.", placements.ports_of_pods),
     ),
 )
 
 
 def _tunnel(values: Mapping[str, Any]) -> Breaches:
     database, images = values["database"], values["images"]
-    tunnelled = "ca" in database and placements.ENGINES[database["engine"]] == "mongo"
-    if not tunnelled or placements.leads_to_mongodb(images):
+    if not placements.leads_by_tunnel(database) or placements.leads_to_mongodb(images):
         return []
     return [(("images",), "say 'tag', a digest of proxy, or 'tunnel': it leads to MongoDB by TLS")]
 
@@ -250,7 +250,10 @@ def _variables(role: str, instances: Key, what: str) -> Mapping[str, Key]:
             default="{{ fedlearn_prune | default(false, true) | bool }}",
         ),
         f"{role}_remove_data": Key(
-            Boolean(), "Accepted as by every role: what lies in the shared directory stays.", default=False
+            Boolean(),
+            "Let go, with a namespace, what others have in it and claims whose volumes go with them, which is refused "
+            "otherwise. What lies in the shared directory stays.",
+            default=False,
         ),
     }
 

@@ -17,7 +17,7 @@ from ...schema import complete, merge
 from .apart import Share
 from .database import Database, flow_out
 from .names import IN_CLUSTER, MAX_NAME
-from .placements import CLIENT_IMAGES, CLUSTER_DEFAULTS, ENGINES, leads_to_mongodb
+from .placements import CLIENT_IMAGES, CLUSTER_DEFAULTS, leads_by_tunnel, leads_to_mongodb
 from .settings import CLIENT_SETTINGS
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ class Client:
             self._mistake("nobody knows where the server is: say server.node_address, or task_manager.server_address")
         if self.settings["task_manager"]["external"] and self.address is None:
             self._mistake("the key 'node_address' is missing: the server's coordinators connect to it there")
+        for address, whose in ((self.server_address or "", "the server's"), (self.address or "", "its own")):
+            if address.startswith("["):
+                self._mistake(f"{whose} address would be {address}, and the programs know no IPv6 address: say a name")
 
     def _mistake(self, message: str) -> None:
         self.topology.report.mistake(self.place.path, message)
@@ -114,8 +117,7 @@ class Client:
 
     @property
     def _tunnelled(self) -> bool:
-        database = self._database or {}
-        return "ca" in database and ENGINES[database["engine"]] == "mongo"
+        return self._database is not None and leads_by_tunnel(self._database)
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ A client has another, since in the server's cluster pods of both see the folder 
 
 POSTGRESQL_PORT = 5432
 MONGODB_PORT = 27017
+KUBECTL_PORT = 8001
 LONGEST_DATABASE = 50
 
 _SECRET = Text(format="secret")
@@ -268,6 +269,11 @@ DATABASE = Section(
 )
 
 
+def leads_by_tunnel(database: Mapping[str, Any]) -> bool:
+    """Whether programs, which speak no TLS to MongoDB, have what does beside them."""
+    return "ca" in database and ENGINES[database["engine"]] == "mongo"
+
+
 def leads_to_mongodb(images: Mapping[str, Any]) -> bool:
     """Whether it is said which image does."""
     return "tunnel" in images or "tag" in images or "proxy" in images["digests"]
@@ -352,6 +358,20 @@ def namespaces_apart(values: Mapping[str, Any]) -> Breaches:
         elif name in values["namespaces"][:index]:
             breaches.append((("namespaces", index), f"'{name}' stands there twice"))
     return breaches
+
+
+def ports_of_pods(values: Mapping[str, Any]) -> Breaches:
+    """Of ``database`` and ``settings``: a program's port is none of what is beside it in its pod."""
+    taken = {("job_scheduler", KUBECTL_PORT): "the kubectl proxy"}
+    if leads_by_tunnel(values["database"]):
+        taken |= {
+            (component, MONGODB_PORT): "what leads to MongoDB" for component in ("job_scheduler", "model_manager")
+        }
+    return [
+        (("settings", component, "port"), f"{port} is that of {whose} in the same pod: take another")
+        for (component, port), whose in taken.items()
+        if values["settings"][component]["port"] == port
+    ]
 
 
 DATABASE_OPTIONS: Mapping[str, Key] = {

@@ -130,6 +130,7 @@ _SCHEDULER_DERIVED = {
     "WORKSPACE": "it follows from `shared_directory`",
     "TEMP_DIR": "it follows from `coordinator_configs_dir`",
     "TOKEN": "it is a secret of its own, which the proxy knows too",
+    "CKPT_ROOT_PATH": "coordinators read it, and the job scheduler hands it on to none: the folder stays `checkpoints`",
 }
 
 _COLLECTION = {"COLLECTION_NAME": "the code calls it DB_COLLECTION_NAME, and it follows from `db_collection_name`"}
@@ -141,6 +142,12 @@ _SCHEDULER_UNREAD = {
     "JS_NAMESPACE": "jobs run in the namespace default",
 }
 _COORDINATORS_FILES = Text(format="absolute_path")
+
+
+def _deep(values: Mapping[str, Any]) -> Breaches:
+    key = "COORDINATOR_WORKSPACE_PATH"
+    return [((key,), "'/' is the image's own: a folder such as /fl")] if values[key] == "/" else []
+
 
 _SCHEDULER_OPTIONS = _section(
     {
@@ -178,6 +185,7 @@ _SCHEDULER_OPTIONS = _section(
     },
     _SCHEDULER_DERIVED,
     CODE,
+    Rule("A namespace's files have a folder of coordinators.", _deep),
 )
 
 _SELECTOR_DERIVED = {

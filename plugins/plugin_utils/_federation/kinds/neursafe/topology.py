@@ -22,7 +22,7 @@ from .database import Database
 from .gateway import Gateway
 from .names import IN_CLUSTER, MAX_NAME, SERVER
 from .operators import Operators
-from .placements import namespaces_apart
+from .placements import namespaces_apart, ports_of_pods
 from .registry import Registry
 from .settings import SERVER_SETTINGS, SETTINGS
 from .standalone import Standalone
@@ -73,6 +73,7 @@ class Topology:
             self.gateway.check,
             self.operators.check,
             self._check_folders,
+            self._check_ports,
         )
         for look in looks:
             attempt(look)
@@ -130,6 +131,13 @@ class Topology:
         """A namespace's folder is its users' alone."""
         given = {"namespaces": self.stack.options["namespaces"], "settings": self.settings}
         for path, message in namespaces_apart(given):
+            self.report.mistake((*self.stack.path, *path), message)
+
+    def _check_ports(self) -> None:
+        """Containers of a pod have their ports on one loopback."""
+        if not self.server.places or not self.database.there:
+            return
+        for path, message in ports_of_pods({"database": self.database.of_server(), "settings": self.settings}):
             self.report.mistake((*self.stack.path, *path), message)
 
     def _check_clients(self) -> None:

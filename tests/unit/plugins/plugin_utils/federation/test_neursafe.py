@@ -300,6 +300,21 @@ def test_two_hundred_clients_are_derived_each_with_a_port_a_folder_and_a_user_of
             "port",
         ),
         (
+            "      node_address: 10.20.0.12",
+            '      node_address: "fd00::9"',
+            "stacks.imaging.clients.far: the server's address would be [fd00::9]:30091, and the programs know no IPv6",
+        ),
+        (
+            "node_address: 10.30.0.12",
+            'node_address: "fd00::12"',
+            "stacks.imaging.clients.far: its own address would be [fd00::12]:30090, and the programs know no IPv6",
+        ),
+        (
+            "{cluster: kc}",
+            '{cluster: kc, settings: {task_manager: {server_address: "[fd00::1]:9001"}}}',
+            "stacks.imaging.clients.near: the server's address would be [fd00::1]:9001",
+        ),
+        (
             "other: {party: lab",
             "other: {party: clinic",
             "stacks.imaging.clients.far: the key 'database' is missing: the stack's is another party's",
@@ -679,6 +694,21 @@ def test_a_client_s_table_is_none_of_the_server_s(mistakes: Mistakes) -> None:
             "    storage:",
             "    namespaces: [default, ward, default]\n    storage:",
             "stacks.imaging.namespaces[2]: 'default' stands there twice",
+        ),
+        (
+            "    storage:",
+            "    settings: {job_scheduler: {port: 8001}}\n    storage:",
+            "stacks.imaging.settings.job_scheduler.port: 8001 is that of the kubectl proxy in the same pod",
+        ),
+        (
+            "imaging_database}}",
+            "imaging_database, ca: d.pem}, engine: mongodb}\n    settings: {model_manager: {port: 27017}}",
+            "stacks.imaging.settings.model_manager.port: 27017 is that of what leads to MongoDB in the same pod",
+        ),
+        (
+            "    storage:",
+            "    settings: {job_scheduler: {options: {COORDINATOR_WORKSPACE_PATH: /}}}\n    storage:",
+            "job_scheduler.options.COORDINATOR_WORKSPACE_PATH: '/' is the image's own: a folder such as /fl",
         ),
         (
             "    storage:",

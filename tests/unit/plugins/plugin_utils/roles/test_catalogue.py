@@ -1658,6 +1658,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ),
     (
         "neursafe_server_instances",
+        [{"settings": {"job_scheduler": {"port": 8001}}}],
+        "[0]: settings.job_scheduler.port: 8001 is that of the kubectl proxy in the same pod: take another",
+    ),
+    (
+        "neursafe_server_instances",
         [{"images": {"tag": "1", "pull": {"username": "a", "secret": "b"}}}],
         "[0]: images.pull: needs 'registry': the login is of none",
     ),
