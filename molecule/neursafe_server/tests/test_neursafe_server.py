@@ -597,7 +597,7 @@ def test_jobs_delete_what_they_have_made_and_nothing_of_others(kind: str) -> Non
             else:
                 kubectl(*delete, "made")
         finally:
-            kubectl("delete", "-n", "default", kind, "made", "--now")
+            kubectl("delete", "-n", "default", kind, "made", "--grace-period=0", "--force")
     assert "only what the programs have made" in refused(*delete[:-1], "service", "kubernetes")
 
 
