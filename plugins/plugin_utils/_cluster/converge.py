@@ -13,7 +13,7 @@ which is how the API itself says what would change; only that is then applied.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -538,7 +538,7 @@ def orphans(api: Api, federation: str, party: str, expected: Collection[str]) ->
     return left
 
 
-def _to_make(asked: Iterable[Object], made: Iterable[Object]) -> Iterator[Right]:
+def _to_make(asked: Sequence[Object], made: Iterable[Object]) -> Iterator[Right]:
     """What has to be allowed for looking, and for making these."""
     places = dict.fromkeys((one["kind"], one["metadata"].get("namespace")) for one in asked)
     yield from (("list", kind, None) for kind in KINDS.values())
@@ -546,6 +546,9 @@ def _to_make(asked: Iterable[Object], made: Iterable[Object]) -> Iterator[Right]
     # what deployments wait for
     yield from (("list", PODS, namespace) for kind, namespace in places if kind == "Deployment")
     yield from (("create", PODS, _namespace(pod)) for pod in made)
+    # the API wants it of who has a policy compare with an object
+    given = dict.fromkeys(one["spec"]["paramKind"]["kind"] for one in asked if "paramKind" in one.get("spec", {}))
+    yield from (("get", KINDS[kind], None) for kind in given)
 
 
 def _to_remove(going: Iterable[Key], accounts: Iterable[Object]) -> Iterator[Right]:

@@ -32,7 +32,12 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     Scope,
     orphans,
 )
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import Home, local_volume, shared_volume
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import (
+    Home,
+    admission,
+    local_volume,
+    shared_volume,
+)
 from tests.unit.conftest import CHECKOUT, run
 
 
@@ -613,6 +618,12 @@ def test_rights_that_are_missing_are_all_named(cluster: Cluster, double: Double)
     assert refusal(cluster, double, config("a")).endswith(
         " lacks rights: list secrets, patch configmaps in namespace ns"
     )
+
+
+def test_who_gives_a_policy_an_account_may_read_all_accounts(cluster: Cluster, double: Double) -> None:
+    double.denied = {("get", "serviceaccounts")}
+    policies = admission(Home("ns"), "a", ["/mnt/fl"], "default")
+    assert refusal(cluster, double, *policies).endswith(" lacks rights: get serviceaccounts")
 
 
 def test_the_right_to_wait_for_pods_is_needed_too(cluster: Cluster, double: Double) -> None:
