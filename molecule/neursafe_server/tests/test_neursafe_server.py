@@ -248,6 +248,12 @@ ONLY_NEVER = [{"name": "never", "expression": "false"}]
             {"spec": {"matchConditions": ONLY_NEVER}},
             "spec.matchConditions[never]",
         ),
+        (
+            "ingress",
+            "nsfl-job-scheduler",
+            {"metadata": {"annotations": {"nginx.ingress.kubernetes.io/configuration-snippet": "x"}}},
+            "annotations[nginx.ingress.kubernetes.io/configuration-snippet]",
+        ),
     ],
 )
 def test_what_others_set_of_ours_is_told_and_goes(kind: str, name: str, patch: dict[str, Any], where: str) -> None:
@@ -262,6 +268,24 @@ def test_what_others_set_of_ours_is_told_and_goes(kind: str, name: str, patch: d
         assert re.search(rf"{name} differs: [^:]*{re.escape(where)}[^:]* is of somebody else", told.words), told.words
     finally:
         run = play()
+    assert (run.changed, run.failed, play().changed, play("check").failed) == (1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "patch"),
+    [
+        ("serviceaccount", "nsfl-proxy", {"imagePullSecrets": [{"name": "theirs"}]}),
+        ("persistentvolume", NAME, {"spec": {"mountOptions": ["ro"]}}),
+        ("namespace", NAME, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce-version": "v1.20"}}}),
+    ],
+)
+def test_what_others_set_where_the_cluster_writes_too_is_told_and_goes(
+    kind: str, name: str, patch: dict[str, Any]
+) -> None:
+    kubectl("-n", NAME, "patch", kind, name, "--type=merge", "-p", json.dumps(patch))
+    told = play("check")
+    run = play()
+    assert (told.failed, f"{name} differs" in told.words) == (1, True)
     assert (run.changed, run.failed, play().changed, play("check").failed) == (1, 0, 0, 0)
 
 
@@ -868,11 +892,12 @@ def test_manifests_are_written_without_a_cluster_and_without_secrets(tmp_path: P
     assert (run.changed, run.failed) == (1, 0)
     assert play(**variables).changed == 0
     files = sorted((tmp_path / "out" / NAME).iterdir())
-    assert len(files) == len(before) + 1  # of the account of jobs' pods, which isn't ours, a part is
+    assert len(files) == len(before) + 1
+    assert f'"value": {{"name": "{NAME}"}}' in (tmp_path / "out" / NAME / "by-hand.txt").read_text()
     text = "".join(path.read_text() for path in files)
     assert [canary for canary in CANARIES if canary in text] == []
     told = kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", f"-f={tmp_path / 'out' / NAME}")
-    assert told.count("serverside-applied") == len(files)
+    assert told.count("serverside-applied") == len(before)
     assert play("remove", **variables).changed == 1
     assert list((tmp_path / "out" / NAME).iterdir()) == []
     assert ours(OF_SERVER) == before

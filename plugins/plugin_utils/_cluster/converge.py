@@ -389,10 +389,12 @@ class Cluster:
 
     def _strange(self, one: Object, there: Object) -> list[str]:
         """What others put into it that is left there by an apply."""
-        if not strange.may_have(there):
+        theirs = [f"annotations[{key}]" for key in strange.steering(one, there)]
+        if not theirs and not strange.may_have(there):
             return []
         try:
-            return strange.beyond(there, self.api.patch(there, strange.alone(one, there), dry_run=True))
+            made = self.api.patch(there, strange.alone(one, there), dry_run=True)
+            return [*theirs, *strange.beyond(there, made)]
         except ApiError as error:
             raise RefusedError(f"{words(key_of(one))}: {error}") from None
 

@@ -22,6 +22,8 @@ WRITTEN_BY_CONTROLLERS = ("Namespace", "ServiceAccount", "PersistentVolume", "Pe
 _HEAD = ("apiVersion", "kind", "metadata", "status")
 _NAMED_BY = ("mountPath", "name", "ip")
 _POD = "spec.template.spec."
+_INGRESS = ".ingress.kubernetes.io"
+"""What the names of annotations belong to that controllers of Ingresses are steered by."""
 
 
 def may_have(there: Object) -> bool:
@@ -47,8 +49,33 @@ def content(found: Object) -> Object:
     return {key: value for key, value in found.items() if key not in _HEAD}
 
 
+def steering(wanted: Object, there: Object) -> list[str]:
+    """Annotations of others by which the controller of an Ingress does more, or else, than ours asks for.
+
+    What controllers themselves write there has other names, but where ours has an annotation of theirs.
+    """
+    if wanted["kind"] != "Ingress":
+        return []
+    own, found = ({**(one["metadata"].get("annotations") or {})} for one in (wanted, there))
+    groups = {_group(key) for key in own} - {""}
+    return [key for key in found if key not in own and (_group(key).endswith(_INGRESS) or _group(key) in groups)]
+
+
+def _group(annotation: str) -> str:
+    group, slash, _name = annotation.partition("/")
+    return group if slash else ""
+
+
+def _step(key: str) -> str:
+    """A key as paths of JSON patches have it."""
+    return key.replace("~", "~0").replace("/", "~1")
+
+
 def alone(wanted: Object, there: Object) -> list[Object]:
-    """The steps of a JSON patch by which it is ours and nothing else; labels and annotations of others stay."""
+    """The steps of a JSON patch by which it is ours and nothing else.
+
+    Labels and annotations of others stay, but for what steers the controller of an Ingress.
+    """
     ours = content(wanted)
     if wanted["kind"] == "Deployment":
         template, theirs = ours["spec"]["template"], there["spec"]["template"].get("metadata") or {}
@@ -56,7 +83,9 @@ def alone(wanted: Object, there: Object) -> list[Object]:
         metadata = {word: {**(theirs.get(word) or {}), **own.get(word, {})} for word in ("labels", "annotations")}
         ours = {**ours, "spec": {**ours["spec"], "template": {**template, "metadata": metadata}}}
     steps = [{"op": "add", "path": f"/{key}", "value": value} for key, value in ours.items()]
-    return [*steps, *({"op": "remove", "path": f"/{key}"} for key in content(there) if key not in ours)]
+    going = [f"/{key}" for key in content(there) if key not in ours]
+    going += [f"/metadata/annotations/{_step(key)}" for key in steering(wanted, there)]
+    return [*steps, *({"op": "remove", "path": path} for path in going)]
 
 
 def beyond(there: Object, made: Object) -> list[str]:

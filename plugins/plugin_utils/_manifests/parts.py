@@ -132,14 +132,19 @@ def pull_policy(image: str) -> str:
 
 def namespace(name: str, level: str) -> Object:
     """A namespace that takes pods of this level of pod security only."""
-    labels = {f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "warn", "audit")}
+    prefix = "pod-security.kubernetes.io"
+    modes = ("enforce", "warn", "audit")
+    # the version is told, too: an older one, by whoever, lets more in
+    labels = {
+        f"{prefix}/{mode}{word}": value for mode in modes for word, value in (("", level), ("-version", "latest"))
+    }
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
 def account(home: Home, name: str) -> Object:
-    """An account whose token only those pods get that mount it."""
-    metadata = home.metadata(name)
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False}
+    """An account whose token only those pods get that mount it, and that brings them no Secret, whoever adds one."""
+    own = {"automountServiceAccountToken": False, "imagePullSecrets": []}
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": home.metadata(name), **own}
 
 
 RBAC = "rbac.authorization.k8s.io"
@@ -190,6 +195,7 @@ def local_volume(home: Home, name: str, node: str, path: str, capacity: str) -> 
         **spec,
         "capacity": {"storage": capacity},
         "persistentVolumeReclaimPolicy": "Retain",
+        "mountOptions": [],  # nobody else's either
         "local": {"path": path},
         "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}},
         "claimRef": claim,
@@ -222,6 +228,7 @@ def shared_volume(home: Home, name: str, folder: str, user: int, capacity: str) 
         **spec,
         "capacity": {"storage": capacity},
         "persistentVolumeReclaimPolicy": "Retain",
+        "mountOptions": [],  # nobody else's either
         "hostPath": {"path": posixpath.dirname(folder), "type": "Directory"},
         "claimRef": claim,
     }

@@ -486,6 +486,26 @@ def test_the_api_says_who_wrote_in_ours(
     assert strange.may_have(web() | {"metadata": {"managedFields": [own]}})  # a webhook is in no record
 
 
+def test_annotations_of_others_that_steer_an_ingress_are_told_and_go() -> None:
+    metadata = {"name": "web", "annotations": {"haproxy.example/timeout": "1"}}
+    wanted = {"kind": "Ingress", "metadata": metadata, "spec": {"rules": []}}
+    theirs = {
+        "nginx.ingress.kubernetes.io/configuration-snippet": "x",
+        "haproxy.example/backend-config": "x",
+        "field.example.io/publicEndpoints": "[]",
+        "ingress.kubernetes.io/backends": "{}",
+        "note": "x",
+    }
+    there = {**wanted, "metadata": {"name": "web", "annotations": {**metadata["annotations"], **theirs}}}
+    assert strange.steering(wanted, there) == list(theirs)[:2]
+    assert strange.steering({**wanted, "kind": "Service"}, there) == []
+    assert [step["path"] for step in strange.alone(wanted, there) if step["op"] == "remove"] == [
+        "/metadata/annotations/nginx.ingress.kubernetes.io~1configuration-snippet",
+        "/metadata/annotations/haproxy.example~1backend-config",
+    ]
+    assert strange.steering(wanted, wanted) == []
+
+
 def test_what_others_put_into_ours_goes_and_labels_of_theirs_stay(cluster: Cluster, double: Double) -> None:
     converge(cluster, {"one": [web()]})
     live = double.objects[WEB]
@@ -1047,6 +1067,19 @@ def test_files_hold_no_secret_and_go_with_their_object(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "02-secret-s.yaml").exists()
     rendered.write(tmp_path, {"one": [config("a")]})
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["01-configmap-a.yaml"]
+
+
+def test_an_account_of_others_is_no_file_but_a_note(tmp_path: Path) -> None:
+    """By files of two instances each would take the other's login out of it."""
+    rendered.write(tmp_path, {"one": pulling("one")})
+    room = tmp_path / "one"
+    assert sorted(path.name for path in room.iterdir()) == ["01-secret-one.yaml", "by-hand.txt"]
+    note = (room / "by-hand.txt").read_text()
+    assert """ '[{"op": "add", "path": "/imagePullSecrets/-", "value": {"name": "one"}}]'\n""" in note
+    assert rendered.write(tmp_path, {"one": pulling("one")}) == []
+    assert rendered.write(tmp_path, {"one": [config("a")]}, check=True)[-1].endswith("by-hand.txt")
+    rendered.write(tmp_path, {"one": [config("a")]})
+    assert [path.name for path in room.iterdir()] == ["01-configmap-a.yaml"]
 
 
 TWO_NAMES = """\
