@@ -7,10 +7,9 @@
 The program keeps its model in memory alone, and once a training is over nobody is given it any more. So each model is
 also a file, ``models/<time>-<round>`` in the unit's state directory, of which some are kept; one each so many seconds
 is in ``archive`` as well. Of each participant that says who it is (``once``) weights count once in a round. In its
-runtime directory the file ``made`` says that the class could be made, and
-``training`` says, while that is so, that a restart would lose something. What is told by the environment:
-``FEDLEARN_CLASS``, ``FEDLEARN_ROUNDS``, ``FEDLEARN_KEEP``, ``FEDLEARN_ARCHIVE_SECONDS`` (0: no archive) and
-``FEDLEARN_ARCHIVE_KEEP``.
+runtime directory the file ``made`` says that the class could be made; which round it is stands in ``training``, which
+the launcher keeps. What is told by the environment: ``FEDLEARN_CLASS``, ``FEDLEARN_KEEP``,
+``FEDLEARN_ARCHIVE_SECONDS`` (0: no archive) and ``FEDLEARN_ARCHIVE_KEEP``.
 """
 
 from __future__ import annotations
@@ -65,24 +64,16 @@ class Aggregator:
 
     def __init__(self) -> None:
         self._inner: Any = made(os.environ["FEDLEARN_CLASS"])
-        self._rounds, self._keep = told("ROUNDS"), told("KEEP")
+        self._keep = told("KEEP")
         self._archive_seconds, self._archive_keep = told("ARCHIVE_SECONDS"), told("ARCHIVE_KEEP")
         self._models, self._archive = (Path(os.environ["STATE_DIRECTORY"]) / name for name in ("models", "archive"))
         for folder in (self._models, self._archive):
             folder.mkdir(exist_ok=True)
         runtime = Path(os.environ["RUNTIME_DIRECTORY"])
         self._training = runtime / "training"
-        self._done = 0
         self._counted: set[bytes] = set()
-        self._note("")
         # the program answers before, also where it ends next
         (runtime / "made").touch()
-
-    def _note(self, words: str) -> None:
-        if words:
-            self._training.write_text(words + "\n", encoding="utf-8")
-        elif self._training.exists():
-            self._training.unlink()
 
     def add_weights(self, data: bytes) -> bool:
         """Whether the class takes these weights, or has taken those of the same participant in this round."""
@@ -95,7 +86,6 @@ class Aggregator:
         taken = bool(self._timed("add_weights", weights))
         if taken:
             self._counted.update([name] if name else [])
-            self._note(f"round {self._done + 1} of {self._rounds}")
         return taken
 
     def aggregate(self) -> bytes:
@@ -106,18 +96,19 @@ class Aggregator:
         if not isinstance(returned, BYTES):
             raise TypeError(f"aggregate() returned {type(returned).__name__}, and a model is bytes")
         model = bytes(returned)
-        self._done += 1
         try:
             self._store(model)
         except OSError as error:
             # a full disk ends no training
-            say(f"the model of round {self._done} isn't kept: {error}")
-        if self._done < self._rounds:
-            self._note(f"round {self._done + 1} of {self._rounds}")
-        else:
-            self._done = 0
-            self._note("")
+            say(f"the model of round {self._round()} isn't kept: {error}")
         return model
+
+    def _round(self) -> str:
+        """Its number, of "round 2 of 3"; 0 where nobody could say."""
+        try:
+            return self._training.read_text(encoding="utf-8").split()[1]
+        except (OSError, IndexError):
+            return "0"
 
     def _timed(self, method: str, *given: Any) -> Any:
         began = time.monotonic()
@@ -132,23 +123,31 @@ class Aggregator:
         if not (self._keep or self._archive_seconds):
             return
         # of one second several may come
-        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.{time.time_ns() % 10**9:09}-{self._done}"
+        name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.{time.time_ns() % 10**9:09}-{self._round()}"
         half = self._models / f".{name}"
         half.write_bytes(model)
         half.replace(self._models / name)
         if self._archive_seconds:
             self._lay_away(self._models / name)
-        forget(self._models, self._keep)
+        forget(self._models, name, self._keep)
 
     def _lay_away(self, path: Path) -> None:
         """The same file once more, where the last one there is old enough."""
-        last = max(self._archive.iterdir(), default=None)
-        if last is None or path.stat().st_mtime - last.stat().st_mtime >= self._archive_seconds:
+        last = max(in_order(self._archive, path.name), default=None)
+        age = path.stat().st_mtime - last[1].stat().st_mtime if last else 0
+        if not last or not last[0] or age >= self._archive_seconds:
             os.link(path, self._archive / path.name)
-            forget(self._archive, self._archive_keep)
+            forget(self._archive, path.name, self._archive_keep)
 
 
-def forget(folder: Path, keep: int) -> None:
-    """All but the last of its files, whose names begin with their time."""
-    for former in sorted(folder.iterdir(), reverse=True)[keep:]:
+def in_order(folder: Path, last: str) -> list[tuple[bool, Path]]:
+    """Its files as they were written, and whether the clock was right then: their names begin with their time, and who
+    has a later one than the last was written when the clock was ahead."""
+    return sorted((path.name <= last, path) for path in folder.iterdir())
+
+
+def forget(folder: Path, last: str, keep: int) -> None:
+    """All but so many of its files, the last ones."""
+    found = in_order(folder, last)
+    for _right, former in found[: max(0, len(found) - keep)]:
         former.unlink()

@@ -4,9 +4,9 @@
 
 """Starts the coordinator or aggregator of ``poc``: ``--config launcher.json``; with ``--check`` it only tries it.
 
-The program is a child, whose log goes on without its colours. Of the coordinator's it is told what training there is:
-while one is under way, the file ``training`` in the unit's runtime directory says which round, since nobody can ask the
-program without taking part. The Python that the aggregator embeds lies beside the programs.
+The program is a child, whose log goes on without its colours. It tells what training there is: while one is under way,
+the file ``training`` in the unit's runtime directory says which round, since nobody can ask the programs without taking
+part. The Python that the aggregator embeds lies beside the programs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ MADE_SECONDS = 30
 WAITING = "stubborn_io"
 """What speaks once the program has taken its configuration and looks for its peer, which a trial doesn't have."""
 
-TOLD = ("xain_fl::coordinator::core::protocol=info", "xain_fl::coordinator::core::service=info")
+TOLD = (
+    "xain_fl::coordinator::core::protocol=info",
+    "xain_fl::coordinator::core::service=info",
+    "xain_fl::aggregator::service=info",
+    f"{WAITING}=info",
+)
 SILENT = ("http=off", "hyper=off", "tarpc=off", "warp=off")
 """Directives of logs beside the operator's: what tells of a training, and what would tell tokens."""
 
@@ -70,6 +75,59 @@ class Training:
             self._note(f"round {self._done + 1} of {self._rounds}")
 
 
+class Aggregations:
+    """What the aggregator's log tells of a training; ``learning`` is the coordinator's, who alone knows how far it is.
+
+    A coordinator that was restarted begins with the first round, and one that was only cut off for a while goes on. Its
+    connection is made again in either case, but who was restarted has all participants of a round selected after that.
+    Where that is so by chance more rounds are told to be left than there are, and no model is lost by it.
+    """
+
+    def __init__(self, learning: Mapping[str, Any], note: Callable[[str | None], None]) -> None:
+        self._rounds, self._note = learning["rounds"], note
+        self._all = int(learning["participants_ratio"] * learning["min_clients"])
+        self._done = 0
+        self._selected_since: int | None = None
+        note(None)
+
+    def line(self, text: str) -> None:
+        """Another line of it."""
+        if "Connection re-established" in text:
+            self._selected_since = 0
+        elif "handling select request" in text:
+            self._select()
+        elif "aggregation succeeded" in text:
+            self._selected_since = None
+            self._done = (self._done + 1) % self._rounds
+            self._note(self._round() if self._done else None)
+
+    def _select(self) -> None:
+        if self._selected_since is not None:
+            self._selected_since += 1
+            if self._selected_since == self._all:
+                self._done = 0
+        self._note(self._round())
+
+    def _round(self) -> str:
+        return f"round {self._done + 1} of {self._rounds}"
+
+
+def follower(config: Mapping[str, Any], path: Path) -> Callable[[str], None]:
+    """What keeps a file that says what training there is, told each line of the program's log."""
+    noting = launching.noting(path)
+
+    def note(words: str | None) -> None:
+        try:
+            noting(words)
+        except OSError as error:
+            # where no file has room the program goes on
+            print(f"{path} can't be written: {error}", flush=True)
+
+    if config["program"] == "aggregator":
+        return Aggregations(config["federated_learning"], note).line
+    return Training(config["configuration"]["federated_learning"]["rounds"], note).line
+
+
 def surroundings(config: Mapping[str, Any]) -> dict[str, str]:
     """The environment of a program, or of the interpreter that it embeds."""
     python = f"{config['folder']}/python"
@@ -89,14 +147,13 @@ def written(config: Mapping[str, Any], folder: Path, **changed: Any) -> Path:
     return path
 
 
-def follow(lines: Iterable[str], told: Callable[[str], None] | None = None) -> None:
+def follow(lines: Iterable[str], told: Callable[[str], None]) -> None:
     """Passes a log on, and tells each line."""
     for line in lines:
         text = COLOURS.sub("", line)
         sys.stdout.write(text)
         sys.stdout.flush()
-        if told:
-            told(text)
+        told(text)
 
 
 def run(config: Mapping[str, Any]) -> int:
@@ -105,10 +162,7 @@ def run(config: Mapping[str, Any]) -> int:
     program = f"{config['folder']}/{config['program']}"
     stopped: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
-    told = None
-    if config["program"] == "coordinator":
-        rounds = config["configuration"]["federated_learning"]["rounds"]
-        told = Training(rounds, launching.noting(runtime / "training")).line
+    told = follower(config, runtime / "training")
     with subprocess.Popen(
         [program, "-c", str(written(config, runtime))],
         env=surroundings(config),

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,12 @@ INFO xain_fl::coordinator::core::protocol: aggregation finished, proceeding to s
 INFO xain_fl::coordinator::core::service: aggregation finished successfully
 INFO xain_fl::coordinator::core::protocol: training complete
 """
+
+
+RE_ESTABLISHED = "INFO stubborn_io::tokio::io: Connection re-established"
+SELECTED = "INFO xain_fl::aggregator::service: handling select request"
+AGGREGATED = "INFO xain_fl::aggregator::service: aggregation succeeded, settings global weights"
+ROUND = [SELECTED, SELECTED, AGGREGATED]
 
 
 @pytest.fixture
@@ -93,6 +100,53 @@ def test_a_log_tells_which_round_is_under_way(poc: Any) -> None:
     for line in LOG.splitlines():
         training.line(line)
     assert told == [None, "round 1 of 2", "round 2 of 2", "round 2 of 2", None]
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (ROUND * 3, ["1", "1", "2", "2", "2", "3", "3", "3", None]),
+        # a round that failed is run again
+        ([SELECTED, SELECTED, "aggregation failed", *ROUND], ["1", "1", "1", "1", "2"]),
+        # a coordinator that was restarted has all of a round selected anew, and begins with the first one
+        ([*ROUND, SELECTED, RE_ESTABLISHED, *ROUND * 3], [*"112221222333", None]),
+        ([*ROUND, SELECTED, RE_ESTABLISHED, RE_ESTABLISHED, *ROUND[:2]], ["1", "1", "2", "2", "2", "1"]),
+        # one that was only cut off goes on
+        ([*ROUND, SELECTED, RE_ESTABLISHED, SELECTED, AGGREGATED, *ROUND], [*"11222", "3", "3", "3", None]),
+        ([*ROUND, *ROUND[:2], RE_ESTABLISHED, AGGREGATED, *ROUND], [*"11222", "3", "3", "3", None]),
+    ],
+)
+def test_a_log_tells_what_an_aggregator_s_restart_would_lose(
+    poc: Any, lines: list[str], told: list[str | None]
+) -> None:
+    noted: list[str | None] = []
+    learning = {"rounds": 3, "participants_ratio": 0.7, "min_clients": 3}
+    training = poc.Aggregations(learning, noted.append)
+    for line in lines:
+        training.line(line)
+    assert noted == [None, *(None if number is None else f"round {number} of 3" for number in told)]
+
+
+def test_an_aggregator_goes_on_where_nothing_has_room(
+    poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    learning = {"rounds": 3, "participants_ratio": 1.0, "min_clients": 2}
+    script = f"echo '{SELECTED}'; echo '{AGGREGATED}'; echo said; exit 3"
+    given = {**config(tmp_path, "aggregator", script), "federated_learning": learning}
+    assert poc.run(given) == 3
+    assert (tmp_path / "training").read_text() == "round 2 of 3\n"
+
+    def full(*_given: Any, **_named: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(poc.launching, "write", full)
+    monkeypatch.setattr(poc, "written", lambda _config, folder: folder / "aggregator.toml")
+    capsys.readouterr()
+    assert poc.run(given) == 3
+    told = capsys.readouterr().out
+    assert "training can't be written: [Errno 28] No space left on device" in told
+    assert told.endswith("said\n")
 
 
 def test_what_ends_is_told_as_failed_and_its_log_goes_on_without_colours(
@@ -240,7 +294,7 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
         monkeypatch.syspath_prepend(str(path))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     archive = {"ARCHIVE_SECONDS": "100", "ARCHIVE_KEEP": "2"}
-    for name, value in {"CLASS": "mine:Mine", "ROUNDS": "2", "KEEP": "2", **archive}.items():
+    for name, value in {"CLASS": "mine:Mine", "KEEP": "2", **archive}.items():
         monkeypatch.setenv(f"FEDLEARN_{name}", value)
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
@@ -248,12 +302,40 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     monkeypatch.delitem(sys.modules, "mine", raising=False)
 
 
+def poc_note(folder: Path, words: str | None) -> None:
+    """What the launcher notes of the program's log."""
+    note = importlib.import_module("fedlearn_xain.launching").noting(folder / "training")
+    note(words)
+
+
+def test_the_last_model_stays_though_the_clock_was_ahead_before(
+    kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, real = sys.modules[type(kept).__module__], time.gmtime
+
+    def written(ahead: int, model: bytes) -> set[bytes]:
+        monkeypatch.setattr(module.time, "gmtime", lambda: real(time.time() + ahead))
+        kept._inner.aggregate = lambda: model
+        kept.aggregate()
+        return {path.read_bytes() for path in (tmp_path / "models").iterdir()}
+
+    assert [written(86_400, one) for one in (b"1", b"2", b"3")][-1] == {b"2", b"3"}
+    for path in (*(tmp_path / "models").iterdir(), *(tmp_path / "archive").iterdir()):
+        os.utime(path, (time.time() + 86_400,) * 2)
+    assert written(0, b"4") == {b"3", b"4"}
+    assert {path.read_bytes() for path in (tmp_path / "archive").iterdir()} == {b"1", b"4"}
+    assert [written(0, one) for one in (b"5", b"6")][-1] == {b"5", b"6"}
+
+
 def test_models_are_kept_before_participants_get_them(kept: Any, tmp_path: Path) -> None:
-    for _round in range(3):
+    for words in ("round 1 of 3", "round 2 of 3", None):
+        poc_note(tmp_path, words)
         assert kept.add_weights(b"good") is True
+        assert kept.add_weights(b"bad") is False
         assert kept.aggregate() == b"model"
     found = sorted(path.name for path in (tmp_path / "models").iterdir())
-    assert [name.rpartition("-")[2] for name in found] == ["2", "1"]
+    # nobody could say which round the last one was
+    assert [name.rpartition("-")[2] for name in found] == ["2", "0"]
     assert {path.read_bytes() for path in (tmp_path / "models").iterdir()} == {b"model"}
 
 
@@ -324,18 +406,6 @@ def test_what_was_refused_is_refused_again_and_mended_weights_count(kept: Any) -
     assert answers == [False, False, False, True, True]
 
 
-def test_what_a_restart_would_lose_is_told(kept: Any, tmp_path: Path) -> None:
-    training = tmp_path / "training"
-    assert kept.add_weights(b"bad") is False
-    assert not training.exists()
-    kept.add_weights(b"good")
-    assert training.read_text() == "round 1 of 2\n"
-    kept.aggregate()
-    assert training.read_text() == "round 2 of 2\n"
-    kept.aggregate()
-    assert not training.exists()
-
-
 def test_a_class_that_is_made_is_told_and_one_that_is_not_isn_t(
     kept: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -361,6 +431,7 @@ def test_a_model_that_can_not_be_kept_ends_no_training(
     kept: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "models").rmdir()
+    poc_note(tmp_path, "round 1 of 2")
     assert kept.aggregate() == b"model"
     assert "the model of round 1 isn't kept" in capsys.readouterr().err
 
