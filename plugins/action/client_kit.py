@@ -227,13 +227,16 @@ def _will_do(present: x509.Certificate, key: PublicKey, authority: Authority) ->
 
 
 def _stacks(federation: Federation, wanted: str, client: str) -> list[Stack]:
-    """The one that is named; else all whose clients are asked for, by name or without."""
-    anonymous = xain.NAME if client else dpsa.NAME
-    chosen = tuple(KITS) if wanted else (anonymous,)
-    found = [stack for stack in federation.stacks.values() if stack.kind in chosen and wanted in ("", stack.name)]
-    kinds = " or ".join(chosen)
+    """The one that is named; else all whose clients are asked for: by name xain's, else DPSA's where there are any."""
+    there, chosen = federation.stacks.values(), tuple(KITS)
+    if not wanted and client:
+        chosen = (xain.NAME,)
+    elif not wanted and any(stack.kind == dpsa.NAME for stack in there):
+        chosen = (dpsa.NAME,)
+    found = [stack for stack in there if stack.kind in chosen and wanted in ("", stack.name)]
     if not found:
-        raise NoKitError(f"there is no stack '{wanted}' of kind {kinds}" if wanted else f"no stack is of kind {kinds}")
+        which = f"there is no stack '{wanted}'" if wanted else "no stack is"
+        raise NoKitError(f"{which} of kind {' or '.join(chosen)}, which alone have kits")
     return found
 
 

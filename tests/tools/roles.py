@@ -51,6 +51,7 @@ ENTRY_POINTS = {
     "kit": "Write a folder with which machines that nobody deploys to from here take part; touches no host",
     "change": "Take a step of a change of CAs, between which hosts converge; touches no host",
     "proof": "Prove what others keep on the host; changes nothing",
+    "leaving": "Refuse to remove what is in use, before any host is changed; changes nothing",
     "revoke": "Withdraw the certificates of whom the document doesn't name any more; touches no host",
     "withdraw": "Withdraw logins whose password was replaced, once no session of them is left",
     "escrow": "Refuse backups of databases that nobody could read, and keep their keys elsewhere, encrypted",

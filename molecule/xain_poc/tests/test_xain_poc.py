@@ -268,6 +268,13 @@ def test_a_training_under_way_is_lost_only_when_that_is_meant(coordinator: RoleH
         assert "a training is under way (round 2 of 3)" in refused.words, refused.text
         assert "say -e fedlearn_disrupt=counts" in refused.words
         assert role.state(units=(unit,)) == before
+        gone = {f"{word}_instances": changed(word, state="absent")}
+        for entry in ("main", "leaving", "precheck"):
+            refused = role.play(entry=entry, **gone)
+            assert refused.failed == 1, (entry, refused.text)
+            assert "a training is under way (round 2 of 3)" in refused.words, refused.text
+        assert role.play("-e", "fedlearn_disrupt=counts", entry="leaving", **gone).failed == 0
+        assert role.state(units=(unit,)) == before
         assert role.play("-e", "fedlearn_disrupt=others", **other).failed == 1
         assert role.play("-e", "fedlearn_disrupt=counts", **other).failed == 0
         assert role.try_sh("ls /run/fedlearn-disrupt-*")[0] != 0

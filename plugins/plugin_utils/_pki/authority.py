@@ -212,7 +212,7 @@ class Authority:
             return self._way_by_exchange()
         if self.description.elsewhere:
             return "ask the party for its CA certificate and put it there"
-        return "it has not been made yet"
+        return "it has not been made yet: site does it"
 
     def _way_by_exchange(self) -> str:
         party = self.description.party

@@ -377,7 +377,7 @@ COORDINATOR_VARIABLES: Mapping[str, Key] = {
     "xain_coordinator_memory_max": Key(MEMORY, "Memory of each coordinator.", default="4G"),
     "xain_coordinator_disrupt": Key(
         Text(min_length=0),
-        "The stack, or without one the instance, whose coordinator is restarted though a training is under way in it, "
+        "The stack, or without one the instance, whose coordinator is restarted or goes though a training is under way, "
         "which is lost; of V(pet) what is lost is the last global model, where settings change that it is made by.",
         default="{{ fedlearn_disrupt | default('', true) }}",
     ),
@@ -396,7 +396,7 @@ AGGREGATOR_VARIABLES: Mapping[str, Key] = {
     "xain_aggregator_memory_max": Key(MEMORY, "Memory of each aggregator.", default="4G"),
     "xain_aggregator_disrupt": Key(
         Text(min_length=0),
-        "The stack, or without one the instance, whose aggregator is restarted though a training is under way in it, "
+        "The stack, or without one the instance, whose aggregator is restarted or goes though a training is under way, "
         "whose model is lost to participants.",
         default="{{ fedlearn_disrupt | default('', true) }}",
     ),

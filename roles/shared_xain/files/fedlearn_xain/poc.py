@@ -44,7 +44,8 @@ SILENT = ("http=off", "hyper=off", "tarpc=off", "warp=off")
 """Directives of logs beside the operator's: what tells of a training, and what would tell tokens."""
 
 INTERPRETER = "python3.9"
-TRIAL = "fedlearn_xain.class_trial"
+OWN = "fedlearn_xain"
+TRIAL = f"{OWN}.class_trial"
 
 
 def toml(sections: Mapping[str, Any], path: str = "") -> str:
@@ -217,6 +218,12 @@ def check(config: Mapping[str, Any]) -> None:
 
 def look(config: Mapping[str, Any], named: str) -> None:
     """Has the interpreter make the class that aggregates, and try it."""
+    for folder in os.environ.get(launching.PROGRAM_PATH, "").split(":"):
+        if folder and (Path(folder) / OWN).exists():
+            raise launching.LaunchError(
+                f"python_class {named}: class_artifact brings a package '{OWN}', which is the launcher's name, and "
+                "would never be imported: give it another one"
+            )
     interpreter = f"{config['folder']}/python/bin/{INTERPRETER}"
     done = subprocess.run(
         [interpreter, "-B", "-m", TRIAL, named, str(config["model_megabytes"]), str(MADE_SECONDS)],

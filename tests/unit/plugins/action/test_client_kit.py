@@ -17,6 +17,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.client_
 BOTH: Any = SimpleNamespace(
     stacks={name: SimpleNamespace(name=name, kind=kind) for name, kind in (("survey", "dpsa"), ("first", "xain"))}
 )
+ONE: Any = SimpleNamespace(stacks={"first": BOTH.stacks["first"]})
 NEITHER: Any = SimpleNamespace(stacks={"lenet": SimpleNamespace(name="lenet", kind="mindspore")})
 
 
@@ -28,9 +29,16 @@ def test_another_system_s_stack_is_in_nobody_s_way(stack: str, client: str, foun
     assert [one.name for one in _stacks(BOTH, stack, client)] == found
 
 
+def test_the_only_one_there_is_needs_no_name() -> None:
+    assert [one.name for one in _stacks(ONE, "", "")] == ["first"]
+
+
 @pytest.mark.parametrize(
     ("stack", "told"),
-    [("", "no stack is of kind dpsa"), ("lenet", "there is no stack 'lenet' of kind dpsa or xain")],
+    [
+        ("", "no stack is of kind dpsa or xain, which alone have kits"),
+        ("lenet", "there is no stack 'lenet' of kind dpsa or xain"),
+    ],
 )
 def test_who_has_none_is_told_so(stack: str, told: str) -> None:
     with pytest.raises(NoKitError, match=told):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -256,6 +257,23 @@ def test_the_class_is_made_by_the_embedded_interpreter_before_anything_changes(
     with pytest.raises(poc.launching.LaunchError, match="python_class mine:Mine: ") as caught:
         poc.check(given)
     assert reason in str(caught.value)
+
+
+def test_a_package_with_the_launcher_s_name_is_refused(
+    poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = of_class(tmp_path, monkeypatch, "class Mine:\n    add_weights = aggregate = print\n")
+    poc.check(given)
+    (tmp_path / "fedlearn_xain").mkdir()
+    with pytest.raises(poc.launching.LaunchError, match="class_artifact brings a package 'fedlearn_xain'"):
+        poc.check(given)
+
+
+def test_one_s_own_package_wins_over_the_collection_s_of_the_same_name() -> None:
+    """The seed's name, which one's own may have."""
+    templates = FILES.parents[1] / "xain_aggregator" / "templates"
+    found = [re.search(r"program_path\(\S+ \[(.*?)\]\)", path.read_text()) for path in templates.rglob("*.j2")]
+    assert [one[1] for one in found if one] == ["'application', 'aggregators'"] * 3
 
 
 @pytest.mark.slow

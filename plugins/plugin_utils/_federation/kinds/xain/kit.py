@@ -39,7 +39,7 @@ A certificate is shown. Its key is made here and stays here:
   -subj '/CN={subject}' -out request.pem
 ```
 
-`request.pem` goes to party `{party}`, whose `fedlearn.infra.client_kit -e stack={stack} -e client='{subject}'
+`request.pem` goes to party `{party}`, whose `fedlearn.infra.client_kit -e stack={stack} -e 'client="{subject}"'
 -e request=request.pem` lays `chain.pem` into the kit: now, and again before that certificate ends. Then:
 {before}
 ```sh
@@ -49,7 +49,7 @@ mkdir -p state
 {run}
 ```
 
-It takes part until {end}; what it ends with is `state/result.json`. What it runs stands in
+It takes part until {end}; what it ends with is `state/result.json`.{again}What it runs stands in
 `participant.json`, `{callable}`{hint}. One of your own is a class that returns a {returned}:
 with `FEDLEARN_PROGRAM_PATH=FOLDER` it is found in that folder, and `settings` is what it is given.
 
@@ -88,6 +88,9 @@ And:
 KEY = "key.pem"
 SHOWN = {"ca": "ca.pem", "certificate": "chain.pem", "key": KEY}
 STORAGE_PASSWORD = "CREDENTIALS_DIRECTORY=credentials "  # noqa: S105 - where it lies
+OF_THE_STACK = (
+    ",\nwhose code isn't in this folder: party `{party}` hands it over, and it is found as one of your own is"
+)
 KNOWN = ", numbers that are known, which prove that it works and are of no other use"
 
 
@@ -131,6 +134,7 @@ class Generation:
     before: str = ""
     variables: str = ""
     end: str = "the training is over"
+    again: str = "\nWhen the coordinator is restarted before that, this ends, too: the last line above begins anew.\n"
 
     @property
     def run(self) -> str:
@@ -162,6 +166,7 @@ GENERATIONS: Mapping[str, Generation] = {
         needs=BEHIND_NGINX,
         before=NGINX,
         end="it is stopped, or its application says that it is `over`",
+        again=" ",
     ),
 }
 
@@ -197,7 +202,8 @@ def client_kit(stack: Stack, federation: Federation, asked: Asked) -> Kit:
 def _participant(copy: Copy, generation: Generation, url: str) -> Part:
     """What the launcher reads."""
     topology, there, told = copy.topology, network.parse_url(url), generation.told(copy.topology)
-    place = {"host": there.host, "port": there.port or network.DEFAULT_PORTS[there.scheme]}
+    # in brackets where it is an address of IPv6
+    place = {"host": network.join(there.host, None), "port": there.port or network.DEFAULT_PORTS[there.scheme]}
     known: Any = copy.known(len(topology.participants.hosts)) if _ours(topology) else {}
     application = {
         "callable": topology.application,
@@ -241,9 +247,10 @@ def _readme(topology: Topology, generation: Generation, name: str, subject: str,
         before=generation.before.format(user=_login(topology), party=party, home=home),
         run=generation.run,
         end=generation.end,
+        again=generation.again,
         returned=generation.returned,
         callable=topology.application,
-        hint=KNOWN if _ours(topology) else "",
+        hint=KNOWN if _ours(topology) else OF_THE_STACK.format(party=party),
     )
 
 

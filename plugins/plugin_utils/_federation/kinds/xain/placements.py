@@ -23,6 +23,9 @@ APPLICATIONS = {
 OUR_CLASS = "xain_aggregators.weighted_average:Aggregator"
 """What aggregates in `poc` unless told."""
 
+OUR_SUM = "xain_aggregators.model_sum:Aggregator"
+"""The other one of the collection's."""
+
 REDIS_PORT = 6379
 LOCAL_PORT = 8081
 RPC_PORT = 5555

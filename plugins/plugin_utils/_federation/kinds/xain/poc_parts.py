@@ -13,11 +13,11 @@ from __future__ import annotations
 from ... import certificates, network
 from ...expanding import Roster, site_limits
 from ...model import Endpoint, Placement
-from .known_adds import adds
+from .known_adds import ANSWERS, adds
 from .parts import SITES, Copy, Member, Part, others
 from .placements import OUR_CLASS
 from .poc_keys import heartbeat_seconds, memory_mb, program_configuration
-from .topology import LOOPBACK
+from .topology import LOOPBACK, Topology
 
 PATHS = ("/rendez_vous", "/heartbeat/*", "/start_training/*")
 """All that participants ask the coordinator for."""
@@ -28,6 +28,17 @@ MODELS = "/*/*"
 UPLOAD_SECONDS = 600
 WEEK = 604_800
 """Calls are few, and a connection that is closed meanwhile would lose one."""
+
+
+def own_code(topology: Topology) -> Part:
+    """The operator's, whose class may have any name."""
+    return topology.located(topology.aggregator.options["class_artifact"])
+
+
+def tried_class(topology: Topology) -> str:
+    """What aggregates in a verify round: with a class of the operator's nobody knows what comes out, so it is ours."""
+    named = str(topology.aggregator.options["python_class"])
+    return named if named in ANSWERS and not own_code(topology) else OUR_CLASS
 
 
 class PocCopy(Copy):
@@ -105,11 +116,12 @@ class PocCopy(Copy):
         topology = self.topology
         placement, host = topology.aggregator, topology.aggregator_host
         options = placement.options
-        ours = options["python_class"] == OUR_CLASS
+        named, code = (tried_class(topology), {}) if self.transient else (options["python_class"], own_code(topology))
+        ours = named in ANSWERS and not code
         values: Part = {
             "runtime": topology.located(topology.stack.options["runtime"]),
-            "python_class": options["python_class"],
-            "class_artifact": topology.located(options["class_artifact"]),
+            "python_class": named,
+            "class_artifact": code,
             "listen": {"address": LOOPBACK, "port": options["program_port"] + self.shift},
             "rpc": {
                 "port": topology.rpc_port(placement) + self.shift,

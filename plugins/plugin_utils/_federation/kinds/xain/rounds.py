@@ -20,6 +20,7 @@ from . import known_adds, known_marks, known_steps
 from .known_marks import MOST
 from .parts import Copy, Member
 from .placements import APPLICATIONS
+from .poc_parts import own_code, tried_class
 from .topology import Topology
 
 MAX_ERROR = 1e-9
@@ -50,7 +51,8 @@ class Known:
     timeout: int
     given: Callable[[int, int], dict[str, Any]]
     settings: Callable[[Mapping[str, Any], int], dict[str, Any]]
-    answer: Callable[[int], tuple[float, ...]]
+    answer: Callable[[Topology, int], tuple[float, ...]]
+    conditions: Callable[[Topology], dict[str, Any]] = lambda _topology: {}
 
 
 def _python_settings(deployed: Mapping[str, Any], count: int) -> dict[str, Any]:
@@ -73,22 +75,45 @@ def _poc_settings(deployed: Mapping[str, Any], count: int) -> dict[str, Any]:
     return {**deployed, "federated_learning": learning}
 
 
+def _steps_answer(_topology: Topology, count: int) -> tuple[float, ...]:
+    return known_steps.answer([known_steps.steps(index) for index in range(count)], ROUNDS, EPOCHS)
+
+
+def _adds_answer(topology: Topology, count: int) -> tuple[float, ...]:
+    answer = known_adds.ANSWERS[tried_class(topology)]
+    return answer([known_adds.adds(index) for index in range(count)], ROUNDS)
+
+
+def _tried(topology: Topology) -> dict[str, Any]:
+    """Which class aggregates in the round, and which of the operator's therefore doesn't."""
+    deployed, tried = topology.aggregator.options["python_class"], tried_class(topology)
+    untried = {"not_tried": deployed} if own_code(topology) or deployed != tried else {}
+    return {"python_class": tried, **untried}
+
+
 KNOWN: Mapping[str, Known] = {
     "python": Known(
         least=2,
         timeout=180,
         given=lambda index, _count: known_steps.steps(index),
         settings=_python_settings,
-        answer=lambda count: known_steps.answer([known_steps.steps(index) for index in range(count)], ROUNDS, EPOCHS),
+        answer=_steps_answer,
     ),
     "poc": Known(
         least=2,
         timeout=180,
         given=lambda index, _count: known_adds.adds(index),
         settings=_poc_settings,
-        answer=lambda count: known_adds.answer([known_adds.adds(index) for index in range(count)], ROUNDS),
+        answer=_adds_answer,
+        conditions=_tried,
     ),
-    "pet": Known(least=8, timeout=300, given=known_marks.marked, settings=_pet_settings, answer=known_marks.answer),
+    "pet": Known(
+        least=8,
+        timeout=300,
+        given=known_marks.marked,
+        settings=_pet_settings,
+        answer=lambda _topology, count: known_marks.answer(count),
+    ),
 }
 
 
@@ -119,9 +144,16 @@ def verify_round(topology: Topology, copy: type[Copy]) -> tuple[dict[str, RoundP
         )
         for host in roster.variables
     }
-    expected = known.answer(len(taking))
+    expected, conditions = known.answer(topology, len(taking)), known.conditions(topology)
     verify = {
-        host: RoundPart(expected, MAX_ERROR, known.timeout, participants=names[host], variables=variables)
+        host: RoundPart(
+            expected,
+            MAX_ERROR,
+            known.timeout,
+            participants=names[host],
+            variables=variables,
+            conditions=conditions,
+        )
         for host, variables in roster.variables.items()
     }
     return verify, tuple(roster.components)

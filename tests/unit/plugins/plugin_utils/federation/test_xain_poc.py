@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.parsing.splitter import parse_kv
 
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation import flows, reference, variables
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.client_kits import Asked, NoKitError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.kit import client_kit
-from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_adds import adds, answer
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.known_adds import (
+    adds,
+    answer,
+    total,
+)
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._federation.kinds.xain.poc_keys import (
     SETTINGS,
     least_participants,
@@ -214,6 +220,32 @@ def test_a_kit_leads_to_the_public_place_with_a_certificate_of_its_own(load: Loa
         for name in line.split(", ")
     }
     assert {f"fedlearn_xain/{name}.py" for name in imported} <= set(texts)
+    # as ansible splits it
+    (asked,) = re.findall(r"client_kit (-e .*?)` lays", made.readme, re.DOTALL)
+    assert parse_kv(shlex.split(asked)[3]) == {"client": "Dr. No"}
+    assert "When the coordinator is restarted before that, this ends, too" in made.readme
+
+
+def test_a_kit_of_the_stack_s_own_application_says_that_its_code_is_to_come(load: Load) -> None:
+    own = OTHERS.replace("[h2, h3]", "[h2, h3], application: 'mine:Mine', application_artifact: {source: mine.py}")
+    found = load(own)
+    readme = client_kit(found.stacks["counts"], found, Asked(client="others")).readme
+    assert "`mine:Mine`,\nwhose code isn't in this folder: party `lab` hands it over" in readme
+    known = load(OTHERS)
+    assert "hands it over" not in client_kit(known.stacks["counts"], known, Asked(client="others")).readme
+
+
+@pytest.mark.parametrize("generation", ["poc", "python"])
+def test_a_kit_leads_to_an_address_of_ipv6(load: Load, generation: str) -> None:
+    document = OTHERS.replace("{address: 10.20.0.11, public_name: lab.example}", "'fd00::11'")
+    if generation == "python":
+        document = document.replace("generation: poc", "generation: python")
+        document = document.replace("aggregator: {host: h2}", "storage: {host: h2}")
+        document = document.replace("{federated_learning: {rounds: 3, min_clients: 2}}", "{ai: {rounds: 3}}")
+    found = load(document)
+    made = client_kit(found.stacks["counts"], found, Asked(client="others"))
+    place = json.loads(made.files["participant.json"])["configuration"]["coordinator"]
+    assert place == {"host": "[fd00::11]", "port": 443}
 
 
 def test_a_kit_is_no_controller_s(load: Load) -> None:
@@ -255,6 +287,44 @@ def test_a_round_has_ports_of_its_own_and_known_numbers(load: Load) -> None:
     # two rounds of (10 * step + 30 * other step) / 40
     assert parts["h1"]["expected"] == [3.5, -1.625, 1.25]
     assert [adds(index)["samples"] for index in range(2)] == [10, 30]
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "run", "numbers", "untried"),
+    [
+        ("{host: h2}", "weighted_average", [3.5, -1.625, 1.25], None),
+        # the second round's three, and the first one's that both send again
+        ("{host: h2, python_class: 'xain_aggregators.model_sum:Aggregator'}", "model_sum", [9.0, -3.75, 4.5], None),
+        ("{host: h2, python_class: 'medians:Median'}", "weighted_average", [3.5, -1.625, 1.25], "medians:Median"),
+        (
+            "{host: h2, python_class: 'xain_aggregators.model_sum:Aggregator', class_artifact: {source: mine}}",
+            "weighted_average",
+            [3.5, -1.625, 1.25],
+            "xain_aggregators.model_sum:Aggregator",
+        ),
+    ],
+)
+def test_a_round_s_numbers_are_those_of_the_class_that_makes_them(
+    load: Load, aggregator: str, run: str, numbers: list[float], untried: str | None
+) -> None:
+    found = load(DOCUMENT.replace("{host: h2}", aggregator))
+    for host in ("h1", "h2", "h3"):
+        part = hosts(found)[host]["fedlearn_verify"]["counts"]
+        assert part["expected"] == pytest.approx(numbers, abs=1e-9)
+        assert part["conditions"]["python_class"] == f"xain_aggregators.{run}:Aggregator"
+        assert part["conditions"].get("not_tried") == untried
+    (tried,) = hosts(found)["h2"]["fedlearn_verify"]["counts"]["variables"]["xain_aggregator_instances"]
+    assert tried["python_class"] == f"xain_aggregators.{run}:Aggregator"
+    assert tried["class_artifact"] == {}
+
+
+def test_the_sum_s_numbers_are_those_of_a_training() -> None:
+    taking = [adds(index) for index in range(3)]
+    model = [0.0, 0.0, 0.0]
+    for _round in range(3):
+        sent = [[value + more for value, more in zip(model, one["step"], strict=True)] for one in taking]
+        model = [sum(column) for column in zip(*sent, strict=True)]
+    assert total(taking, 4) == pytest.approx(model, abs=1e-9)
 
 
 def test_known_numbers_tell_who_was_missing_and_how_many_rounds_there_were() -> None:
