@@ -20,6 +20,8 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 """What a last label makes the whole an address of, for resolvers: 10.1, 0x0a.1, 0x0a000001."""
+_BUCKET_LABEL = "[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_BUCKET = re.compile(rf"(?!xn--|[0-9]+(?:\.[0-9]+){{3}}$){_BUCKET_LABEL}(?:\.{_BUCKET_LABEL})*")
 _SECRET = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _WORDS = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
@@ -266,6 +268,15 @@ def secret(text: str) -> str:
     return text
 
 
+def bucket(text: str) -> str:
+    """The name of a bucket, as S3 takes it; how long it may be is said where it is asked for."""
+    if not _BUCKET.fullmatch(text):
+        raise ValueError(
+            "is no name of a bucket: a-z, 0-9, '-' and '.', each '.' between two of a-z and 0-9; no address, no xn--"
+        )
+    return text
+
+
 def sha256(text: str) -> str:
     """A SHA-256 sum in hexadecimal."""
     if not _SHA256.fullmatch(text):
@@ -353,6 +364,7 @@ FORMATS: Mapping[str, Format] = {
         "the path of a file in the state directory", state_path, _path_of(rf"(?:(?!\.\.?{_LAST}){_STEP}+)")
     ),
     "absolute_path": Format("an absolute path on the host", absolute_path, rf"(?:/(?!\.\.{_LAST})[^/{_NO_CONTROL}]*)+"),
+    "bucket": Format("the name of a bucket", bucket, _BUCKET.pattern),
     "secret": Format("the name of a secret", secret, _SECRET.pattern),
     "sha256": Format("a SHA-256 sum", sha256, _SHA256.pattern),
     "callable": Format("a Python callable", python_callable, _CALLABLE.pattern),

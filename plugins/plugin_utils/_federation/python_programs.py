@@ -18,7 +18,10 @@ from .schema import Key, OneOf, Rule, Section, Text
 Breaches = list[tuple[Path, str]]
 
 _FILE = Text(format="path")
-_HOST_PATH = Text(format="absolute_path")
+_INTERPRETER = Text(
+    pattern=r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._+-]+)+", pattern_name="an absolute path of letters, digits and ._+-"
+)
+"""It stands in units and scripts."""
 
 ARCHIVE = Section(
     {
@@ -32,7 +35,7 @@ def _runtime(file: Text) -> Section:
     return Section(
         {
             "python": Key(
-                _HOST_PATH,
+                _INTERPRETER,
                 "The interpreter on the hosts, 3.11 or newer; for xain's `poc` 3.9.",
                 default="/usr/bin/python3",
             ),

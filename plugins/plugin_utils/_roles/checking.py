@@ -27,7 +27,10 @@ NAME = Text(
 STATES = Choice(("present", "stopped", "absent"))
 FILE = Text(format="absolute_path")
 SECONDS = Integer(1, 3600)
-MEMORY = Text(pattern=r"[1-9][0-9]*[KMGT]?|infinity", pattern_name="bytes such as 4G, or infinity")
+MEMORY = Text(
+    pattern=r"[1-9][0-9]{6,}|[1-9][0-9]{3,}K|[1-9][0-9]*[MGT]|infinity", pattern_name="bytes such as 4G, or infinity"
+)
+"""A million at least: nothing starts with less."""
 TASKS = Integer(16, 4_194_304)
 CONTROL_FILE = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a file on the control node")
 CONTROL_FOLDER = Text(pattern=r"[^\x00-\x1f\x7f]+", pattern_name="the path of a folder on the control node")

@@ -28,12 +28,7 @@ from .listening import Place, one_owner, services
 from .packages import of_present
 
 ADMINISTRATOR = "administrator"
-BUCKET = Text(
-    min_length=3,
-    max_length=63,
-    pattern=r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?",
-    pattern_name="the name of a bucket: a-z, 0-9, '-' and '.', neither at its ends",
-)
+BUCKET = Text(format="bucket", min_length=3, max_length=63)
 LONGEST_CLIENT = 64
 CLIENT = Text(
     min_length=3,

@@ -197,7 +197,15 @@ def _rpc(own: int, peer: str, its: int) -> Section:
         {
             "port": Key(PORT, "Where it listens on loopback for the other.", default=own),
             peer: Key(PORT, "Where the other is on loopback.", default=its),
-        }
+        },
+        rules=(
+            Rule(
+                "Both have a port of their own.",
+                lambda values: (
+                    [((peer,), f"{values[peer]} is its own port, too")] if values["port"] == values[peer] else []
+                ),
+            ),
+        ),
     )
 
 
@@ -377,8 +385,9 @@ COORDINATOR_VARIABLES: Mapping[str, Key] = {
     "xain_coordinator_memory_max": Key(MEMORY, "Memory of each coordinator.", default="4G"),
     "xain_coordinator_disrupt": Key(
         Text(min_length=0),
-        "The stack, or without one the instance, whose coordinator is restarted or goes though a training is under way, "
-        "which is lost; of V(pet) what is lost is the last global model, where settings change that it is made by.",
+        "The stack, or without one the instance, whose coordinator is restarted or goes though a training is under "
+        "way, which is lost; of V(pet) what is lost is the last global model, where settings change that it is made "
+        "by.",
         default="{{ fedlearn_disrupt | default('', true) }}",
     ),
     "xain_coordinator_remove_data": Key(

@@ -47,12 +47,7 @@ _NETWORKS = Items(Text(format="network"), single=True)
 _COMMON_NAME = Text(pattern=r"[A-Za-z0-9](?:[A-Za-z0-9 ._@-]{0,62}[A-Za-z0-9])?", pattern_name="a common name")
 
 LONGEST_BUCKET = 56
-BUCKET = Text(
-    min_length=3,
-    max_length=LONGEST_BUCKET,
-    pattern=r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?",
-    pattern_name="the name of a bucket: a-z, 0-9, '-' and '.', neither at its ends",
-)
+BUCKET = Text(format="bucket", min_length=3, max_length=LONGEST_BUCKET)
 """Seven characters less than S3 takes: the verify round's bucket has them."""
 
 PLACEMENTS: Mapping[str, Key] = {

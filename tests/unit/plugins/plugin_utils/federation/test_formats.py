@@ -56,6 +56,7 @@ def fits(name: str, text: str) -> bool:
         ("path", "files//kc.kubeconfig", "files/kc.kubeconfig"),
         ("path", "./a", "a"),
         ("absolute_path", "/opt//x", "/opt/x"),
+        ("bucket", "demo-images.v1", "demo-images.v1"),
         ("secret", "survey_database", "survey_database"),
         ("sha256", SHA, SHA),
         ("callable", "xain_aggregators.weighted_average:Aggregator", "xain_aggregators.weighted_average:Aggregator"),
@@ -144,6 +145,11 @@ UPWARDS = "leads upwards ('..'): files that a document names lie beside it"
         ("path", "a\0b", "is no path: it has a character that no path of ours has"),
         ("absolute_path", "opt/x", "is no absolute path: it begins with '/' and has no '..'"),
         ("absolute_path", "/opt/../x", "is no absolute path: it begins with '/' and has no '..'"),
+        (
+            "bucket",
+            "a..b",
+            "is no name of a bucket: a-z, 0-9, '-' and '.', each '.' between two of a-z and 0-9; no address, no xn--",
+        ),
         (
             "secret",
             "hunter2!",

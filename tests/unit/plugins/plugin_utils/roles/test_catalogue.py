@@ -656,7 +656,8 @@ WRONG: list[tuple[str, Any, str]] = [
     (
         "minio_instances",
         [{"buckets": [{"name": "Imaging"}]}],
-        "[0]: buckets[0].name: 'Imaging' is not the name of a bucket: a-z, 0-9, '-' and '.', neither at its ends",
+        "[0]: buckets[0].name: 'Imaging' is no name of a bucket: a-z, 0-9, '-' and '.', each "
+        "'.' between two of a-z and 0-9; no address, no xn--",
     ),
     (
         "minio_instances",
@@ -1871,6 +1872,15 @@ WRONG: list[tuple[str, Any, str]] = [
             ),
         )
     ),
+    *(
+        (
+            "xain_coordinator_instances",
+            [{"storage": {"endpoint": "https://h:9000", "user": "u", "secret": "s", "bucket": name}}],
+            f"[0]: storage.bucket: '{name}' is no name of a bucket: a-z, 0-9, '-' and '.', each '.' between two of a-z "
+            "and 0-9; no address, no xn--",
+        )
+        for name in ("a..b", "192.168.1.1", "xn--abc", "a.-b", "a-.b")
+    ),
     ("xain_coordinator_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("xain_coordinator_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
     ("xain_coordinator_memory_max", "4 GB", ": '4 GB' is not bytes such as 4G, or infinity"),
@@ -1897,6 +1907,20 @@ WRONG: list[tuple[str, Any, str]] = [
         "xain_aggregator_instances",
         [{}, {"name": "other", "rpc": {"port": 6667}}],
         "[1]: listen.port: 127.0.0.1 port 50052 is taken by 'aggregator'",
+    ),
+    (
+        "xain_aggregator_instances",
+        [{"rpc": {"port": 6666, "coordinator_port": 6666}}],
+        "[0]: rpc.coordinator_port: 6666 is its own port, too",
+    ),
+    ("xain_aggregator_instances", [{"memory_max": "1"}], "[0]: memory_max: '1' is not bytes such as 4G, or infinity"),
+    *(
+        (
+            "xain_aggregator_instances",
+            [{"runtime": {"python": path}}],
+            f"[0]: runtime.python: '{path}' is not an absolute path of letters, digits and ._+-",
+        )
+        for path in ("/usr/bin/my python", "/opt/%n/python3", "/$HOME/python3", "/opt/../python3")
     ),
     ("xain_aggregator_health_timeout_seconds", 0, ": expected a whole number from 1 to 3600, found the number 0"),
     ("xain_aggregator_tasks_max", 1, ": expected a whole number from 16 to 4194304, found the number 1"),
