@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from . import launching
+from .class_trial import TRIED
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 TRIAL_SECONDS = 60
@@ -232,6 +233,8 @@ def look(config: Mapping[str, Any], named: str) -> None:
     if done.returncode:
         said = done.stderr.strip() or f"the interpreter ended with {done.returncode}"
         raise launching.LaunchError(f"python_class {named}: {said} (in Python 3.9)")
+    if TRIED not in done.stdout.splitlines():
+        raise launching.LaunchError(f"python_class {named}: it ends the program that it is in (in Python 3.9)")
 
 
 def main() -> None:

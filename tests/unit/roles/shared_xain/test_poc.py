@@ -204,13 +204,23 @@ def of_class(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> dict[s
     return {**config(folder, "aggregator"), **named}
 
 
+THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,)).start()\n"
 RETURNS = "class Mine:\n    def add_weights(self, data): return True\n    def aggregate(self): return {}\n"
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("class Mine:\n    add_weights = aggregate = print\n", ""),
+        (RETURNS.format("b''"), ""),
+        ("class Mine:\n    add_weights = aggregate = print\n", "add_weights() returns None, by which all weights are"),
+        ("import os\nclass Mine:\n    def __init__(self): os._exit(0)\n", "it ends the program that it is in"),
+        (
+            "import os\nclass Mine:\n    def add_weights(self, data): os._exit(0)\n    aggregate = print\n",
+            "it ends the program that it is in",
+        ),
+        # its thread goes on for ever, and the trial doesn't
+        (f"{THREAD}{RETURNS.format(repr(b'x'))}", ""),
+        (f"{THREAD}{RETURNS.format(1)}", "aggregate() returns int, and a model is bytes"),
         ("", "AttributeError: module 'mine' has no attribute 'Mine'"),
         ("import nowhere\n", "ModuleNotFoundError: No module named 'nowhere'"),
         ("class Mine:\n    def __init__(self): 1 / 0\n", "ZeroDivisionError: division by zero"),
@@ -262,7 +272,7 @@ def test_the_class_is_made_by_the_embedded_interpreter_before_anything_changes(
 def test_a_package_with_the_launcher_s_name_is_refused(
     poc: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = of_class(tmp_path, monkeypatch, "class Mine:\n    add_weights = aggregate = print\n")
+    given = of_class(tmp_path, monkeypatch, RETURNS.format("b''"))
     poc.check(given)
     (tmp_path / "fedlearn_xain").mkdir()
     with pytest.raises(poc.launching.LaunchError, match="class_artifact brings a package 'fedlearn_xain'"):
