@@ -13,7 +13,7 @@ author: fedlearn.infra contributors (@fedlearn)
 version_added: 0.1.0
 description:
   - Checks types, ranges, addresses and the rules across keys, which argument_specs can't, and fills in the defaults.
-  - Keys that are null count as not given; of an absent instance only name, state and federation are looked at.
+  - Keys that are null count as not given; of an absent instance only name, state, federation and stack are looked at.
 positional: variable
 options:
   _input:

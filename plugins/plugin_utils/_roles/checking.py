@@ -58,7 +58,7 @@ def certified(instance: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"name": name, "is_address": is_numeric(name)} for name in ([given] if given else names)]
 
 
-_ABSENT = Section({key: IDENTITY[key] for key in ("name", "state", "federation", "transient")})
+_ABSENT = Section({key: IDENTITY[key] for key in ("name", "state", "federation", "stack", "transient")})
 
 
 class RoleValueError(ValueError):
@@ -97,7 +97,7 @@ def check_instances(
 ) -> list[dict[str, Any]]:
     """The instances with their defaults. ``rules`` look across the present ones, given as ``{"instances": [...]}``.
 
-    A key that is null counts as not given. Of an absent instance only its name, state and federation are looked at.
+    A key that is null counts as not given. Of an absent one only its name, state, federation and stack are looked at.
     Raises RoleValueError.
     """
     if not isinstance(instances, list):

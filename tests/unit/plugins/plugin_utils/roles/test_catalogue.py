@@ -26,6 +26,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.catalogue im
     mistakes,
     packages,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._roles.xain import check_coordinators
 
 CHECKOUT = Path(__file__).resolve().parents[5]
 WRITER = runpy.run_path(str(CHECKOUT / "tests" / "tools" / "roles.py"))
@@ -2050,6 +2051,12 @@ def test_a_server_has_memory_for_the_updates_it_takes(megabytes: int, memory: st
 def test_an_absent_instance_needs_its_name_only(variable: str) -> None:
     absent = [{"name": "gone", "state": "absent", "settings": "no longer looked at"}]
     assert mistakes(role_of(variable), {variable: absent}) == []
+
+
+def test_an_absent_instance_is_still_its_stack_s() -> None:
+    """By which a run is told that it may go."""
+    (checked,) = check_coordinators([{"name": "gone", "state": "absent", "stack": "counts", "rpc": 1}])
+    assert checked == {"name": "gone", "state": "absent", "stack": "counts", "transient": False}
 
 
 @pytest.mark.parametrize("role", ROLES)
