@@ -274,7 +274,7 @@ def test_what_others_set_of_ours_is_told_and_goes(kind: str, name: str, patch: d
 @pytest.mark.parametrize(
     ("kind", "name", "patch"),
     [
-        ("serviceaccount", "nsfl-proxy", {"imagePullSecrets": [{"name": "theirs"}]}),
+        ("serviceaccount", "nsfl-proxy", {"automountServiceAccountToken": True}),
         ("persistentvolume", NAME, {"spec": {"mountOptions": ["ro"]}}),
         ("namespace", NAME, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce-version": "v1.20"}}}),
     ],

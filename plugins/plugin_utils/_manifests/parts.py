@@ -142,8 +142,11 @@ def namespace(name: str, level: str) -> Object:
 
 
 def account(home: Home, name: str) -> Object:
-    """An account whose token only those pods get that mount it, and that brings them no Secret, whoever adds one."""
-    own = {"automountServiceAccountToken": False, "imagePullSecrets": []}
+    """An account whose token only those pods get that mount it.
+
+    Of Secrets to pull with it says nothing: some distributions write theirs into each account, and would for ever.
+    """
+    own = {"automountServiceAccountToken": False}
     return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": home.metadata(name), **own}
 
 
