@@ -182,9 +182,25 @@ def slow(counts: Counts) -> Iterator[None]:
     counts.site("-e", "fedlearn_disrupt=first")
 
 
+@pytest.fixture(scope="module")
+def impatient(counts: Counts) -> Iterator[None]:
+    """Participants wait for half a minute where a release has them wait for ten."""
+
+    def wait(former: int, now: int) -> None:
+        for host in ("x1", "x2", "x3"):
+            named = f"systemctl show -P Environment {counts.participant} | tr ' ' '\\n' | sed -n 's/^PYTHONPATH=//p'"
+            change = f"s/^UNHEARD_SECONDS = {former}$/UNHEARD_SECONDS = {now}/"
+            program = f"$({named})/fedlearn_xain/poc_participant.py"
+            counts.run(host, f"sed -i '{change}' {program} && grep -q '^UNHEARD_SECONDS = {now}$' {program}")
+
+    wait(600, 30)
+    yield
+    wait(30, 600)
+
+
 @pytest.mark.parametrize("outage", [0, 15], ids=["restarted", "a peer away"])
 def test_who_has_sent_counts_once_whatever_happens_before_the_coordinator_hears_of_it(
-    counts: Counts, slow: None, outage: int
+    counts: Counts, slow: None, impatient: None, outage: int
 ) -> None:
     """Participants are started again while their weights wait to be added, and of an outage that is longer than what
     the aggregator tells the coordinator is good for (10 s).

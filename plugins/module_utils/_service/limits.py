@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 
@@ -13,6 +14,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service import fil
 
 _LIVE = re.compile(r"\s*(CPUQuota|CPUWeight|IOWeight|Memory(?:Max|High|Low|Min|SwapMax)|TasksMax)\s*=(.*)")
 _BYTES = re.compile(r"(\d+)([KMGT]?)|(\d+(?:\.\d+)?)%")
+NO_LIMIT = ("", "infinity")
 _MEMORY = ("/sys/fs/cgroup", "/sys/fs/cgroup/memory")
 """Where control groups are, of version 2 and 1."""
 
@@ -48,16 +50,18 @@ def too_low(unit: units.Unit, content: bytes) -> str:
     """In words, why a process wouldn't survive the limits of a unit; empty where it would."""
     said = _parted(content)[1].get("MemoryMax", "")
     most, used = _bytes(said), _unreclaimable(unit.cgroup)
-    if most is None or used <= most:
+    if used <= most:
         return ""
     return f"{unit.name} has {used >> 20} MB in use, and with MemoryMax={said} the kernel would kill it"
 
 
-def _bytes(said: str) -> int | None:
-    """What a MemoryMax is in bytes; None where there is none."""
+def _bytes(said: str) -> float:
+    """What a MemoryMax is in bytes; nothing where it is said in a way that nobody here reads, so that it is judged."""
+    if said in NO_LIMIT:
+        return math.inf
     found = _BYTES.fullmatch(said)
     if not found:
-        return None
+        return 0
     if found[3]:
         return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * float(found[3]) / 100)
     return int(found[1]) << 10 * " KMGT".index(found[2] or " ")

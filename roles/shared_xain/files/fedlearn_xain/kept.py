@@ -35,6 +35,9 @@ WAITED = {
 }
 """What is told of a call that takes long."""
 
+LATE_SECONDS = 0.5
+"""An answer that the coordinator hears while it waits for an aggregation is nobody's; later it is the next round's."""
+
 BYTES = (bytes, bytearray, memoryview)
 """What a model may be: ``bytes(10**9)`` would make one of anything."""
 
@@ -72,6 +75,7 @@ class Aggregator:
         runtime = Path(os.environ["RUNTIME_DIRECTORY"])
         self._training = runtime / "training"
         self._counted: set[bytes] = set()
+        self._repeated_at = -LATE_SECONDS
         # the program answers before, also where it ends next
         (runtime / "made").touch()
 
@@ -80,6 +84,7 @@ class Aggregator:
         weights, name = once.parted(data)
         if name in self._counted:
             say("a participant has sent once more, since the coordinator didn't hear of it: it counts once")
+            self._repeated_at = time.monotonic()
             return True
         if name and not weights:
             return False
@@ -90,6 +95,8 @@ class Aggregator:
 
     def aggregate(self) -> bytes:
         """The class's model, which is also a file now."""
+        # an answer to somebody who has sent twice would be taken for one of the next round
+        time.sleep(max(0.0, self._repeated_at + LATE_SECONDS - time.monotonic()))
         # also where it fails: the class forgets then, too, and the round is run again
         self._counted.clear()
         returned = self._timed("aggregate")

@@ -12,6 +12,7 @@ What is different from the SDK's own way is in ``Steady``, ``Answers``, ``Member
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
 import time
@@ -35,10 +36,17 @@ ANSWER_SECONDS = 5
 AGAIN_SECONDS = 0.5
 """Between a heartbeat that has failed and the next one."""
 
-UNHEARD_SECONDS = 30
+LOOK_SECONDS = 30
+"""So often it is looked whether what was sent is with the aggregator, as long as the coordinator hasn't heard of it."""
+
+UNHEARD_SECONDS = 600
 """The coordinator hears of an upload when it was added, after those before it, or never: the aggregator tells it once,
-and gives up after 10 s.
+and gives up after 10 s. What is sent again while others' weights wait may come in the next round, so this is longer
+than a queue.
 """
+
+MOST_TRIES = 3
+"""As often one may be ended in the training of one round and begin it again under its number."""
 
 KNOWN_HEARTBEATS = 2.5
 """As long after the last one the coordinator is sure to know who sends them: after three it may take it for gone."""
@@ -52,8 +60,8 @@ logger = logging.getLogger("fedlearn_xain")
 
 class Membership:
     """What a participant that is started again has to know of the one before: ``state/member``, the number by which
-    the coordinator knows it; ``state/sent``, for which round it has sent last by which number; and ``state/name``, by
-    which its weights count once (``once``).
+    the coordinator knows it; ``state/tries``, how often it has begun to train in which round; ``state/sent``, for which
+    round it has sent last by which number; and ``state/name``, by which its weights count once (``once``).
 
     A coordinator ends (exit 101) when a participant that has sent its weights is taken for gone while others train.
     It ends, too, when it is told a number that it doesn't know after its training: so none is told late.
@@ -61,7 +69,10 @@ class Membership:
 
     def __init__(self, folder: Path, heartbeat_seconds: float) -> None:
         self._path, self._seconds = folder / "member", KNOWN_HEARTBEATS * heartbeat_seconds
-        self._sent, self._name = folder / "sent", folder / "name"
+        self._sent, self._tries = folder / "sent", folder / "tries"
+        self._last = ("", 0.0)
+        self._left = False
+        self.name = named(folder / "name")
         # heartbeats come from a thread of their own, beside those of requests
         self._writing = threading.Lock()
 
@@ -72,25 +83,53 @@ class Membership:
     def heard(self, number: str, state: str) -> None:
         """What a heartbeat was answered. Without the file a restart comes as somebody new, which ends nothing here."""
         with self._writing, kept_going(self._path):
-            if state in ("finish", "reject"):
+            if state in ("finish", "reject") or self._left:
                 self._path.unlink(missing_ok=True)
             else:
                 launching.write(self._path, number)
 
+    def leave(self) -> None:
+        """Whoever is started again comes as somebody new: a round waits for ever for one that is there and never sends,
+        and for one that is gone no longer than its heartbeats may take.
+        """
+        with self._writing, kept_going(self._path):
+            self._left = True
+            self._path.unlink(missing_ok=True)
+
+    def begins(self, number: str, round_: int) -> int:
+        """How often it has begun to train in this round, this time too."""
+        before = lately(self._tries, math.inf).split()
+        tries = 1 + (int(before[2]) if before[:2] == [number, str(round_)] and len(before) == 3 else 0)
+        with kept_going(self._tries):
+            launching.write(self._tries, f"{number} {round_} {tries}")
+        return tries
+
     def sent(self, number: str, round_: int) -> None:
         """An upload was answered. Without the file a restart sends again, which counts once."""
+        self._last = (f"{number} {round_}", time.monotonic())
         with kept_going(self._sent):
             launching.write(self._sent, f"{number} {round_}")
 
     def has_sent(self, number: str, round_: int) -> bool:
         """Whether it has for this round, and the coordinator may yet hear of it."""
-        return lately(self._sent, UNHEARD_SECONDS) == f"{number} {round_}"
+        asked, (last, when) = f"{number} {round_}", self._last
+        if last == asked:
+            return time.monotonic() - when < UNHEARD_SECONDS
+        return lately(self._sent, UNHEARD_SECONDS) == asked
 
-    def name(self) -> bytes:
-        """Its name for the aggregator."""
-        if not self._name.exists():
-            launching.write(self._name, secrets.token_hex(once.NAME_BYTES))
-        return bytes.fromhex(self._name.read_text(encoding="utf-8"))
+
+def named(path: Path) -> bytes:
+    """Its name for the aggregator; another one where the file is none, or can't be."""
+    try:
+        name = bytes.fromhex(path.read_text(encoding="utf-8"))
+        if len(name) == once.NAME_BYTES:
+            return name
+    except (OSError, ValueError):
+        pass
+    name = secrets.token_bytes(once.NAME_BYTES)
+    with kept_going(path):
+        launching.write(path, name.hex())
+    return name
 
 
 def lately(path: Path, seconds: float) -> str:
@@ -98,7 +137,7 @@ def lately(path: Path, seconds: float) -> str:
     try:
         age = time.time() - path.stat().st_mtime
         return path.read_text(encoding="utf-8") if 0 <= age < seconds else ""
-    except FileNotFoundError:
+    except (OSError, ValueError):
         return ""
 
 
@@ -169,6 +208,7 @@ class Steady(sdk.InternalParticipant):  # type: ignore[misc]
         self._membership, self._url = membership, url
         self._trained: tuple[str, int] | None = None
         self._weights = b""
+        self._look_at = 0.0
 
     def rendez_vous(self) -> None:
         """Comes anew, unless the coordinator knows it."""
@@ -183,15 +223,30 @@ class Steady(sdk.InternalParticipant):  # type: ignore[misc]
     def train(self) -> None:
         """Takes part in the round, unless what it has sent for it is on its way."""
         # what woke it may be an answer that came late
-        last = self.coordinator_client.heartbeat()
-        if last["state"] == "round":
-            asked = self.coordinator_client.id, last["round"]
-            if not self._membership.has_sent(*asked):
-                self._take_part(asked)
+        asked = self._asked()
+        if asked and not self._on_its_way(asked):
+            self._take_part(asked)
         with self.state_record:
             # an end that was heard of meanwhile stays
             if self.state_record.state == sdk.State.TRAINING:
                 self.state_record.set_state(sdk.State.WAITING)
+
+    def _asked(self) -> tuple[str, int] | None:
+        """By which number it is asked for weights, and for which round."""
+        last = self.coordinator_client.heartbeat()
+        return (self.coordinator_client.id, last["round"]) if last["state"] == "round" else None
+
+    def _on_its_way(self, asked: tuple[str, int]) -> bool:
+        """Whether the coordinator may yet hear of what it has sent for the round: the aggregator has it, since it takes
+        the token, and forgets both when it aggregates, or is started again. Of what was sent before a restart nobody
+        can ask.
+        """
+        if not self._membership.has_sent(*asked):
+            return False
+        if self._trained != asked or time.monotonic() < self._look_at:
+            return True
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        return self._is_known() or self._asked() != asked
 
     def _take_part(self, asked: tuple[str, int]) -> None:
         """Sends weights; once more the same ones, or none where the aggregator has them yet."""
@@ -201,19 +256,25 @@ class Steady(sdk.InternalParticipant):  # type: ignore[misc]
             except StartTrainingRejected:
                 return
             if self._trained != asked:
-                self._weights = self._result()
+                self._weights = self._result(asked)
                 self._trained = asked
-            self.aggregator_client.upload(once.signed(self._weights, self._membership.name()))
+            self.aggregator_client.upload(once.signed(self._weights, self._membership.name))
             logger.info("sent what it has trained in round %d", asked[1])
+        self._look_at = time.monotonic() + LOOK_SECONDS
         self._membership.sent(*asked)
 
-    def _result(self) -> bytes:
-        """What it makes of the global model."""
-        one = self.participant
+    def _result(self, asked: tuple[str, int]) -> bytes:
+        """What it makes of the global model. Where it can't, the round goes on without it."""
+        one, model = self.participant, self.aggregator_client.download()
+        if self._membership.begins(*asked) > MOST_TRIES:
+            self._membership.leave()
+            raise launching.LaunchError(f"it was ended {MOST_TRIES} times in the training of round {asked[1]}")
         logger.info("training")
-        weights: bytes = one.serialize_training_result(
-            one.train_round(one.deserialize_training_input(self.aggregator_client.download()))
-        )
+        try:
+            weights: bytes = one.serialize_training_result(one.train_round(one.deserialize_training_input(model)))
+        except Exception:
+            self._membership.leave()
+            raise
         logger.info("trained")
         return weights
 
@@ -221,11 +282,17 @@ class Steady(sdk.InternalParticipant):  # type: ignore[misc]
         """Whether the aggregator has what it was sent, as long as it takes the token; it tells the coordinator again,
         after all that waits to be added.
         """
+        if not self._is_known():
+            return False
+        self.aggregator_client.upload(once.signed(b"", self._membership.name))
+        return True
+
+    def _is_known(self) -> bool:
+        """Whether the aggregator takes its token."""
         try:
             self.aggregator_client.download()
         except ApiError:
             return False
-        self.aggregator_client.upload(once.signed(b"", self._membership.name()))
         return True
 
 

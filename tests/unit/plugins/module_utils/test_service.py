@@ -698,8 +698,8 @@ def test_what_of_a_unit_is_a_limit() -> None:
 @pytest.mark.parametrize(
     ("said", "killed"),
     [
-        *[(said, True) for said in ("99M", "1K", "0.0001%")],
-        *[(said, False) for said in ("100M", "104857600", "1G", "100%", "infinity", "", "nonsense")],
+        *[(said, True) for said in ("99M", "1K", "0.0001%", "1.5G", "1G 500M", "nonsense")],
+        *[(said, False) for said in ("100M", "104857600", "1G", "100%", "infinity", "")],
     ],
 )
 def test_which_limit_a_process_would_not_survive(

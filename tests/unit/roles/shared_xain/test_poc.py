@@ -411,6 +411,22 @@ def test_a_participant_counts_once_in_a_round(kept: Any, monkeypatch: pytest.Mon
     assert added == [b"good"] * 4
 
 
+@pytest.mark.parametrize(("after", "waited"), [(0.1, 0.4), (0.6, 0.0), (None, 0.0)])
+def test_an_answer_to_who_has_sent_twice_is_heard_before_the_round_ends(
+    kept: Any, monkeypatch: pytest.MonkeyPatch, after: float | None, waited: float
+) -> None:
+    """The coordinator would take it for one of the next round, in which that participant has sent nothing."""
+    once = importlib.import_module("fedlearn_xain.once")
+    module, now, slept = sys.modules[type(kept).__module__], [100.0], []
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(module.time, "sleep", slept.append)
+    for _time in range(1 if after is None else 2):
+        kept.add_weights(once.signed(b"good", bytes(once.NAME_BYTES)))
+    now[0] += after or 0
+    kept.aggregate()
+    assert slept == [pytest.approx(waited)]
+
+
 def test_a_participant_counts_in_each_round_and_in_one_that_is_run_again(
     kept: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -190,14 +190,15 @@ def trains(one: Any, times: int = 1) -> list[tuple[int, bytes]]:
         one.train()
         assert one.state_record.state == State.WAITING
     parted = importlib.import_module("fedlearn_xain.once").parted
-    assert {parted(sent)[1] for _token, sent in one.coordinator_client.uploads} <= {one._membership.name()}
+    assert {parted(sent)[1] for _token, sent in one.coordinator_client.uploads} <= {one._membership.name}
     return [(token, parted(sent)[0]) for token, sent in one.coordinator_client.uploads]
 
 
 def unheard(launcher: Any, membership: Any) -> None:
-    """Half a minute passes."""
+    """Longer than a queue takes."""
     former = time.time() - launcher.UNHEARD_SECONDS
     os.utime(membership._sent, (former, former))
+    membership._last = (membership._last[0], membership._last[1] - launcher.UNHEARD_SECONDS)
 
 
 def test_who_is_asked_again_while_its_weights_are_on_their_way_waits(launcher: Any, membership: Any) -> None:
@@ -209,7 +210,7 @@ def test_who_is_started_again_does_not_train_again_in_the_round(launcher: Any, m
     """And where it has to, it is by the same name, so that it counts once."""
     trains(steady(launcher, membership, Coordinator(4)))
     again = launcher.Membership(tmp_path, 5)
-    assert again.name() == membership.name()
+    assert again.name == membership.name
     one = steady(launcher, again, Coordinator(4, 4))
     assert trains(one) == []
     unheard(launcher, again)
@@ -241,6 +242,77 @@ def test_an_aggregator_that_has_them_no_more_is_sent_the_same_again(launcher: An
     one.coordinator_client.oldest = 2
     assert trains(one) == [(1, b"model 1"), (2, b"model 1")]
     assert one.participant.trained == 1
+
+
+@pytest.mark.parametrize(("known", "again"), [(True, []), (False, [(2, b"model 1")])])
+def test_whose_token_is_gone_sends_again_and_who_waits_in_a_queue_does_not(
+    launcher: Any, membership: Any, known: bool, again: list[Any]
+) -> None:
+    """What is sent twice while others' weights wait could be taken for the next round's."""
+    one = steady(launcher, membership, Coordinator(*[4] * 4))
+    trains(one)
+    one._look_at = 0.0
+    one.coordinator_client.oldest = 1 if known else 2
+    assert trains(one) == [(1, b"model 1"), *again]
+    assert trains(one) == [(1, b"model 1"), *again]
+
+
+def test_a_token_that_is_gone_with_the_round_sends_nothing_into_the_next(launcher: Any, membership: Any) -> None:
+    one = steady(launcher, membership, Coordinator(4, 4, 5))
+    trains(one)
+    one._look_at, one.coordinator_client.oldest = 0.0, 2
+    assert trains(one) == [(1, b"model 1")]
+
+
+def test_whose_application_fails_in_a_round_comes_as_somebody_new(
+    launcher: Any, membership: Any, tmp_path: Path
+) -> None:
+    """The coordinator would wait for it for ever, as long as it is there by its number."""
+    heard(launcher, membership, "round")
+    one = steady(launcher, membership, Coordinator(4))
+    one.participant.train_round = lambda _model: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        one.train()
+    # a heartbeat that is under way
+    heard(launcher, membership, "round")
+    assert (membership.former(), one.coordinator_client.uploads) == ("", [])
+    again = steady(launcher, launcher.Membership(tmp_path, 5))
+    again.rendez_vous()
+    assert again.did == ["rendez-vous"]
+
+
+def test_who_is_ended_again_and_again_in_a_round_comes_as_somebody_new(
+    launcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for time_ in range(launcher.MOST_TRIES + 1):
+        membership = launcher.Membership(tmp_path, 5)
+        heard(launcher, membership, "round")
+        one = steady(launcher, membership, Coordinator(4))
+        # by the kernel, which no program hears of
+        monkeypatch.setattr(one.participant, "train_round", lambda _model: sys.exit())
+        with pytest.raises(SystemExit if time_ < launcher.MOST_TRIES else launcher.launching.LaunchError):
+            one.train()
+    assert membership.former() == ""
+    assert launcher.Membership(tmp_path, 5).begins("7", 5) == 1
+
+
+@pytest.mark.parametrize("damage", ["", "abc", "00" * 15, "00" * 17, "\udcff"])
+def test_a_name_that_is_damaged_is_another(launcher: Any, tmp_path: Path, damage: str) -> None:
+    (tmp_path / "name").write_bytes(damage.encode(errors="surrogateescape"))
+    named = launcher.Membership(tmp_path, 5).name
+    assert len(named) == 16
+    assert launcher.Membership(tmp_path, 5).name == named
+
+
+def test_where_no_file_has_room_it_takes_part_all_the_same(
+    launcher: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(launcher.launching, "write", full)
+    one = steady(launcher, launcher.Membership(tmp_path, 5), Coordinator(4, 4, "stand_by", 5))
+    assert trains(one, 4) == [(1, b"model 1"), (2, b"model 2")]
 
 
 @pytest.mark.parametrize("last", ["stand_by", "finish", "reject"])
@@ -391,7 +463,7 @@ def test_only_who_was_told_of_the_end_has_ended(
     else:
         with pytest.raises(launcher.launching.LaunchError, match="is over, or it knows this participant no more"):
             launcher.run(config)
-        assert list(tmp_path.iterdir()) == []
+        assert [path.name for path in tmp_path.iterdir()] == ["name"]
 
 
 @pytest.mark.parametrize("failure", [(502, "bad gateway"), (429, "too many"), OSError])
