@@ -156,7 +156,7 @@ def test_a_coordinator_waits_for_its_aggregator_and_is_well(coordinator: RoleHos
         ("raise SystemExit(0)\n", "it ends the program, by SystemExit(0)"),
         (
             "import time\nclass Mine:\n    add_weights = bool\n    def aggregate(self): time.sleep(12)\n",
-            "aggregate() takes longer than the 10 s that the coordinator waits for it, on weights of 10 MB",
+            "aggregate() takes longer than 10 s on weights of 10 MB: after 10 s the coordinator has the round",
         ),
     ],
 )
