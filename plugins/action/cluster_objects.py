@@ -24,6 +24,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     Scope,
     words,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.readiness import Readiness
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._images.record import RecordError
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.catalogue import MANIFESTS
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import (
@@ -127,7 +128,7 @@ class ActionModule(ActionBase):
                 cluster.check_losses(_going(arguments, found), f"{arguments['role']}_remove_data")
             changes = not (arguments["plan"] or self._task.check_mode)
             put_in = cluster.change(wanted, found, prune=arguments["prune"]) if changes else {}
-            told = self._told(arguments, found) | self._afterwards(arguments, cluster, wanted, found, changes)
+            told = self._told(arguments, found) | _afterwards(arguments, Readiness(api), wanted, found, changes)
             back = cluster.back(wanted, found) if changes else {}
             return told | _warnings(put_in, back)
         finally:
@@ -143,23 +144,24 @@ class ActionModule(ActionBase):
             told["diff"] = [{"prepared": "".join(f"{mark} {name}\n" for mark, word in marks for name in told[word])}]
         return told | {"changed": changed and not arguments["plan"], "differing": _differing(found, arguments["role"])}
 
-    def _afterwards(
-        self, arguments: Mapping[str, Any], cluster: Cluster, wanted: Wanted, found: Found, changes: bool
-    ) -> dict[str, Any]:
-        """What isn't ready, and what didn't go, in the time that they have; a plan waits for nothing."""
-        if not changes:
-            return {
-                "ill": {} if found.created else _ill(cluster.unready(wanted)),
-                "simulated": cluster.simulated(wanted),
-            }
-        left = cluster.wait_gone(_going(arguments, found), arguments["timeout"])
-        unready = cluster.wait_ready(wanted, arguments["timeout"]) if arguments["wait"] else {}
-        lines = [f"{words(key)} is still there" for key in left]
-        lines += [f"{name}: {why}" for name, why in _ill(unready).items()]
-        if lines:
-            told = "\n".join(lines)
-            return {"ill": _ill(unready), "failed": True, "msg": f"after {arguments['timeout']} s:\n{told}"}
-        return {"ill": {}}
+
+def _afterwards(
+    arguments: Mapping[str, Any], readiness: Readiness, wanted: Wanted, found: Found, changes: bool
+) -> dict[str, Any]:
+    """What isn't ready, and what didn't go, in the time that they have; a plan waits for nothing."""
+    if not changes:
+        return {
+            "ill": {} if found.created else _ill(readiness.unready(wanted)),
+            "simulated": readiness.simulated(wanted),
+        }
+    left = readiness.wait_gone(_going(arguments, found), arguments["timeout"])
+    unready = readiness.wait_ready(wanted, arguments["timeout"]) if arguments["wait"] else {}
+    lines = [f"{words(key)} is still there" for key in left]
+    lines += [f"{name}: {why}" for name, why in _ill(unready).items()]
+    if lines:
+        told = "\n".join(lines)
+        return {"ill": _ill(unready), "failed": True, "msg": f"after {arguments['timeout']} s:\n{told}"}
+    return {"ill": {}}
 
 
 def _going(arguments: Mapping[str, Any], found: Found) -> list[Key]:

@@ -23,6 +23,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     orphans,
     words,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.readiness import Readiness
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "federation": {"type": "str", "required": True},
@@ -68,7 +69,7 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return told
         cluster.remove(going)
-        staying = cluster.wait_gone(going, options["timeout"])
+        staying = Readiness(api).wait_gone(going, options["timeout"])
         if staying:
             lines = "\n".join(f"{words(key)} is still there" for key in staying)
             return {**told, "failed": True, "msg": f"after {options['timeout']} s:\n{lines}"}

@@ -20,7 +20,7 @@ from .._manifests.parts import Looks
 from ..judgement import Check, Row, check
 from . import inside
 from .api import FORBIDDEN, Api, ApiError, Object
-from .converge import has_no_container
+from .readiness import has_no_container
 
 OUTSIDE = 10
 """Seconds in which the cluster's controller is to answer."""

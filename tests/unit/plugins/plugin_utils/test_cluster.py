@@ -32,6 +32,7 @@ from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.converge i
     Scope,
     orphans,
 )
+from ansible_collections.fedlearn.infra.plugins.plugin_utils._cluster.readiness import Readiness
 from ansible_collections.fedlearn.infra.plugins.plugin_utils._manifests.parts import (
     Home,
     admission,
@@ -404,7 +405,7 @@ def test_a_pod_that_runs_without_a_container_is_simulated(
         states = [{"name": "web", "state": state, **told}]
         pod = {"metadata": {"name": name, "labels": {"app": "web"}}, "status": {"containerStatuses": states}}
         double.objects[f"/api/v1/namespaces/ns/pods/{name}"] = pod
-    assert cluster.simulated({"first": [web, config("web")]}) == simulated
+    assert Readiness(cluster.api).simulated({"first": [web, config("web")]}) == simulated
 
 
 def test_a_namespace_that_was_there_is_nobody_s(cluster: Cluster, double: Double) -> None:
