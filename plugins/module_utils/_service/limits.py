@@ -14,7 +14,7 @@ from ansible_collections.fedlearn.infra.plugins.module_utils._service import fil
 
 _LIVE = re.compile(r"\s*(CPUQuota|CPUWeight|IOWeight|Memory(?:Max|High|Low|Min|SwapMax)|TasksMax)\s*=(.*)")
 _BYTES = re.compile(r"(\d+)([KMGT]?)|(\d+(?:\.\d+)?)%")
-NO_LIMIT = ("", "infinity")
+_NO_LIMIT = ("", "infinity")
 _MEMORY = ("/sys/fs/cgroup", "/sys/fs/cgroup/memory")
 """Where control groups are, of version 2 and 1."""
 
@@ -57,7 +57,7 @@ def too_low(unit: units.Unit, content: bytes) -> str:
 
 def _bytes(said: str) -> float:
     """What a MemoryMax is in bytes; nothing where it is said in a way that nobody here reads, so that it is judged."""
-    if said in NO_LIMIT:
+    if said in _NO_LIMIT:
         return math.inf
     found = _BYTES.fullmatch(said)
     if not found:

@@ -82,7 +82,7 @@ def _inside(api: Api, looks: Looks, pod: str, seconds: float) -> list[Check]:
 def _from_outside(looks: Looks) -> Check:
     """Whether the cluster's controller leads there: no secret is sent, so whose certificate it has is no matter."""
     words = f"{looks.deployment}: it answers at {looks.url}"
-    asked = urllib.request.Request(looks.url, headers={"Host": looks.host} if looks.host else {})  # noqa: S310
+    asked = urllib.request.Request(looks.url, headers={"Host": looks.host} if looks.host else {})  # noqa: S310 - a checked http or https URL
     way = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=_unasked()))
     try:
         with way.open(asked, timeout=OUTSIDE) as answer:

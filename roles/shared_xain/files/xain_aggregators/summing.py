@@ -21,7 +21,7 @@ LARGEST = float(numpy.finfo(numpy.float64).max)
 """What sums are in, unless they are of whole numbers."""
 
 MOST_KINDS = 2
-"""Of weights in a round: who sends others than all do spoils nobody's, and two of such are left no room for a third."""
+"""Of weights in a round: a single upload of another kind than all others spoils none; two leave no room for theirs."""
 
 Kind = tuple[tuple[int, ...], numpy.dtype]
 """Of weights: their shape, and the type of their numbers."""

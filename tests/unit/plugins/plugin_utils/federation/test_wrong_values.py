@@ -95,7 +95,7 @@ def test_what_is_wrong_of_anything_is_told_with_its_place(way: Way, value: Any) 
 
 
 def test_the_rest_of_a_document_with_a_wrong_cluster_is_looked_at() -> None:
-    wrong = replaced(DOCUMENT, ("clusters", "kc", "kubeconfig"), "/root/.kube/config")
+    wrong = replaced(DOCUMENT, ("clusters", "kc", "kubeconfig"), "/home/operator/.kube/config")
     wrong["stacks"]["lenet"]["workers"]["hosts"] = ["nobody"]
     wrong["stacks"]["imaging"]["namespaces"] = ["UPPER"]
     told = [mistake.path for mistake in mistakes(wrong)]
